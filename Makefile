@@ -1,0 +1,69 @@
+# Everything a developer or a CI does; README and CONTRIBUTING name these targets.
+
+VENV := .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
+APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
+PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
+
+.PHONY: help demo test lint golden bench soak clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     show everything on a simulated machine"
+	@echo "make test     install what the tests need, check the code, run all tests"
+	@echo "make lint     check format, lint and types"
+	@echo "make golden   write the golden files anew; read the difference before you commit it"
+	@echo "make bench    measure speed and size against the usual way"
+	@echo "make soak     run for long (some minutes)"
+	@echo "make clean    remove what the other targets made"
+
+$(VENV)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and was not found"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) 2>/dev/null || { \
+		echo "installing python3-venv"; \
+		$(APT) python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
+
+$(VENV)/runtime: pyproject.toml $(VENV)/python
+	@echo "installing into $(VENV)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml $(VENV)/runtime
+	@echo "installing the development tools into $(VENV)"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+# Without the means to install it, the tests that need Prometheus are skipped and say so.
+.PHONY: prometheus
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
+		echo "installing Debian's prometheus"; \
+		{ $(SUDO) apt-get update -q && $(APT) prometheus; } >/dev/null 2>&1 || \
+		echo "prometheus could not be installed"; }
+
+demo: $(VENV)/runtime
+	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
+
+test: lint prometheus
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+golden: $(VENV)/dev
+	@$(VENV)/bin/python -m pytest -q tests/golden --update-golden
+	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md
+
+bench: $(VENV)/dev
+	@$(VENV)/bin/python -m tests.benchmarks $(ARGS)
+
+soak: $(VENV)/dev prometheus
+	@$(VENV)/bin/python -m pytest -m soak $(ARGS)
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,256 @@
+"""The values that travel through the pipeline: types without behaviour.
+
+Everything here is frozen. A new report makes a new `Snapshot`; nothing that was handed over is
+changed afterwards, so readers in other threads need no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+
+class Kind(StrEnum):
+    """What a row's value is. A `DISTRIBUTION` is never exposed to Prometheus."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    INFO = "info"
+    DISTRIBUTION = "distribution"
+
+
+class Unit(StrEnum):
+    """The unit of a row's value, in Prometheus' base units."""
+
+    NONE = ""
+    RATIO = "ratio"
+    BYTES = "bytes"
+    SECONDS = "seconds"
+    FLOPS = "floating-point operations per second"
+
+
+class Layout(StrEnum):
+    """The shapes in which Prometheus can be given the series."""
+
+    CORE = "core"
+    AWS = "aws"
+
+
+class Preset(IntEnum):
+    """Ready-made subsets; each holds the ones before it."""
+
+    MINIMAL = 1
+    STANDARD = 2
+    FULL = 3
+
+
+class Group(StrEnum):
+    """neuron-monitor's metric groups, by the names of its configuration file."""
+
+    NEURONCORE_COUNTERS = "neuroncore_counters"
+    EXECUTION_STATS = "execution_stats"
+    MEMORY_USED = "memory_used"
+    RUNTIME_VCPU_USAGE = "neuron_runtime_vcpu_usage"
+    VCPU_USAGE = "vcpu_usage"
+    MEMORY_INFO = "memory_info"
+    HW_COUNTERS = "neuron_hw_counters"
+
+
+class Place(StrEnum):
+    """Where in a machine a value belongs; its labels are in `metrics.places.LABELS`."""
+
+    MACHINE = "machine"
+    HARDWARE = "hardware"
+    CORE = "core"
+    DEVICE = "device"
+    RUNTIME = "runtime"
+    HOLDER = "holder"
+
+
+class Pooling(StrEnum):
+    """How the series of a row become one CloudWatch metric.
+
+    The first four give one value a reading from each core, device, runtime or the machine; `DELTA`
+    gives one value an interval, the rise of the counters in it; `HEARTBEAT` comes from the sink.
+    """
+
+    CORES = "cores"
+    DEVICES = "devices"
+    RUNTIMES = "runtimes"
+    MACHINE = "machine"
+    DELTA = "delta"
+    HEARTBEAT = "heartbeat"
+
+
+class SourceState(StrEnum):
+    """What the source is doing: the closed list behind `neuron_exporter_source_state`."""
+
+    STARTING = "starting"
+    OK = "ok"
+    MISSING_PROGRAM = "missing_program"
+    NO_DRIVER = "no_driver"
+    EXITED = "exited"
+    STALLED = "stalled"
+    GARBAGE = "garbage"
+    PAUSED = "paused"
+
+
+Distribution = tuple[tuple[float, float], ...]
+"""Pairs of a value and how often it occurred."""
+
+Value = float | Distribution
+Reading = float | dict[str, float] | Distribution | None
+"""What a row reads at a place: one number, one number for each value of the row's `by` label,
+a distribution, or None where there is no reading. Absent is never zero."""
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudWatchMetric:
+    """How a row appears in CloudWatch: one name, one unit, one pooling."""
+
+    name: str
+    unit: str
+    pooling: Pooling
+    preset: Preset = Preset.FULL
+    scale: float = 1.0
+    only: tuple[str, ...] = ()
+    all_but: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MetricSpec:
+    """One metric: everything that is known about it, in one row.
+
+    `read` takes the node of its place. `by` names the label that splits a reading in several.
+    `start`, where it is given, reads at which value a counter stood before it counted anything.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    place: Place
+    read: Callable[[Any], Reading]
+    group: Group | None
+    unit: Unit = Unit.NONE
+    by: str = ""
+    constant_labels: Labels = ()
+    start: Callable[[Any], Mapping[str, float]] | None = None
+    layouts: frozenset[Layout] = frozenset({Layout.CORE})
+    preset: Preset = Preset.FULL
+    cloudwatch: tuple[CloudWatchMetric, ...] = ()
+    since: str = "2.4"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who a core or a runtime belongs to. Empty means not known, and makes no label."""
+
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+    task_family: str = ""
+    service: str = ""
+
+    def labels(self) -> Labels:
+        """The owner as labels, empty ones left out."""
+        named = (
+            ("namespace", self.namespace),
+            ("pod", self.pod),
+            ("container", self.container),
+            ("task_family", self.task_family),
+            ("service", self.service),
+        )
+        return tuple(pair for pair in named if pair[1])
+
+
+NOBODY = Owner()
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who holds which core and which process, as it was last learned."""
+
+    by_core: Mapping[int, Owner] = field(default_factory=dict)
+    by_pid: Mapping[int, Owner] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Who this machine is. Empty means not known, and makes neither label nor dimension."""
+
+    instance_id: str = ""
+    instance_type: str = ""
+    instance_name: str = ""
+    availability_zone: str = ""
+    region: str = ""
+    subnet_id: str = ""
+    ultraserver_id: str = ""
+    cluster: str = ""
+    auto_scaling_group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One time series: a row at one spot. Equal series are the same series."""
+
+    spec: MetricSpec
+    labels: Labels
+    by: str = ""
+    owner: Owner = NOBODY
+    start: float = field(default=0.0, compare=False)
+
+
+Shape = tuple[Series, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one sink publishes: the rows, which of their series, which of their CloudWatch names."""
+
+    rows: tuple[MetricSpec, ...]
+    takes: Callable[[Series], bool]
+    names: frozenset[str] = frozenset()
+
+
+class Moment(NamedTuple):
+    """When something happened: Unix seconds, and seconds of the monotonic clock."""
+
+    wall: float
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is known about the source besides its numbers."""
+
+    state: SourceState
+
+    @property
+    def alive(self) -> bool:
+        """Whether the source speaks and finds its hardware."""
+        return self.state is SourceState.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One report as numbers. `shape` is the same object while the set of series is the same.
+
+    `values` stand in the order of `shape`. `fresh_for` is how many seconds they may be shown.
+    """
+
+    shape: Shape
+    values: tuple[Value, ...]
+    taken_at: Moment
+    fresh_for: float
+    machine: Machine
+    health: Health
+
+    def at(self, monotonic: float) -> Snapshot:
+        """The snapshot as of that moment: without values once it is too old."""
+        if monotonic - self.taken_at.monotonic <= self.fresh_for:
+            return self
+        return replace(self, shape=(), values=(), health=Health(SourceState.STALLED))

@@ -1,0 +1,144 @@
+"""The exporter's own instruments, in a registry that is passed in."""
+
+from __future__ import annotations
+
+import platform
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from exporter import __version__
+from exporter.model import SourceState
+
+SCHEMA_VERSION = "1"
+"""Rises when a metric is renamed or changes its meaning."""
+
+
+class Telemetry:
+    """Every instrument of the exporter itself.
+
+    One object for one daemon: counters live as long as the process does.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = CollectorRegistry() if registry is None else registry
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody asked for
+        ProcessCollector(registry=registry)
+        build = Info("neuron_exporter_build", "Which exporter this is.", registry=registry)
+        build.info(
+            {
+                "version": __version__,
+                "schema": SCHEMA_VERSION,
+                "python": platform.python_version(),
+            }
+        )
+
+        self.up = Gauge(
+            "neuron_exporter_up",
+            "1 while reports arrive from a source that finds its hardware, else 0.",
+            registry=registry,
+        )
+        self.source_state = Gauge(
+            "neuron_exporter_source_state",
+            "1 for the state that the source is in, 0 for the others.",
+            ["state"],
+            registry=registry,
+        )
+        self.report_timestamp = Gauge(
+            "neuron_exporter_last_report_timestamp_seconds",
+            "When the last report was read, in Unix seconds; 0 before the first.",
+            registry=registry,
+        )
+        self.report_period = Gauge(
+            "neuron_exporter_report_period_seconds",
+            "The period that reports are taken to cover.",
+            registry=registry,
+        )
+        self.reports = Counter(
+            "neuron_exporter_reports_total", "Reports that were read.", registry=registry
+        )
+        self.source_bytes = Counter(
+            "neuron_exporter_source_bytes_total",
+            "Bytes of the lines that the source gave, skipped ones included.",
+            registry=registry,
+        )
+        self.report_errors = Counter(
+            "neuron_exporter_report_errors_total",
+            "What of the stream could not be used: whole lines (not_json, not_a_report, too_deep, "
+            "too_long) and single readings (reading).",
+            ["reason"],
+            registry=registry,
+        )
+        self.group_errors = Counter(
+            "neuron_exporter_group_errors_total",
+            "Groups of reports that neuron-monitor marked with an error.",
+            ["group"],
+            registry=registry,
+        )
+        self.restarts = Counter(
+            "neuron_exporter_source_restarts_total",
+            "How often the source was started again, by the reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.stderr_lines = Counter(
+            "neuron_exporter_source_stderr_lines_total",
+            "Lines that the source wrote to its standard error.",
+            registry=registry,
+        )
+        self.sink_up = Gauge(
+            "neuron_exporter_sink_up",
+            "1 while the sink delivers, 0 while it cannot.",
+            ["sink"],
+            registry=registry,
+        )
+        self.sink_requests = Counter(
+            "neuron_exporter_sink_requests_total",
+            "Requests of the sink by outcome: delivered, retried (failed for now) or rejected "
+            "(never accepted).",
+            ["sink", "outcome"],
+            registry=registry,
+        )
+        self.sink_errors = Counter(
+            "neuron_exporter_sink_errors_total",
+            "Errors of the sink by their code.",
+            ["sink", "code"],
+            registry=registry,
+        )
+        self.sink_last_success = Gauge(
+            "neuron_exporter_sink_last_success_timestamp_seconds",
+            "When the sink last delivered, in Unix seconds; 0 before the first time.",
+            ["sink"],
+            registry=registry,
+        )
+        self.sink_queue = Gauge(
+            "neuron_exporter_sink_queue_requests",
+            "Requests of the sink that wait for another attempt.",
+            ["sink"],
+            registry=registry,
+        )
+        self.sink_dropped = Counter(
+            "neuron_exporter_sink_dropped_requests_total",
+            "Requests of the sink that were given up, by the reason.",
+            ["sink", "reason"],
+            registry=registry,
+        )
+        self.published_metrics = Gauge(
+            "neuron_exporter_cloudwatch_metrics",
+            "Metrics (name and dimensions) that the last window held: what CloudWatch bills.",
+            registry=registry,
+        )
+
+        self._state_children = {state: self.source_state.labels(state) for state in SourceState}
+        self.set_source_state(SourceState.STARTING)
+
+    def set_source_state(self, state: SourceState) -> None:
+        """Show `state` as 1 and every other state as 0."""
+        for each, child in self._state_children.items():
+            child.set(1 if each is state else 0)
