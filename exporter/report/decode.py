@@ -1,0 +1,72 @@
+"""One line of the stream to one report.
+
+The fast way decodes the whole line by type. A line that does not fit is read a second time as
+plain JSON and gives up only what is wrong in it (`salvage`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.report.salvage import Fault, salvage
+from exporter.report.types import Report
+
+_DECODER = msgspec.json.Decoder(Report)
+_LONGEST_INTEGER = 32
+
+
+class ReportError(Exception):
+    """A line that is no report. `reason` is one of not_json, not_a_report and too_deep."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Decoded(NamedTuple):
+    """A report, and what of its line could not be read."""
+
+    report: Report
+    faults: tuple[Fault, ...]
+
+
+def decode(line: bytes | bytearray | memoryview) -> Decoded:
+    """The report in a line, with every reading that fits its type.
+
+    Raises:
+        ReportError: the line holds no report at all.
+    """
+    faults: tuple[Fault, ...] = ()
+    try:
+        report = _DECODER.decode(line)
+    except (msgspec.MsgspecError, RecursionError):
+        report, faults = _decode_leniently(bytes(line))
+    if (
+        not isinstance(report.neuron_runtime_data, list)
+        and report.system_data is None
+        and report.instance_info is None
+        and report.neuron_hardware_info is None
+    ):
+        raise ReportError("not_a_report", "no section of a neuron-monitor report in it")
+    return Decoded(report, faults)
+
+
+def _decode_leniently(line: bytes) -> Decoded:
+    try:
+        document = json.loads(line.decode("utf-8", "replace"), parse_int=_integer)
+    except RecursionError:
+        raise ReportError("too_deep", "JSON nested too deeply") from None
+    except ValueError as error:
+        raise ReportError("not_json", f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ReportError("not_a_report", f"a JSON {type(document).__name__}, not an object")
+    faults: list[Fault] = []
+    return Decoded(salvage(document, Report, faults), tuple(faults))
+
+
+def _integer(digits: str) -> float:
+    """An integer, or the float nearest to one so long that Python would refuse to read it."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
