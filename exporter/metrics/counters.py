@@ -1,0 +1,198 @@
+"""Counters that only rise, made of tallies of periods and of ambiguous readings.
+
+They are keyed by what is counted (a process, a device), never by the labels under which they are
+shown: a label that comes late resets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from exporter.model import Labels
+
+STATUSES = (
+    "completed",
+    "completed_with_err",
+    "completed_with_num_err",
+    "timed_out",
+    "incorrect_input",
+    "failed_to_queue",
+)
+"""neuron-monitor's `execution_summary`; a machine's totals stand at 0 for each from the start."""
+
+ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
+"""neuron-monitor's `error_summary`, without the `generic` of 2022, which is a level."""
+
+KEPT_AFTER_EXIT = 600.0
+"""Seconds: the last tally of a runtime that has gone must be scraped."""
+
+MOST_NAMES = 32
+"""Statuses or error types of one tally: a bound on what a broken stream can make of them."""
+
+Readings = Mapping[str, float | None]
+
+
+class RuntimeKey(NamedTuple):
+    """A process: tags alone are not unique across containers, nor are pids of namespaces."""
+
+    pid: int | None
+    tag: str | None
+
+
+@dataclass(slots=True)
+class Tallies:
+    """Sums of tallies, by status and by error type."""
+
+    statuses: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+
+    def add(self, statuses: Readings, errors: Readings) -> None:
+        """Add one period's tallies."""
+        _add(self.statuses, statuses)
+        _add(self.errors, errors)
+
+
+def _add(sums: dict[str, float], amounts: Readings) -> None:
+    for name, amount in amounts.items():
+        if amount is None:
+            continue
+        if name in sums:
+            sums[name] += amount
+        elif len(sums) < MOST_NAMES:
+            sums[name] = amount
+
+
+class Rises:
+    """A counter made of readings of which nobody says whether they are levels or tallies.
+
+    Modes:
+        reset_aware: rises are added; a fall is a reset, after which the new value is added.
+        level: rises are added; a fall adds nothing.
+        tally: every reading is added.
+
+    The first reading of a level is where the counter starts; nothing was counted by it.
+    """
+
+    __slots__ = ("_last", "_mode", "start", "value")
+
+    def __init__(self, mode: str, first: float) -> None:
+        self._mode = mode
+        self._last = first
+        self.value = first
+        self.start = 0.0 if mode == "tally" else first
+
+    def observe(self, reading: float) -> None:
+        """Count a further reading."""
+        if self._mode == "tally":
+            self.value += reading
+        elif reading >= self._last:
+            self.value += reading - self._last
+        elif self._mode == "reset_aware":
+            self.value += reading
+        self._last = reading
+
+
+@dataclass(slots=True)
+class _Runtime:
+    labels: Labels
+    tallies: Tallies = field(default_factory=Tallies)
+    generic: Rises | None = None
+
+
+@dataclass(slots=True)
+class _Retired:
+    tallies: Tallies
+    last_seen: float
+
+
+class Counters:
+    """All that was counted since the exporter started; one object for its whole life."""
+
+    def __init__(self, ecc: str = "reset_aware", generic: str = "ignore") -> None:
+        self._ecc_mode = ecc
+        self._generic = generic
+        types = ERROR_TYPES if generic == "ignore" else ("generic", *ERROR_TYPES)
+        self.totals = Tallies(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
+        self._runtimes: dict[RuntimeKey, _Runtime] = {}
+        self._retired: dict[Labels, _Retired] = {}
+        self._devices: dict[int, dict[str, Rises]] = {}
+
+    def count(self, key: RuntimeKey, labels: Labels, statuses: Readings, errors: Readings) -> None:
+        """Add a runtime's tallies of one period, to it and to the machine."""
+        runtime = self._runtimes.get(key)
+        if runtime is None:
+            runtime = self._runtimes[key] = _Runtime(labels)
+        runtime.labels = labels
+        if "generic" in errors:
+            errors = self._without_generic(runtime, errors)
+        runtime.tallies.add(statuses, errors)
+        self.totals.add(statuses, errors)
+
+    def _without_generic(self, runtime: _Runtime, errors: Readings) -> Readings:
+        """The errors with `generic`, a level, replaced by its rise, or left out."""
+        level = errors["generic"]
+        others: dict[str, float | None] = {k: v for k, v in errors.items() if k != "generic"}
+        if self._generic == "ignore" or level is None:
+            return others
+        if runtime.generic is None:
+            runtime.generic = Rises("reset_aware", level)
+            return {"generic": 0.0, **others}
+        before = runtime.generic.value
+        runtime.generic.observe(level)
+        return {"generic": runtime.generic.value - before, **others}
+
+    def settle(self, present: Iterable[RuntimeKey], now: float) -> None:
+        """Retire the runtimes that are not `present`, and forget what nobody has to scrape.
+
+        `now` is in seconds of the monotonic clock.
+        """
+        present = set(present)
+        for key in [key for key in self._runtimes if key not in present]:
+            gone = self._runtimes.pop(key)
+            kept = self._retired.get(gone.labels)
+            if kept is None:
+                self._retired[gone.labels] = _Retired(gone.tallies, now)
+            else:
+                kept.tallies.add(gone.tallies.statuses, gone.tallies.errors)
+        for runtime in self._runtimes.values() if self._retired else ():
+            if runtime.labels in self._retired:
+                self._retired[runtime.labels].last_seen = now
+        for labels in [
+            labels
+            for labels, kept in self._retired.items()
+            if now - kept.last_seen > KEPT_AFTER_EXIT
+        ]:
+            del self._retired[labels]
+
+    def by_labels(self) -> dict[Labels, Tallies]:
+        """What is to be shown: the sum of the runtimes with equal labels, gone ones included."""
+        shown: dict[Labels, Tallies] = {}
+        shared: set[Labels] = set()
+        for labels, tallies in (
+            *((runtime.labels, runtime.tallies) for runtime in self._runtimes.values()),
+            *((labels, kept.tallies) for labels, kept in self._retired.items()),
+        ):
+            if labels not in shown:
+                shown[labels] = tallies
+                continue
+            if labels not in shared:  # sum into a copy, never into what a runtime has counted
+                shared.add(labels)
+                first = shown[labels]
+                shown[labels] = Tallies(dict(first.statuses), dict(first.errors))
+            shown[labels].add(tallies.statuses, tallies.errors)
+        return shown
+
+    def ecc(self, device: int, readings: Readings) -> dict[str, Rises]:
+        """Count a device's ECC readings; gives its counters by event type."""
+        counted = self._devices.setdefault(device, {})
+        for event, reading in readings.items():
+            if reading is None:
+                continue
+            rises = counted.get(event)
+            if rises is None:
+                counted[event] = Rises(self._ecc_mode, reading)
+            else:
+                rises.observe(reading)
+        return counted

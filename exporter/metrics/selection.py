@@ -1,0 +1,176 @@
+"""Which metrics a sink publishes: a preset, what is added to it, and what is taken away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.nodes import LABELS
+from exporter.model import Layout, MetricSpec, Place, Preset, Selection, Series
+
+_ENTRY = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")
+_LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"([^"]*)"\s*')
+_MOST_SHOWN = 3
+
+OWNER_LABELS = ("namespace", "pod", "container", "task_family", "service")
+
+
+class Problem(NamedTuple):
+    """An entry that cannot be used: the key of its list, what was given, what is wrong."""
+
+    key: str
+    given: str
+    message: str
+
+
+class _Entry(NamedTuple):
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+
+def for_prometheus(
+    preset: str, include: Sequence[str], exclude: Sequence[str], layout: Layout = Layout.CORE
+) -> tuple[Selection, list[Problem]]:
+    """The rows and series for Prometheus, by Prometheus names with label globs."""
+    offered = {row.name: row for row in CATALOGUE if layout in row.layouts}
+    problems: list[Problem] = []
+    added = _parse("include", include, offered, problems)
+    taken = _parse("exclude", exclude, offered, problems)
+    level = Preset[preset.upper()]
+    in_preset = {name for name, row in offered.items() if row.preset <= level}
+    rows = tuple(
+        row
+        for name, row in offered.items()
+        if (name in in_preset or _names(added, name))
+        and not any(fnmatchcase(name, entry.name) and not entry.labels for entry in taken)
+    )
+
+    def takes(series: Series) -> bool:
+        if not (series.spec.name in in_preset or any(_matches(e, series) for e in added)):
+            return False
+        return not any(_matches(e, series) for e in taken)
+
+    labelled = any(entry.labels for entry in (*added, *taken))
+    return Selection(rows, takes if labelled else _everything), problems
+
+
+def for_cloudwatch(
+    preset: str, include: Sequence[str], exclude: Sequence[str]
+) -> tuple[Selection, list[Problem]]:
+    """The rows for CloudWatch, by CloudWatch names; each keeps only the metrics that are chosen.
+
+    A CloudWatch metric pools all series of its row, so an entry cannot choose among them.
+    """
+    offered = {metric.name: row for row in CATALOGUE for metric in row.cloudwatch}
+    presets = {metric.name: metric.preset for row in CATALOGUE for metric in row.cloudwatch}
+    problems: list[Problem] = []
+    added = _parse("include", include, offered, problems, cloudwatch=True)
+    taken = _parse("exclude", exclude, offered, problems, cloudwatch=True)
+    level = Preset[preset.upper()]
+    chosen = {
+        name
+        for name in offered
+        if (presets[name] <= level or _names(added, name)) and not _names(taken, name)
+    }
+    rows = tuple(row for row in CATALOGUE if any(m.name in chosen for m in row.cloudwatch))
+    return Selection(rows, _everything, frozenset(chosen)), problems
+
+
+def _everything(_: Series) -> bool:
+    return True
+
+
+def _names(entries: Iterable[_Entry], name: str) -> bool:
+    return any(fnmatchcase(name, entry.name) for entry in entries)
+
+
+def _matches(entry: _Entry, series: Series) -> bool:
+    if not fnmatchcase(series.spec.name, entry.name):
+        return False
+    labels = dict(series.labels)
+    return all(fnmatchcase(labels.get(name, ""), glob) for name, glob in entry.labels)
+
+
+def _parse(
+    key: str,
+    texts: Iterable[str],
+    offered: dict[str, MetricSpec],
+    problems: list[Problem],
+    *,
+    cloudwatch: bool = False,
+) -> list[_Entry]:
+    entries = []
+    for text in texts:
+        entry, complaint = _parse_entry(text, offered, cloudwatch=cloudwatch)
+        if entry is not None:
+            entries.append(entry)
+        else:
+            problems.append(Problem(key, text, complaint))
+    return entries
+
+
+def _parse_entry(
+    text: str, offered: dict[str, MetricSpec], *, cloudwatch: bool
+) -> tuple[_Entry | None, str]:
+    """An entry, or None and what is wrong with the text."""
+    match = _ENTRY.fullmatch(text)
+    labels = _parse_labels(match["labels"]) if match else None
+    if match is None or labels is None:
+        return None, 'must be a metric name or glob, as in neuroncore_*{neuroncore="1?"}'
+    name = match["name"].strip()
+    rows = [row for each, row in offered.items() if fnmatchcase(each, name)]
+    if not rows:
+        return None, _near_misses(name, list(offered), cloudwatch)
+    if labels and cloudwatch:
+        return None, "labels choose among Prometheus series; a CloudWatch metric pools all of them"
+    known = sorted(set().union(*(label_names(row) for row in rows)))
+    unknown = [label for label, _ in labels if label not in known]
+    if unknown:
+        return None, f"no label {', '.join(unknown)} there; its labels are {', '.join(known)}"
+    return _Entry(name, labels), ""
+
+
+def _parse_labels(text: str | None) -> tuple[tuple[str, str], ...] | None:
+    """Label names and globs; None where the text is not a list of them."""
+    if not text or not text.strip():
+        return ()
+    found = [_LABEL.fullmatch(part) for part in text.split(",")]
+    if None in found:
+        return None
+    return tuple((match[1], match[2]) for match in found if match)
+
+
+def label_names(row: MetricSpec) -> set[str]:
+    """Every label that a series of the row may carry, the machine's own aside."""
+    names = {*LABELS[row.place], *(name for name, _ in row.constant_labels)}
+    if row.by:
+        names.add(row.by)
+    if row.place is Place.RUNTIME:
+        names.add("pid")
+    if row.place in (Place.CORE, Place.RUNTIME, Place.HOLDER):
+        names.update(OWNER_LABELS)
+    return names
+
+
+def _near_misses(name: str, offered: list[str], cloudwatch: bool) -> str:
+    """Says that nothing has this name, and what comes near to it."""
+    if cloudwatch:
+        twin = [m.name for row in CATALOGUE if fnmatchcase(row.name, name) for m in row.cloudwatch]
+        kind = "CloudWatch"
+    else:
+        twin = [
+            row.name
+            for row in CATALOGUE
+            if Layout.CORE in row.layouts
+            and any(fnmatchcase(metric.name, name) for metric in row.cloudwatch)
+        ]
+        kind = "Prometheus"
+    near = twin or get_close_matches(name.strip("*?"), offered, _MOST_SHOWN, 0.5)
+    if not near:
+        return "matches no metric; `neuron-exporter metrics` lists them"
+    words = f"the {kind} name is" if twin else "did you mean"
+    return f"matches no metric; {words} {', '.join(near[:_MOST_SHOWN])}" + ("" if twin else "?")
