@@ -1,0 +1,282 @@
+"""Reads file, environment and flags into one configuration, or says all that is wrong with it.
+
+The three are merged into one mapping before the one validation, each value with the place where it
+came from, so that an error names its true origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from exporter.config.schema import Config
+
+PREFIX = "NEURON_EXPORTER__"
+_LARGEST_FILE = 1024 * 1024
+_LONGEST_SHOWN = 80
+
+Key = tuple[str, ...]
+
+
+class Given(NamedTuple):
+    """A value that a flag gives: the flag, the dotted key it sets, the value."""
+
+    origin: str
+    key: str
+    value: Any
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with a configuration, one line for each problem."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Loaded(NamedTuple):
+    """A configuration, and where each of its values came from."""
+
+    config: Config
+    origins: Mapping[Key, str]
+
+    def problem(self, key: str, message: str, given: Any = None) -> str:
+        """One line about a key whose value passed the schema and still cannot be used."""
+        return _line(_origin(self.origins, tuple(key.split("."))), key, message, given)
+
+    def is_set(self, key: str) -> bool:
+        """Whether the user gave this key, or one below it, a value."""
+        wanted = tuple(key.split("."))
+        return any(known[: len(wanted)] == wanted for known in self.origins)
+
+
+def load(
+    path: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Iterable[Given] = (),
+) -> Loaded:
+    """The configuration from a file, then the environment, then flags; the last one wins.
+
+    Raises:
+        ConfigError: with every problem of all three.
+    """
+    problems: list[str] = []
+    document: dict[str, Any] = {}
+    origins: dict[Key, str] = {}
+    if path is not None:
+        document = _read_file(path, origins, problems)
+    for name, text in sorted((environment or {}).items()):
+        if name.startswith(PREFIX) and text.strip():
+            key = tuple(part.lower() for part in name[len(PREFIX) :].split("__"))
+            _put(document, origins, key, _parse_variable(name, text, problems), name)
+    for flag in flags:
+        _put(document, origins, tuple(flag.key.split(".")), flag.value, flag.origin)
+
+    _drop_empty_sections(document, Config)
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            problems.append(_explain(each, document, origins))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Loaded(config, origins)
+
+
+# Reading
+
+
+def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(_LARGEST_FILE + 1)
+        if len(raw) > _LARGEST_FILE:
+            raise ValueError("is larger than 1 MiB")
+        root = yaml.compose(raw.decode("utf-8"), yaml.SafeLoader)
+        if root is None:
+            return {}
+        document = yaml.SafeLoader("").construct_document(root)
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f":{mark.line + 1}" if mark else ""
+        problems.append(f"{path}{at}: is not YAML: {error.problem or error.context}")
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        problems.append(f"{path}: is not YAML: {str(error).splitlines()[0]}")
+    else:
+        if isinstance(document, dict):
+            _note_lines(root, (), path, origins, problems, set())
+            return document
+        problems.append(
+            f"{path}: must be a mapping of sections ({', '.join(Config.model_fields)})"
+            f" (got {_shown(document)})"
+        )
+    return {}
+
+
+def _note_lines(
+    node: yaml.Node,
+    key: Key,
+    path: str,
+    origins: dict[Key, str],
+    problems: list[str],
+    walked: set[int],
+) -> None:
+    """Note the line of every key, and complain about keys that stand twice."""
+    if not isinstance(node, yaml.MappingNode) or id(node) in walked:
+        return
+    walked.add(id(node))  # an alias may lead back to where it stands
+    seen = set()
+    for name, value in node.value:
+        below = (*key, str(name.value))
+        origin = f"{path}:{name.start_mark.line + 1}"
+        if below in seen:
+            problems.append(f"{origin}: {'.'.join(below)}: is set twice")
+        seen.add(below)
+        origins[below] = origin
+        _note_lines(value, below, path, origins, problems, walked)
+
+
+def _parse_variable(name: str, text: str, problems: list[str]) -> Any:
+    """Lists and mappings are written as in YAML; everything else is taken as it stands."""
+    text = text.strip()
+    if text in ("null", "~"):
+        return None
+    if text[0] not in "[{":
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        problems.append(f"{name}: is not a YAML list or mapping (got {_shown(text)})")
+        return None
+
+
+def _put(
+    document: dict[str, Any], origins: dict[Key, str], key: Key, value: Any, origin: str
+) -> None:
+    """Set a value, making the mappings on the way to it."""
+    for part in key[:-1]:
+        below = document.get(part)
+        if not isinstance(below, dict):
+            below = document[part] = {}
+        document = below
+    document[key[-1]] = value
+    for old in [known for known in origins if known[: len(key)] == key]:
+        del origins[old]
+    origins[key] = origin
+
+
+def _drop_empty_sections(document: dict[str, Any], model: type[BaseModel]) -> None:
+    """A section with every key commented out is the section's default."""
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if name in document and isinstance(section, type) and issubclass(section, BaseModel):
+            if document[name] is None:
+                del document[name]
+            elif isinstance(document[name], dict):
+                _drop_empty_sections(document[name], section)
+
+
+# Explaining
+
+_WORDS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "string_type": "must be text",
+    "list_type": "must be a list, as in [a, b]",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+}
+
+
+def _explain(error: Any, document: dict[str, Any], origins: Mapping[Key, str]) -> str:
+    """One of pydantic's errors in our own words."""
+    key = tuple(str(part) for part in error["loc"])
+    # A union's branches stand in the location of its errors; the document has no such key.
+    while len(key) > 1 and not _exists(document, key) and error["type"] != "missing":
+        key = key[:-1]
+    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
+    if kind == "extra_forbidden":
+        allowed = _allowed(key[:-1])
+        return _line(
+            _origin(origins, key), ".".join(key), "unknown setting; " + suggest(key[-1], allowed)
+        )
+    match kind:
+        case "literal_error":
+            message = f"must be {context['expected'].replace(chr(39), '')}"
+        case "value_error":
+            message = str(context["error"])
+        case "greater_than_equal":
+            message = f"must be at least {context['ge']}"
+        case "greater_than":
+            message = f"must be more than {context['gt']}"
+        case "less_than_equal":
+            message = f"must be at most {context['le']}"
+        case "too_short":
+            message = f"must have at least {context['min_length']} entry"
+        case "string_too_short":
+            message = "must not be empty"
+        case "string_too_long":
+            message = f"must have at most {context['max_length']} characters"
+        case _:
+            message = _WORDS.get(kind, error["msg"])
+    return _line(_origin(origins, key), ".".join(key), message, given)
+
+
+def _exists(document: Any, key: Key) -> bool:
+    for part in key:
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and part.isdigit() and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            return False
+    return True
+
+
+def _allowed(section: Key) -> list[str]:
+    """The keys of a section."""
+    model: Any = Config
+    for part in section:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def suggest(given: str, allowed: Iterable[str]) -> str:
+    """The nearest of what is allowed, or all of it."""
+    allowed = list(allowed)
+    near = get_close_matches(given, allowed, 3, 0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"allowed are {', '.join(allowed)}"
+
+
+def _origin(origins: Mapping[Key, str], key: Key) -> str:
+    """Where the key was set, or the nearest one above it, or one below it."""
+    for length in range(len(key), 0, -1):
+        if key[:length] in origins:
+            return origins[key[:length]]
+    below = (origin for known, origin in origins.items() if known[: len(key)] == key)
+    return next(below, "default")
+
+
+def _line(origin: str, key: str, message: str, given: Any = None) -> str:
+    shown = "" if given is None else f" (got {_shown(given)})"
+    return f"{origin}: {key}: {message}{shown}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
