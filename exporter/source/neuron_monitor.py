@@ -1,0 +1,212 @@
+"""neuron-monitor as the source: its configuration, its environment, and its supervision.
+
+Whatever ends a child (no program, no start, exit, end of its output, silence, garbage) leads to
+one delay that doubles, and that only a report resets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from exporter.model import Group, SourceState
+from exporter.source.lines import Listener, Pumped, Stream, Wake
+from exporter.source.process import Backoff, Child, SpawnError
+from exporter.source.watchdog import Watchdog
+
+TOOLS = "/opt/aws/neuron/bin"
+"""Where AWS's package puts its tools, which is on PATH only in login shells."""
+
+RUNTIME_GROUPS = (
+    Group.NEURONCORE_COUNTERS,
+    Group.MEMORY_USED,
+    Group.RUNTIME_VCPU_USAGE,
+    Group.EXECUTION_STATS,
+)
+SYSTEM_GROUPS = (Group.VCPU_USAGE, Group.MEMORY_INFO, Group.HW_COUNTERS)
+
+_TICK = 1.0
+_STOP_PATIENCE = 1.0
+_EXIT_PATIENCE = 0.5
+_CHILD_SHARE_OF_MEMORY = 0.6
+_UNLIMITED = 2**60
+
+
+def configuration(groups: Iterable[Group], period: float) -> dict[str, object]:
+    """neuron-monitor's configuration for these groups, all at one period (whole seconds).
+
+    One period for all groups: what a report holds of a group that is not due is documented
+    nowhere.
+    """
+    wanted = set(groups)
+    document: dict[str, object] = {"period": f"{int(period)}s"}
+    runtime = [{"type": group.value} for group in RUNTIME_GROUPS if group in wanted]
+    if runtime:
+        document["neuron_runtimes"] = [{"tag_filter": ".*", "metrics": runtime}]
+    document["system_metrics"] = [
+        {"type": group.value} for group in SYSTEM_GROUPS if group in wanted
+    ]
+    return document
+
+
+class NeuronMonitorSource:
+    """Runs neuron-monitor and keeps it running."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        groups: Iterable[Group],
+        period: float,
+        max_line: int,
+        *,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._command = list(command)
+        self._configuration = json.dumps(configuration(groups, period))
+        self._period = period
+        self._max_line = max_line
+        self._backoff = backoff or Backoff()
+        self._wake = Wake()
+        self._last_complaint = ""
+
+    def run(self, listener: Listener) -> None:
+        """Run children, one after the other, until `stop`."""
+        with tempfile.TemporaryDirectory(prefix="neuron-exporter-") as folder:
+            path = Path(folder) / "neuron-monitor.json"
+            path.write_text(self._configuration)
+            while not self._wake.asked():
+                state, reason, detail = self._live(str(path), listener)
+                if self._wake.asked():
+                    return
+                listener.state(state, detail)
+                delay = self._backoff.next()
+                listener.restarting(reason, delay)
+                until = time.monotonic() + delay
+                while (left := until - time.monotonic()) > 0 and not self._wake.asked():
+                    self._wake.wait(min(left, _TICK))
+                    listener.tick()
+
+    def stop(self) -> None:
+        """Make `run` end the child and return."""
+        self._wake.ask()
+
+    def _live(self, config_path: str, listener: Listener) -> tuple[SourceState, str, str]:
+        """One child's life; gives the state that its end leaves, the reason, and a sentence."""
+        environment = child_environment(os.environ)
+        program = shutil.which(self._command[0], path=environment["PATH"])
+        if program is None:
+            return (
+                SourceState.MISSING_PROGRAM,
+                "missing_program",
+                f"{self._command[0]}: no such program in {environment['PATH']}",
+            )
+        command = [program, *self._command[1:], "-c", config_path]
+        self._last_complaint = ""
+
+        def on_stderr(line: str) -> None:
+            self._last_complaint = line
+            listener.stderr(line)
+
+        try:
+            child = Child(command, environment, on_stderr)
+        except SpawnError as error:
+            return SourceState.EXITED, "spawn_error", str(error)
+        try:
+            state, reason = self._watch(child, listener)
+        finally:
+            status = child.stop(_STOP_PATIENCE)
+        return state, reason, self._describe(reason, status)
+
+    def _watch(self, child: Child, listener: Listener) -> tuple[SourceState, str]:
+        """Read the child until it ends, or has to be ended."""
+        stream = Stream(child.stdout, self._max_line, listener, self._wake)
+        watchdog = Watchdog(self._period)
+        seen = None
+        while not self._wake.asked():
+            pumped = stream.pump(_TICK)
+            listener.tick()
+            if stream.last_report != seen:
+                seen = stream.last_report
+                self._backoff.reset()
+            if pumped is Pumped.END:
+                stream.finish()
+                return SourceState.EXITED, self._how_it_ended(child)
+            if pumped is Pumped.SILENCE and child.ended():
+                # Somebody that the child started still holds its output.
+                return SourceState.EXITED, "exited"
+            complaint = watchdog.complaint(stream, time.monotonic())
+            if complaint is not None:
+                return complaint, complaint.value
+        return SourceState.EXITED, "stopped"
+
+    def _how_it_ended(self, child: Child) -> str:
+        """Whether the child exited, or closed its output and lives on."""
+        until = time.monotonic() + _EXIT_PATIENCE
+        while time.monotonic() < until and not self._wake.wait(0.02):
+            if child.ended():
+                return "exited"
+        return "end_of_file"
+
+    def _describe(self, reason: str, status: int) -> str:
+        name = Path(self._command[0]).name
+        match reason:
+            case "exited" if status < 0:
+                sentence = f"{name} was ended by signal {-status}"
+            case "exited":
+                sentence = f"{name} exited with status {status}"
+            case "end_of_file":
+                sentence = f"{name} closed its output"
+            case "garbage":
+                sentence = f"{name} prints lines that are no reports"
+            case _:
+                sentence = f"{name} was silent for too long"
+        if self._last_complaint:
+            sentence += f"; its last words: {self._last_complaint}"
+        return sentence
+
+
+def child_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The child's environment: AWS's tools on PATH, and a limit for Go's garbage collector.
+
+    neuron-monitor is a Go program that has been killed for its memory in small containers; it
+    gets 60 % of the container's memory unless GOMEMLIMIT is set already.
+    """
+    environment = dict(own)
+    environment["PATH"] = f"{own.get('PATH', os.defpath)}{os.pathsep}{TOOLS}"
+    limit = memory_limit()
+    if limit is not None:
+        environment.setdefault("GOMEMLIMIT", str(int(limit * _CHILD_SHARE_OF_MEMORY)))
+    return environment
+
+
+def memory_limit(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """The lowest memory limit above this process, in bytes; None where there is none.
+
+    Reads cgroup v2 and v1, from the process's own group up to the root that it can see.
+    """
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        lines = []
+    places = [(root, "memory.max", own) for _, controllers, own in lines if not controllers] + [
+        (root / "memory", "memory.limit_in_bytes", own)
+        for _, controllers, own in lines
+        if "memory" in controllers.split(",")
+    ]
+    limits = []
+    for top, name, own in places:
+        group = Path(own.lstrip("/"))
+        for folder in (group, *group.parents):
+            with suppress(OSError):
+                text = (top / folder / name).read_text().strip()
+                if text.isdigit() and int(text) < _UNLIMITED:
+                    limits.append(int(text))
+    return min(limits, default=None)
