@@ -1,0 +1,1 @@
+"""Who this machine is, and who holds its cores."""

@@ -1,0 +1,1 @@
+"""A chosen, affordable subset to CloudWatch, as distributions over aligned windows."""

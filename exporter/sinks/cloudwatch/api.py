@@ -1,0 +1,183 @@
+"""PutMetricData by botocore: one attempt a request, and a verdict on how it ended."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from typing import Any
+
+import msgspec
+from botocore import loaders
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from botocore.session import Session
+
+from exporter import __version__
+from exporter.sinks.cloudwatch.datums import Datum
+from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+
+CONNECT_TIMEOUT = 2
+READ_TIMEOUT = 5
+
+_SERVICE = "cloudwatch"
+_OPERATION = "PutMetricData"
+_ENDPOINT_PREFIXES = ("monitoring", "sts")
+
+# What AWS says of a request that would be refused again.
+_NEVER = frozenset(
+    {
+        "InvalidFormat",
+        "InvalidParameterCombination",
+        "InvalidParameterCombinationException",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+        "MissingParameter",
+        "MissingRequiredParameter",
+        "MissingRequiredParameterException",
+        "MalformedInput",
+        "RequestEntityTooLarge",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
+
+class Api:
+    """PutMetricData. Made by the thread that uses it; opening it does not use the network."""
+
+    def __init__(self, region: str, endpoint_url: str | None) -> None:
+        session = Session()
+        # Credentials of an instance role come from its metadata service, where there is one.
+        session.set_config_variable("metadata_service_timeout", 1)
+        session.set_config_variable("metadata_service_num_attempts", 1)
+        loader = loaders.create_loader()
+        loader.file_loader = _LeanLoader()
+        session.register_component("data_loader", loader)
+        self._client = session.create_client(
+            _SERVICE,
+            region_name=region,
+            endpoint_url=endpoint_url,
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+                # The queue is the only one that retries.
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                parameter_validation=False,  # the limits are kept before this
+                disable_request_compression=True,
+                max_pool_connections=1,
+                user_agent_extra=f"neuron-exporter/{__version__}",
+            ),
+        )
+
+    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
+        """Try once to deliver the datums."""
+        try:
+            self._client.put_metric_data(Namespace=namespace, MetricData=datums)
+        except (NoCredentialsError, PartialCredentialsError):
+            return Outcome(
+                Verdict.RETRY,
+                "NoCredentials",
+                "no AWS credentials found in the environment, the shared files, the container's "
+                "or the instance's role",
+            )
+        except ParamValidationError as error:
+            return Outcome(Verdict.NEVER, "ParamValidation", str(error))
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            never = code in _NEVER or status == 413
+            return Outcome(Verdict.NEVER if never else Verdict.RETRY, code, str(error))
+        except (BotoCoreError, OSError, ValueError) as error:
+            # No connection, no answer in time, or an answer that is none.
+            return Outcome(Verdict.RETRY, type(error).__name__, str(error))
+        return Outcome(Verdict.DELIVERED)
+
+    def close(self) -> None:
+        """Close kept connections."""
+        self._client.close()
+
+
+class _LeanLoader(loaders.JSONFileLoader):  # type: ignore[misc]
+    """Reads of botocore's data only what PutMetricData needs: 2 MiB of memory instead of 10.
+
+    Anything unexpected in the data leads back to botocore's own way of reading it.
+    """
+
+    def load_file(self, file_path: str) -> Any:
+        name = os.path.basename(file_path)
+        folder = os.path.basename(os.path.dirname(os.path.dirname(file_path)))
+        try:
+            if name == "service-2" and folder == _SERVICE:
+                return _lean_service(_read(file_path))
+            if name == "endpoints":
+                return _lean_endpoints(_read(file_path))
+        except (OSError, KeyError, TypeError, msgspec.MsgspecError):
+            pass
+        return super().load_file(file_path)
+
+
+def _read(file_path: str) -> bytes:
+    compressed = f"{file_path}.json.gz"
+    if os.path.exists(compressed):
+        with gzip.open(compressed) as file:
+            return file.read()
+    with open(f"{file_path}.json", "rb") as file:
+        return file.read()
+
+
+def _parts(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """A JSON object whose values stay unread."""
+    return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+
+
+def _lean_service(raw: bytes) -> dict[str, Any]:
+    """The service with one operation, and the shapes that this operation reaches."""
+    service = _parts(raw)
+    shapes = _parts(service["shapes"])
+    operation = msgspec.json.decode(_parts(service["operations"])[_OPERATION])
+    kept: dict[str, Any] = {}
+    waiting = [operation[end]["shape"] for end in ("input", "output") if end in operation] + [
+        error["shape"] for error in operation.get("errors", ())
+    ]
+    while waiting:
+        name = waiting.pop()
+        if name in kept:
+            continue
+        kept[name] = shape = msgspec.json.decode(shapes[name])
+        shape.pop("documentation", None)
+        members = list(shape.get("members", {}).values())
+        members += [shape[part] for part in ("member", "key", "value") if part in shape]
+        for member in members:
+            member.pop("documentation", None)
+            waiting.append(member["shape"])
+    lean = {
+        key: msgspec.json.decode(value)
+        for key, value in service.items()
+        if key not in ("shapes", "operations", "documentation")
+    }
+    return {**lean, "operations": {_OPERATION: operation}, "shapes": kept}
+
+
+def _lean_endpoints(raw: bytes) -> dict[str, Any]:
+    """The partitions with the endpoints of the services that are called."""
+    document = _parts(raw)
+    partitions = []
+    for partition in msgspec.json.decode(document["partitions"], type=list[dict[str, msgspec.Raw]]):
+        services = _parts(partition["services"])
+        lean = {
+            key: msgspec.json.decode(value) for key, value in partition.items() if key != "services"
+        }
+        lean["services"] = {
+            name: msgspec.json.decode(services[name])
+            for name in _ENDPOINT_PREFIXES
+            if name in services
+        }
+        partitions.append(lean)
+    return {"partitions": partitions, "version": msgspec.json.decode(document["version"])}

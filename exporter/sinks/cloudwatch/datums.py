@@ -1,0 +1,115 @@
+"""From a window to the datums of PutMetricData, and from datums to requests of legal size.
+
+Limits are those of PutMetricData in the CloudWatch API reference (botocore 1.43, 2026-08).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from exporter.model import Pooling, Selection
+from exporter.sinks.cloudwatch.plan import Dimensions
+from exporter.sinks.cloudwatch.window import Window
+
+MOST_VALUES = 150
+MOST_DATUMS = 1000
+MOST_BYTES = 999_000  # of the 1,000,000 that are allowed: the envelope needs some
+LARGEST_VALUE = 2.0**360
+
+Datum = dict[str, Any]
+
+
+def datums(
+    window: Window, selection: Selection, dimension_sets: Iterable[Dimensions]
+) -> list[Datum]:
+    """The datums of one window, the heartbeat aside, in the order of the catalogue."""
+    stamp = timestamp(window)
+    made: list[Datum] = []
+    for dimensions in dimension_sets:
+        named = [{"Name": name, "Value": value} for name, value in dimensions]
+        for row in selection.rows:
+            for metric in row.cloudwatch:
+                base = {
+                    "MetricName": metric.name,
+                    "Dimensions": named,
+                    "Timestamp": stamp,
+                    "Unit": metric.unit,
+                }
+                if metric.name in window.rises:
+                    made.append({**base, "Value": _legal(window.rises[metric.name])})
+                for values, counts in _chunks(window, metric.name, metric.scale):
+                    made.append({**base, "Values": values, "Counts": counts})
+    return made
+
+
+def heartbeats(
+    window: Window,
+    interval: float,
+    selection: Selection,
+    dimension_sets: Iterable[Dimensions],
+) -> list[Datum]:
+    """1 for a window at whose end the source lived, else 0; nothing where it is not selected."""
+    alive = window.alive(window.start + interval)
+    return [
+        {
+            "MetricName": metric.name,
+            "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions],
+            "Timestamp": timestamp(window),
+            "Unit": metric.unit,
+            "Value": float(alive),
+        }
+        for dimensions in dimension_sets
+        for row in selection.rows
+        for metric in row.cloudwatch
+        if metric.pooling is Pooling.HEARTBEAT and metric.name in selection.names
+    ]
+
+
+def requests(all_datums: Sequence[Datum]) -> Iterator[list[Datum]]:
+    """The datums in as few requests as the limits on number and size allow."""
+    batch: list[Datum] = []
+    size = 0
+    for datum in all_datums:
+        own = len(msgspec.json.encode(datum)) + 1
+        if batch and (len(batch) == MOST_DATUMS or size + own > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(datum)
+        size += own
+    if batch:
+        yield batch
+
+
+def count_metrics(all_datums: Iterable[Datum]) -> int:
+    """How many metrics (name and dimensions) the datums belong to: what CloudWatch bills."""
+    return len(
+        {
+            (datum["MetricName"], *(tuple(d.values()) for d in datum["Dimensions"]))
+            for datum in all_datums
+        }
+    )
+
+
+def timestamp(window: Window) -> datetime:
+    """The stamp of all that a window holds: its start."""
+    return datetime.fromtimestamp(window.start, UTC)
+
+
+def _chunks(window: Window, name: str, scale: float) -> Iterator[tuple[list[float], list[float]]]:
+    """Values and counts of a metric, at most 150 of them at a time."""
+    gathered = iter(sorted(window.values.get(name, {}).items()))
+    while chunk := list(islice(gathered, MOST_VALUES)):
+        # Ratios are made percent again; rounding takes back what the division added.
+        yield (
+            [_legal(round(value * scale, 10) if scale != 1 else value) for value, _ in chunk],
+            [float(count) for _, count in chunk],
+        )
+
+
+def _legal(value: float) -> float:
+    return max(-LARGEST_VALUE, min(LARGEST_VALUE, value))

@@ -1,0 +1,155 @@
+"""Which metrics exist in CloudWatch: their names, their dimensions, and the limits on both.
+
+Limits are those of PutMetricData in the CloudWatch API reference (botocore 1.43, 2026-08).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.model import (
+    CloudWatchMetric,
+    Machine,
+    Pooling,
+    Selection,
+    Series,
+    Shape,
+)
+
+MOST_DIMENSIONS = 30
+LONGEST_NAME = 255
+LONGEST_VALUE = 1024
+
+FIELDS: Mapping[str, str] = {
+    "InstanceId": "instance_id",
+    "InstanceType": "instance_type",
+    "InstanceName": "instance_name",
+    "AvailabilityZone": "availability_zone",
+    "Region": "region",
+    "SubnetId": "subnet_id",
+    "UltraServerId": "ultraserver_id",
+    "ClusterName": "cluster",
+    "AutoScalingGroupName": "auto_scaling_group",
+}
+"""Dimensions and the fields of the identity that they show."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9 ./#:_-]+")
+
+Dimensions = tuple[tuple[str, str], ...]
+
+
+class Problem(NamedTuple):
+    """A setting that CloudWatch would not take: its key, what was given, what is allowed."""
+
+    key: str
+    given: object
+    message: str
+
+
+class Gauge(NamedTuple):
+    """A metric that gets one value a reading from each of these series."""
+
+    metric: CloudWatchMetric
+    indices: tuple[int, ...]
+
+
+class Delta(NamedTuple):
+    """A metric that gets the rise of these counters."""
+
+    metric: CloudWatchMetric
+    places: tuple[int, ...]
+    """Places in `Plan.counters`."""
+
+
+class Plan:
+    """One shape as CloudWatch sees it."""
+
+    def __init__(self, shape: Shape, selection: Selection) -> None:
+        self.shape = shape
+        self.gauges: list[Gauge] = []
+        self.deltas: list[Delta] = []
+        self.counters: list[int] = []
+        """Indices of all series whose rise is wanted."""
+        by_row: dict[int, list[int]] = {}
+        for index, series in enumerate(shape):
+            by_row.setdefault(id(series.spec), []).append(index)
+        for row in selection.rows:
+            for metric in row.cloudwatch:
+                if metric.name not in selection.names:
+                    continue
+                indices = [
+                    index for index in by_row.get(id(row), ()) if _feeds(shape[index], metric)
+                ]
+                if not indices:
+                    continue
+                if metric.pooling is Pooling.DELTA:
+                    first = len(self.counters)
+                    self.counters += indices
+                    self.deltas.append(Delta(metric, tuple(range(first, len(self.counters)))))
+                else:
+                    self.gauges.append(Gauge(metric, tuple(indices)))
+
+
+def _feeds(series: Series, metric: CloudWatchMetric) -> bool:
+    if metric.only:
+        return series.by in metric.only
+    return series.by not in metric.all_but
+
+
+def resolve(names: Sequence[str], machine: Machine, extra: Mapping[str, str]) -> Dimensions | None:
+    """A dimension set's values; None while one of them is not known."""
+    found = []
+    for name in names:
+        value = clean(extra[name] if name in extra else getattr(machine, FIELDS[name]))
+        if not value:
+            return None
+        found.append((name, value))
+    found += [(name, clean(value)) for name, value in extra.items() if name not in names]
+    return tuple(found)
+
+
+def clean(value: str) -> str:
+    """A dimension's value as CloudWatch takes it: ASCII without control characters."""
+    ascii_only = value.encode("ascii", "replace").decode()
+    return "".join(c for c in ascii_only if c.isprintable()).strip()[:LONGEST_VALUE]
+
+
+def check(
+    namespace: str, dimension_sets: Sequence[Sequence[str]], extra: Mapping[str, str]
+) -> Iterable[Problem]:
+    """Everything in these settings that CloudWatch would refuse."""
+    if (
+        not _NAMESPACE.fullmatch(namespace)
+        or len(namespace) > LONGEST_NAME
+        or namespace.startswith((":", "AWS/"))
+        or not namespace.strip()
+    ):
+        yield Problem(
+            "cloudwatch.namespace",
+            namespace,
+            "must be 1 to 255 of the characters A-Z a-z 0-9 . - _ / # : and space, and must not "
+            "start with : or AWS/",
+        )
+    for name, value in extra.items():
+        key = f"cloudwatch.extra_dimensions.{name}"
+        if not name.isascii() or not name.isprintable() or not 1 <= len(name) <= LONGEST_NAME:
+            yield Problem(key, name, "a dimension's name has 1 to 255 ASCII characters")
+        if not name.strip() or name.startswith(":"):
+            yield Problem(key, name, "a dimension's name must not be blank or start with :")
+        if not value.strip() or clean(value) != value.strip():
+            yield Problem(
+                key, value, "a dimension's value has 1 to 1024 printable ASCII characters"
+            )
+    for at, names in enumerate(dimension_sets):
+        key = f"cloudwatch.dimension_sets.{at}"
+        count = len({*names, *extra})
+        if count > MOST_DIMENSIONS:
+            yield Problem(
+                key,
+                count,
+                f"a metric has at most {MOST_DIMENSIONS} dimensions, extra_dimensions included",
+            )
+        if len(set(names)) != len(names):
+            yield Problem(key, list(names), "names a dimension twice")

@@ -1,0 +1,34 @@
+"""What a transport is, and what can become of a request."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from exporter.sinks.cloudwatch.datums import Datum
+
+
+class Verdict(Enum):
+    """What became of a request; the values are labels of a metric."""
+
+    DELIVERED = "delivered"
+    RETRY = "retried"
+    NEVER = "rejected"
+
+
+class Outcome(NamedTuple):
+    """A verdict with its reason: a code to count by, a sentence to read."""
+
+    verdict: Verdict
+    code: str = ""
+    message: str = ""
+
+
+class Transport(Protocol):
+    """Something that takes requests."""
+
+    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
+        """Try once to deliver the datums. Does not raise."""
+
+    def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,120 @@
+"""Gathers readings in windows that are aligned to the wall clock.
+
+A window keeps each value and how often it came, so that percentiles survive, and the rise of
+counters. Offered to by the reader's thread and taken from by the sink's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from exporter.model import Selection, Series, Shape, Snapshot
+from exporter.sinks.cloudwatch.plan import Plan
+
+MOST_OPEN = 64
+"""Windows that wait to be taken: more than the sink ever leaves behind while it lives."""
+
+
+@dataclass(slots=True)
+class Window:
+    """What was gathered from `start` (Unix seconds) until the next window.
+
+    `seen` is the last snapshot known at its end; it tells whether the source lived.
+    """
+
+    start: float
+    values: dict[str, Counter[float]] = field(default_factory=dict)
+    rises: dict[str, float] = field(default_factory=dict)
+    seen: Snapshot | None = None
+
+    def alive(self, end: float) -> bool:
+        """Whether the source lived at `end`, the end of the window (Unix seconds)."""
+        seen = self.seen
+        if seen is None or not seen.health.alive:
+            return False
+        return end - seen.taken_at.wall <= seen.fresh_for
+
+
+class Windows:
+    """The windows that are open. `interval` is their length in seconds."""
+
+    def __init__(self, selection: Selection, interval: float) -> None:
+        self.interval = interval
+        self._selection = selection
+        self._lock = threading.Lock()
+        self._open: dict[float, Window] = {}
+        self._latest: Snapshot | None = None
+        self._plan = Plan((), selection)
+        self._last: list[float] = []
+        self._remembered: dict[Series, float] = {}
+
+    def start_of(self, wall: float) -> float:
+        """The start of the window that a moment belongs to."""
+        return wall - wall % self.interval
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Gather one report's readings."""
+        with self._lock:
+            window = self._window(self.start_of(snapshot.taken_at.wall))
+            window.seen = self._latest = snapshot
+            if snapshot.shape is not self._plan.shape:
+                self._replan(snapshot.shape)
+            values = snapshot.values
+            for metric, indices in self._plan.gauges:
+                gathered = window.values.get(metric.name)
+                if gathered is None:
+                    gathered = window.values[metric.name] = Counter()
+                for index in indices:
+                    value = values[index]
+                    if isinstance(value, tuple):
+                        for each, count in value:
+                            gathered[each] += count  # type: ignore[assignment]
+                    else:
+                        gathered[value] += 1
+            rises = self._rises(values)  # type: ignore[arg-type]
+            for metric, places in self._plan.deltas:
+                rise = sum(rises[place] for place in places)
+                window.rises[metric.name] = window.rises.get(metric.name, 0.0) + rise
+
+    def take(self, until: float) -> list[Window]:
+        """Remove and give all windows that begin before `until`, oldest first.
+
+        The last window before `until` is given even if it is empty: that nothing came is news.
+        """
+        with self._lock:
+            last = self.start_of(until - self.interval / 2)
+            if last not in self._open:
+                self._window(last)
+            return [self._open.pop(start) for start in sorted(self._open) if start < until]
+
+    def _window(self, start: float) -> Window:
+        window = self._open.get(start)
+        if window is None:
+            while len(self._open) >= MOST_OPEN:
+                del self._open[min(self._open)]
+            known = self._latest
+            before = known is not None and known.taken_at.wall < start + self.interval
+            window = self._open[start] = Window(start, seen=known if before else None)
+        return window
+
+    def _replan(self, shape: Shape) -> None:
+        """Prepare for another shape; what counters stood at is remembered for their return."""
+        old = self._plan
+        self._remembered.update(
+            (old.shape[index], last) for index, last in zip(old.counters, self._last, strict=True)
+        )
+        self._plan = Plan(shape, self._selection)
+        counters = [shape[index] for index in self._plan.counters]
+        self._last = [self._remembered.pop(series, series.start) for series in counters]
+
+    def _rises(self, values: tuple[float, ...]) -> list[float]:
+        """By how much each counter rose; a counter that fell has begun again."""
+        now = [values[index] for index in self._plan.counters]
+        rises = [
+            value - last if value >= last else value - self._plan.shape[index].start
+            for value, last, index in zip(now, self._last, self._plan.counters, strict=True)
+        ]
+        self._last = now
+        return rises

@@ -1,0 +1,146 @@
+"""The latest snapshot as Prometheus' text format.
+
+The text around the values is prepared once for each shape; a scrape writes the values between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+from exporter.model import Kind, Labels, Machine, MetricSpec, Selection, Series, Shape, Snapshot
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_ESCAPED_IN_LABELS = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_ESCAPED_IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_TYPES = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter", Kind.INFO: "gauge"}
+
+
+class PrometheusSink:
+    """Holds the latest snapshot and writes it out. Any thread may offer, any may expose."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._order = {row: at for at, row in enumerate(selection.rows)}
+        self._latest: Snapshot | None = None
+        self._machine_labels: Labels | None = None
+        self._lock = threading.Lock()
+        self._table: _Table | None = None
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Show this snapshot from now on. Never blocks."""
+        if self._machine_labels is None and snapshot.health.alive:
+            # Labels of a running series never change: these stay as the first healthy report
+            # had them.
+            self._machine_labels = machine_labels(snapshot.machine)
+        self._latest = snapshot
+
+    def expose(self, monotonic: float) -> bytes:
+        """The snapshot as text; empty when there is none, or it is too old."""
+        snapshot = self._latest
+        if snapshot is None:
+            return b""
+        snapshot = snapshot.at(monotonic)
+        if not snapshot.shape:
+            return b""
+        return self._table_for(snapshot).render(snapshot.values)
+
+    def series_count(self, monotonic: float) -> int:
+        """How many series a scrape would show."""
+        snapshot = self._latest
+        if snapshot is None or not (snapshot := snapshot.at(monotonic)).shape:
+            return 0
+        return self._table_for(snapshot).length
+
+    def _table_for(self, snapshot: Snapshot) -> _Table:
+        labels = self._machine_labels
+        if labels is None:
+            labels = machine_labels(snapshot.machine)
+        table = self._table
+        if table is not None and table.fits(snapshot.shape, labels):
+            return table
+        with self._lock:  # one scrape prepares, the others wait for it
+            table = self._table
+            if table is None or not table.fits(snapshot.shape, labels):
+                table = _Table(snapshot.shape, labels, self._chosen)
+                self._table = table
+        return table
+
+    def _chosen(self, series: Series) -> int | None:
+        """The place of a series' row among the families; None leaves the series out."""
+        place = self._order.get(series.spec)
+        return place if place is not None and self._selection.takes(series) else None
+
+
+class _Table:
+    """One shape, ready to be written: the text before each value, and the values' order."""
+
+    def __init__(
+        self, shape: Shape, machine: Labels, chosen: Callable[[Series], int | None]
+    ) -> None:
+        self._shape = shape
+        self._machine = machine
+        placed = sorted(
+            (place, index)
+            for index, series in enumerate(shape)
+            if (place := chosen(series)) is not None
+        )
+        self.length = len(placed)
+        order = [index for _, index in placed]
+        self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = (
+            itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[i] for i in order)
+        )
+        common = "".join(f',{name}="{escape(value)}"' for name, value in machine)
+        self._text: list[str] = []
+        family: MetricSpec | None = None
+        for index in order:
+            series = shape[index]
+            head = "\n" if self._text else ""
+            if series.spec is not family:
+                family = series.spec
+                head += (
+                    f"# HELP {family.name} {family.help.translate(_ESCAPED_IN_HELP)}\n"
+                    f"# TYPE {family.name} {_TYPES[family.kind]}\n"
+                )
+            own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
+            labels = (own + common)[1:]
+            self._text += [
+                f"{head}{family.name}{{{labels}}} " if labels else f"{head}{family.name} ",
+                "",
+            ]
+        self._text.append("\n")
+
+    def fits(self, shape: Shape, machine: Labels) -> bool:
+        """Whether this is the table of that shape and those labels."""
+        return self._shape is shape and self._machine == machine
+
+    def render(self, values: tuple[Any, ...]) -> bytes:
+        """The text of all series with these values."""
+        if not self.length:
+            return b""
+        text = self._text.copy()
+        # repr is the shortest text that reads back as the same number.
+        text[1::2] = map(repr, self._pick(values))
+        return "".join(text).encode()
+
+
+def machine_labels(machine: Machine) -> Labels:
+    """The labels that AWS's script sets on every series, empty ones left out."""
+    named = (
+        ("instance_name", machine.instance_name),
+        ("instance_id", machine.instance_id),
+        ("instance_type", machine.instance_type),
+        ("availability_zone", machine.availability_zone),
+        ("region", machine.region),
+        ("subnet_id", machine.subnet_id),
+        ("ultraserver_id", machine.ultraserver_id),
+    )
+    return tuple(pair for pair in named if pair[1])
+
+
+def escape(value: str) -> str:
+    """A label's value as it stands between quotes."""
+    return value.translate(_ESCAPED_IN_LABELS)
