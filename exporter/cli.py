@@ -1,0 +1,241 @@
+"""The command line. Each command imports what it needs, when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from exporter import __version__
+
+if TYPE_CHECKING:
+    from exporter.config import Given, Loaded
+
+OK, FAILED, WRONG_USE = 0, 1, 2
+
+_AWS_DIMENSIONS = {
+    "instance_id": "InstanceId",
+    "instance_type": "InstanceType",
+    "instance_name": "InstanceName",
+    "availability_zone": "AvailabilityZone",
+    "instance_availability_zone": "AvailabilityZone",
+    "region": "Region",
+    "instance_region": "Region",
+    "subnet_id": "SubnetId",
+}
+"""What users of AWS's CloudWatch script typed, and the dimension it is here."""
+
+_REPLACED = {
+    "--cert-file": "TLS is configured with prometheus.web_config_file",
+    "--key-file": "TLS is configured with prometheus.web_config_file",
+    "--enable-k8s-info": "pods are found with identity.kubernetes",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status: 0 success, 1 failure while running, 2 wrong use."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_missing_streams()
+    if given[:1] == ["simulate"]:
+        from exporter.simulator.__main__ import main as simulate
+
+        return simulate(given[1:])
+    parsed = _parser().parse_args(given)
+    from exporter.config import ConfigError
+
+    try:
+        status: int = parsed.command(parsed)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"neuron-exporter: {problem}", file=sys.stderr)
+        return WRONG_USE
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return OK
+    except KeyboardInterrupt:
+        return OK
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="neuron-exporter",
+        description="The truth about AWS Neuron accelerators, in Prometheus and CloudWatch.",
+        epilog="`neuron-exporter COMMAND --help` tells more of each.",
+    )
+    parser.add_argument("--version", action="version", version=f"neuron-exporter {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="export until told to stop")
+    _source_flags(run)
+    run.add_argument("--listen", metavar="HOST:PORT", help="prometheus.listen")
+    aws = run.add_argument_group("as AWS's scripts had them")
+    aws.add_argument("--port", metavar="PORT", help="the port of prometheus.listen")
+    aws.add_argument("--namespace", metavar="NAME", help="cloudwatch.namespace; turns it on")
+    aws.add_argument("--region", metavar="REGION", help="cloudwatch.region; turns it on")
+    aws.add_argument("--common-dims", metavar="LIST", help="cloudwatch.dimension_sets, one set")
+    for flag in _REPLACED:
+        run.add_argument(flag, action=_Replaced, help=argparse.SUPPRESS)
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser("demo", help="show everything on a simulated machine")
+    demo.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9415")
+    demo.add_argument("--instance-type", metavar="TYPE", default="trn1.32xlarge")
+    demo.add_argument("--scenario", default="inference", help="idle, inference or mixed")
+    demo.set_defaults(command=_demo)
+
+    check = commands.add_parser("check", help="say everything that is wrong with a configuration")
+    check.add_argument("--config", metavar="FILE", required=True)
+    check.set_defaults(command=_check)
+
+    metrics = commands.add_parser("metrics", help="list every metric")
+    metrics.add_argument("--markdown", action="store_true", help="as METRICS.md")
+    metrics.set_defaults(command=_metrics)
+
+    commands.add_parser("simulate", help="write reports as neuron-monitor does, without hardware")
+
+    record = commands.add_parser("record", help="write the source's lines to a file, to replay")
+    _source_flags(record)
+    record.add_argument(
+        "--output", metavar="FILE", help="a new file, compressed if it ends in .gz (default: print)"
+    )
+    record.add_argument("--reports", metavar="N", type=int, help="end after so many reports")
+    record.add_argument(
+        "--mask", action="store_true", help="replace names and ids of machine, models and processes"
+    )
+    record.set_defaults(command=_record)
+    return parser
+
+
+def _source_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
+    parser.add_argument(
+        "--source", metavar="WHAT", help="stdin, simulator, neuron-monitor, or a file of reports"
+    )
+
+
+class _Replaced(argparse.Action):
+    """A flag of AWS's scripts that has another place here."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(nargs="?", **settings)  # type: ignore[arg-type]
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        flag = str(rest[-1])
+        parser.error(f"{flag} is not a flag here: {_REPLACED[flag]}")
+
+
+# Commands
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from exporter import log
+    from exporter.daemon import Daemon
+    from exporter.pipeline import build
+    from exporter.web import BindError
+
+    loaded = _load(parsed)
+    log.configure(loaded.config.log.level, loaded.config.log.format)
+    try:
+        daemon = Daemon(build(loaded))
+    except BindError as error:
+        print(f"neuron-exporter: {error} (prometheus.listen, or --listen)", file=sys.stderr)
+        return FAILED
+    return daemon.run()
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from exporter.demo import demo
+
+    return demo(parsed.listen, parsed.instance_type, parsed.scenario)
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from exporter.config import load
+    from exporter.pipeline import build, summary
+
+    pipeline = build(load(parsed.config, os.environ))
+    for warning in pipeline.warnings:
+        print(f"warning: {warning}")
+    print(f"{parsed.config}: good")
+    for line in summary(pipeline):
+        print(f"  {line}")
+    return OK
+
+
+def _metrics(parsed: argparse.Namespace) -> int:
+    from exporter.generate.metrics_md import as_markdown, as_text
+
+    print(as_markdown() if parsed.markdown else as_text(), end="")
+    return OK
+
+
+def _record(parsed: argparse.Namespace) -> int:
+    from exporter.record import record
+
+    if parsed.reports is not None and parsed.reports < 1:
+        print(
+            f"neuron-exporter: --reports: must be at least 1 (got {parsed.reports})",
+            file=sys.stderr,
+        )
+        return WRONG_USE
+    return record(_load(parsed), parsed.output, parsed.reports, mask=parsed.mask)
+
+
+def _load(parsed: argparse.Namespace) -> Loaded:
+    from exporter.config import load
+
+    return load(parsed.config, os.environ, _flags(parsed))
+
+
+def _flags(parsed: argparse.Namespace) -> list[Given]:
+    """What the flags say, as values of the configuration."""
+    from exporter.config import ConfigError, Given
+
+    flags = []
+    source = parsed.source
+    if source in ("stdin", "simulator", "neuron-monitor"):
+        flags.append(Given("--source", "source.kind", source))
+    elif source is not None:
+        flags += [
+            Given("--source", "source.kind", "file"),
+            Given("--source", "source.path", source),
+        ]
+    if getattr(parsed, "port", None) is not None:
+        flags.append(Given("--port", "prometheus.listen", f"0.0.0.0:{parsed.port}"))
+    if getattr(parsed, "listen", None) is not None:
+        flags.append(Given("--listen", "prometheus.listen", parsed.listen))
+    for name in ("namespace", "region"):
+        value = getattr(parsed, name, None)
+        if value is not None:
+            flags.append(Given(f"--{name}", "cloudwatch.enabled", True))
+            flags.append(Given(f"--{name}", f"cloudwatch.{name}", value))
+    if getattr(parsed, "common_dims", None) is not None:
+        names = [name.strip() for name in parsed.common_dims.split(",") if name.strip()]
+        unknown = [name for name in names if name not in _AWS_DIMENSIONS]
+        if unknown:
+            known = ", ".join(_AWS_DIMENSIONS)
+            raise ConfigError(
+                [f"--common-dims: unknown dimension {', '.join(unknown)}; known are {known}"]
+            )
+        dimensions = list(dict.fromkeys(_AWS_DIMENSIONS[name] for name in names))
+        flags.append(Given("--common-dims", "cloudwatch.dimension_sets", [dimensions]))
+    return flags
+
+
+def _open_missing_streams() -> None:
+    """Open what was closed of standard input, output and error, lest a socket takes its number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

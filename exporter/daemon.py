@@ -1,0 +1,153 @@
+"""Runs a pipeline: its threads, the signals, and the orderly stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from exporter import __version__
+from exporter.endpoints import routes
+from exporter.log import get_logger
+from exporter.pipeline import Pipeline
+from exporter.source import SourceError
+from exporter.units import format_duration
+from exporter.web import Server
+
+STOP_SECONDS = 20.0
+"""All of the orderly stop: under the 30 s that ECS and Kubernetes give."""
+
+_TICK = 1.0
+_LONGEST_SILENCE = 30.0
+
+_log = get_logger()
+
+
+class Stop(NamedTuple):
+    """Why the daemon stops, and the status that it exits with."""
+
+    reason: str
+    status: int
+
+
+class Daemon:
+    """One run of a pipeline."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        stop_seconds: float = STOP_SECONDS,
+        on_listening: Callable[[Server], None] = lambda _: None,
+    ) -> None:
+        """Bind the address; `on_listening` is told when everything has started.
+
+        Raises:
+            BindError: the address cannot be listened on.
+        """
+        self._pipeline = pipeline
+        self._stop_seconds = stop_seconds
+        self._on_listening = on_listening
+        self._events: SimpleQueue[Stop | int] = SimpleQueue()
+        self._ticks = dict.fromkeys(("main", "reader", "http"), time.monotonic())
+        pipeline.intake.on_tick = lambda: self._tick("reader")
+        self._server = Server(
+            pipeline.config.prometheus.listen,
+            routes(pipeline, self._silent_threads),
+            lambda: self._tick("http"),
+        )
+        self._server.on_death = self._http_died
+        self._reader = threading.Thread(target=self._read, name="reader", daemon=True)
+
+    def run(self) -> int:
+        """Run until a signal, the end of input, or the death of a thread; gives the exit status."""
+        with _signals(self._events.put):
+            for warning in self._pipeline.warnings:
+                _log.warning("not_available_yet", setting=warning)
+            self._server.start()
+            if self._pipeline.cloudwatch is not None:
+                self._pipeline.cloudwatch.start()
+            self._reader.start()
+            _log.info("started", version=__version__, url=self._server.url)
+            self._on_listening(self._server)
+            stop = self._wait()
+            _log.info("stopping", reason=stop.reason)
+            self._stop()
+        _log.info("stopped", status=stop.status)
+        return stop.status
+
+    # Threads
+
+    def _read(self) -> None:
+        try:
+            self._pipeline.source.run(self._pipeline.intake)
+        except SourceError as error:
+            _log.error("source_failed", reason=str(error))
+            self._events.put(Stop("source failed", 1))
+        except BaseException as error:  # noqa: BLE001 (whoever supervises us has to know)
+            _log.error("thread_died", thread="reader", error=repr(error))
+            self._events.put(Stop("the reader died", 1))
+        else:
+            self._events.put(Stop("end of input", 0))
+
+    def _http_died(self, error: BaseException | None) -> None:
+        if error is not None:
+            _log.error("thread_died", thread="http", error=repr(error))
+            self._events.put(Stop("http died", 1))
+
+    def _wait(self) -> Stop:
+        while True:
+            self._tick("main")
+            try:
+                event = self._events.get(timeout=_TICK)
+            except Empty:
+                continue
+            if isinstance(event, Stop):
+                return event
+            if event == signal.SIGHUP:
+                _log.warning("reload_not_available", advice="restart to change the configuration")
+                continue
+            return Stop(signal.Signals(event).name, 0)
+
+    def _stop(self) -> None:
+        """End the child, join the reader, flush, close; all within one deadline."""
+        deadline = time.monotonic() + self._stop_seconds
+        self._pipeline.source.stop()
+        self._reader.join(max(0.0, deadline - time.monotonic()))
+        if self._pipeline.cloudwatch is not None:
+            left = max(0.0, deadline - time.monotonic())
+            if not self._pipeline.cloudwatch.close(left):
+                _log.warning("flush_unfinished", after=format_duration(self._stop_seconds))
+        self._server.close()
+
+    def _silent_threads(self) -> list[str]:
+        """The threads that gave no sign of life for too long."""
+        now = time.monotonic()
+        return [name for name, at in self._ticks.items() if now - at > _LONGEST_SILENCE]
+
+    def _tick(self, thread: str) -> None:
+        self._ticks[thread] = time.monotonic()
+
+
+class _signals:
+    """Puts the numbers of signals into a queue, and nothing else, while it is entered."""
+
+    _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self, put: Callable[[int], None]) -> None:
+        self._put = put
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        # A handler that did more could meet a lock that the interrupted main thread holds.
+        with suppress(ValueError):  # not the main thread: somebody else has the signals
+            for number in self._HANDLED:
+                self._before[number] = signal.signal(number, lambda n, _: self._put(n))
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

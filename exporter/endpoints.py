@@ -1,0 +1,85 @@
+"""What the exporter answers over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+
+from prometheus_client import generate_latest
+
+from exporter import __version__
+from exporter.pipeline import Pipeline
+from exporter.sinks.prometheus import CONTENT_TYPE
+from exporter.units import format_duration
+from exporter.web import Request, Response, Route
+from exporter.web.page import render
+
+
+def routes(pipeline: Pipeline, silent_threads: Callable[[], Sequence[str]]) -> dict[str, Route]:
+    """The routes of a pipeline; `silent_threads` names the threads that seem to be dead."""
+    endpoints = Endpoints(pipeline, silent_threads)
+    known: dict[str, Route] = {"/healthz": endpoints.healthz, "/readyz": endpoints.readyz}
+    if pipeline.prometheus is not None:
+        known["/metrics"] = endpoints.metrics
+    if pipeline.config.web.page:
+        known["/"] = endpoints.page
+    return known
+
+
+class Endpoints:
+    """Answers from the parts of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, silent_threads: Callable[[], Sequence[str]]) -> None:
+        self._pipeline = pipeline
+        self._silent_threads = silent_threads
+        self._started = time.monotonic()
+
+    def metrics(self, _: Request) -> Response:
+        """The hardware's series and the exporter's own."""
+        assert self._pipeline.prometheus is not None  # noqa: S101 (there is no such route else)
+        body = self._pipeline.prometheus.expose(time.monotonic())
+        return Response(body + generate_latest(self._pipeline.telemetry.registry), CONTENT_TYPE)
+
+    def healthz(self, _: Request) -> Response:
+        """Whether every thread lives; the source and the sinks may be as sick as they want."""
+        silent = self._silent_threads()
+        if silent:
+            return Response(f"no sign of life from {', '.join(silent)}\n".encode(), status=503)
+        return Response(b"ok\n")
+
+    def readyz(self, _: Request) -> Response:
+        """Whether the first attempt to get a report has ended, well or badly."""
+        if not self._pipeline.intake.has_verdict:
+            return Response(b"waiting for the first report\n", status=503)
+        return Response(b"ready\n")
+
+    def page(self, _: Request) -> Response:
+        """The exporter's own page."""
+        machine = self._pipeline.identity.machine()
+        known = {
+            each.name.replace("_", " "): getattr(machine, each.name) for each in fields(machine)
+        }
+        running = format_duration(round(time.monotonic() - self._started))
+        return Response(
+            render(
+                {
+                    "Source": self._pipeline.intake.status(),
+                    "Machine": {name: value for name, value in known.items() if value},
+                    "Prometheus": self._prometheus_status(),
+                    "CloudWatch": self._cloudwatch_status(),
+                    "Exporter": {"version": __version__, "running for": running},
+                }
+            ),
+            "text/html; charset=utf-8",
+        )
+
+    def _prometheus_status(self) -> Mapping[str, str]:
+        sink = self._pipeline.prometheus
+        if sink is None:
+            return {"state": "off"}
+        return {"state": "on", "series": str(sink.series_count(time.monotonic()))}
+
+    def _cloudwatch_status(self) -> Mapping[str, str]:
+        sink = self._pipeline.cloudwatch
+        return {"state": "off"} if sink is None else sink.status()

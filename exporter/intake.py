@@ -1,0 +1,183 @@
+"""What happens to a line: decoded, collected, handed to every sink. Runs in the reader's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from exporter.identity.machine import Identity
+from exporter.log import get_logger
+from exporter.metrics.collect import Collector, Period
+from exporter.model import Moment, Owners, Snapshot, SourceState
+from exporter.report import Fault, ReportError, decode
+from exporter.telemetry import Telemetry
+from exporter.units import format_duration
+
+MOST_SAID = 100
+"""Different faults that are logged in the life of a daemon; all are counted."""
+
+_PERIOD_TOLERANCE = 0.5
+_REPORTS_BEFORE_JUDGEMENT = 3
+_STDERR_PER_MINUTE = 10
+
+_log = get_logger(part="source")
+
+
+class Sink(Protocol):
+    """Something that takes snapshots."""
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Take a snapshot. Never blocks, never raises."""
+
+
+class Intake:
+    """Listens to the source and drives the pipeline.
+
+    It says what changes, once: a state, a group that fails or recovers, a kind of fault.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        collector: Collector,
+        period: Period,
+        owners: Callable[[], Owners],
+        sinks: Sequence[Sink],
+        telemetry: Telemetry,
+    ) -> None:
+        self._identity = identity
+        self._collector = collector
+        self._period = period
+        self._owners = owners
+        self._sinks = sinks
+        self._telemetry = telemetry
+        self.on_tick: Callable[[], None] = lambda: None
+        self._state = SourceState.STARTING
+        self._detail = ""
+        self._latest: Snapshot | None = None
+        self._count = 0
+        self._said: set[str] = set()
+        self._failing: set[str] = set()
+        self._period_judged = False
+        self._stderr_minute = 0.0
+        self._stderr_said = 0
+        self.has_verdict = False
+        self._telemetry.up.set_function(self._up)
+        self._telemetry.report_timestamp.set(0)
+
+    # What the source tells.
+
+    def line(self, line: memoryview, at: Moment) -> float | None:
+        """Turn a line into a snapshot and offer it; gives its period, None for no report."""
+        self._telemetry.source_bytes.inc(len(line) + 1)
+        try:
+            report, faults = decode(line)
+        except ReportError as error:
+            self._telemetry.report_errors.labels(error.reason).inc()
+            self._say_once(f"line:{error.reason}", "line_unusable", reason=str(error))
+            return None
+        if faults:
+            self._note_faults(faults)
+        machine = self._identity.observe(report.instance_info)
+        collected = self._collector.collect(report, at, machine, self._owners())
+        snapshot = self._latest = collected.snapshot
+        self._count += 1
+        self._telemetry.reports.inc()
+        self._telemetry.report_timestamp.set(at.wall)
+        self._telemetry.report_period.set(self._period.seconds)
+        self._note_groups(collected.group_errors, collected.error_texts)
+        self._judge_period()
+        self._enter(snapshot.health.state, "")
+        for sink in self._sinks:
+            sink.offer(snapshot)
+        self.has_verdict = True
+        return collected.covers
+
+    def skipped(self, length: int) -> None:
+        """Count a line that was too long."""
+        self._telemetry.source_bytes.inc(length)
+        self._telemetry.report_errors.labels("too_long").inc()
+        self._say_once("line:too_long", "line_unusable", reason=f"{length} bytes are too long")
+
+    def state(self, state: SourceState, detail: str) -> None:
+        """Show another state of the source."""
+        self.has_verdict = True
+        self._enter(state, detail)
+
+    def restarting(self, reason: str, delay: float) -> None:
+        """Count a restart."""
+        self._telemetry.restarts.labels(reason).inc()
+        _log.debug("restarting", reason=reason, delay=round(delay, 2))
+
+    def stderr(self, line: str) -> None:
+        """Count a line of the child's standard error, and log a few of them."""
+        self._telemetry.stderr_lines.inc()
+        now = time.monotonic()
+        if now - self._stderr_minute > 60:
+            self._stderr_minute, self._stderr_said = now, 0
+        self._stderr_said += 1
+        if self._stderr_said <= _STDERR_PER_MINUTE:
+            _log.info("source_says", line=line)
+
+    def tick(self) -> None:
+        """Tell that the reader lives."""
+        self.on_tick()
+
+    # What others ask.
+
+    def status(self) -> Mapping[str, str]:
+        """How the source is, for people."""
+        facts = {"state": self._state.value}
+        if self._detail:
+            facts["why"] = self._detail
+        if self._latest is not None:
+            age = time.monotonic() - self._latest.taken_at.monotonic
+            facts["last report"] = f"{age:.1f} s ago"
+            facts["period"] = format_duration(round(self._period.seconds, 3))
+        facts["reports"] = str(self._count)
+        return facts
+
+    def _up(self) -> float:
+        latest = self._latest
+        if latest is None or self._state is not SourceState.OK:
+            return 0.0
+        return float(latest.at(time.monotonic()).health.alive)
+
+    # What is said.
+
+    def _enter(self, state: SourceState, detail: str) -> None:
+        if state is not self._state or detail != self._detail:
+            self._telemetry.set_source_state(state)
+            say = _log.info if state is SourceState.OK else _log.warning
+            say("source_state", state=state.value, **({"detail": detail} if detail else {}))
+            self._state, self._detail = state, detail
+
+    def _note_faults(self, faults: tuple[Fault, ...]) -> None:
+        self._telemetry.report_errors.labels("reading").inc(len(faults))
+        for fault in faults:
+            self._say_once(f"fault:{fault.path}", "reading_unusable", **fault._asdict())
+
+    def _note_groups(self, errors: Mapping[str, int], texts: Mapping[str, str]) -> None:
+        for group, count in errors.items():
+            self._telemetry.group_errors.labels(group).inc(count)
+            if group not in self._failing:
+                _log.warning("group_failing", group=group, error=texts[group])
+        for group in self._failing - errors.keys():
+            _log.info("group_recovered", group=group)
+        self._failing = set(errors)
+
+    def _judge_period(self) -> None:
+        """Say once when neuron-monitor does not keep the period that it was asked for."""
+        asked = self._period.configured
+        if self._period_judged or asked is None or self._count <= _REPORTS_BEFORE_JUDGEMENT:
+            return
+        self._period_judged = True
+        got = self._period.seconds
+        if abs(got - asked) > _PERIOD_TOLERANCE * asked:
+            _log.warning("period_not_kept", asked=asked, got=round(got, 3))
+
+    def _say_once(self, key: str, event: str, **fields: str) -> None:
+        if key not in self._said and len(self._said) < MOST_SAID:
+            self._said.add(key)
+            _log.warning(event, **fields)

@@ -1,0 +1,308 @@
+"""From a configuration to the parts of a daemon, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.config import ConfigError, Loaded, suggest
+from exporter.config.schema import Config
+from exporter.identity.machine import Identity
+from exporter.intake import Intake
+from exporter.metrics import selection
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.collect import Collector, Period
+from exporter.metrics.counters import Counters
+from exporter.model import Group, Machine, MetricSpec, Owners, Selection
+from exporter.sinks.cloudwatch import plan
+from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.transport import Transport
+from exporter.sinks.prometheus import PrometheusSink
+from exporter.source import FileSource, NeuronMonitorSource, Source, StdinSource
+from exporter.telemetry import Telemetry
+from exporter.units import format_duration
+
+SIMULATOR = (sys.executable, "-m", "exporter.simulator")
+
+Connect = Callable[[str], Transport]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The parts, put together and not started. A sink that is off is None."""
+
+    config: Config
+    source: Source
+    intake: Intake
+    identity: Identity
+    prometheus: PrometheusSink | None
+    cloudwatch: CloudWatchSink | None
+    telemetry: Telemetry
+    rows: tuple[MetricSpec, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def groups(self) -> frozenset[Group]:
+        """The groups of neuron-monitor that are wanted."""
+        return _groups(self.rows)
+
+
+def build(
+    loaded: Loaded,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    connect: Connect | None = None,
+) -> Pipeline:
+    """All parts of a daemon.
+
+    Args:
+        loaded: the configuration.
+        environment: the process's environment variables.
+        connect: opens CloudWatch's transport to a region; PutMetricData when it is not given.
+
+    Raises:
+        ConfigError: with every problem that the parts see.
+    """
+    config = loaded.config
+    problems: list[str] = []
+    chosen = _select(loaded, problems)
+    _check_cloudwatch(loaded, problems)
+    _check_source(loaded, problems)
+    if config.prometheus.web_config_file is not None:
+        # A warning would serve in the open what was to be protected.
+        problems.append(
+            loaded.problem(
+                "prometheus.web_config_file",
+                "TLS and basic authentication are not available yet",
+                config.prometheus.web_config_file,
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+
+    telemetry = Telemetry()
+    rows = _union(each.rows for each in chosen.values())
+    identity = Identity(_configured_machine(config), environment)
+    period = Period(config.source.period if _has_period(config) else None)
+    collector = Collector(
+        rows,
+        Counters(config.counters.ecc, config.counters.generic),
+        period,
+        tuple(config.prometheus.runtime_labels),
+    )
+    prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
+    cloudwatch = (
+        _cloudwatch(config, chosen["cloudwatch"], identity, connect, telemetry)
+        if "cloudwatch" in chosen
+        else None
+    )
+    sinks = [sink for sink in (prometheus, cloudwatch) if sink is not None]
+    return Pipeline(
+        config=config,
+        source=_source(config, rows),
+        intake=Intake(identity, collector, period, Owners, sinks, telemetry),
+        identity=identity,
+        prometheus=prometheus,
+        cloudwatch=cloudwatch,
+        telemetry=telemetry,
+        rows=rows,
+        warnings=tuple(_not_built_yet(loaded)),
+    )
+
+
+def make_source(loaded: Loaded, rows: Iterable[MetricSpec]) -> Source:
+    """The source alone, asking neuron-monitor for what the rows need.
+
+    Raises:
+        ConfigError: the source's settings cannot be used.
+    """
+    problems: list[str] = []
+    _check_source(loaded, problems)
+    if problems:
+        raise ConfigError(problems)
+    return _source(loaded.config, rows)
+
+
+def summary(pipeline: Pipeline) -> Iterable[str]:
+    """What a pipeline will do, for people."""
+    config = pipeline.config
+    groups = ", ".join(sorted(pipeline.groups))
+    yield f"source: {config.source.kind}, every {format_duration(config.source.period)}: {groups}"
+    if pipeline.prometheus is not None:
+        rows = sum(1 for row in pipeline.rows if row.layouts)
+        yield f"prometheus: {rows} metrics at {config.prometheus.listen}/metrics"
+    if pipeline.cloudwatch is not None:
+        names = ", ".join(sorted(pipeline.cloudwatch.selection.names))
+        sets = len(config.cloudwatch.dimension_sets)
+        every = format_duration(config.cloudwatch.flush_interval)
+        yield f"cloudwatch: every {every}, in {sets} dimension set(s): {names}"
+
+
+def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
+    """The selection of every sink that is on."""
+    config = loaded.config
+    chosen = {}
+    found: list[tuple[str, list[selection.Problem]]] = []
+    if config.prometheus.enabled:
+        wanted = config.prometheus
+        chosen["prometheus"], wrong = selection.for_prometheus(
+            wanted.preset, wanted.include, wanted.exclude
+        )
+        found.append(("prometheus", wrong))
+    if config.cloudwatch.enabled:
+        sent = config.cloudwatch
+        chosen["cloudwatch"], wrong = selection.for_cloudwatch(
+            sent.preset, sent.include, sent.exclude
+        )
+        found.append(("cloudwatch", wrong))
+    for sink, wrong in found:
+        problems += [
+            loaded.problem(f"{sink}.{each.key}", each.message, each.given) for each in wrong
+        ]
+    return chosen
+
+
+def _check_cloudwatch(loaded: Loaded, problems: list[str]) -> None:
+    config = loaded.config.cloudwatch
+    for wrong in plan.check(config.namespace, config.dimension_sets, config.extra_dimensions):
+        problems.append(loaded.problem(wrong.key, wrong.message, wrong.given))
+    known = [*plan.FIELDS, *config.extra_dimensions]
+    for at, names in enumerate(config.dimension_sets):
+        for name in names:
+            if name not in known:
+                problems.append(
+                    loaded.problem(
+                        f"cloudwatch.dimension_sets.{at}",
+                        f"unknown dimension; {suggest(name, known)}",
+                        name,
+                    )
+                )
+    if config.endpoint_url is not None and not config.endpoint_url.startswith(
+        ("http://", "https://")
+    ):
+        problems.append(
+            loaded.problem(
+                "cloudwatch.endpoint_url",
+                "must begin with http:// or https://",
+                config.endpoint_url,
+            )
+        )
+
+
+def _check_source(loaded: Loaded, problems: list[str]) -> None:
+    config = loaded.config.source
+    if config.kind == "file":
+        if not config.path:
+            problems.append(loaded.problem("source.path", "a file source needs the file's path"))
+        elif not Path(config.path).is_file():
+            problems.append(loaded.problem("source.path", "is not a file", config.path))
+        elif not os.access(config.path, os.R_OK):
+            problems.append(loaded.problem("source.path", "cannot be read", config.path))
+    elif config.path is not None:
+        problems.append(
+            loaded.problem(
+                "source.path", f'is only for source.kind "file", not "{config.kind}"', config.path
+            )
+        )
+    if config.kind == "neuron-monitor" and len(config.command) == 1 and " " in config.command[0]:
+        words = ", ".join(shlex.split(config.command[0], posix=False))
+        problems.append(
+            loaded.problem(
+                "source.command", f"is a list of words, as in [{words}]", config.command[0]
+            )
+        )
+
+
+def _not_built_yet(loaded: Loaded) -> Iterable[str]:
+    """One line for each key that is set and does nothing yet."""
+    for key in (
+        "prometheus.layout",
+        "cloudwatch.transport",
+        "cloudwatch.scope",
+        "cloudwatch.budget",
+        "cloudwatch.spool",
+        "identity.imds",
+        "identity.ecs",
+        "identity.kubernetes",
+        "identity.pod_labels",
+    ):
+        if loaded.is_set(key):
+            yield loaded.problem(key, "has no effect yet")
+
+
+def _has_period(config: Config) -> bool:
+    """Whether reports come at a period that we ask for."""
+    return config.source.kind in ("neuron-monitor", "simulator")
+
+
+def _source(config: Config, rows: Iterable[MetricSpec]) -> Source:
+    source = config.source
+    match source.kind:
+        case "stdin":
+            return StdinSource(source.max_line)
+        case "file":
+            assert source.path is not None  # noqa: S101 (checked before)
+            return FileSource(
+                source.path,
+                source.max_line,
+                source.replay.speed,
+                repeat=source.replay.at_end == "repeat",
+            )
+        case _:
+            command = SIMULATOR if source.kind == "simulator" else source.command
+            return NeuronMonitorSource(command, _groups(rows), source.period, source.max_line)
+
+
+def _cloudwatch(
+    config: Config,
+    chosen: Selection,
+    identity: Identity,
+    connect: Connect | None,
+    telemetry: Telemetry,
+) -> CloudWatchSink:
+    settings = config.cloudwatch
+
+    def put_metric_data(region: str) -> Transport:
+        # botocore is 20 MiB that only those pay who publish.
+        from exporter.sinks.cloudwatch.api import Api
+
+        return Api(region, settings.endpoint_url)
+
+    return CloudWatchSink(
+        chosen,
+        Settings(
+            namespace=settings.namespace,
+            region=settings.region,
+            interval=settings.flush_interval,
+            dimension_sets=settings.dimension_sets,
+            extra_dimensions=settings.extra_dimensions,
+        ),
+        identity.machine,
+        connect or put_metric_data,
+        telemetry,
+    )
+
+
+def _configured_machine(config: Config) -> Machine:
+    known = config.identity
+    return Machine(
+        instance_id=known.instance_id or "",
+        instance_type=known.instance_type or "",
+        region=known.region or "",
+        cluster=known.cluster or "",
+        auto_scaling_group=known.auto_scaling_group or "",
+    )
+
+
+def _groups(rows: Iterable[MetricSpec]) -> frozenset[Group]:
+    return frozenset(row.group for row in rows if row.group is not None)
+
+
+def _union(selections: Iterable[tuple[MetricSpec, ...]]) -> tuple[MetricSpec, ...]:
+    """Every row that some sink publishes, once, in the order of the catalogue."""
+    wanted = {id(row) for rows in selections for row in rows}
+    return tuple(row for row in CATALOGUE if id(row) in wanted)
