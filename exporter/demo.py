@@ -127,7 +127,7 @@ def _pooled(datums: list[Datum]) -> list[tuple[str, str, Readings]]:
     pooled: dict[tuple[str, str], Readings] = defaultdict(list)
     for datum in datums:
         values = datum.get("Values", [datum.get("Value")])
-        counts = datum.get("Counts", [1.0])
+        counts = datum.get("Counts", [1.0] * len(values))
         pooled[datum["MetricName"], datum["Unit"]] += zip(values, counts, strict=True)
     return [(name, unit, readings) for (name, unit), readings in pooled.items()]
 

@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 
-from prometheus_client import generate_latest
-
 from exporter import __version__
 from exporter.pipeline import Pipeline
-from exporter.sinks.prometheus import CONTENT_TYPE
+from exporter.sinks.prometheus import CONTENT_TYPE, write
 from exporter.units import format_duration
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
@@ -38,8 +36,9 @@ class Endpoints:
     def metrics(self, _: Request) -> Response:
         """The hardware's series and the exporter's own."""
         assert self._pipeline.prometheus is not None  # noqa: S101 (there is no such route else)
-        body = self._pipeline.prometheus.expose(time.monotonic())
-        return Response(body + generate_latest(self._pipeline.telemetry.registry), CONTENT_TYPE)
+        hardware = self._pipeline.prometheus.expose(time.monotonic())
+        own = write(self._pipeline.telemetry.registry.collect())
+        return Response((hardware, own), CONTENT_TYPE)
 
     def healthz(self, _: Request) -> Response:
         """Whether every thread lives; the source and the sinks may be as sick as they want."""

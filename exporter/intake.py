@@ -8,7 +8,8 @@ from typing import Protocol
 
 from exporter.identity.machine import Identity
 from exporter.log import get_logger
-from exporter.metrics.collect import Collector, Period
+from exporter.metrics.collect import Collector
+from exporter.metrics.period import Period
 from exporter.model import Moment, Owners, Snapshot, SourceState
 from exporter.report import Fault, ReportError, decode
 from exporter.telemetry import Telemetry

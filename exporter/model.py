@@ -100,10 +100,13 @@ class SourceState(StrEnum):
 Distribution = tuple[tuple[float, float], ...]
 """Pairs of a value and how often it occurred."""
 
-Value = float | Distribution
-Reading = float | dict[str, float] | Distribution | None
-"""What a row reads at a place: one number, one number for each value of the row's `by` label,
-a distribution, or None where there is no reading. Absent is never zero."""
+Value = float | Distribution | None
+"""None is where there is no reading. Absent is never zero."""
+
+Column = list[float | None]
+Reading = Column | dict[str, Column] | list[Distribution | None]
+"""What a row reads of a place: a value for each of its spots, or such a column for each value of
+the row's `by` label."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -125,8 +128,8 @@ class CloudWatchMetric:
 class MetricSpec:
     """One metric: everything that is known about it, in one row.
 
-    `read` takes the node of its place. `by` names the label that splits a reading in several.
-    `start`, where it is given, reads at which value a counter stood before it counted anything.
+    `read` takes the table of its place. `by` names the label that splits a reading in several.
+    `start`, where it is given, reads at which values counters stood before they counted anything.
     """
 
     name: str
@@ -138,7 +141,7 @@ class MetricSpec:
     unit: Unit = Unit.NONE
     by: str = ""
     constant_labels: Labels = ()
-    start: Callable[[Any], Mapping[str, float]] | None = None
+    start: Callable[[Any], Mapping[str, list[float]]] | None = None
     layouts: frozenset[Layout] = frozenset({Layout.CORE})
     preset: Preset = Preset.FULL
     cloudwatch: tuple[CloudWatchMetric, ...] = ()
@@ -175,7 +178,7 @@ class Owners:
     """Who holds which core and which process, as it was last learned."""
 
     by_core: Mapping[int, Owner] = field(default_factory=dict)
-    by_pid: Mapping[int, Owner] = field(default_factory=dict)
+    by_pid: Mapping[int | None, Owner] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +240,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One report as numbers. `shape` is the same object while the set of series is the same.
+    """One report as numbers. `shape` is the same object while it can be.
 
-    `values` stand in the order of `shape`. `fresh_for` is how many seconds they may be shown.
+    `values` stand in the order of `shape`; a series whose value is None is not there now. Idle
+    runtimes have no latency, and the shape need not change for that. `fresh_for` is how many
+    seconds the values may be shown.
     """
 
     shape: Shape

@@ -15,8 +15,9 @@ from exporter.identity.machine import Identity
 from exporter.intake import Intake
 from exporter.metrics import selection
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.collect import Collector, Period
+from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
+from exporter.metrics.period import Period
 from exporter.model import Group, Machine, MetricSpec, Owners, Selection
 from exporter.sinks.cloudwatch import plan
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings

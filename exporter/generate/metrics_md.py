@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.nodes import LABELS
+from exporter.metrics.tables import LABELS
 from exporter.model import CloudWatchMetric, Kind, MetricSpec
 
 _HEAD = """\

@@ -32,18 +32,24 @@ class Identity:
         self._fallback = Machine(
             region=next((environment[v] for v in _REGION_VARIABLES if environment.get(v)), "")
         )
+        self._machine = _fill(configured, self._fallback)
+        self._told: object = None
 
     def machine(self) -> Machine:
         """The machine as it is known now."""
-        return _fill(self._known, self._fallback)
+        return self._machine
 
     def observe(self, instance_info: object) -> Machine:
         """Learn from a report's `instance_info`, whose fields may be missing or empty."""
-        told = {
-            name: (getattr(instance_info, key, None) or "").strip() for name, key in _STREAM.items()
-        }
-        self._known = _fill(self._known, Machine(**told))
-        return self.machine()
+        if instance_info != self._told:  # every report repeats it
+            self._told = instance_info
+            told = {
+                name: (getattr(instance_info, key, None) or "").strip()
+                for name, key in _STREAM.items()
+            }
+            self._known = _fill(self._known, Machine(**told))
+            self._machine = _fill(self._known, self._fallback)
+        return self._machine
 
 
 def _fill(known: Machine, more: Machine) -> Machine:

@@ -5,15 +5,13 @@ Names, types and labels are those of AWS's neuron-monitor-prometheus.py wherever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
-from exporter.metrics.latency import distribution
-from exporter.metrics.nodes import MachineNode
 from exporter.model import (
     CloudWatchMetric,
-    Distribution,
+    Column,
     Group,
     Kind,
     Layout,
@@ -27,19 +25,8 @@ from exporter.model import (
 _ONLY_CLOUDWATCH: frozenset[Layout] = frozenset()
 
 
-def _one(_: Any) -> float:
-    return 1.0
-
-
-def _none(_: Any) -> None:
-    return None
-
-
-def _latency(which: str) -> Callable[[MachineNode], Distribution | None]:
-    def read(node: MachineNode) -> Distribution | None:
-        return distribution((each.completed, getattr(each, which)) for each in node.executions)
-
-    return read
+def _nothing(_: Any) -> dict[str, Column]:
+    return {}
 
 
 def _core_memory(category: str, name: str, what: str) -> MetricSpec:
@@ -142,7 +129,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         kind=Kind.INFO,
         help="Which runtime holds the NeuronCore: it was busy there or has memory there.",
         place=Place.HOLDER,
-        read=_one,
+        read=attrgetter("one"),
         group=Group.NEURONCORE_COUNTERS,
     ),
     # Runtimes
@@ -244,7 +231,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         kind=Kind.COUNTER,
         help="Executions of all runtimes of the machine by how they ended.",
         place=Place.MACHINE,
-        read=attrgetter("totals.statuses"),
+        read=attrgetter("statuses"),
         by="status_type",
         group=Group.EXECUTION_STATS,
         preset=Preset.MINIMAL,
@@ -263,7 +250,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         kind=Kind.COUNTER,
         help="Errors of all executions of the machine by type.",
         place=Place.MACHINE,
-        read=attrgetter("totals.errors"),
+        read=attrgetter("errors"),
         by="error_type",
         group=Group.EXECUTION_STATS,
         preset=Preset.MINIMAL,
@@ -282,7 +269,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         help="How long executions took in all, from each runtime's percentiles weighted by what it "
         "completed: an approximation.",
         place=Place.MACHINE,
-        read=_latency("total_latency"),
+        read=attrgetter("latency"),
         group=Group.EXECUTION_STATS,
         layouts=_ONLY_CLOUDWATCH,
         cloudwatch=(
@@ -301,7 +288,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         help="How long executions spent on the device, from each runtime's percentiles weighted by "
         "what it completed: an approximation.",
         place=Place.MACHINE,
-        read=_latency("device_latency"),
+        read=attrgetter("device_latency"),
         group=Group.EXECUTION_STATS,
         layouts=_ONLY_CLOUDWATCH,
         cloudwatch=(
@@ -469,7 +456,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         kind=Kind.INFO,
         help="The machine that the series are from.",
         place=Place.MACHINE,
-        read=_one,
+        read=attrgetter("one"),
         group=None,
         preset=Preset.MINIMAL,
     ),
@@ -478,7 +465,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         kind=Kind.INFO,
         help="The Neuron devices of the machine: how many, their logical cores, their memory.",
         place=Place.HARDWARE,
-        read=_one,
+        read=attrgetter("one"),
         group=None,
         preset=Preset.MINIMAL,
     ),
@@ -488,7 +475,7 @@ CATALOGUE: tuple[MetricSpec, ...] = (
         kind=Kind.GAUGE,
         help="1 for every window in which the source lived, 0 for every other.",
         place=Place.MACHINE,
-        read=_none,
+        read=_nothing,
         group=None,
         layouts=_ONLY_CLOUDWATCH,
         cloudwatch=(

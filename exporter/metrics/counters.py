@@ -25,6 +25,16 @@ STATUSES = (
 ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
 """neuron-monitor's `error_summary`, without the `generic` of 2022, which is a level."""
 
+GENERIC = "generic"
+
+ECC_EVENTS = (
+    "mem_ecc_corrected",
+    "mem_ecc_uncorrected",
+    "sram_ecc_corrected",
+    "sram_ecc_uncorrected",
+)
+"""neuron-monitor's ECC readings of a device."""
+
 KEPT_AFTER_EXIT = 600.0
 """Seconds: the last tally of a runtime that has gone must be scraped."""
 
@@ -48,20 +58,27 @@ class Tallies:
     statuses: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
 
-    def add(self, statuses: Readings, errors: Readings) -> None:
-        """Add one period's tallies."""
-        _add(self.statuses, statuses)
-        _add(self.errors, errors)
+    def begin(self, statuses: Readings, errors: Readings) -> None:
+        """Stand at 0 for everything that is told of, so that its first rise is seen."""
+        for sums, amounts in ((self.statuses, statuses), (self.errors, errors)):
+            names = [name for name, amount in amounts.items() if amount is not None]
+            sums.update(dict.fromkeys(names[:MOST_NAMES], 0.0))
+            sums.pop(GENERIC, None)
+
+    def merge(self, others: Tallies) -> None:
+        """Add what others have counted."""
+        for sums, amounts in ((self.statuses, others.statuses), (self.errors, others.errors)):
+            for name, amount in amounts.items():
+                sums[name] = sums.get(name, 0.0) + amount
 
 
-def _add(sums: dict[str, float], amounts: Readings) -> None:
+def _add(own: dict[str, float], total: dict[str, float], amounts: Readings) -> None:
+    """Add the tallies of a period to a runtime's and to the machine's."""
     for name, amount in amounts.items():
-        if amount is None:
-            continue
-        if name in sums:
-            sums[name] += amount
-        elif len(sums) < MOST_NAMES:
-            sums[name] = amount
+        if amount and name != GENERIC:  # most tallies of most periods are 0
+            for sums in (own, total):
+                if name in sums or len(sums) < MOST_NAMES:
+                    sums[name] = sums.get(name, 0.0) + amount
 
 
 class Rises:
@@ -107,41 +124,57 @@ class _Retired:
     last_seen: float
 
 
+class EccCounts(NamedTuple):
+    """A device's counters in the order of `ECC_EVENTS`, and where each of them started."""
+
+    values: tuple[float | None, ...]
+    starts: tuple[float, ...]
+
+
+_NO_COUNTS = EccCounts((), ())
+
+
+@dataclass(slots=True)
+class _Device:
+    rises: list[Rises | None]
+    last: tuple[float | None, ...] = ()
+    counts: EccCounts = _NO_COUNTS
+
+
 class Counters:
     """All that was counted since the exporter started; one object for its whole life."""
 
     def __init__(self, ecc: str = "reset_aware", generic: str = "ignore") -> None:
         self._ecc_mode = ecc
         self._generic = generic
-        types = ERROR_TYPES if generic == "ignore" else ("generic", *ERROR_TYPES)
+        types = ERROR_TYPES if generic == "ignore" else (GENERIC, *ERROR_TYPES)
         self.totals = Tallies(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
         self._runtimes: dict[RuntimeKey, _Runtime] = {}
         self._retired: dict[Labels, _Retired] = {}
-        self._devices: dict[int, dict[str, Rises]] = {}
+        self._devices: dict[int, _Device] = {}
 
     def count(self, key: RuntimeKey, labels: Labels, statuses: Readings, errors: Readings) -> None:
         """Add a runtime's tallies of one period, to it and to the machine."""
         runtime = self._runtimes.get(key)
         if runtime is None:
             runtime = self._runtimes[key] = _Runtime(labels)
+            runtime.tallies.begin(statuses, errors)
         runtime.labels = labels
-        if "generic" in errors:
-            errors = self._without_generic(runtime, errors)
-        runtime.tallies.add(statuses, errors)
-        self.totals.add(statuses, errors)
+        _add(runtime.tallies.statuses, self.totals.statuses, statuses)
+        _add(runtime.tallies.errors, self.totals.errors, errors)
+        level = errors.get(GENERIC) if self._generic == "level" else None
+        if level is not None:
+            self._count_generic(runtime, level)
 
-    def _without_generic(self, runtime: _Runtime, errors: Readings) -> Readings:
-        """The errors with `generic`, a level, replaced by its rise, or left out."""
-        level = errors["generic"]
-        others: dict[str, float | None] = {k: v for k, v in errors.items() if k != "generic"}
-        if self._generic == "ignore" or level is None:
-            return others
+    def _count_generic(self, runtime: _Runtime, level: float) -> None:
+        """Add the rise of a level; the first reading only says where it stands."""
         if runtime.generic is None:
             runtime.generic = Rises("reset_aware", level)
-            return {"generic": 0.0, **others}
         before = runtime.generic.value
         runtime.generic.observe(level)
-        return {"generic": runtime.generic.value - before, **others}
+        for tallies in (runtime.tallies, self.totals):
+            so_far = tallies.errors.get(GENERIC, 0.0)
+            tallies.errors[GENERIC] = so_far + runtime.generic.value - before
 
     def settle(self, present: Iterable[RuntimeKey], now: float) -> None:
         """Retire the runtimes that are not `present`, and forget what nobody has to scrape.
@@ -155,7 +188,7 @@ class Counters:
             if kept is None:
                 self._retired[gone.labels] = _Retired(gone.tallies, now)
             else:
-                kept.tallies.add(gone.tallies.statuses, gone.tallies.errors)
+                kept.tallies.merge(gone.tallies)
         for runtime in self._runtimes.values() if self._retired else ():
             if runtime.labels in self._retired:
                 self._retired[runtime.labels].last_seen = now
@@ -181,18 +214,27 @@ class Counters:
                 shared.add(labels)
                 first = shown[labels]
                 shown[labels] = Tallies(dict(first.statuses), dict(first.errors))
-            shown[labels].add(tallies.statuses, tallies.errors)
+            shown[labels].merge(tallies)
         return shown
 
-    def ecc(self, device: int, readings: Readings) -> dict[str, Rises]:
-        """Count a device's ECC readings; gives its counters by event type."""
-        counted = self._devices.setdefault(device, {})
-        for event, reading in readings.items():
+    def ecc(self, device: int, readings: tuple[float | None, ...]) -> EccCounts:
+        """Count a device's ECC readings, in the order of `ECC_EVENTS`."""
+        known = self._devices.get(device)
+        if known is None:
+            known = self._devices[device] = _Device([None] * len(ECC_EVENTS))
+        elif readings == known.last and self._ecc_mode != "tally":
+            return known.counts  # as nearly always
+        for at, reading in enumerate(readings):
+            rises = known.rises[at]
             if reading is None:
                 continue
-            rises = counted.get(event)
             if rises is None:
-                counted[event] = Rises(self._ecc_mode, reading)
+                known.rises[at] = Rises(self._ecc_mode, reading)
             else:
                 rises.observe(reading)
-        return counted
+        known.last = readings
+        known.counts = EccCounts(
+            tuple(None if rises is None else rises.value for rises in known.rises),
+            tuple(0.0 if rises is None else rises.start for rises in known.rises),
+        )
+        return known.counts

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 from exporter.metrics.counters import Readings
@@ -29,34 +30,45 @@ def distribution(runtimes: Iterable[tuple[float, Readings | None]]) -> Distribut
     """
     pairs: list[tuple[float, float]] = []
     for completed, percentiles in runtimes:
-        known = sorted(
-            (float(match[1]), value)
-            for name, value in (percentiles or {}).items()
-            if value is not None and (match := _PERCENTILE.fullmatch(name))
-        )
-        counts = _apportion(round(completed), [percentile for percentile, _ in known])
-        pairs += [
-            (value, float(count)) for (_, value), count in zip(known, counts, strict=True) if count
-        ]
+        total = round(completed)
+        if total and percentiles:
+            known = {name: value for name, value in percentiles.items() if value is not None}
+            names, widths = _widths(tuple(known))
+            pairs += [
+                (known[name], float(count))
+                for name, count in zip(names, _apportion(total, widths), strict=True)
+                if count
+            ]
     return tuple(pairs) or None
 
 
-def _apportion(total: int, percentiles: list[float]) -> list[int]:
-    """Whole numbers that sum to `total`, in proportion to what each percentile stands for.
+@lru_cache(maxsize=256)
+def _widths(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The percentiles among the names in rising order, and the share of 1 that each stands for."""
+    known = sorted(
+        (float(match[1]), name) for name in names if (match := _PERCENTILE.fullmatch(name))
+    )
+    middles = [(low + high) / 2 for (low, _), (high, _) in pairwise(known)]
+    widths = tuple((high - low) / 100 for low, high in pairwise([0.0, *middles, 100.0]))
+    return tuple(name for _, name in known), widths if known else ()
+
+
+def _apportion(total: int, widths: tuple[float, ...]) -> list[int]:
+    """Whole numbers that sum to `total`, in proportion to the widths.
 
     The two ends get one each beforehand, so that the extremes survive in small totals.
     """
-    if not percentiles or total <= 0:
-        return [0] * len(percentiles)
-    middles = [(low + high) / 2 for low, high in pairwise(percentiles)]
-    widths = [high - low for low, high in pairwise([0.0, *middles, 100.0])]
-    counts = [0] * len(widths)
-    if total >= 2 and len(widths) >= 2:
-        counts[0] = counts[-1] = 1
-    rest = total - sum(counts)
-    shares = [rest * width / 100 for width in widths]
-    whole = [int(share) for share in shares]
-    remainders = sorted(range(len(shares)), key=lambda at: whole[at] - shares[at])
-    for at in remainders[: rest - sum(whole)]:
-        whole[at] += 1
-    return [own + more for own, more in zip(counts, whole, strict=True)]
+    if not widths:
+        return []
+    ends = 1 if total >= 2 and len(widths) >= 2 else 0
+    rest = total - 2 * ends
+    shares = [rest * width for width in widths]
+    counts = [int(share) for share in shares]
+    left = rest - sum(counts)
+    if left:
+        remainders = sorted(range(len(shares)), key=lambda at: counts[at] - shares[at])
+        for at in remainders[:left]:
+            counts[at] += 1
+    counts[0] += ends
+    counts[-1] += ends
+    return counts

@@ -6,36 +6,52 @@ is missing or carries an error was not read, and what nobody read is absent, not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from exporter.metrics.counters import Counters, Readings, RuntimeKey
-from exporter.metrics.nodes import Executions, RuntimeNode
-from exporter.model import NOBODY, Group, Labels, Owner, Owners
-from exporter.report.types import Report, Runtime, RuntimeReport, Section
+from exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
+from exporter.metrics.known import Known
+from exporter.metrics.tables import Spot
+from exporter.model import Group, Labels, Owners
+from exporter.report.types import CoreMemory, Report, Runtime, RuntimeReport, Section
 
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
+
+Amounts = tuple[float | None, ...]
+"""Bytes on one core in the order of `CATEGORIES`; None where nobody could read."""
+
+_NOTHING = RuntimeReport()
+_UNREADABLE = Runtime()
+_UNREAD = CoreMemory()
+_UNCOUNTED = Tallies()
+_EMPTY: dict[str, float] = {}
+NO_MEMORY: Amounts = (0.0,) * len(CATEGORIES)
+UNREAD_MEMORY: Amounts = (None,) * len(CATEGORIES)
+
+
+_amounts = attrgetter(*CATEGORIES)
 
 S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to read a report: the labels of runtimes, and how short a period (s) says nothing of
-    CPU shares."""
+    """How to read a report: a period (s) that is shorter says nothing of CPU shares."""
 
-    runtime_labels: tuple[str, ...] = ("runtime_tag",)
     shortest_period: float = 0.0
 
 
-@dataclass(slots=True)
 class CoreSums:
     """One quantity by core, summed over the runtimes that read it."""
 
-    sums: dict[int, float] = field(default_factory=dict)
-    unread: set[int] = field(default_factory=set)
+    __slots__ = ("sums", "unread")
+
+    def __init__(self) -> None:
+        self.sums: dict[int, float] = {}
+        self.unread: set[int] = set()
 
     def add(self, core: int, amount: float | None) -> None:
         """Add what one runtime read, or note that it could not read."""
@@ -44,9 +60,9 @@ class CoreSums:
         else:
             self.sums[core] = self.sums.get(core, 0.0) + amount
 
-    def fill(self, count: int) -> None:
-        """Show 0 for each of `count` cores that no runtime lists."""
-        for core in range(count):
+    def fill(self, cores: set[int]) -> None:
+        """Put 0 for each of the cores that has no sum and was not left unread."""
+        for core in cores:
             if core not in self.sums and core not in self.unread:
                 self.sums[core] = 0.0
 
@@ -71,6 +87,34 @@ class Notes:
         return section
 
 
+@dataclass(slots=True)
+class RuntimeSums:
+    """What the runtimes with one label set use: bytes, shares of 1, highest percentiles (s).
+
+    Its mappings are replaced and never changed: most start as the one empty mapping.
+    """
+
+    spot: Spot
+    memory: dict[str, float]
+    vcpu: dict[str, float]
+    latency: dict[str, float]
+    device_latency: dict[str, float]
+    tallies: Tallies
+
+    @classmethod
+    def none(cls, spot: Spot) -> RuntimeSums:
+        """Of runtimes of which nothing is known yet."""
+        return cls(spot, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _UNCOUNTED)
+
+
+class Executions(NamedTuple):
+    """What one process completed in a period, and its latency percentiles (s)."""
+
+    completed: float
+    total: Readings | None
+    device: Readings | None
+
+
 class RuntimeWalk:
     """What all runtimes of one report say. `counters` are advanced by it, once."""
 
@@ -78,117 +122,109 @@ class RuntimeWalk:
         self,
         report: Report,
         counters: Counters,
+        known: Known,
         owners: Owners,
-        rules: Rules,
         notes: Notes,
+        rules: Rules,
         now: float,
     ) -> None:
         self.busy = CoreSums()  # percent
         self.flops = CoreSums()
-        self.memory = {category: CoreSums() for category in CATEGORIES}
+        self.memory: dict[int, Amounts] = {}
+        self.listed: set[int] = set()
         self.holders: dict[tuple[int, RuntimeKey], None] = {}
-        self.nodes: dict[Labels, tuple[Owner, RuntimeNode]] = {}
+        self.runtimes: dict[Labels, RuntimeSums] = {}
         self.executions: list[Executions] = []
 
         self._counters = counters
-        self._owners = owners
-        self._rules = rules
         self._notes = notes
-        listed = report.neuron_runtime_data
+        self._rules = rules
+        runtimes = report.neuron_runtime_data
         # Null lists no runtimes; absent means that nobody looked.
-        looked = listed is not UNSET
+        looked = runtimes is not UNSET
         self.cores_complete = self.memory_complete = looked
-        keys = [self._walk(entry or Runtime()) for entry in listed or ()]
+        keys = set()
+        for entry in runtimes or ():
+            runtime = entry or _UNREADABLE
+            key = RuntimeKey(runtime.pid, runtime.neuron_runtime_tag)
+            keys.add(key)
+            self._read(runtime, key, known.runtime(key, owners))
         if looked:
             counters.settle(keys, now)
+            known.forget(keys)
         for labels, tallies in counters.by_labels().items():
-            node = self._node(labels, NOBODY)
-            node.statuses, node.errors = tallies.statuses, tallies.errors
+            shown = self.runtimes.get(labels)
+            if shown is None:
+                shown = self.runtimes[labels] = RuntimeSums.none(Spot(labels))
+            shown.tallies = tallies
 
-    def identify(self, key: RuntimeKey) -> tuple[Labels, Owner]:
-        """The labels under which a runtime is shown, and its owner."""
-        owner = self._owners.by_pid.get(key.pid, NOBODY) if key.pid is not None else NOBODY
-        known = {"runtime_tag": key.tag, "pid": None if key.pid is None else str(key.pid)}
-        own = ((name, known[name]) for name in self._rules.runtime_labels)
-        return tuple((n, v) for n, v in own if v) + owner.labels(), owner
-
-    def _node(self, labels: Labels, owner: Owner) -> RuntimeNode:
-        return self.nodes.setdefault(labels, (owner, RuntimeNode()))[1]
-
-    def _walk(self, runtime: Runtime) -> RuntimeKey:
-        key = RuntimeKey(runtime.pid, runtime.neuron_runtime_tag)
-        report = runtime.report or RuntimeReport()
+    def _read(self, runtime: Runtime, key: RuntimeKey, spot: Spot) -> None:
+        report = runtime.report or _NOTHING
         if runtime.error:
             self._notes.add("neuron_runtime", runtime.error)
-            report = RuntimeReport()
-        labels, owner = self.identify(key)
-        node = self._node(labels, owner)
+            report = _NOTHING
+        sums = self.runtimes.get(spot.labels)
+        if sums is None:
+            sums = self.runtimes[spot.labels] = RuntimeSums.none(spot)
         self._read_cores(report, key)
-        self._read_memory(report, key, node)
-        self._read_vcpu(report, node)
-        self._read_executions(report, key, labels, node)
-        return key
+        self._read_memory(report, key, sums)
+        self._read_vcpu(report, sums)
+        self._read_executions(report, key, sums)
 
     def _read_cores(self, report: RuntimeReport, key: RuntimeKey) -> None:
         group = self._notes.usable(report.neuroncore_counters, Group.NEURONCORE_COUNTERS)
         if group is None or group.neuroncores_in_use is None:
             self.cores_complete = False
             return
-        # Runtimes times cores are the most of a report: no call for each of them here.
-        busy, flops = self.busy.sums, self.flops.sums
+        # Runtimes times cores are the most of a report, and nearly all of them are 0: those are
+        # only listed here, and filled in at the end.
+        self.listed.update(group.neuroncores_in_use)
         for core, used in group.neuroncores_in_use.items():
-            share = used.neuroncore_utilization if used else None
-            if share:
-                busy[core] = busy.get(core, 0.0) + share
+            share = None if used is None else used.neuroncore_utilization
+            if not share and share is not None:
+                continue
+            self.busy.add(core, share)
+            self.flops.add(core, None if used is None else used.effective_flops)
+            if share is not None:
                 self.holders[core, key] = None
-            elif share is None:
-                self.busy.unread.add(core)
-            elif core not in busy:
-                busy[core] = 0.0
-            rate = used.effective_flops if used else None
-            if rate:
-                flops[core] = flops.get(core, 0.0) + rate
-            elif rate is None:
-                self.flops.unread.add(core)
-            elif core not in flops:
-                flops[core] = 0.0
 
-    def _read_memory(self, report: RuntimeReport, key: RuntimeKey, node: RuntimeNode) -> None:
+    def _read_memory(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         group = self._notes.usable(report.memory_used, Group.MEMORY_USED)
         used = group.neuron_runtime_used_bytes if group else None
         if used is not None:
-            _add(node.memory, "host", used.host)
-            _add(node.memory, "neuron_device", used.neuron_device)
+            sums.memory = _added(
+                sums.memory, {"host": used.host, "neuron_device": used.neuron_device}
+            )
         breakdown = used.usage_breakdown if used else None
         by_core = breakdown.neuroncore_memory_usage if breakdown else None
         if by_core is None:
             self.memory_complete = False
             return
         for core, memory in by_core.items():
-            for category, sums in self.memory.items():
-                amount = getattr(memory, category, None)
-                sums.add(core, amount)
-                if amount:
-                    self.holders[core, key] = None
+            amounts: Amounts = _amounts(memory or _UNREAD)
+            if any(amounts):
+                self.holders[core, key] = None
+            others = self.memory.get(core)
+            self.memory[core] = amounts if others is None else tuple(map(_plus, others, amounts))
 
-    def _read_vcpu(self, report: RuntimeReport, node: RuntimeNode) -> None:
+    def _read_vcpu(self, report: RuntimeReport, sums: RuntimeSums) -> None:
         group = self._notes.usable(report.neuron_runtime_vcpu_usage, Group.RUNTIME_VCPU_USAGE)
         if group is not None and group.vcpu_usage and long_enough(group, self._rules):
-            _add(node.vcpu, "user", group.vcpu_usage.user, 100)
-            _add(node.vcpu, "system", group.vcpu_usage.system, 100)
+            usage = group.vcpu_usage
+            percent = {"user": usage.user, "system": usage.system}
+            shares = {n: None if v is None else v / 100 for n, v in percent.items()}
+            sums.vcpu = _added(sums.vcpu, shares)
 
-    def _read_executions(
-        self, report: RuntimeReport, key: RuntimeKey, labels: Labels, node: RuntimeNode
-    ) -> None:
+    def _read_executions(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         stats = self._notes.usable(report.execution_stats, Group.EXECUTION_STATS)
         if stats is None:
             return
         statuses = stats.execution_summary or {}
-        self._counters.count(key, labels, statuses, stats.error_summary or {})
+        self._counters.count(key, sums.spot.labels, statuses, stats.error_summary or {})
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):
-            _raise(node.latency, latency.total_latency)
-            _raise(node.device_latency, latency.device_latency)
+            sums.latency = _highest(sums.latency, latency.total_latency or {})
+            sums.device_latency = _highest(sums.device_latency, latency.device_latency or {})
             completed = statuses.get("completed") or 0.0
             self.executions.append(
                 Executions(completed, latency.total_latency, latency.device_latency)
@@ -200,12 +236,20 @@ def long_enough(section: Section, rules: Rules) -> bool:
     return section.period is None or section.period >= rules.shortest_period
 
 
-def _add(sums: dict[str, float], name: str, amount: float | None, divisor: float = 1) -> None:
-    if amount is not None:
-        sums[name] = sums.get(name, 0.0) + amount / divisor
+def _plus(a: float | None, b: float | None) -> float | None:
+    """The sum of what was read; None where neither was."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
 
 
-def _raise(highest: dict[str, float], readings: Readings | None) -> None:
-    for name, reading in (readings or {}).items():
-        if reading is not None and reading > highest.get(name, -1.0):
-            highest[name] = reading
+def _added(sums: dict[str, float], more: Readings) -> dict[str, float]:
+    """The sums with every reading added to its own."""
+    read = {name: value for name, value in more.items() if value is not None}
+    return {**sums, **{n: sums.get(n, 0.0) + v for n, v in read.items()}} if sums else read
+
+
+def _highest(so_far: dict[str, float], more: Readings) -> dict[str, float]:
+    """The higher of both for every name."""
+    read = {name: value for name, value in more.items() if value is not None}
+    return {**so_far, **{n: max(so_far.get(n, v), v) for n, v in read.items()}} if so_far else read

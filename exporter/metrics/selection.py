@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.nodes import LABELS
+from exporter.metrics.tables import LABELS
 from exporter.model import Layout, MetricSpec, Place, Preset, Selection, Series
 
 _ENTRY = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")

@@ -28,6 +28,7 @@ class Fault(NamedTuple):
 
 _Keep = Callable[[Any, str, list[Fault]], Any]
 _LOST = object()
+_NOTHINGS = (type(None), msgspec.UnsetType)
 
 
 def salvage(document: dict[str, Any], wanted: type[T], faults: list[Fault]) -> T:
@@ -41,10 +42,8 @@ def _keeper(wanted: Any) -> _Keep:
     """The function that keeps what fits `wanted`, or gives `_LOST`."""
     origin = get_origin(wanted)
     if origin in (Union, types.UnionType):
-        some = [
-            option for option in get_args(wanted) if option not in (type(None), msgspec.UnsetType)
-        ]
-        return _optional(_keeper(some[0]))
+        some = [option for option in get_args(wanted) if option not in _NOTHINGS]
+        return _optional(_keeper(some[0])) if len(some) == 1 else _scalar(wanted)
     if origin is dict:
         key, value = get_args(wanted)
         return _mapping(key, _keeper(value))

@@ -166,7 +166,7 @@ class Machine:
         makers: dict[Group, Callable[[], dict[str, Any]]] = {
             Group.MEMORY_INFO: lambda: self._memory_info(len(work)),
             Group.VCPU_USAGE: lambda: self._vcpu_usage(work),
-            Group.HW_COUNTERS: self._hw_counters,
+            Group.HW_COUNTERS: self.hardware_counters,
         }
         return {
             group.value: {"period": due[group], **make(), "error": ""}
@@ -197,7 +197,7 @@ class Machine:
             "context_switch_count": 1200 + self._rng.randrange(500),
         }
 
-    def _hw_counters(self) -> dict[str, Any]:
+    def hardware_counters(self) -> dict[str, Any]:
         kinds = ("mem_ecc_corrected", "mem_ecc_uncorrected", "sram_ecc_uncorrected")
         return {
             "neuron_devices": [

@@ -6,16 +6,21 @@ The text around the values is prepared once for each shape; a scrape writes the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
+
+import msgspec
+from prometheus_client import Metric
 
 from exporter.model import Kind, Labels, Machine, MetricSpec, Selection, Series, Shape, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_ABSENT = b"null"
 _ESCAPED_IN_LABELS = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _ESCAPED_IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 _TYPES = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter", Kind.INFO: "gauge"}
 
 
@@ -53,7 +58,7 @@ class PrometheusSink:
         snapshot = self._latest
         if snapshot is None or not (snapshot := snapshot.at(monotonic)).shape:
             return 0
-        return self._table_for(snapshot).length
+        return self._table_for(snapshot).count(snapshot.values)
 
     def _table_for(self, snapshot: Snapshot) -> _Table:
         labels = self._machine_labels
@@ -90,41 +95,67 @@ class _Table:
         )
         self.length = len(placed)
         order = [index for _, index in placed]
-        self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = (
-            itemgetter(*order) if len(order) > 1 else lambda values: tuple(values[i] for i in order)
-        )
+        if len(order) == 1:
+            order_of_one = slice(order[0], order[0] + 1)
+            self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(order_of_one)
+        elif order:
+            self._pick = itemgetter(*order)
         common = "".join(f',{name}="{escape(value)}"' for name, value in machine)
-        self._text: list[str] = []
+        self._text: list[bytes] = []
+        self._heads: dict[int, bytes] = {}
         family: MetricSpec | None = None
-        for index in order:
+        for place, index in enumerate(order):
             series = shape[index]
-            head = "\n" if self._text else ""
             if series.spec is not family:
                 family = series.spec
-                head += (
-                    f"# HELP {family.name} {family.help.translate(_ESCAPED_IN_HELP)}\n"
-                    f"# TYPE {family.name} {_TYPES[family.kind]}\n"
-                )
+                self._heads[place] = _head(family.name, family.help, _TYPES[family.kind]).encode()
             own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
             labels = (own + common)[1:]
-            self._text += [
-                f"{head}{family.name}{{{labels}}} " if labels else f"{head}{family.name} ",
-                "",
-            ]
-        self._text.append("\n")
+            name = f"{family.name}{{{labels}}}" if labels else family.name
+            self._text += [self._heads.get(place, b"") + f"\n{name} ".encode(), b""]
+        self._text.append(b"\n")
 
     def fits(self, shape: Shape, machine: Labels) -> bool:
         """Whether this is the table of that shape and those labels."""
         return self._shape is shape and self._machine == machine
+
+    def count(self, values: tuple[Any, ...]) -> int:
+        """How many of the series have one of these values."""
+        return sum(value is not None for value in self._pick(values)) if self.length else 0
 
     def render(self, values: tuple[Any, ...]) -> bytes:
         """The text of all series with these values."""
         if not self.length:
             return b""
         text = self._text.copy()
-        # repr is the shortest text that reads back as the same number.
-        text[1::2] = map(repr, self._pick(values))
-        return "".join(text).encode()
+        # Numbers of JSON are numbers of this format, and msgspec writes the shortest ones that
+        # read back the same, ten times as fast as repr.
+        encoded = msgspec.json.encode(self._pick(values))[1:-1]
+        text[1::2] = numbers = encoded.split(b",")
+        if _ABSENT in encoded:
+            for place, number in enumerate(numbers):
+                if number == _ABSENT:
+                    text[2 * place] = self._heads.get(place, b"")
+                    text[2 * place + 1] = b""
+        return b"".join(text)[1:]
+
+
+def write(families: Iterable[Metric]) -> bytes:
+    """Families of prometheus_client as text: its own writer, without what this format has not."""
+    parts = []
+    for family in families:
+        name = family.name + _SUFFIXES.get(family.type, "")
+        kind = "gauge" if family.type == "info" else family.type
+        parts.append(_head(name, family.documentation, kind))
+        for sample in family.samples:
+            labels = ",".join(f'{k}="{escape(v)}"' for k, v in sample.labels.items())
+            where = f"{{{labels}}}" if labels else ""
+            parts.append(f"\n{sample.name}{where} {sample.value!r}")
+    return ("".join(parts)[1:] + "\n").encode()
+
+
+def _head(name: str, documentation: str, kind: str) -> str:
+    return f"\n# HELP {name} {documentation.translate(_ESCAPED_IN_HELP)}\n# TYPE {name} {kind}"
 
 
 def machine_labels(machine: Machine) -> Labels:

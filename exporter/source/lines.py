@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import time
@@ -15,6 +16,7 @@ from exporter.model import Moment, SourceState
 _FIRST_BUFFER = 64 * 1024
 _LARGEST_KEPT_BUFFER = 1024 * 1024
 _LEAST_ROOM = 16 * 1024
+_PIPE_SIZE = 1024 * 1024
 
 
 class SourceError(Exception):
@@ -159,6 +161,9 @@ class Stream:
         self._fd = fd
         self._listener = listener
         self._framer = Framer(max_line, listener.skipped)
+        with suppress(OSError):  # not a pipe, or larger than we may make one
+            # A whole report fits in, so that its writer and we do not take turns.
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._poll.register(wake.fileno(), select.POLLIN)

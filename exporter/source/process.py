@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import signal
@@ -15,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
-_PIPE_SIZE = 1024 * 1024
 _LONGEST_STDERR_LINE = 4096
 _POLL = 0.01
 
@@ -83,7 +81,6 @@ class Child:
             raise SpawnError(f"{command[0]}: {reason}")
         assert self._process.stdout is not None  # noqa: S101 (for the type checker)
         self.stdout: int = self._process.stdout.fileno()
-        _enlarge(self.stdout)
         # An unread pipe blocks its writer: the child would freeze after 64 KiB of complaints.
         self._drain = threading.Thread(
             target=self._drain_stderr, args=(on_stderr,), name="stderr", daemon=True
@@ -140,10 +137,3 @@ class Child:
             for line in lines:
                 if line.strip():
                     on_line(line[:_LONGEST_STDERR_LINE].decode("utf-8", "replace").strip())
-
-
-def _enlarge(pipe: int) -> None:
-    """Let a whole report fit the pipe, so that reader and writer do not take turns."""
-
-    with suppress(OSError):
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)

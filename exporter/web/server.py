@@ -14,8 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from io import BytesIO
 from typing import Any, NamedTuple, cast
 
 from exporter import __version__
@@ -29,10 +29,11 @@ _SWEEP_SECONDS = 0.5
 _SLOT_SECONDS = 1.0
 _SMALLEST_COMPRESSED = 1024
 _SECURITY_HEADERS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
+    "X-Content-Type-Options: nosniff",
+    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'",
+    "Referrer-Policy: no-referrer",
+    "Cache-Control: no-store",
+    "Vary: Accept-Encoding",
 )
 
 _log = get_logger(part="http")
@@ -46,9 +47,9 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What a route answers."""
+    """What a route answers; a body may be given in parts, so that nothing large is copied."""
 
-    body: bytes
+    body: bytes | tuple[bytes, ...]
     content_type: str = "text/plain; charset=utf-8"
     status: int = 200
 
@@ -274,37 +275,34 @@ class _Handler(BaseHTTPRequestHandler):
         short = self.responses.get(code, ("error", ""))[0]
         self._respond(Response(f"{message or short}\n".encode(errors="replace"), status=code))
 
-    def version_string(self) -> str:
-        """The Server header."""
-        return f"neuron-exporter/{__version__}"
-
     def log_message(self, *_: Any) -> None:
         """Requests are not logged."""
 
     def _respond(self, response: Response) -> None:
-        body = response.body
-        compress = len(body) >= _SMALLEST_COMPRESSED and _accepts_gzip(
-            self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
-        )
-        if compress:
-            body = gzip.compress(body, compresslevel=1, mtime=0)
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in _SECURITY_HEADERS:
-            self.send_header(name, value)
-        if compress:
-            self.send_header("Content-Encoding", "gzip")
-        self.send_header("Vary", "Accept-Encoding")
+        parts = response.body if isinstance(response.body, tuple) else (response.body,)
+        length = sum(map(len, parts))
+        head = [
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
+            f"Server: neuron-exporter/{__version__}",
+            f"Date: {self.date_time_string()}",
+            f"Content-Type: {response.content_type}",
+            *_SECURITY_HEADERS,
+        ]
+        wanted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
+        if length >= _SMALLEST_COMPRESSED and _accepts_gzip(wanted):
+            parts = (gzip.compress(b"".join(parts), compresslevel=1, mtime=0),)
+            length = len(parts[0])
+            head.append("Content-Encoding: gzip")
         if response.status == 405:
-            self.send_header("Allow", "GET, HEAD")
+            head.append("Allow: GET, HEAD")
         if self.close_connection:
-            self.send_header("Connection", "close")
-        # Headers and body in one write: two would wait for each other's acknowledgement.
-        socket_file, self.wfile = self.wfile, BytesIO()
-        self.end_headers()
-        head, self.wfile = self.wfile.getvalue(), socket_file
-        self.wfile.write(head if self.command == "HEAD" else head + body)
+            head.append("Connection: close")
+        head.append(f"Content-Length: {length}\r\n\r\n")
+        # Several writes would wait for each other's acknowledgement, were Nagle's algorithm on.
+        self.wfile.write("\r\n".join(head).encode("latin-1"))
+        if self.command != "HEAD":
+            for part in parts:
+                self.wfile.write(part)
 
 
 def _accepts_gzip(header: str) -> bool:

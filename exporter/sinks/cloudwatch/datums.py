@@ -19,7 +19,6 @@ from exporter.sinks.cloudwatch.window import Window
 MOST_VALUES = 150
 MOST_DATUMS = 1000
 MOST_BYTES = 999_000  # of the 1,000,000 that are allowed: the envelope needs some
-LARGEST_VALUE = 2.0**360
 
 Datum = dict[str, Any]
 
@@ -41,9 +40,8 @@ def datums(
                     "Unit": metric.unit,
                 }
                 if metric.name in window.rises:
-                    made.append({**base, "Value": _legal(window.rises[metric.name])})
-                for values, counts in _chunks(window, metric.name, metric.scale):
-                    made.append({**base, "Values": values, "Counts": counts})
+                    made.append({**base, "Value": window.rises[metric.name]})
+                made += [{**base, **chunk} for chunk in _chunks(window, metric.name, metric.scale)]
     return made
 
 
@@ -100,16 +98,17 @@ def timestamp(window: Window) -> datetime:
     return datetime.fromtimestamp(window.start, UTC)
 
 
-def _chunks(window: Window, name: str, scale: float) -> Iterator[tuple[list[float], list[float]]]:
-    """Values and counts of a metric, at most 150 of them at a time."""
-    gathered = iter(sorted(window.values.get(name, {}).items()))
+def _chunks(window: Window, name: str, scale: float) -> Iterator[dict[str, list[float]]]:
+    """Values and counts of a metric, at most 150 of them at a time.
+
+    Values that came once stand together, since counts may then be left out.
+    """
+    gathered = iter(
+        sorted(window.values.get(name, {}).items(), key=lambda pair: (pair[1] == 1, pair[0]))
+    )
     while chunk := list(islice(gathered, MOST_VALUES)):
         # Ratios are made percent again; rounding takes back what the division added.
-        yield (
-            [_legal(round(value * scale, 10) if scale != 1 else value) for value, _ in chunk],
-            [float(count) for _, count in chunk],
-        )
-
-
-def _legal(value: float) -> float:
-    return max(-LARGEST_VALUE, min(LARGEST_VALUE, value))
+        made = {"Values": [round(value * scale, 10) if scale != 1 else value for value, _ in chunk]}
+        if chunk[0][1] != 1:
+            made["Counts"] = [float(count) for _, count in chunk]
+        yield made

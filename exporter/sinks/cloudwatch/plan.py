@@ -6,12 +6,15 @@ Limits are those of PutMetricData in the CloudWatch API reference (botocore 1.43
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from exporter.model import (
     CloudWatchMetric,
+    Kind,
     Machine,
+    MetricSpec,
     Pooling,
     Selection,
     Series,
@@ -49,18 +52,18 @@ class Problem(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """A metric that gets one value a reading from each of these series."""
+    """A metric that gets one value a reading, or one distribution, from each of its series."""
 
     metric: CloudWatchMetric
-    indices: tuple[int, ...]
+    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
 class Delta(NamedTuple):
-    """A metric that gets the rise of these counters."""
+    """A metric that gets the rise of its counters, which are given by their places in
+    `Plan.counters`."""
 
     metric: CloudWatchMetric
     places: tuple[int, ...]
-    """Places in `Plan.counters`."""
 
 
 class Plan:
@@ -69,27 +72,33 @@ class Plan:
     def __init__(self, shape: Shape, selection: Selection) -> None:
         self.shape = shape
         self.gauges: list[Gauge] = []
+        self.distributions: list[Gauge] = []
         self.deltas: list[Delta] = []
-        self.counters: list[int] = []
-        """Indices of all series whose rise is wanted."""
-        by_row: dict[int, list[int]] = {}
+        by_row: dict[MetricSpec, list[int]] = {}
         for index, series in enumerate(shape):
-            by_row.setdefault(id(series.spec), []).append(index)
+            by_row.setdefault(series.spec, []).append(index)
+        places: dict[int, int] = {}
         for row in selection.rows:
             for metric in row.cloudwatch:
-                if metric.name not in selection.names:
-                    continue
-                indices = [
-                    index for index in by_row.get(id(row), ()) if _feeds(shape[index], metric)
-                ]
-                if not indices:
+                indices = [i for i in by_row.get(row, ()) if _feeds(shape[i], metric)]
+                if metric.name not in selection.names or not indices:
                     continue
                 if metric.pooling is Pooling.DELTA:
-                    first = len(self.counters)
-                    self.counters += indices
-                    self.deltas.append(Delta(metric, tuple(range(first, len(self.counters)))))
+                    own = tuple(places.setdefault(index, len(places)) for index in indices)
+                    self.deltas.append(Delta(metric, own))
+                elif row.kind is Kind.DISTRIBUTION:
+                    self.distributions.append(Gauge(metric, _picker(indices)))
                 else:
-                    self.gauges.append(Gauge(metric, tuple(indices)))
+                    self.gauges.append(Gauge(metric, _picker(indices)))
+        self.counters = tuple(places)
+        """Indices of all series whose rise is wanted, each once."""
+
+
+def _picker(indices: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What takes the values at these indices, as a tuple also when there is only one."""
+    if len(indices) == 1:
+        return itemgetter(slice(indices[0], indices[0] + 1))
+    return itemgetter(*indices)
 
 
 def _feeds(series: Series, metric: CloudWatchMetric) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from exporter.model import Selection, Series, Shape, Snapshot
 from exporter.sinks.cloudwatch.plan import Plan
@@ -25,9 +26,16 @@ class Window:
     """
 
     start: float
-    values: dict[str, Counter[float]] = field(default_factory=dict)
+    values: dict[str, Counter[Any]] = field(default_factory=dict)
     rises: dict[str, float] = field(default_factory=dict)
     seen: Snapshot | None = None
+
+    def gathered(self, name: str) -> Counter[Any]:
+        """The values of a metric and how often each came, to be added to."""
+        found = self.values.get(name)
+        if found is None:
+            found = self.values[name] = Counter()
+        return found
 
     def alive(self, end: float) -> bool:
         """Whether the source lived at `end`, the end of the window (Unix seconds)."""
@@ -62,18 +70,16 @@ class Windows:
             if snapshot.shape is not self._plan.shape:
                 self._replan(snapshot.shape)
             values = snapshot.values
-            for metric, indices in self._plan.gauges:
-                gathered = window.values.get(metric.name)
-                if gathered is None:
-                    gathered = window.values[metric.name] = Counter()
-                for index in indices:
-                    value = values[index]
-                    if isinstance(value, tuple):
-                        for each, count in value:
-                            gathered[each] += count  # type: ignore[assignment]
-                    else:
-                        gathered[value] += 1
-            rises = self._rises(values)  # type: ignore[arg-type]
+            for metric, pick in self._plan.gauges:
+                gathered = window.gathered(metric.name)
+                gathered.update(pick(values))
+                del gathered[None]  # counted, but no reading
+            for metric, pick in self._plan.distributions:
+                gathered = window.gathered(metric.name)
+                for distribution in pick(values):
+                    for value, count in distribution or ():
+                        gathered[value] += count
+            rises = self._rises(values)
             for metric, places in self._plan.deltas:
                 rise = sum(rises[place] for place in places)
                 window.rises[metric.name] = window.rises.get(metric.name, 0.0) + rise
@@ -109,12 +115,16 @@ class Windows:
         counters = [shape[index] for index in self._plan.counters]
         self._last = [self._remembered.pop(series, series.start) for series in counters]
 
-    def _rises(self, values: tuple[float, ...]) -> list[float]:
-        """By how much each counter rose; a counter that fell has begun again."""
-        now = [values[index] for index in self._plan.counters]
-        rises = [
-            value - last if value >= last else value - self._plan.shape[index].start
-            for value, last, index in zip(now, self._last, self._plan.counters, strict=True)
-        ]
-        self._last = now
+    def _rises(self, values: tuple[Any, ...]) -> list[float]:
+        """By how much each counter rose. One that fell has begun again; one without a value
+        stands where it stood."""
+        shape, counters = self._plan.shape, self._plan.counters
+        rises = []
+        for place, index in enumerate(counters):
+            value, last = values[index], self._last[place]
+            if value is None or value == last:
+                rises.append(0.0)
+                continue
+            rises.append(value - last if value > last else value - shape[index].start)
+            self._last[place] = value
         return rises
