@@ -49,6 +49,11 @@ class Table:
         """1 for every spot."""
         return [1.0] * len(self.spots)
 
+    @property
+    def nothing(self) -> Columns:
+        """No column: for what does not come from a report."""
+        return {}
+
 
 @dataclass(slots=True)
 class CoreTable(Table):

@@ -1,0 +1,95 @@
+"""Short ways to write the rows of the catalogue."""
+
+from __future__ import annotations
+
+from functools import partial
+from operator import attrgetter
+
+from exporter.model import (
+    CloudWatchMetric,
+    Group,
+    Kind,
+    Labels,
+    Layout,
+    MetricSpec,
+    Place,
+    Pooling,
+    Preset,
+    Unit,
+)
+
+ONLY_CLOUDWATCH: frozenset[Layout] = frozenset()
+"""The layouts of a row that Prometheus is not shown."""
+
+
+def row(
+    kind: Kind,
+    name: str,
+    help: str,
+    *,
+    place: Place,
+    group: Group | None,
+    reads: str = "one",
+    by: str = "",
+    starts: str = "",
+    unit: Unit = Unit.NONE,
+    labels: Labels = (),
+    layouts: frozenset[Layout] = frozenset({Layout.CORE}),
+    preset: Preset = Preset.FULL,
+    sends: tuple[CloudWatchMetric, ...] = (),
+    since: str = "2.4",
+) -> MetricSpec:
+    """A row that reads one column, or one group of columns, of its place's table."""
+    return MetricSpec(
+        name=name,
+        kind=kind,
+        help=help,
+        place=place,
+        read=attrgetter(reads),
+        group=group,
+        unit=unit,
+        by=by,
+        constant_labels=labels,
+        start=attrgetter(starts) if starts else None,
+        layouts=layouts,
+        preset=preset,
+        cloudwatch=sends,
+        since=since,
+    )
+
+
+gauge = partial(row, Kind.GAUGE)
+counter = partial(row, Kind.COUNTER)
+info = partial(row, Kind.INFO)
+distribution = partial(row, Kind.DISTRIBUTION, layouts=ONLY_CLOUDWATCH)
+
+
+def send(
+    name: str,
+    unit: str,
+    pooling: Pooling,
+    preset: Preset = Preset.FULL,
+    scale: float = 1.0,
+    only: tuple[str, ...] = (),
+    all_but: tuple[str, ...] = (),
+) -> CloudWatchMetric:
+    """A metric in CloudWatch; `only` and `all_but` are values of the row's `by` label."""
+    return CloudWatchMetric(
+        name=name,
+        unit=unit,
+        pooling=pooling,
+        preset=preset,
+        scale=scale,
+        only=only,
+        all_but=all_but,
+    )
+
+
+def rise(
+    name: str,
+    preset: Preset = Preset.FULL,
+    only: tuple[str, ...] = (),
+    all_but: tuple[str, ...] = (),
+) -> CloudWatchMetric:
+    """The rise of counters in an interval, in CloudWatch."""
+    return send(name, "Count", Pooling.DELTA, preset, only=only, all_but=all_but)
