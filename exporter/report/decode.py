@@ -42,7 +42,7 @@ def decode(line: bytes | bytearray | memoryview) -> Decoded:
     faults: tuple[Fault, ...] = ()
     try:
         report = _DECODER.decode(line)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         report, faults = _decode_leniently(bytes(line))
     if (
         not isinstance(report.neuron_runtime_data, list)
