@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {
@@ -14,9 +15,9 @@ _BYTES = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)|\d+", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
@@ -31,7 +32,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes in a size such as "16MiB" or "64kB".
+    """Bytes in a size such as "16MiB" or "64kB"; a number alone is a number of bytes.
 
     Raises:
         ValueError: the text is not a size.
@@ -39,7 +40,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if not match:
         raise ValueError('must be a size such as "16MiB", "256MiB" or "64kB"')
-    return int(float(match[1]) * _BYTES[match[2]])
+    return int(Decimal(match[1] or match[0]) * _BYTES[match[2] or "B"])
 
 
 def format_duration(seconds: float) -> str:
@@ -47,12 +48,5 @@ def format_duration(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{int(seconds / _SECONDS[unit])}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
-
-
-def format_size(count: float) -> str:
-    """A number of bytes for people, in binary units."""
-    for unit in ("GiB", "MiB", "KiB"):
-        if count >= _BYTES[unit]:
-            return f"{count / _BYTES[unit]:.3g}{unit}"
-    return f"{count:g}B"
+    number, unit = (seconds * 1000, "ms") if 0 < seconds < 1 else (seconds, "s")
+    return f"{number:.6f}".rstrip("0").rstrip(".") + unit

@@ -6,9 +6,11 @@ came from, so that an error names its true origin.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from difflib import get_close_matches
-from pathlib import Path
+from reprlib import Repr
 from typing import Any, NamedTuple
 
 import yaml
@@ -19,6 +21,9 @@ from exporter.config.schema import Config
 PREFIX = "NEURON_EXPORTER__"
 _LARGEST_FILE = 1024 * 1024
 _LONGEST_SHOWN = 80
+_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+_SHORT = Repr()  # an alias of an alias may stand for more than fits in memory
+_SHORT.maxstring = _SHORT.maxother = _LONGEST_SHOWN
 
 Key = tuple[str, ...]
 
@@ -47,7 +52,8 @@ class Loaded(NamedTuple):
 
     def problem(self, key: str, message: str, given: Any = None) -> str:
         """One line about a key whose value passed the schema and still cannot be used."""
-        return _line(_origin(self.origins, tuple(key.split("."))), key, message, given)
+        origin = _origin(self.origins, tuple(key.split(".")))
+        return _line(origin, key, message, *(() if given is None else (given,)))
 
     def is_set(self, key: str) -> bool:
         """Whether the user gave this key, or one below it, a value."""
@@ -71,11 +77,15 @@ def load(
     if path is not None:
         document = _read_file(path, origins, problems)
     for name, text in sorted((environment or {}).items()):
-        if name.startswith(PREFIX) and text.strip():
-            key = tuple(part.lower() for part in name[len(PREFIX) :].split("__"))
-            _put(document, origins, key, _parse_variable(name, text, problems), name)
+        if not name.startswith(PREFIX) or not text.strip():
+            continue
+        key = _key_of(name)
+        if all(key):
+            _put(document, origins, key, _parse_variable(text), name, problems)
+        else:
+            problems.append(f"{name}: names no key, as {PREFIX}LOG__LEVEL does")
     for flag in flags:
-        _put(document, origins, tuple(flag.key.split(".")), flag.value, flag.origin)
+        _put(document, origins, tuple(flag.key.split(".")), flag.value, flag.origin, problems)
 
     _drop_empty_sections(document, Config)
     try:
@@ -92,27 +102,35 @@ def load(
 
 
 def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[str, Any]:
+    lines: dict[Key, str] = {}
+    twice: list[str] = []
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             raw = file.read(_LARGEST_FILE + 1)
         if len(raw) > _LARGEST_FILE:
-            raise ValueError("is larger than 1 MiB")
+            raise OSError(errno.EFBIG, "larger than 1 MiB")
         root = yaml.compose(raw.decode("utf-8"), yaml.SafeLoader)
         if root is None:
             return {}
+        _note_lines(root, (), path, lines, twice, set())
         document = yaml.SafeLoader("").construct_document(root)
     except OSError as error:
-        problems.append(f"{path}: cannot be read: {error.strerror}")
+        problems.append(f"{path or repr(path)}: cannot be read: {error.strerror}")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f":{mark.line + 1}" if mark else ""
         problems.append(f"{path}{at}: is not YAML: {error.problem or error.context}")
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except RecursionError:
+        problems.append(f"{path}: is nested too deeply")
+    except (ValueError, yaml.YAMLError) as error:
         problems.append(f"{path}: is not YAML: {str(error).splitlines()[0]}")
     else:
         if isinstance(document, dict):
-            _note_lines(root, (), path, origins, problems, set())
+            origins.update(lines)
+            problems += twice
             return document
+        if document is None:
+            return {}
         problems.append(
             f"{path}: must be a mapping of sections ({', '.join(Config.model_fields)})"
             f" (got {_shown(document)})"
@@ -128,12 +146,26 @@ def _note_lines(
     problems: list[str],
     walked: set[int],
 ) -> None:
-    """Note the line of every key, and complain about keys that stand twice."""
-    if not isinstance(node, yaml.MappingNode) or id(node) in walked:
+    """Note the line of every key and entry, complain about keys that stand twice, and make keys
+    text."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in walked:
         return
     walked.add(id(node))  # an alias may lead back to where it stands
+    if isinstance(node, yaml.SequenceNode):
+        for at, entry in enumerate(node.value):
+            below = (*key, str(at))
+            origins[below] = f"{path}:{entry.start_mark.line + 1}"
+            _note_lines(entry, below, path, origins, problems, walked)
+        return
     seen = set()
-    for name, value in node.value:
+    # What "<<" brings in is there to be overridden by the keys that stand beside it.
+    for name, value in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
+        if name.tag == _MERGE:
+            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                _note_lines(merged, key, path, origins, problems, walked)
+            continue
+        if isinstance(name, yaml.ScalarNode):
+            name.tag = _TEXT  # a name such as `on` or `1` is what was typed
         below = (*key, str(name.value))
         origin = f"{path}:{name.start_mark.line + 1}"
         if below in seen:
@@ -143,28 +175,48 @@ def _note_lines(
         _note_lines(value, below, path, origins, problems, walked)
 
 
-def _parse_variable(name: str, text: str, problems: list[str]) -> Any:
+def _key_of(variable: str) -> Key:
+    """The key that a variable sets; names that are the user's own keep their case."""
+    key: Key = ()
+    model: Any = Config
+    for part in variable[len(PREFIX) :].split("__"):
+        known = isinstance(model, type) and issubclass(model, BaseModel)
+        key = (*key, part.lower() if known else part)
+        field = model.model_fields.get(key[-1]) if known else None
+        model = field.annotation if field else None
+    return key
+
+
+def _parse_variable(text: str) -> Any:
     """Lists and mappings are written as in YAML; everything else is taken as it stands."""
     text = text.strip()
     if text in ("null", "~"):
         return None
-    if text[0] not in "[{":
+    if text[0] + text[-1] not in ("[]", "{}"):  # "[::]:9415" is an address
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
-        problems.append(f"{name}: is not a YAML list or mapping (got {_shown(text)})")
-        return None
+    except (ValueError, RecursionError, yaml.YAMLError):
+        return text
 
 
 def _put(
-    document: dict[str, Any], origins: dict[Key, str], key: Key, value: Any, origin: str
+    document: dict[str, Any],
+    origins: dict[Key, str],
+    key: Key,
+    value: Any,
+    origin: str,
+    problems: list[str],
 ) -> None:
     """Set a value, making the mappings on the way to it."""
-    for part in key[:-1]:
+    for at, part in enumerate(key[:-1], 1):
         below = document.get(part)
-        if not isinstance(below, dict):
-            below = document[part] = {}
+        if below is not None and not isinstance(below, dict):
+            name, place = ".".join(key[:at]), _origin(origins, key[:at])
+            problems.append(_line(place, name, f"must be a mapping, since {origin} is set", below))
+            below = None
+        # A copy, since an alias may be the same mapping in two places.
+        document[part] = below = dict(below or {})
         document = below
     document[key[-1]] = value
     for old in [known for known in origins if known[: len(key)] == key]:
@@ -195,7 +247,9 @@ _WORDS = {
     "float_type": "must be a number",
     "string_type": "must be text",
     "list_type": "must be a list, as in [a, b]",
+    "finite_number": "must be a number",
     "dict_type": "must be a mapping",
+    "invalid_key": "must be a name in quotes",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
 }
@@ -219,11 +273,13 @@ def _explain(error: Any, document: dict[str, Any], origins: Mapping[Key, str]) -
         case "value_error":
             message = str(context["error"])
         case "greater_than_equal":
-            message = f"must be at least {context['ge']}"
+            message = f"must be at least {context['ge']:g}"
         case "greater_than":
-            message = f"must be more than {context['gt']}"
+            message = f"must be more than {context['gt']:g}"
         case "less_than_equal":
-            message = f"must be at most {context['le']}"
+            message = f"must be at most {context['le']:g}"
+        case "string_type" if isinstance(given, bool | int | float | date):
+            message = "must be text: put it in quotes"
         case "too_short":
             message = f"must have at least {context['min_length']} entry"
         case "string_too_short":
@@ -272,11 +328,15 @@ def _origin(origins: Mapping[Key, str], key: Key) -> str:
     return next(below, "default")
 
 
-def _line(origin: str, key: str, message: str, given: Any = None) -> str:
-    shown = "" if given is None else f" (got {_shown(given)})"
-    return f"{origin}: {key}: {message}{shown}"
+def _line(origin: str, key: str, message: str, *given: Any) -> str:
+    return f"{origin}: {key}: {message}" + "".join(f" (got {_shown(each)})" for each in given)
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    if value is None:
+        return "null"
+    try:
+        text = repr(value) if isinstance(value, str) else _SHORT.repr(value)
+    except ValueError:
+        text = "a number with thousands of digits"
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Callable, Hashable, Iterable
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from exporter.units import format_duration, parse_duration, parse_size
 
-Dimension = Annotated[str, Field(min_length=1, max_length=255)]
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
+)
+_REGION = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
+_SWITCH = TypeAdapter(bool)
+
+T = TypeVar("T", bound=Iterable[Any])
 
 
 def _duration(value: Any) -> float:
@@ -51,37 +66,69 @@ def _at_least(low: int) -> Callable[[int], int]:
 
 
 def _switch_or_auto(value: Any) -> bool | str:
-    known: dict[str | bool, bool | str] = {
-        "auto": "auto",
-        "true": True,
-        "false": False,
-        True: True,
-        False: False,
-    }
-    if not isinstance(value, str | bool) or value not in known:
-        raise ValueError("must be true, false or auto")
-    return known[value]
+    if value == "auto":
+        return "auto"
+    try:
+        return _SWITCH.validate_python(value)
+    except ValidationError:
+        raise ValueError("must be true, false or auto") from None
 
 
-def _listen(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError('must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"')
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+def _listen(value: Any) -> str:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host.count(":") > 1 and "[" not in host:
         raise ValueError('an IPv6 address stands in brackets, as in "[::]:9415"')
+    if not (colon and _HOST.fullmatch(host) and re.fullmatch("[0-9]{1,5}", port)):
+        raise ValueError('must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"')
+    if int(port) > 65535:
+        raise ValueError("must have a port from 0 to 65535")
+    return str(value)
+
+
+def _program(words: list[str]) -> list[str]:
+    if not words[0].strip():
+        raise ValueError("must begin with the name of a program")
+    return words
+
+
+def _region(value: str) -> str:
+    if not _REGION.fullmatch(value):
+        raise ValueError('must be a region such as "us-east-1"')
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be text without control characters")
+    return value
+
+
+def _distinct(same: Callable[[Any], Hashable], what: str) -> Callable[[T], T]:
+    def check(items: T) -> T:
+        known = [same(item) for item in items]
+        if len(set(known)) < len(known):
+            raise ValueError(f"must not name {what} twice")
+        return items
+
+    return check
+
+
+Duration = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_duration)]
 Size = Annotated[int, BeforeValidator(_size)]
 Patterns = list[str]
+Name = Annotated[str, AfterValidator(_printable)]
+Region = Annotated[str, AfterValidator(_region)]
+Dimension = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class Section(BaseModel):
-    """A mapping of the file: unknown keys are errors, and nothing changes after the start."""
+    """A mapping of the file: unknown keys are errors, and nothing changes after the start.
+
+    Numbers are no text: YAML reads 1.10 as 1.1 and 0123 as 83, and nobody meant that.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, coerce_numbers_to_str=True, validate_default=True
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
 
 
@@ -96,7 +143,9 @@ class Source(Section):
     """Where reports come from."""
 
     kind: Literal["neuron-monitor", "stdin", "file", "simulator"] = "neuron-monitor"
-    command: Annotated[list[str], Field(min_length=1)] = ["neuron-monitor"]
+    command: Annotated[list[str], Field(min_length=1), AfterValidator(_program)] = [
+        "neuron-monitor"
+    ]
     path: str | None = None
     period: Annotated[Duration, AfterValidator(_between(1, 3600)), AfterValidator(_whole)] = "5s"  # type: ignore[assignment]
     max_line: Annotated[Size, AfterValidator(_at_least(1024))] = "16MiB"  # type: ignore[assignment]
@@ -114,15 +163,17 @@ class Prometheus(Section):
     """The Prometheus endpoint, and the address of all that is served."""
 
     enabled: bool = True
-    listen: Annotated[str, AfterValidator(_listen)] = "0.0.0.0:9415"
+    listen: Annotated[str, BeforeValidator(_listen)] = "0.0.0.0:9415"
     web_config_file: str | None = None
     layout: Literal["core", "aws"] = "core"
     preset: Literal["minimal", "standard", "full"] = "full"
     include: Patterns = []
     exclude: Patterns = []
-    runtime_labels: Annotated[list[Literal["runtime_tag", "pid"]], Field(min_length=1)] = [
-        "runtime_tag"
-    ]
+    runtime_labels: Annotated[
+        list[Literal["runtime_tag", "pid"]],
+        Field(min_length=1),
+        AfterValidator(_distinct(str, "a label")),
+    ] = ["runtime_tag"]
 
 
 class Budget(Section):
@@ -147,7 +198,7 @@ class CloudWatch(Section):
     enabled: bool = False
     transport: Literal["api", "emf"] = "api"
     namespace: str = "NeuronExporter"
-    region: str | None = None
+    region: Region | None = None
     endpoint_url: str | None = None
     scope: Literal["machine", "task"] = "machine"
     preset: Literal["minimal", "standard", "full"] = "standard"
@@ -156,9 +207,11 @@ class CloudWatch(Section):
     flush_interval: Annotated[
         Duration, AfterValidator(_between(1, 3600)), AfterValidator(_whole)
     ] = "60s"  # type: ignore[assignment]
-    dimension_sets: Annotated[list[list[Dimension]], Field(min_length=1)] = [
-        ["InstanceId", "InstanceType"]
-    ]
+    dimension_sets: Annotated[
+        list[list[Dimension]],
+        Field(min_length=1),
+        AfterValidator(_distinct(frozenset, "a set of dimensions")),
+    ] = [["InstanceId", "InstanceType"]]
     extra_dimensions: dict[str, str] = {}
     budget: Budget = Budget()
     spool: Spool = Spool()
@@ -167,11 +220,11 @@ class CloudWatch(Section):
 class Identity(Section):
     """Who this machine is, where it cannot or should not be found out."""
 
-    instance_id: str | None = None
-    instance_type: str | None = None
-    region: str | None = None
-    cluster: str | None = None
-    auto_scaling_group: str | None = None
+    instance_id: Name | None = None
+    instance_type: Name | None = None
+    region: Region | None = None
+    cluster: Name | None = None
+    auto_scaling_group: Name | None = None
     imds: bool = True
     ecs: bool = True
     kubernetes: Annotated[bool | str, BeforeValidator(_switch_or_auto)] = "auto"
