@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from exporter.model import Moment, SourceState
 from exporter.source.lines import Framer, Listener, Pumped, SourceError, Stream, Wake
-from exporter.source.watchdog import Watchdog
+from exporter.source.watchdog import LONGEST_PERIOD, Watchdog
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _TICK = 1.0
@@ -27,7 +27,7 @@ class StdinSource:
         """Read to the end of input. Silence is said, and waited out."""
         stream = Stream(self._fd, self._max_line, listener, self._wake)
         watchdog = Watchdog(period=0.0)
-        silent = False
+        told: SourceState | None = None
         while not self._wake.asked():
             pumped = stream.pump(_TICK)
             listener.tick()
@@ -36,11 +36,9 @@ class StdinSource:
                 listener.state(SourceState.EXITED, "end of input")
                 return
             complaint = watchdog.complaint(stream, time.monotonic())
-            if complaint is None:
-                silent = False
-            elif not silent:
-                silent = True
+            if complaint is not None and complaint is not told:
                 listener.state(complaint, "no report on standard input")
+            told = complaint
 
     def stop(self) -> None:
         """Make `run` return."""
@@ -71,7 +69,8 @@ class FileSource:
             try:
                 reports = self._replay(listener)
             except (OSError, EOFError, zlib.error) as error:
-                raise SourceError(f"{self._path}: cannot be read: {error}") from error
+                reason = getattr(error, "strerror", None) or error
+                raise SourceError(f"{self._path}: cannot be read: {reason}") from error
             if not reports and not self._wake.asked():
                 raise SourceError(f"{self._path}: no report of neuron-monitor in it")
             if not self._repeat:
@@ -88,6 +87,9 @@ class FileSource:
         reports = 0
         with _open(self._path) as file:
             while count := file.readinto(framer.room()):  # type: ignore[attr-defined]
+                listener.tick()  # a file without ends of lines may be large, too
+                if self._wake.asked():
+                    return reports
                 for line in framer.advance(count):
                     if self._wake.asked():
                         return reports
@@ -101,7 +103,7 @@ class FileSource:
         started = time.monotonic()
         period = listener.line(line, Moment(time.time(), started))
         listener.tick()
-        pause = (period or 0.0) / self._speed if self._speed else 0.0
+        pause = min(period or 0.0, LONGEST_PERIOD) / self._speed if self._speed else 0.0
         while (left := started + pause - time.monotonic()) > 0:
             if self._wake.wait(min(left, _TICK)):
                 break

@@ -112,6 +112,11 @@ class Framer:
             return None
         return self._buffer[self._start : self._end] if self._end > self._start else None
 
+    @property
+    def skipping(self) -> bool:
+        """Whether the line that is coming is too long already."""
+        return self._skipping > 0
+
     def _skip(self, count: int) -> None:
         self._skipping += count
 
@@ -123,6 +128,10 @@ class Wake:
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         self._asked = False
+
+    def __del__(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
 
     def fileno(self) -> int:
         """Readable once somebody asked to stop."""
@@ -160,7 +169,7 @@ class Stream:
     def __init__(self, fd: int, max_line: int, listener: Listener, wake: Wake) -> None:
         self._fd = fd
         self._listener = listener
-        self._framer = Framer(max_line, listener.skipped)
+        self._framer = Framer(max_line, self._skip)
         with suppress(OSError):  # not a pipe, or larger than we may make one
             # A whole report fits in, so that its writer and we do not take turns.
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
@@ -178,6 +187,8 @@ class Stream:
             return Pumped.SILENCE
         try:
             count = os.readv(self._fd, [self._framer.room()])
+        except BlockingIOError:  # somebody else reads there too, and was faster
+            return Pumped.SILENCE
         except OSError:
             count = 0
         if not count:
@@ -186,6 +197,8 @@ class Stream:
         at = Moment(time.time(), time.monotonic())
         for line in self._framer.advance(count):
             self._give(line, at)
+        if self._framer.skipping:
+            self.garbage_since_report = True
         return Pumped.DATA
 
     def finish(self) -> None:
@@ -193,6 +206,10 @@ class Stream:
         rest = self._framer.rest()
         if rest is not None:
             self._give(rest, Moment(time.time(), time.monotonic()))
+
+    def _skip(self, length: int) -> None:
+        self.garbage_since_report = True
+        self._listener.skipped(length)
 
     def _give(self, line: memoryview, at: Moment) -> None:
         period = self._listener.line(line, at)

@@ -11,8 +11,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from exporter.model import Group, SourceState
@@ -68,6 +68,7 @@ class NeuronMonitorSource:
         backoff: Backoff | None = None,
     ) -> None:
         self._command = list(command)
+        self._name = Path(command[0]).name
         self._configuration = json.dumps(configuration(groups, period))
         self._period = period
         self._max_line = max_line
@@ -77,36 +78,36 @@ class NeuronMonitorSource:
 
     def run(self, listener: Listener) -> None:
         """Run children, one after the other, until `stop`."""
-        with tempfile.TemporaryDirectory(prefix="neuron-exporter-") as folder:
-            path = Path(folder) / "neuron-monitor.json"
-            path.write_text(self._configuration)
-            while not self._wake.asked():
-                state, reason, detail = self._live(str(path), listener)
-                if self._wake.asked():
-                    return
-                listener.state(state, detail)
-                delay = self._backoff.next()
-                listener.restarting(reason, delay)
-                until = time.monotonic() + delay
-                while (left := until - time.monotonic()) > 0 and not self._wake.asked():
-                    self._wake.wait(min(left, _TICK))
-                    listener.tick()
+        while not self._wake.asked():
+            state, reason, detail = self._live(listener)
+            if self._wake.asked():
+                return
+            listener.state(state, detail)
+            delay = self._backoff.next()
+            listener.restarting(reason, delay)
+            until = time.monotonic() + delay
+            while (left := until - time.monotonic()) > 0 and not self._wake.asked():
+                self._wake.wait(min(left, _TICK))
+                listener.tick()
 
     def stop(self) -> None:
         """Make `run` end the child and return."""
         self._wake.ask()
 
-    def _live(self, config_path: str, listener: Listener) -> tuple[SourceState, str, str]:
+    def _live(self, listener: Listener) -> tuple[SourceState, str, str]:
         """One child's life; gives the state that its end leaves, the reason, and a sentence."""
         environment = child_environment(os.environ)
-        program = shutil.which(self._command[0], path=environment["PATH"])
+        name = self._command[0]
+        program = shutil.which(name, path=environment["PATH"])
+        if program is None and os.path.exists(name) and os.sep in name:
+            program = name  # the attempt to start it says what is wrong with it
         if program is None:
+            where = "" if os.sep in name else f" in {environment['PATH']}"
             return (
                 SourceState.MISSING_PROGRAM,
                 "missing_program",
-                f"{self._command[0]}: no such program in {environment['PATH']}",
+                f"{name}: no such program{where}",
             )
-        command = [program, *self._command[1:], "-c", config_path]
         self._last_complaint = ""
 
         def on_stderr(line: str) -> None:
@@ -114,13 +115,15 @@ class NeuronMonitorSource:
             listener.stderr(line)
 
         try:
-            child = Child(command, environment, on_stderr)
+            # Written anew for each child: folders of temporary files are cleaned after some days.
+            with _temporary_file(self._configuration) as path:
+                child = Child([program, *self._command[1:], "-c", path], environment, on_stderr)
+                try:
+                    state, reason = self._watch(child, listener)
+                finally:
+                    status = self._end(child, listener)
         except SpawnError as error:
             return SourceState.EXITED, "spawn_error", str(error)
-        try:
-            state, reason = self._watch(child, listener)
-        finally:
-            status = child.stop(_STOP_PATIENCE)
         return state, reason, self._describe(reason, status)
 
     def _watch(self, child: Child, listener: Listener) -> tuple[SourceState, str]:
@@ -145,6 +148,15 @@ class NeuronMonitorSource:
                 return complaint, complaint.value
         return SourceState.EXITED, "stopped"
 
+    def _end(self, child: Child, listener: Listener) -> int | None:
+        """End the child and give its status; while it cannot be ended there is no other one."""
+        status = child.stop(_STOP_PATIENCE)
+        while status is None and not self._wake.wait(_TICK):
+            listener.state(SourceState.STALLED, f"{self._name} does not end, even when killed")
+            listener.tick()
+            status = child.stop(0)
+        return status
+
     def _how_it_ended(self, child: Child) -> str:
         """Whether the child exited, or closed its output and lives on."""
         until = time.monotonic() + _EXIT_PATIENCE
@@ -153,22 +165,37 @@ class NeuronMonitorSource:
                 return "exited"
         return "end_of_file"
 
-    def _describe(self, reason: str, status: int) -> str:
-        name = Path(self._command[0]).name
+    def _describe(self, reason: str, status: int | None) -> str:
         match reason:
-            case "exited" if status < 0:
-                sentence = f"{name} was ended by signal {-status}"
+            case "exited" if status is not None and status < 0:
+                sentence = f"{self._name} was ended by signal {-status}"
             case "exited":
-                sentence = f"{name} exited with status {status}"
+                sentence = f"{self._name} exited with status {status}"
             case "end_of_file":
-                sentence = f"{name} closed its output"
+                sentence = f"{self._name} closed its output"
             case "garbage":
-                sentence = f"{name} prints lines that are no reports"
+                sentence = f"{self._name} prints lines that are no reports"
             case _:
-                sentence = f"{name} was silent for too long"
+                sentence = f"{self._name} was silent for too long"
         if self._last_complaint:
             sentence += f"; its last words: {self._last_complaint}"
         return sentence
+
+
+@contextmanager
+def _temporary_file(text: str) -> Iterator[str]:
+    """The path of a file that holds this text."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="neuron-exporter-", ignore_cleanup_errors=True)
+            )
+            path = Path(folder) / "neuron-monitor.json"
+            path.write_text(text)
+        except OSError as error:
+            reason = error.strerror or error
+            raise SpawnError(f"its configuration cannot be written: {reason}") from error
+        yield str(path)
 
 
 def child_environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -193,7 +220,7 @@ def memory_limit(
     Reads cgroup v2 and v1, from the process's own group up to the root that it can see.
     """
     try:
-        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines() if line]
     except OSError:
         lines = []
     places = [(root, "memory.max", own) for _, controllers, own in lines if not controllers] + [

@@ -13,6 +13,10 @@ PATIENCE = 15.0
 GRACE = 60.0
 """Seconds that a source may take until its first report."""
 
+LONGEST_PERIOD = 3600.0
+"""The longest period that can be asked for. A report that claims to cover more is not waited for:
+one wrong number would make every later silence look like patience."""
+
 
 class Watchdog:
     """Watches for silence, and for lines that are no reports.
@@ -31,9 +35,8 @@ class Watchdog:
         if stream.last_report is None:
             late = now - self._started > max(self._grace, 3 * self._period)
         else:
-            late = now - stream.last_report > max(
-                3 * max(self._period, stream.period), self._patience
-            )
+            period = max(self._period, min(stream.period, LONGEST_PERIOD))
+            late = now - stream.last_report > max(3 * period, self._patience)
         if not late:
             return None
         return SourceState.GARBAGE if stream.garbage_since_report else SourceState.STALLED
