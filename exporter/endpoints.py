@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from datetime import timedelta
 
 from exporter import __version__
 from exporter.pipeline import Pipeline
 from exporter.sinks.prometheus import CONTENT_TYPE, write
-from exporter.units import format_duration
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
@@ -59,7 +59,10 @@ class Endpoints:
         known = {
             each.name.replace("_", " "): getattr(machine, each.name) for each in fields(machine)
         }
-        running = format_duration(round(time.monotonic() - self._started))
+        running = timedelta(seconds=round(time.monotonic() - self._started))
+        links = ["healthz", "readyz"]
+        if self._pipeline.prometheus is not None:
+            links.insert(0, "metrics")
         return Response(
             render(
                 {
@@ -67,8 +70,9 @@ class Endpoints:
                     "Machine": {name: value for name, value in known.items() if value},
                     "Prometheus": self._prometheus_status(),
                     "CloudWatch": self._cloudwatch_status(),
-                    "Exporter": {"version": __version__, "running for": running},
-                }
+                    "Exporter": {"version": __version__, "running for": str(running)},
+                },
+                links,
             ),
             "text/html; charset=utf-8",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 Facts = Mapping[str, Mapping[str, str]]
@@ -18,8 +18,9 @@ th { font-weight: 500; width: 16rem } td { overflow-wrap: anywhere }
 """
 
 
-def render(sections: Facts) -> bytes:
-    """The page with these facts, a table for each section. All text is escaped."""
+def render(sections: Facts, links: Sequence[str]) -> bytes:
+    """The page with these facts, a table for each section, and links. All text is escaped."""
+    paths = " · ".join(f'<a href="{escape(link)}">{escape(link)}</a>' for link in links)
     tables = "".join(
         f"<h2>{escape(title)}</h2><table>"
         + "".join(
@@ -35,7 +36,5 @@ def render(sections: Facts) -> bytes:
         '<meta http-equiv="refresh" content="5">'
         f"<title>Neuron Exporter</title><style>{_STYLE}</style></head><body>"
         "<h1>Neuron Exporter</h1>"
-        '<p><a href="metrics">metrics</a> · <a href="healthz">healthz</a> · '
-        '<a href="readyz">readyz</a></p>'
-        f"{tables}</body></html>\n"
-    ).encode()
+        f"<p>{paths}</p>{tables}</body></html>\n"
+    ).encode(errors="replace")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 from exporter import __version__
 from exporter.log import get_logger
+from exporter.web.headers import Rationed, accepts_gzip
 
 MOST_CONNECTIONS = 32
 REQUEST_SECONDS = 10.0
@@ -27,6 +28,8 @@ IDLE_SECONDS = 300.0
 
 _SWEEP_SECONDS = 0.5
 _SLOT_SECONDS = 1.0
+_WRITE_SECONDS = 1.0
+_LONGEST_HEADERS = 64 * 1024
 _SMALLEST_COMPRESSED = 1024
 _SECURITY_HEADERS = (
     "X-Content-Type-Options: nosniff",
@@ -79,9 +82,13 @@ class _Connection:
         self.waiting_since = time.monotonic()
         self.deadline = self.waiting_since + REQUEST_SECONDS
 
-    def answer(self) -> None:
+    def compute(self) -> None:
         """The request is complete; what follows is up to us."""
         self.waiting_since = None
+
+    def write(self) -> None:
+        """The answer is ready; after a moment it is the client who keeps us waiting."""
+        self.waiting_since = time.monotonic() + _WRITE_SECONDS
 
     def break_off(self) -> None:
         """End every read and write on the connection, from another thread."""
@@ -103,8 +110,9 @@ class Server:
         host, _, port = listen.rpartition(":")
         try:
             self._server = _bind((host.strip("[]"), int(port)))
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, TypeError, OverflowError) as error:
+            # The last two: a NUL in the host, a port beyond 65535.
+            reason = getattr(error, "strerror", None) or str(error)
             raise BindError(f"cannot listen on {listen}: {reason}") from error
         self._server.routes = routes
         self._server.on_tick = on_tick
@@ -249,9 +257,20 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
         self._connection.idle()
 
+    def parse_request(self) -> bool:
+        """Read the headers, which have a limit for all of them together."""
+        buffered = self.rfile
+        self.rfile = Rationed(buffered, _LONGEST_HEADERS)  # type: ignore[assignment]
+        try:
+            return super().parse_request()
+        finally:
+            self.rfile = buffered
+
     def do_GET(self) -> None:
         """Answer with what the route of the path gives."""
-        self._connection.answer()
+        self._connection.compute()
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # the body is not read, and must not pass for a request
         path = self.path.partition("?")[0]
         route = cast(_Bounded, self.server).routes.get(path)
         if route is None:
@@ -289,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
             *_SECURITY_HEADERS,
         ]
         wanted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
-        if length >= _SMALLEST_COMPRESSED and _accepts_gzip(wanted):
+        if length >= _SMALLEST_COMPRESSED and accepts_gzip(wanted):
             parts = (gzip.compress(b"".join(parts), compresslevel=1, mtime=0),)
             length = len(parts[0])
             head.append("Content-Encoding: gzip")
@@ -298,17 +317,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             head.append("Connection: close")
         head.append(f"Content-Length: {length}\r\n\r\n")
+        self._connection.write()
         # Several writes would wait for each other's acknowledgement, were Nagle's algorithm on.
         self.wfile.write("\r\n".join(head).encode("latin-1"))
         if self.command != "HEAD":
             for part in parts:
                 self.wfile.write(part)
-
-
-def _accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding header allows gzip."""
-    for part in header.lower().split(","):
-        coding, _, quality = part.partition(";")
-        if coding.strip() in ("gzip", "*"):
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
