@@ -97,7 +97,7 @@ class Intake:
 
     def skipped(self, length: int) -> None:
         """Count a line that was too long."""
-        self._telemetry.source_bytes.inc(length)
+        self._telemetry.source_bytes.inc(length + 1)
         self._telemetry.report_errors.labels("too_long").inc()
         self._say_once("line:too_long", "line_unusable", reason=f"{length} bytes are too long")
 

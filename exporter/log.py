@@ -8,9 +8,6 @@ from typing import Any, TextIO
 
 import structlog
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("auto", "console", "json")
-
 
 def configure(level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
     """Send events of `level` and above to `stream` (standard error by default).
@@ -37,7 +34,7 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
     )
     # Libraries speak through the standard library's logging; what matters of theirs is raised to
     # us as an error and said in our own words.
-    logging.lastResort = None
+    logging.lastResort = logging.NullHandler()
 
 
 def get_logger(**fields: Any) -> Any:

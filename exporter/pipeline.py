@@ -18,7 +18,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
-from exporter.model import Group, Machine, MetricSpec, Owners, Selection
+from exporter.model import Group, Machine, MetricSpec, Owners, Selection, SourceState
 from exporter.sinks.cloudwatch import plan
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
 from exporter.sinks.cloudwatch.transport import Transport
@@ -28,6 +28,19 @@ from exporter.telemetry import Telemetry
 from exporter.units import format_duration
 
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
+
+NOT_BUILT_YET = (
+    "prometheus.layout",
+    "cloudwatch.transport",
+    "cloudwatch.scope",
+    "cloudwatch.budget",
+    "cloudwatch.spool",
+    "identity.imds",
+    "identity.ecs",
+    "identity.kubernetes",
+    "identity.pod_labels",
+)
+"""Keys that are accepted and do nothing so far."""
 
 Connect = Callable[[str], Transport]
 
@@ -85,7 +98,7 @@ def build(
     if problems:
         raise ConfigError(problems)
 
-    telemetry = Telemetry()
+    telemetry = Telemetry(SourceState)
     rows = _union(each.rows for each in chosen.values())
     identity = Identity(_configured_machine(config), environment)
     period = Period(config.source.period if _has_period(config) else None)
@@ -220,17 +233,7 @@ def _check_source(loaded: Loaded, problems: list[str]) -> None:
 
 def _not_built_yet(loaded: Loaded) -> Iterable[str]:
     """One line for each key that is set and does nothing yet."""
-    for key in (
-        "prometheus.layout",
-        "cloudwatch.transport",
-        "cloudwatch.scope",
-        "cloudwatch.budget",
-        "cloudwatch.spool",
-        "identity.imds",
-        "identity.ecs",
-        "identity.kubernetes",
-        "identity.pod_labels",
-    ):
+    for key in NOT_BUILT_YET:
         if loaded.is_set(key):
             yield loaded.problem(key, "has no effect yet")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,7 +15,6 @@ from prometheus_client import (
 )
 
 from exporter import __version__
-from exporter.model import SourceState
 
 SCHEMA_VERSION = "1"
 """Rises when a metric is renamed or changes its meaning."""
@@ -23,10 +23,13 @@ SCHEMA_VERSION = "1"
 class Telemetry:
     """Every instrument of the exporter itself.
 
-    One object for one daemon: counters live as long as the process does.
+    One object for one daemon: counters live as long as the process does. `states` is the closed
+    list of what the source can be doing, first the one that it begins with.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self, states: Iterable[str] = (), registry: CollectorRegistry | None = None
+    ) -> None:
         self.registry = registry = CollectorRegistry() if registry is None else registry
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody asked for
         ProcessCollector(registry=registry)
@@ -135,10 +138,10 @@ class Telemetry:
             registry=registry,
         )
 
-        self._state_children = {state: self.source_state.labels(state) for state in SourceState}
-        self.set_source_state(SourceState.STARTING)
+        self._states = {state: self.source_state.labels(state) for state in states}
+        self.set_source_state(next(iter(self._states), ""))
 
-    def set_source_state(self, state: SourceState) -> None:
+    def set_source_state(self, state: str) -> None:
         """Show `state` as 1 and every other state as 0."""
-        for each, child in self._state_children.items():
-            child.set(1 if each is state else 0)
+        for each, shown in self._states.items():
+            shown.set(each == state)

@@ -49,6 +49,8 @@ def for_prometheus(
         and not any(fnmatchcase(name, entry.name) and not entry.labels for entry in taken)
     )
 
+    _check_some(rows, exclude, problems)
+
     def takes(series: Series) -> bool:
         if not (series.spec.name in in_preset or any(_matches(e, series) for e in added)):
             return False
@@ -77,7 +79,15 @@ def for_cloudwatch(
         if (presets[name] <= level or _names(added, name)) and not _names(taken, name)
     }
     rows = tuple(row for row in CATALOGUE if any(m.name in chosen for m in row.cloudwatch))
+    _check_some(rows, exclude, problems)
     return Selection(rows, _everything, frozenset(chosen)), problems
+
+
+def _check_some(
+    rows: Sequence[MetricSpec], exclude: Iterable[str], problems: list[Problem]
+) -> None:
+    if not rows and not problems:
+        problems.append(Problem("exclude", ", ".join(exclude), "leaves no metric"))
 
 
 def _everything(_: Series) -> bool:
@@ -120,7 +130,8 @@ def _parse_entry(
     match = _ENTRY.fullmatch(text)
     labels = _parse_labels(match["labels"]) if match else None
     if match is None or labels is None:
-        return None, 'must be a metric name or glob, as in neuroncore_*{neuroncore="1?"}'
+        example = "NeuronCore*" if cloudwatch else 'neuroncore_*{neuroncore="1?"}'
+        return None, f"must be a metric name or glob, as in {example}"
     name = match["name"].strip()
     rows = [row for each, row in offered.items() if fnmatchcase(each, name)]
     if not rows:
@@ -169,7 +180,9 @@ def _near_misses(name: str, offered: list[str], cloudwatch: bool) -> str:
             and any(fnmatchcase(metric.name, name) for metric in row.cloudwatch)
         ]
         kind = "Prometheus"
-    near = twin or get_close_matches(name.strip("*?"), offered, _MOST_SHOWN, 0.5)
+    lower = {each.lower(): each for each in offered}
+    close = get_close_matches(name.strip("*?").lower(), lower, _MOST_SHOWN, 0.5)
+    near = twin or [lower[each] for each in close]
     if not near:
         return "matches no metric; `neuron-exporter metrics` lists them"
     words = f"the {kind} name is" if twin else "did you mean"
