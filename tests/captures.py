@@ -12,4 +12,9 @@ FOLDER = Path(os.environ.get("NEURON_EXPORTER_CAPTURES") or _BESIDE)
 
 THIRTY_TWO_RUNTIMES = FOLDER / "trn1n.32xlarge_2024_32_runtimes.ndjson"
 
-MISSING = f"the recorded reports are not here: {FOLDER.name} (set NEURON_EXPORTER_CAPTURES)"
+MISSING = f"the recorded reports are not in {FOLDER.name} (set NEURON_EXPORTER_CAPTURES)"
+
+
+def all_captures() -> list[Path]:
+    """Every recorded report; none where the folder is absent."""
+    return sorted(FOLDER.glob("*.ndjson"))

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from pathlib import Path
 class Contestant:
     """A running program. `cpu` is in seconds, `resident` in MiB."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], connection: http.client.HTTPConnection
+    ) -> None:
         self._process = process
+        self._connection = connection
         self._serving: str | None = None
-        self._connection = http.client.HTTPConnection("127.0.0.1", port)
 
     def feed(self, line: bytes) -> None:
         """Give it one report."""
@@ -76,8 +78,8 @@ def usual() -> Iterator[Contestant]:
     )
     assert process.stdout is not None
     port = int(process.stdout.readline())
-    with _ended(process):
-        yield Contestant(process, port)
+    with _running(process, port) as contestant:
+        yield contestant
 
 
 @contextmanager
@@ -105,8 +107,8 @@ def ours(cloudwatch: str | None) -> Iterator[Contestant]:
             },
         )
         port = _port_in_log(process)
-        with _ended(process):
-            yield Contestant(process, port)
+        with _running(process, port) as contestant:
+            yield contestant
 
 
 def _port_in_log(process: subprocess.Popen[bytes]) -> int:
@@ -120,13 +122,15 @@ def _port_in_log(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(30)
+def _running(process: subprocess.Popen[bytes], port: int) -> Iterator[Contestant]:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    with process, closing(connection):
+        try:
+            yield Contestant(process, connection)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(30)
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+"""Fixtures, and what a missing component means."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import captures
+from tests.support.servers import moto_server
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` writes golden files anew; read the difference before committing it."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked soak runs only when it is asked for."""
+    if "soak" not in config.getoption("markexpr"):
+        skip = pytest.mark.skip(reason="runs for long: make soak")
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(skip)
+
+
+def _missing(what: str) -> None:
+    """Skip the test, or fail where every component has to be there."""
+    if IN_CI:
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+class Golden:
+    """Compares text with a committed file, or writes the file."""
+
+    def __init__(self, folder: Path, *, update: bool) -> None:
+        self._folder = folder
+        self._update = update
+
+    def check(self, name: str, text: str) -> None:
+        """Fail unless the file of this name holds this text."""
+        path = self._folder / name
+        if self._update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        assert path.exists(), (
+            f"no golden file {path.name}: run `make golden`, and read what it wrote"
+        )
+        assert path.read_text() == text, f"{path.name} differs: `make golden`, then read the diff"
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Golden files beside the test's module, in `files`."""
+    folder = Path(request.path).parent / "files"
+    return Golden(folder, update=request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def thirty_two_runtimes() -> Path:
+    """The recorded report of a trn1n.32xlarge with 32 runtimes: 445 kB on one line."""
+    if not captures.THIRTY_TWO_RUNTIMES.exists():
+        pytest.skip(captures.MISSING)
+    return captures.THIRTY_TWO_RUNTIMES
+
+
+@pytest.fixture(scope="session")
+def needs_prometheus() -> None:
+    """Prometheus and promtool are installed."""
+    for program in ("prometheus", "promtool"):
+        if shutil.which(program) is None:
+            _missing(f"{program} is not installed (Debian: prometheus)")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of a moto server that the whole run shares; tests use namespaces of their own."""
+    with moto_server() as url:
+        yield url

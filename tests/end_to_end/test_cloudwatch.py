@@ -1,0 +1,303 @@
+"""What the exporter publishes, read back from moto by boto3 and by the aws command line."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from exporter.simulator.machine import Machine
+from exporter.simulator.options import parse
+from tests.support.endpoint import Endpoint, accept, cloudwatch_endpoint, refuse
+from tests.support.exporter import RunningExporter, clean_environment, running_exporter, simulated
+from tests.support.waiting import wait_for
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+REPORTS = 12
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A place for CloudWatch that keeps what it is sent."""
+    with cloudwatch_endpoint() as started:
+        yield started
+
+
+def cloudwatch(url: str, **settings: Any) -> dict[str, Any]:
+    """CloudWatch switched on, with windows of a second."""
+    return {"enabled": True, "endpoint_url": url, "flush_interval": "1s", **settings}
+
+
+class Published:
+    """A short run of one runtime on an inf1.xlarge, published to moto under its own namespace."""
+
+    def __init__(self, url: str, namespace: str, reports: list[dict[str, Any]]) -> None:
+        self.url = url
+        self.namespace = namespace
+        self.reports = reports
+        info = reports[0]["instance_info"]
+        self.dimensions = {
+            name: info[key]
+            for name, key in (("InstanceId", "instance_id"), ("InstanceType", "instance_type"))
+        }
+
+    def utilization(self) -> list[float]:
+        """Percent of every core in every report: what NeuronCoreUtilization is made of."""
+        cores = range(4)
+        return [
+            min(
+                100,
+                sum(
+                    runtime["report"]["neuroncore_counters"]["neuroncores_in_use"][str(core)][
+                        "neuroncore_utilization"
+                    ]
+                    for runtime in report["neuron_runtime_data"]
+                ),
+            )
+            for report in self.reports
+            for core in cores
+        ]
+
+    def tally(self, status: str) -> float:
+        """How many executions ended so."""
+        return sum(
+            runtime["report"]["execution_stats"]["execution_summary"][status]
+            for report in self.reports
+            for runtime in report["neuron_runtime_data"]
+        )
+
+
+@pytest.fixture(scope="module")
+def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """Twelve reports, fed through standard input and flushed at its end."""
+    folder = tmp_path_factory.mktemp("published")
+    options = ["--instance-type", "inf1.xlarge", "--scenario", "mixed", "--runtimes", "3"]
+    config = folder / "monitor.json"
+    groups = ("neuroncore_counters", "memory_used", "execution_stats", "neuron_runtime_vcpu_usage")
+    config.write_text(
+        json.dumps(
+            {
+                "period": "5s",
+                "neuron_runtimes": [{"metrics": [{"type": group} for group in groups]}],
+                "system_metrics": [
+                    {"type": t} for t in ("vcpu_usage", "memory_info", "neuron_hw_counters")
+                ],
+            }
+        )
+    )
+    machine = Machine(parse([*options, "-c", str(config)]))
+    reports = [machine.report(number) for number in range(REPORTS)]
+    for report in reports:  # moto keeps an object for each execution: a hundredth will do
+        for runtime in report["neuron_runtime_data"]:
+            summary = runtime["report"]["execution_stats"]["execution_summary"]
+            summary["completed"] //= 100
+    made = Published(moto, "Published", reports)
+    settings = {"source": {"kind": "stdin"}, "cloudwatch": cloudwatch(moto, namespace="Published")}
+    with running_exporter(
+        folder, settings, environment=CREDENTIALS, stdin=subprocess.PIPE
+    ) as exporter:
+        assert exporter.process.stdin is not None
+        for report in reports:
+            exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
+        exporter.process.stdin.close()
+        exporter.process.stdin = None
+        assert exporter.wait() == 0
+    return made
+
+
+def statistics(published: Published, name: str) -> dict[str, float]:
+    """The statistics of a metric over the whole run, as boto3 reads them."""
+    client = boto3.client(
+        "cloudwatch",
+        region_name="us-east-1",
+        endpoint_url=published.url,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 (nobody's)
+    )
+    now = datetime.now(UTC)
+    found = client.get_metric_statistics(
+        Namespace=published.namespace,
+        MetricName=name,
+        Dimensions=[{"Name": key, "Value": value} for key, value in published.dimensions.items()],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now + timedelta(hours=1),
+        Period=86400,
+        Statistics=["Average", "Maximum", "Minimum", "Sum", "SampleCount"],
+    )
+    client.close()
+    (point,) = found["Datapoints"]
+    return dict(point)
+
+
+def test_average_and_maximum_are_those_of_the_readings(published: Published) -> None:
+    """One metric holds the average and the maximum over all cores and reports."""
+    readings = published.utilization()
+    point = statistics(published, "NeuronCoreUtilization")
+    assert point["Unit"] == "Percent"
+    assert point["SampleCount"] == len(readings) == 4 * REPORTS
+    assert point["Average"] == pytest.approx(sum(readings) / len(readings))
+    assert point["Maximum"] == pytest.approx(max(readings))
+    assert point["Minimum"] == pytest.approx(min(readings))
+
+
+def test_percentiles_survive(published: Published) -> None:
+    """moto computes no percentiles, but keeps every value that came: p99 over them is p99 of the
+    readings."""
+    with urllib.request.urlopen(f"{published.url}/moto-api/data.json", timeout=30) as answer:  # noqa: S310
+        stored = json.load(answer)
+    kept = sorted(
+        float(datum["value"])
+        for datum in stored["cloudwatch"]["MetricDatum"]
+        if datum["namespace"] == published.namespace and datum["name"] == "NeuronCoreUtilization"
+    )
+    readings = sorted(published.utilization())
+    assert kept == pytest.approx(readings)
+    rank = math.ceil(0.99 * len(readings)) - 1
+    assert kept[rank] == pytest.approx(readings[rank])
+
+
+@pytest.mark.parametrize(
+    ("metric", "statuses"),
+    [
+        ("ExecutionsCompleted", ["completed"]),
+        ("ExecutionErrors", ["completed_with_num_err", "timed_out", "completed_with_err"]),
+    ],
+)
+def test_executions_sum_to_the_unit(published: Published, metric: str, statuses: list[str]) -> None:
+    """What was executed is what is summed, not one more or less."""
+    wanted = sum(published.tally(status) for status in statuses)
+    assert statistics(published, metric)["Sum"] == wanted
+
+
+def test_latency_counts_every_completed_execution(published: Published) -> None:
+    """ExecutionLatency has as many samples as executions, between the extremes of the readings."""
+    extremes = [
+        percentiles[name]
+        for report in published.reports
+        for runtime in report["neuron_runtime_data"]
+        if (percentiles := runtime["report"]["execution_stats"]["latency_stats"]["total_latency"])
+        and runtime["report"]["execution_stats"]["execution_summary"]["completed"] > 1
+        for name in ("p0", "p100")
+    ]
+    point = statistics(published, "ExecutionLatency")
+    assert point["SampleCount"] == published.tally("completed")
+    assert point["Minimum"] == pytest.approx(min(extremes))
+    assert point["Maximum"] == pytest.approx(max(extremes))
+
+
+def test_the_aws_command_line_reads_it_too(published: Published) -> None:
+    """An operator's own tool shows the same metrics, names and numbers."""
+
+    def aws(*arguments: str) -> Any:
+        program = Path(sys.executable).with_name("aws")
+        done = subprocess.run(
+            [program, "--endpoint-url", published.url, "cloudwatch", *arguments],
+            capture_output=True,
+            check=True,
+            env=clean_environment(**CREDENTIALS),
+        )
+        return json.loads(done.stdout)
+
+    listed = aws("list-metrics", "--namespace", published.namespace)["Metrics"]
+    names = {metric["MetricName"] for metric in listed}
+    assert len(names) == 9  # no window was over: no heartbeat
+    assert all(
+        {each["Name"]: each["Value"] for each in metric["Dimensions"]} == published.dimensions
+        for metric in listed
+    )
+    now = datetime.now(UTC)
+    points = aws(
+        "get-metric-statistics", "--namespace", published.namespace,
+        "--metric-name", "NeuronCoreUtilization",
+        "--start-time", (now - timedelta(hours=1)).isoformat(),
+        "--end-time", (now + timedelta(hours=1)).isoformat(),
+        "--period", "86400", "--statistics", "Average", "Maximum",
+        "--dimensions", *(f"Name={k},Value={v}" for k, v in published.dimensions.items()),
+    )["Datapoints"]  # fmt: skip
+    readings = published.utilization()
+    assert points[0]["Average"] == pytest.approx(sum(readings) / len(readings))
+    assert points[0]["Maximum"] == pytest.approx(max(readings))
+
+
+def test_the_ten_standard_metrics_arrive_every_window(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A running machine publishes its ten metrics, one request a window."""
+    config = {"source": simulated(), "cloudwatch": cloudwatch(endpoint.url)}
+    with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
+        wait_for(lambda: len({d["MetricName"] for d in endpoint.datums()}) == 10)
+        wait_for(lambda: len(endpoint.requests) >= 3)
+        assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 1
+        assert exporter.value("neuron_exporter_cloudwatch_metrics") == 10
+        assert exporter.stop() == 0
+    stamps = [d["Timestamp"] for d in endpoint.datums("ExporterHeartbeat")]
+    assert len(stamps) == len(set(stamps))
+    assert all(stamp == int(stamp) for stamp in stamps)
+
+
+def test_without_credentials_prometheus_goes_on(tmp_path: Path, endpoint: Endpoint) -> None:
+    """One clear error state, said once; the other sink does not notice."""
+    config = {"source": simulated(), "cloudwatch": cloudwatch(endpoint.url)}
+    with running_exporter(tmp_path, config) as exporter:
+        failing = exporter.wait_for_event("not_delivering")
+        assert failing["code"] == "NoCredentials"
+        wait_for(lambda: tried(exporter) >= 2)
+        assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 0
+        assert exporter.value("neuron_exporter_up") == 1
+        assert exporter.value("neuroncores_in_use") is not None
+        assert exporter.stop() == 0
+        assert len(exporter.events("not_delivering")) == 1
+    assert endpoint.requests == []
+
+
+def tried(exporter: RunningExporter) -> float:
+    """How many requests could not be delivered so far."""
+    labels = {"sink": "cloudwatch", "outcome": "retried"}
+    return exporter.value("neuron_exporter_sink_requests_total", **labels) or 0
+
+
+def test_an_outage_is_made_up_for(tmp_path: Path, endpoint: Endpoint) -> None:
+    """What was executed while the endpoint failed is there when it is back, once."""
+    endpoint.answer = refuse(503, "ServiceUnavailable")
+    config = {"source": simulated(), "cloudwatch": cloudwatch(endpoint.url)}
+    with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
+        wait_for(lambda: tried(exporter) >= 3)
+        refused = len(endpoint.requests)
+        endpoint.answer = accept
+        exporter.wait_for_event("delivering_again")
+        queued = "neuron_exporter_sink_queue_requests"
+        wait_for(lambda: exporter.value(queued, sink="cloudwatch") == 0)
+        assert exporter.stop() == 0
+    delivered = endpoint.requests[refused:]
+    stamps = [
+        datum["Timestamp"]
+        for request in delivered
+        for datum in request["MetricData"]
+        if datum["MetricName"] == "ExecutionsCompleted"
+    ]
+    assert len(stamps) == len(set(stamps))
+    # Windows follow each other without a gap, from the first that failed.
+    assert sorted(stamps) == [min(stamps) + n for n in range(len(stamps))]
+
+
+def test_the_last_window_is_flushed_on_stop(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A stop in the middle of a long window loses nothing."""
+    settings = cloudwatch(endpoint.url, flush_interval="1h")
+    config = {"source": simulated(), "cloudwatch": settings}
+    with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
+        wait_for(lambda: (exporter.value("neuron_exporter_reports_total") or 0) >= 3)
+        assert exporter.stop() == 0
+    shown = endpoint.total("ExecutionsCompleted")
+    assert shown > 0
+    assert endpoint.datums("ExporterHeartbeat") == []

@@ -1,0 +1,104 @@
+"""What recorded reports look like in both sinks does not change unnoticed.
+
+A new recording without golden files fails until `make golden` has written them and somebody has
+read them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.identity.machine import Identity
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.collect import Collector
+from exporter.metrics.counters import Counters
+from exporter.metrics.period import Period
+from exporter.metrics.selection import for_cloudwatch, for_prometheus
+from exporter.model import Machine, Moment, Owners, Snapshot
+from exporter.report import decode
+from exporter.sinks.cloudwatch.datums import datums, heartbeats
+from exporter.sinks.cloudwatch.plan import resolve
+from exporter.sinks.cloudwatch.window import Windows
+from exporter.sinks.prometheus import PrometheusSink
+from tests import captures
+from tests.conftest import Golden
+
+START = 1_700_000_040.0
+
+TODAY = [path for path in captures.all_captures() if "neuron-rtd" not in path.name]
+"""Recordings of SDK 2.4 and later."""
+
+NAMES_OF_AWS = (
+    # AWS's script has named these, and dashboards ask for them.
+    'system_vcpu_count non-histogram and non-summary metrics should not have "_count" suffix',
+)
+
+
+def snapshots(path: Path) -> list[Snapshot]:
+    """The snapshots of a recording, read at the end of a minute."""
+    collector = Collector(CATALOGUE, Counters(), Period(None))
+    identity = Identity(Machine(), {})
+    made = []
+    for number, line in enumerate(path.read_bytes().splitlines()):
+        report = decode(line).report
+        machine = identity.observe(report.instance_info)
+        at = Moment(START + 50 + number, 100.0 + number)
+        made.append(collector.collect(report, at, machine, Owners()).snapshot)
+    return made
+
+
+def exposition(path: Path) -> str:
+    """What a scrape shows after the last report of a recording."""
+    sink = PrometheusSink(for_prometheus("full", [], [])[0])
+    for snapshot in snapshots(path):
+        sink.offer(snapshot)
+    return sink.expose(snapshot.taken_at.monotonic).decode()
+
+
+def payload(path: Path, preset: str) -> str:
+    """What would be sent of a window with a recording in it."""
+    selection, _ = for_cloudwatch(preset, [], [])
+    windows = Windows(selection, 60)
+    for snapshot in snapshots(path):
+        windows.add(snapshot)
+    (window,) = windows.take(START + 60)
+    dimensions = resolve(["InstanceId", "InstanceType"], snapshot.machine, {})
+    assert dimensions
+    made: list[dict[str, Any]] = heartbeats(window, 60, selection, [dimensions])
+    made += datums(window, selection, [dimensions])
+    lines = (json.dumps({**datum, "Timestamp": datum["Timestamp"].isoformat()}) for datum in made)
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("path", TODAY, ids=lambda path: path.stem)
+def test_exposition(path: Path, golden: Golden) -> None:
+    """What a scrape shows of a recorded report does not change unnoticed."""
+    golden.check(f"{path.stem}.prom", exposition(path))
+
+
+@pytest.mark.parametrize("preset", ["standard", "full"])
+@pytest.mark.parametrize("path", TODAY, ids=lambda path: path.stem)
+def test_cloudwatch_payload(path: Path, preset: str, golden: Golden) -> None:
+    """What CloudWatch gets of a recorded report does not change unnoticed."""
+    golden.check(f"{path.stem}.{preset}.ndjson", payload(path, preset))
+
+
+@pytest.mark.usefixtures("needs_prometheus")
+@pytest.mark.parametrize("path", TODAY, ids=lambda path: path.stem)
+def test_promtool_finds_nothing(path: Path) -> None:
+    """Prometheus' own linter has nothing to say, names that AWS has given aside."""
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=exposition(path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in done.stderr.splitlines() if line not in NAMES_OF_AWS]
+    assert said == []
+    assert done.stdout == ""

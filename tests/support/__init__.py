@@ -1,0 +1,1 @@
+"""What tests share: the exporter as a process, real servers, and waiting on conditions."""

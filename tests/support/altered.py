@@ -1,0 +1,71 @@
+"""The exporter with one thing inside it changed, to see what the rest makes of that.
+
+python altered.py CHANGE COMMAND [FLAG ...]
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from exporter import cli, daemon
+from exporter.intake import Intake
+from exporter.model import Moment, SourceState
+from exporter.source import neuron_monitor
+from exporter.source.lines import Stream
+from exporter.source.watchdog import PATIENCE, Watchdog
+
+
+def altered(change: str) -> tuple[str, ...]:
+    """The command that takes the exporter's place."""
+    return sys.executable, "-P", str(Path(__file__).resolve()), change
+
+
+class _Impatient(Watchdog):
+    """Takes what is half a second old for older than is borne."""
+
+    def complaint(self, stream: Stream, now: float) -> SourceState | None:
+        return super().complaint(stream, now + PATIENCE - 0.5)
+
+
+def _impatient() -> None:
+    neuron_monitor.Watchdog = _Impatient  # type: ignore[misc]
+
+
+def _dying_reader() -> None:
+    def line(*_: object) -> float:
+        raise MemoryError("no more")
+
+    Intake.line = line  # type: ignore[method-assign,assignment]
+
+
+def _dying_http() -> None:
+    def tick(self: daemon.Daemon, thread: str) -> None:
+        if thread == "http":
+            raise MemoryError("no more")
+
+    daemon.Daemon._tick = tick  # type: ignore[method-assign]
+
+
+def _stuck_reader() -> None:
+    def line(_: Intake, line: memoryview, at: Moment) -> float:
+        threading.Event().wait()
+        return 0.0
+
+    Intake.line = line  # type: ignore[method-assign]
+    daemon._LONGEST_SILENCE = 1.5
+    daemon.Daemon.__init__.__kwdefaults__["stop_seconds"] = 1.0
+
+
+_CHANGES: Mapping[str, Callable[[], None]] = {
+    "impatient": _impatient,
+    "dying-reader": _dying_reader,
+    "dying-http": _dying_http,
+    "stuck-reader": _stuck_reader,
+}
+
+if __name__ == "__main__":
+    _CHANGES[sys.argv[1]]()
+    sys.exit(cli.main(sys.argv[2:]))

@@ -1,0 +1,159 @@
+"""A child that does what its arguments say, one after the other.
+
+It stands in for neuron-monitor where the simulator is too well-behaved. It imports little, so that
+it starts fast, and ignores what comes after `-c` except for the step `configuration`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOREVER = 3600.0
+
+REPORT = {
+    "neuron_runtime_data": [
+        {
+            "pid": 100,
+            "neuron_runtime_tag": "app",
+            "error": "",
+            "report": {
+                "execution_stats": {
+                    "period": 1.0,
+                    "execution_summary": {"completed": 3, "timed_out": 0},
+                    "error_summary": {"hardware": 0},
+                    "latency_stats": {"total_latency": None, "device_latency": None},
+                    "error": "",
+                }
+            },
+        }
+    ],
+    "system_data": {
+        "memory_info": {
+            "period": 1.0,
+            "memory_total_bytes": 4096,
+            "memory_used_bytes": 1024,
+            "error": "",
+        }
+    },
+    "instance_info": {"instance_id": "i-0123456789abcdef0", "error": ""},
+    "neuron_hardware_info": {
+        "neuron_device_count": 1,
+        "neuroncore_per_device_count": 2,
+        "error": "",
+    },
+}
+LINE = json.dumps(REPORT, separators=(",", ":")).encode() + b"\n"
+
+
+def child(*steps: str) -> list[str]:
+    """The command that does these steps and ends."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), *steps]
+
+
+def script(path: Path, text: str) -> Path:
+    """An executable shell script."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def _say(data: bytes, fd: int = 1) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _start(*, fled: bool = False) -> None:
+    """Another process, which holds our output, tells its id and never ends by itself.
+
+    It may leave our process group.
+    """
+    subprocess.Popen(child("ignore", "pid", "forever"), start_new_session=fled)
+
+
+def _facts() -> dict[str, object]:
+    return {
+        "pid": os.getpid(),
+        "group": os.getpgrp(),
+        "session": os.getsid(0),
+        "environment": dict(os.environ),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+        "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd")),
+        "input": os.readlink("/proc/self/fd/0"),
+    }
+
+
+def _do(step: str, value: str) -> None:
+    match step:
+        case "report":
+            _say(LINE * int(value or 1))
+        case "half-report":
+            _say(LINE[:100])
+        case "print":
+            _say(value.encode() + b"\n")
+        case "binary":
+            _say(bytes(range(256)) + b"\n")
+        case "long-line":
+            _say(b"x" * int(value) + b"\n")
+        case "endless-line":
+            _say(b"x" * int(value))
+        case "facts":
+            _say(json.dumps(_facts()).encode() + b"\n")
+        case "configuration":
+            _say(Path(sys.argv[sys.argv.index("-c") + 1]).read_bytes() + b"\n")
+        case "lose-configuration":
+            path = Path(sys.argv[sys.argv.index("-c") + 1])
+            path.unlink()
+            path.parent.rmdir()
+        case "stderr":
+            _say(value.encode() + b"\n", 2)
+        case "stderr-rest":
+            _say(value.encode(), 2)
+        case "stderr-bytes":
+            _say(bytes.fromhex(value), 2)
+        case "stderr-flood":
+            for number in range(int(value)):
+                _say(b"complaint %06d %s\n" % (number, b"x" * 80), 2)
+        case "sleep":
+            time.sleep(float(value))
+        case "forever":
+            time.sleep(FOREVER)
+        case "ignore":
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        case "close":
+            os.close(1)
+        case "grandchild":
+            _start()
+        case "fled-grandchild":
+            _start(fled=True)
+        case "pid":
+            _say(b"%d\n" % os.getpid())
+        case "exit":
+            os._exit(int(value))
+        case "kill":
+            os.kill(os.getpid(), int(value))
+        case _:
+            raise AssertionError(f"no step {step}")
+
+
+def main(arguments: list[str]) -> None:
+    """Do the steps; `again` begins anew."""
+    steps = arguments[: arguments.index("-c")] if "-c" in arguments else arguments
+    while True:
+        for each in steps:
+            if each == "again":
+                break
+            step, _, value = each.partition("=")
+            _do(step, value)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,83 @@
+"""HTTP clients that do what no library would: half requests, drops, several at once."""
+
+from __future__ import annotations
+
+import socket
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """One response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client:
+    """One connection to a server on this machine."""
+
+    def __init__(
+        self, port: int, *, host: str = "127.0.0.1", receive_buffer: int | None = None
+    ) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(10)
+        try:
+            self.socket.connect((host, port))
+        except OSError:
+            self.socket.close()
+            raise
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def request(self, path: str, method: str = "GET", **headers: str) -> None:
+        """Send a whole request; underscores in names of headers are hyphens."""
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+
+    def answer(self, *, body: bool = True) -> Answer:
+        """Read one response; that to HEAD has no body."""
+        first = self._file.readline()
+        if not first:
+            raise ConnectionError("closed without an answer")
+        headers = {}
+        while (line := self._file.readline().strip()) != b"":
+            name, _, value = line.decode().partition(": ")
+            headers[name] = value
+        length = int(headers["Content-Length"]) if body else 0
+        return Answer(int(first.split()[1]), headers, self._file.read(length))
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Ask and read the answer."""
+        self.request(path, method, **headers)
+        return self.answer(body=method != "HEAD")
+
+    def closed(self) -> bool:
+        """Whether the server has closed its side. Waits for that, or for a byte."""
+        try:
+            return self._file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def get(port: int, path: str = "/", **headers: str) -> Answer:
+    """One request on a connection of its own."""
+    with Client(port) as client:
+        return client.get(path, **headers)

@@ -1,0 +1,102 @@
+"""A real HTTP endpoint in CloudWatch's place, which answers as a test wants it to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+def accept(handler: BaseHTTPRequestHandler) -> None:
+    """Answer as AWS does when all is well."""
+    respond(handler, 200, "{}")
+
+
+def respond(handler: BaseHTTPRequestHandler, status: int, text: str) -> None:
+    """Answer with this status and body."""
+    body = text.encode()
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/x-amz-json-1.0")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def refuse(status: int, code: str) -> Answer:
+    """An answer that refuses as AWS does: a status, and a code in the body."""
+    return lambda handler: respond(handler, status, json.dumps({"__type": code, "message": "no"}))
+
+
+class Endpoint:
+    """What was asked of it, and how it answers the next."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.answer: Answer = accept
+
+    def datums(self, name: str | None = None) -> list[dict[str, Any]]:
+        """All datums that came, or those of one metric."""
+        return [
+            datum
+            for request in list(self.requests)
+            for datum in request["MetricData"]
+            if name is None or datum["MetricName"] == name
+        ]
+
+    def total(self, name: str) -> float:
+        """The sum of all values of a metric."""
+        return sum(
+            value * count
+            for datum in self.datums(name)
+            for value, count in zip(
+                datum.get("Values", [datum.get("Value")]),
+                datum.get("Counts", [1] * len(datum.get("Values", [0]))),
+                strict=True,
+            )
+        )
+
+
+@contextmanager
+def cloudwatch_endpoint() -> Iterator[Endpoint]:
+    """An endpoint that reads PutMetricData in the JSON protocol and keeps what it was sent."""
+    endpoint = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            endpoint.headers.append(dict(self.headers))
+            endpoint.requests.append(json.loads(body))
+            endpoint.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that went away is part of what is tested."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    endpoint.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield endpoint
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

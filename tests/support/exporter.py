@@ -1,0 +1,162 @@
+"""The exporter as a real process, read over HTTP and through its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.waiting import wait_for
+
+EXPORTER = (sys.executable, "-m", "exporter")
+SIMULATOR = [sys.executable, "-m", "exporter.simulator"]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would configure the exporter or AWS's libraries."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "NEURON_EXPORTER__"))
+    }
+    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONWARNINGS": "default", **more}
+
+
+class RunningExporter:
+    """A running `neuron-exporter run`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.log: list[dict[str, Any]] = []
+        self.raw_log: list[str] = []
+        self._reading = threading.Thread(target=self._read_log, daemon=True)
+        self._reading.start()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.raw_log.append(line.decode().rstrip())
+            try:
+                self.log.append(json.loads(line))
+            except ValueError:
+                continue
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log's events of this name so far."""
+        return [event for event in list(self.log) if event.get("event") == name]
+
+    def wait_for_event(self, name: str, seconds: float = 15.0, **fields: Any) -> dict[str, Any]:
+        """The first event of this name that has these fields."""
+
+        def found() -> dict[str, Any] | None:
+            for event in self.events(name):
+                if fields.items() <= event.items():
+                    return event
+            if self.process.poll() is not None and not self._reading.is_alive():
+                raise AssertionError(f"it ended without {name}: {self.raw_log}")
+            return None
+
+        return wait_for(found, seconds)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return str(self.wait_for_event("started")["url"])
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Status and body of a request."""
+        request = urllib.request.Request(self.url + path, headers=headers)  # noqa: S310 (loopback)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def families(self) -> dict[str, Metric]:
+        """What a scrape shows, by family."""
+        status, text = self.get("/metrics")
+        assert status == 200
+        return {family.name: family for family in text_string_to_metric_families(text)}
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The value of the one sample of this name that has these labels; None without one."""
+        found = [
+            sample.value
+            for family in self.families().values()
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert len(found) <= 1, f"{len(found)} samples of {name} with {labels}"
+        return found[0] if found else None
+
+    def wait_for_value(
+        self, name: str, wanted: float, seconds: float = 15.0, **labels: str
+    ) -> None:
+        """Wait until a sample has this value."""
+        wait_for(lambda: self.value(name, **labels) == wanted, seconds)
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 25.0) -> int:
+        """Send a signal and give the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 25.0) -> int:
+        """Wait for the end and give the exit status."""
+        status = self.process.wait(seconds)
+        self._reading.join(5)
+        return status
+
+
+@contextmanager
+def running_exporter(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    flags: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    stdin: Any = subprocess.DEVNULL,
+    stdout: Any = subprocess.DEVNULL,
+) -> Iterator[RunningExporter]:
+    """Run the exporter with this configuration, on a free port unless it says another."""
+    document = {"log": {"format": "json", "level": "debug"}, **config}
+    document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
+    path = folder / "exporter.yaml"
+    path.write_text(yaml.safe_dump(document))
+    process = subprocess.Popen(
+        [*EXPORTER, "run", "--config", str(path), *flags],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=clean_environment(**(environment or {})),
+    )
+    exporter = RunningExporter(process)
+    try:
+        yield exporter
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        exporter._reading.join(5)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def simulated(*flags: str) -> dict[str, Any]:
+    """A source that runs the simulator as if it were neuron-monitor, every second."""
+    return {"command": [*SIMULATOR, *flags], "period": "1s"}

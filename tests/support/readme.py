@@ -1,0 +1,29 @@
+"""README as data: its code blocks and its tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def block(language: str, containing: str = "") -> str:
+    """The first code block of a language that has a text in it."""
+    for found in re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL):
+        if containing in found:
+            return str(found)
+    raise AssertionError(f"README has no {language} block with {containing!r}")
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the first table whose heading has a text in it, as cells."""
+    lines = TEXT.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("|") and heading in line)
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows

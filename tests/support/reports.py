@@ -1,0 +1,149 @@
+"""Reports written by hand, as small as a test needs them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.collect import Collected, Collector
+from exporter.metrics.counters import Counters
+from exporter.metrics.period import Period
+from exporter.model import Machine, Moment, Owners, Snapshot
+from exporter.report import Report, decode
+
+HARDWARE = {"neuron_device_count": 2, "neuroncore_per_device_count": 2, "error": ""}
+INSTANCE = {
+    "instance_name": "",
+    "instance_id": "i-0123456789abcdef0",
+    "instance_type": "trn1.32xlarge",
+    "instance_availability_zone": "us-east-1a",
+    "instance_region": "us-east-1",
+    "subnet_id": "subnet-0123",
+    "error": "",
+}
+
+
+def group(error: str = "", period: float = 5.0, **content: Any) -> dict[str, Any]:
+    """One group of a report."""
+    return {"period": period, **content, "error": error}
+
+
+def cores(**percent: float) -> dict[str, Any]:
+    """`neuroncore_counters` with the percent of each core: cores(_0=50)."""
+    used = {name.strip("_"): {"neuroncore_utilization": share} for name, share in percent.items()}
+    return group(neuroncores_in_use=used)
+
+
+def executions(
+    completed: float = 0,
+    latency: dict[str, float] | None = None,
+    device_latency: dict[str, float] | None = None,
+    errors: dict[str, float] | None = None,
+    **statuses: float,
+) -> dict[str, Any]:
+    """`execution_stats`."""
+    return group(
+        error_summary={"numerical": 0, "hardware": 0, **(errors or {})},
+        execution_summary={"completed": completed, "timed_out": 0, **statuses},
+        latency_stats={"total_latency": latency, "device_latency": device_latency},
+    )
+
+
+def memory(by_core: dict[str, dict[str, float]], host: float = 0) -> dict[str, Any]:
+    """`memory_used`; categories that are not given are 0."""
+    nothing = dict.fromkeys(
+        ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors"), 0
+    )
+    full = {core: {**nothing, **parts} for core, parts in by_core.items()}
+    return group(
+        neuron_runtime_used_bytes={
+            "host": host,
+            "neuron_device": sum(sum(parts.values()) for parts in full.values()),
+            "usage_breakdown": {"neuroncore_memory_usage": full},
+        },
+        loaded_models=[],
+    )
+
+
+def runtime(pid: int = 100, tag: str = "app", error: str = "", **groups: Any) -> dict[str, Any]:
+    """One entry of `neuron_runtime_data`."""
+    return {"pid": pid, "neuron_runtime_tag": tag, "error": error, "report": groups}
+
+
+def ecc(*devices: dict[str, float], error: str = "") -> dict[str, Any]:
+    """`neuron_hw_counters`: the readings of devices 0, 1, …"""
+    nothing = dict.fromkeys(
+        ("mem_ecc_corrected", "mem_ecc_uncorrected", "sram_ecc_corrected", "sram_ecc_uncorrected"),
+        0,
+    )
+    listed = [
+        {"neuron_device_index": index, **nothing, **readings}
+        for index, readings in enumerate(devices)
+    ]
+    return group(error, neuron_devices=listed)
+
+
+def report(*runtimes: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A report of a machine with two devices of two cores; `changes` replace its sections."""
+    return {
+        "neuron_runtime_data": list(runtimes),
+        "system_data": {},
+        "instance_info": INSTANCE,
+        "neuron_hardware_info": HARDWARE,
+        **changes,
+    }
+
+
+def decoded(document: Any) -> Report:
+    """A document as the decoder reads it."""
+    return decode(json.dumps(document).encode()).report
+
+
+class Bench:
+    """A collector with every row, fed by hand, with a clock that is moved by hand."""
+
+    def __init__(
+        self,
+        *,
+        period: float | None = 5.0,
+        ecc: str = "reset_aware",
+        generic: str = "ignore",
+        runtime_labels: tuple[str, ...] = ("runtime_tag",),
+    ) -> None:
+        self.counters = Counters(ecc, generic)
+        self.collector = Collector(CATALOGUE, self.counters, Period(period), runtime_labels)
+        self.now = 1000.0
+
+    def collect(
+        self, document: Any, machine: Machine | None = None, owners: Owners | None = None
+    ) -> Collected:
+        """Collect one report, five seconds after the one before."""
+        self.now += 5
+        moment = Moment(1_700_000_000 + self.now, self.now)
+        return self.collector.collect(
+            decoded(document), moment, machine or Machine(), owners or Owners()
+        )
+
+    def samples(self, document: Any, **more: Any) -> Samples:
+        """What one report shows."""
+        return Samples(self.collect(document, **more).snapshot)
+
+
+class Samples:
+    """The values of a snapshot, to be asked for by name and labels."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+    def of(self, name: str) -> dict[tuple[str, ...], Any]:
+        """The values of a metric by the values of its labels; those that are absent are not in."""
+        return {
+            tuple(value for _, value in series.labels): value
+            for series, value in zip(self.snapshot.shape, self.snapshot.values, strict=True)
+            if series.spec.name == name and value is not None
+        }
+
+    def one(self, name: str, *labels: str) -> Any:
+        """The value of one series; None where it is absent."""
+        return self.of(name).get(labels)

@@ -1,0 +1,126 @@
+"""Real servers: Prometheus, and moto in server mode."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.exporter import clean_environment
+from tests.support.waiting import wait_for
+
+
+class Prometheus:
+    """A running Prometheus server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The result of an instant query, now."""
+        text = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{text}", timeout=10) as answer:  # noqa: S310
+            document = json.load(answer)
+        assert document["status"] == "success", document
+        result: list[dict[str, Any]] = document["data"]["result"]
+        return result
+
+    def value(self, expression: str) -> float | None:
+        """The value of a query with at most one result."""
+        result = self.query(expression)
+        assert len(result) <= 1, result
+        return float(result[0]["value"][1]) if result else None
+
+
+@contextmanager
+def prometheus_server(folder: Path, *targets: str, interval: str = "1s") -> Iterator[Prometheus]:
+    """A Prometheus that scrapes these targets (HOST:PORT), and has begun to."""
+    config = folder / "prometheus.yml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": interval, "scrape_timeout": interval},
+                "scrape_configs": [
+                    {"job_name": "neuron", "static_configs": [{"targets": list(targets)}]}
+                ],
+            }
+        )
+    )
+    process = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            "--web.listen-address=127.0.0.1:0",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        address = _find_in(process, rb'msg="Listening on".* address=(\S+)')
+        url = f"http://{address}"
+        wait_for(lambda: _answers(f"{url}/-/ready"), 30)
+        server = Prometheus(url)
+        wait_for(lambda: len(server.query("up")) == len(targets), 30)
+        yield server
+    finally:
+        _end(process)
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """moto in server mode; gives its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+    )
+    try:
+        url = _find_in(process, rb"Running on (http://\S+)")
+        wait_for(lambda: _answers(f"{url}/moto-api/data.json"), 30)
+        yield url
+    finally:
+        _end(process)
+
+
+def _find_in(process: subprocess.Popen[bytes], pattern: bytes) -> str:
+    """What the pattern's group matches in the process's log, which is read on to its end."""
+    assert process.stderr is not None
+    said = b""
+    for line in process.stderr:
+        said += line
+        match = re.search(pattern, line)
+        if match:
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return match[1].decode()
+    raise AssertionError(f"it ended: {said.decode()}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (loopback)
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stderr is not None
+    process.stderr.close()

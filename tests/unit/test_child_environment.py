@@ -1,0 +1,103 @@
+"""What a child finds around it: its PATH, and a limit for its memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from exporter.source import NeuronMonitorSource, neuron_monitor
+from exporter.source.neuron_monitor import TOOLS, child_environment
+from tests.support.children import child, script
+from tests.support.listening import Recorder, running
+from tests.support.waiting import wait_for
+
+
+def first_line(*command: str) -> bytes:
+    """The first line that neuron-monitor prints, where this is neuron-monitor."""
+    heard = Recorder()
+    with running(NeuronMonitorSource(command, (), 1.0, 2**20), heard):
+        wait_for(lambda: heard.lines)
+    return heard.lines[0]
+
+
+def test_awss_tools_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program is looked for on PATH first, and then where AWS's package puts it."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    script(tools / "a-monitor", f'echo "$PATH"; exec {shlex.join(child("forever"))}')
+    monkeypatch.setattr(neuron_monitor, "TOOLS", str(tools))
+
+    assert first_line("a-monitor").decode() == f"{os.environ['PATH']}:{tools}"
+    assert TOOLS == "/opt/aws/neuron/bin"
+
+
+@pytest.mark.parametrize(
+    ("limit", "own", "wanted"),
+    [(1000, None, "600"), (1000, "5GiB", "5GiB"), (None, None, None), (None, "off", "off")],
+)
+def test_the_childs_memory_is_limited(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, own: str | None, wanted: str | None
+) -> None:
+    """Go collects its garbage at 60 % of the container's memory, unless the user says otherwise."""
+    monkeypatch.setattr(neuron_monitor, "memory_limit", lambda: limit)
+    monkeypatch.delenv("GOMEMLIMIT", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GOMEMLIMIT", own)
+
+    facts = json.loads(first_line(*child("facts", "forever")))
+
+    assert facts["environment"].get("GOMEMLIMIT") == wanted
+
+
+def test_an_environment_without_path_has_the_tools() -> None:
+    """Where PATH is not set, the system's default and AWS's folder are searched."""
+    assert child_environment({})["PATH"] == f"{os.defpath}:{TOOLS}"
+
+
+def _tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return root
+
+
+V1 = "memory/{}memory.limit_in_bytes"
+NO_LIMIT_V1 = "9223372036854771712"
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "limit"),
+    [
+        ("0::/", {"memory.max": "1000"}, 1000),
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/", {}, None),
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "2000"}, 2000),
+        ("0::/a/b", {"a/b/memory.max": "3000", "a/memory.max": "2000"}, 2000),
+        ("0::/a/b", {"a/b/memory.max": "1000", "a/memory.max": "2000"}, 1000),
+        ("0::/../../other", {"memory.max": "1000"}, 1000),
+        ("4:memory:/docker/x\n3:cpu:/", {V1.format("docker/x/"): "1000"}, 1000),
+        ("4:cpu,memory:/docker/x", {V1.format(""): "1000"}, 1000),
+        ("4:memory:/", {V1.format(""): NO_LIMIT_V1}, None),
+        ("4:memory:/a\n0::/", {V1.format("a/"): NO_LIMIT_V1, V1.format(""): "500"}, 500),
+        ("3:cpu:/a", {"cpu/a/memory.limit_in_bytes": "1000", "memory.max": "1000"}, None),
+        ("", {"memory.max": "1000"}, None),
+    ],
+)
+def test_the_memory_limit_is_the_lowest_above_us(
+    tmp_path: Path, membership: str, files: dict[str, str], limit: int | None
+) -> None:
+    """Control groups of both versions are read, from our own up to the root that we can see."""
+    (tmp_path / "membership").write_text(membership + "\n")
+    root = _tree(tmp_path / "cgroup", files)
+
+    assert neuron_monitor.memory_limit(root, tmp_path / "membership") == limit
+
+
+def test_a_system_without_control_groups_has_no_limit(tmp_path: Path) -> None:
+    """What cannot be read limits nothing."""
+    assert neuron_monitor.memory_limit(tmp_path, tmp_path / "nothing") is None

@@ -1,0 +1,194 @@
+"""PutMetricData over real HTTP: one attempt, and a verdict on how it ended."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.config import Config
+
+from exporter.sinks.cloudwatch import api
+from exporter.sinks.cloudwatch.api import Api
+from exporter.sinks.cloudwatch.transport import Verdict
+from tests.support.endpoint import Endpoint, cloudwatch_endpoint, refuse, respond
+
+DATUM: dict[str, Any] = {
+    "MetricName": "NeuronCoreUtilization",
+    "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
+    "Timestamp": datetime(2026, 11, 20, 10, 0, tzinfo=UTC),
+    "Unit": "Percent",
+    "Values": [7.0, 15.5, 1 / 3],
+    "Counts": [1.0, 2.0, 3.0],
+}
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of nobody, and no metadata service to ask for others."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """CloudWatch's place."""
+    with cloudwatch_endpoint() as started:
+        yield started
+
+
+@pytest.fixture
+def transport(endpoint: Endpoint) -> Iterator[Api]:
+    """A transport to it."""
+    opened = Api("us-east-1", endpoint.url)
+    yield opened
+    opened.close()
+
+
+def test_a_request_is_what_botocore_itself_sends(endpoint: Endpoint, transport: Api) -> None:
+    """Reading less of botocore's data changes nothing that is sent."""
+    assert transport.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+    client = botocore.session.Session().create_client(
+        "cloudwatch",
+        region_name="us-east-1",
+        endpoint_url=endpoint.url,
+        config=Config(disable_request_compression=True),
+    )
+    client.put_metric_data(Namespace="NeuronExporter", MetricData=[DATUM])
+    client.close()
+    ours, theirs = endpoint.requests
+    assert ours == theirs
+    for name in ("X-Amz-Target", "Content-Type"):
+        assert endpoint.headers[0][name] == endpoint.headers[1][name]
+    assert "/monitoring/aws4_request" in endpoint.headers[0]["Authorization"]
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-east-1", "https://monitoring.us-east-1.amazonaws.com"),
+        ("cn-north-1", "https://monitoring.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "https://monitoring.us-gov-west-1.amazonaws.com"),
+        ("eu-isoe-west-1", "https://monitoring.eu-isoe-west-1.cloud.adc-e.uk"),
+    ],
+)
+def test_every_partition_has_its_endpoint(region: str, host: str) -> None:
+    """Regions of all partitions are reached at the address that botocore knows for them."""
+    opened = Api(region, None)
+    full = botocore.session.Session().create_client("cloudwatch", region_name=region)
+    assert opened._client.meta.endpoint_url == host == full.meta.endpoint_url
+    opened.close()
+    full.close()
+
+
+REFUSED = [
+    (400, "InvalidParameterValue", Verdict.NEVER),
+    (400, "InvalidParameterValueException", Verdict.NEVER),
+    (400, "InvalidParameterCombination", Verdict.NEVER),
+    (400, "MissingParameter", Verdict.NEVER),
+    (400, "ValidationError", Verdict.NEVER),
+    (413, "RequestEntityTooLarge", Verdict.NEVER),
+    (413, "SomethingElse", Verdict.NEVER),
+    (400, "Throttling", Verdict.RETRY),
+    (400, "ThrottlingException", Verdict.RETRY),
+    (400, "ExpiredToken", Verdict.RETRY),
+    (400, "RequestExpired", Verdict.RETRY),
+    (403, "AccessDenied", Verdict.RETRY),
+    (403, "SignatureDoesNotMatch", Verdict.RETRY),
+    (400, "UnheardOf", Verdict.RETRY),
+    (500, "InternalServiceError", Verdict.RETRY),
+    (503, "ServiceUnavailable", Verdict.RETRY),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "verdict"), REFUSED)
+def test_refusals_are_told_apart(
+    endpoint: Endpoint, transport: Api, status: int, code: str, verdict: Verdict
+) -> None:
+    """What would be refused again is given up; everything else may be tried later; once each."""
+    endpoint.answer = refuse(status, code)
+    outcome = transport.send("NeuronExporter", [DATUM])
+    assert outcome.verdict is verdict
+    assert outcome.code == code
+    assert outcome.message
+    assert len(endpoint.requests) == 1
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Close the connection without an answer."""
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def html_error(handler: BaseHTTPRequestHandler) -> None:
+    """Answer as a proxy does."""
+    respond(handler, 502, "<html>bad gateway</html>")
+
+
+@pytest.mark.parametrize("answer", [reset, html_error])
+def test_a_broken_answer_may_be_tried_later(
+    endpoint: Endpoint, transport: Api, answer: Any
+) -> None:
+    """An answer that is none is a trouble of now; the request is made once."""
+    endpoint.answer = answer
+    outcome = transport.send("NeuronExporter", [DATUM])
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.code
+    assert len(endpoint.requests) == 1
+
+
+def test_an_endpoint_that_never_answers_is_left(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request ends when its time is over."""
+    monkeypatch.setattr(api, "READ_TIMEOUT", 0.2)
+    stuck = Api("us-east-1", endpoint.url)
+    with socket.socket() as listening:
+        endpoint.answer = lambda handler: listening.close() or handler.rfile.read(1)
+        outcome = stuck.send("NeuronExporter", [DATUM])
+    stuck.close()
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "ReadTimeoutError")
+
+
+def test_nobody_listening_may_be_tried_later() -> None:
+    """A refused connection is a trouble of now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening
+        opened = Api("us-east-1", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        outcome = opened.send("NeuronExporter", [DATUM])
+        opened.close()
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "EndpointConnectionError")
+
+
+def test_without_credentials_it_is_said_where_they_were_looked_for(
+    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No credentials is one clear outcome, and nothing is sent."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    outcome = Api("us-east-1", endpoint.url).send("NeuronExporter", [DATUM])
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "NoCredentials")
+    assert "role" in outcome.message
+    assert endpoint.requests == []
+
+
+def test_unknown_data_files_are_read_as_botocore_reads_them(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should botocore's data change its form, the client works as before, with more memory."""
+
+    def surprised(_: bytes) -> dict[str, Any]:
+        raise KeyError("shapes")
+
+    monkeypatch.setattr(api, "_lean_service", surprised)
+    monkeypatch.setattr(api, "_lean_endpoints", surprised)
+    opened = Api("us-east-1", endpoint.url)
+    assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+    opened.close()

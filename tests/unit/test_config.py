@@ -1,0 +1,344 @@
+"""The configuration: file, then environment, then flags; every mistake at once, with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.config import Config, ConfigError, Given, Loaded, load, suggest
+
+PREFIX = "NEURON_EXPORTER__"
+
+
+class Writer:
+    """Writes configuration files and loads them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "exporter.yaml"
+
+    def load(
+        self,
+        text: str | bytes | None = None,
+        environment: Mapping[str, str] | None = None,
+        flags: Sequence[Given] = (),
+    ) -> Loaded:
+        """Load this file, these variables and these flags."""
+        if text is None:
+            return load(None, environment, flags)
+        self.path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(str(self.path), environment, flags)
+
+    def problems(self, *arguments: Any, **more: Any) -> list[str]:
+        """What is wrong with them; the file is called FILE."""
+        with pytest.raises(ConfigError) as caught:
+            self.load(*arguments, **more)
+        assert str(caught.value) == "\n".join(caught.value.problems)
+        return [problem.replace(str(self.path), "FILE") for problem in caught.value.problems]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Writer:
+    """Somewhere to write a configuration."""
+    return Writer(tmp_path)
+
+
+# What is legal
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nothing\n", "---\n", "null", "source:\n", "cloudwatch:\n  budget:\n  spool: ~\n", "{}"],
+)
+def test_empty_files_and_sections_are_the_defaults(config: Writer, text: str) -> None:
+    """A section whose every line is commented out is not a mistake."""
+    assert config.load(text).config == Config()
+
+
+def test_the_last_of_file_environment_and_flags_wins(config: Writer) -> None:
+    """Flags overrule variables, variables overrule the file, and each leaves the rest alone."""
+    loaded = config.load(
+        "log: {level: debug, format: json}\nsource: {period: 9s}\nweb: {page: false}",
+        {f"{PREFIX}LOG__LEVEL": "error", f"{PREFIX}SOURCE__PERIOD": "7s"},
+        [Given("--period", "source.period", "3s")],
+    )
+    assert loaded.config.log.level == "error"
+    assert loaded.config.log.format == "json"
+    assert loaded.config.source.period == 3
+    assert loaded.config.web.page is False
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "section", "key", "value"),
+    [
+        ("PROMETHEUS__LISTEN", "[::]:9415", "prometheus", "listen", "[::]:9415"),
+        ("PROMETHEUS__ENABLED", "FALSE", "prometheus", "enabled", False),
+        ("IDENTITY__KUBERNETES", "True", "identity", "kubernetes", True),
+        ("IDENTITY__KUBERNETES", "auto", "identity", "kubernetes", "auto"),
+        ("SOURCE__MAX_LINE", "65536", "source", "max_line", 65536),
+        ("SOURCE__MAX_LINE", "1MiB", "source", "max_line", 2**20),
+        ("SOURCE__PATH", "null", "source", "path", None),
+        ("SOURCE__PATH", "[x].ndjson", "source", "path", "[x].ndjson"),
+        ("SOURCE__COMMAND", "[a, '-b']", "source", "command", ["a", "-b"]),
+        ("PROMETHEUS__INCLUDE", '[\'a{b="c"}\']', "prometheus", "include", ['a{b="c"}']),
+        ("CLOUDWATCH__NAMESPACE", "0123", "cloudwatch", "namespace", "0123"),
+        ("CLOUDWATCH__EXTRA_DIMENSIONS__Env", "x", "cloudwatch", "extra_dimensions", {"Env": "x"}),
+        ("CLOUDWATCH__EXTRA_DIMENSIONS", "{E: x}", "cloudwatch", "extra_dimensions", {"E": "x"}),
+        ("cloudwatch__Region", "eu-west-1", "cloudwatch", "region", "eu-west-1"),
+    ],
+)  # fmt: skip
+def test_every_kind_of_value_fits_into_a_variable(
+    config: Writer, name: str, text: str, section: str, key: str, value: object
+) -> None:
+    """Each key can be set by a variable: text as it stands, lists and mappings as in YAML."""
+    loaded = config.load(None, {PREFIX + name: text})
+    assert getattr(getattr(loaded.config, section), key) == value
+
+
+@pytest.mark.parametrize("name", ["SERVICE_HOST", "PORT", "PORT_9415_TCP_ADDR", "LOG_LEVEL"])
+def test_variables_of_others_are_left_alone(config: Writer, name: str) -> None:
+    """Kubernetes sets NEURON_EXPORTER_PORT and others for a Service of our name."""
+    assert config.load(None, {f"NEURON_EXPORTER_{name}": "tcp://10.0.0.1"}).config == Config()
+
+
+def test_an_empty_variable_is_not_set(config: Writer) -> None:
+    """A template that leaves a variable empty leaves the setting as it was."""
+    environment = {f"{PREFIX}LOG__LEVEL": "", f"{PREFIX}LOG__FORMAT": " "}
+    assert config.load("log: {level: debug}", environment).config.log.level == "debug"
+
+
+def test_sections_may_share_lines(config: Writer) -> None:
+    """YAML's anchors and merges work, and what stands beside a merge wins over it."""
+    loaded = config.load(
+        "prometheus: &sink\n  exclude: [system_*]\ncloudwatch:\n  <<: *sink\n  exclude: []\n"
+    )
+    assert loaded.config.prometheus.exclude == ["system_*"]
+    assert loaded.config.cloudwatch.exclude == []
+
+
+def test_a_variable_changes_only_its_own_place(config: Writer) -> None:
+    """Two sections that share an alias are still two sections."""
+    text = "prometheus: &p {preset: minimal}\ncloudwatch: *p"
+    loaded = config.load(text, {f"{PREFIX}CLOUDWATCH__PRESET": "full"}).config
+    assert (loaded.prometheus.preset, loaded.cloudwatch.preset) == ("minimal", "full")
+
+
+# What is not
+
+
+def test_all_mistakes_are_told_at_once(config: Writer) -> None:
+    """One attempt shows every mistake: place, dotted key, what is allowed, what was given."""
+    assert sorted(
+        config.problems(
+            "source:\n  period: 5\n  kid: stdin\nprometheus:\n  include:\n  - good\n  - [bad]\n",
+            {f"{PREFIX}LOG__LEVEL": "loud"},
+            [Given("--listen", "prometheus.listen", "9415")],
+        )
+    ) == [
+        '--listen: prometheus.listen: must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"'
+        " (got '9415')",
+        "FILE:2: source.period: must be a duration with its unit, such as \"5s\" or \"1m\" (got 5)",
+        "FILE:3: source.kid: unknown setting; did you mean kind?",
+        "FILE:7: prometheus.include.1: must be text (got ['bad'])",
+        f"{PREFIX}LOG__LEVEL: log.level: must be debug, info, warning or error (got 'loud')",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("soruce: {}", "soruce: unknown setting; did you mean source?"),
+        ("log: {xyz: 1}", "log.xyz: unknown setting; allowed are level, format"),
+        ("1: {}", "1: unknown setting; allowed are source, counters, prometheus, cloudwatch"),
+        ("on: {}", "on: unknown setting; allowed are"),
+        ("source: {~: 1}", "source.~: unknown setting"),
+        ("log: {level: info, level: info}", "log.level: is set twice"),
+        ("source: {<<: {perod: 5s}}", "source.perod: unknown setting; did you mean period?"),
+        ("log: 3", "log: must be a mapping (got 3)"),
+        ("source: text", "source: must be a mapping (got 'text')"),
+        ("source: {kind: Stdin}", "must be neuron-monitor, stdin, file or simulator (got 'Stdin')"),
+        ("source: {period: }", 'such as "5s" or "1m" (got null)'),
+        ("source: {period: 1.5s}", "must be whole seconds: neuron-monitor takes no others"),
+        ("source: {period: 2h}", "must be between 1s and 1h (got '2h')"),
+        ("source: {period: " + "9" * 400 + "s}", "must be between 1s and 1h (got '999"),
+        ("source: {period: 0x" + "f" * 5000 + "}", "(got a number with thousands of digits)"),
+        ("source: {max_line: 1}", "must be at least 1024 bytes (got 1)"),
+        ("source: {max_line: 16}", "must be at least 1024 bytes (got 16)"),
+        ("source: {max_line: 16 M}", 'must be a size such as "16MiB"'),
+        ("source: {max_line: true}", 'must be a size such as "16MiB" (got True)'),
+        ("source: {command: sleep}", "must be a list, as in [a, b] (got 'sleep')"),
+        ("source: {command: []}", "must have at least 1 entry (got [])"),
+        ("source: {command: ['']}", "must begin with the name of a program (got [''])"),
+        ("source: {command: [a, 5]}", "source.command.1: must be text: put it in quotes (got 5)"),
+        ("source: {replay: {speed: -1}}", "source.replay.speed: must be at least 0 (got -1)"),
+        ("source: {replay: {speed: .nan}}", "must be a number (got nan)"),
+        ("source: {replay: {speed: fast}}", "must be a number (got 'fast')"),
+        ("prometheus: {enabled: maybe}", "must be true or false (got 'maybe')"),
+        ("prometheus: {enabled: }", "must be true or false (got null)"),
+        ("prometheus: {listen: 9415}", 'must be HOST:PORT, as in "0.0.0.0:9415"'),
+        ("prometheus: {listen: 'localhost'}", "must be HOST:PORT"),
+        ("prometheus: {listen: 'http://x:1'}", "must be HOST:PORT"),
+        ("prometheus: {listen: 'a..b:1'}", "must be HOST:PORT"),
+        ('prometheus: {listen: "a\\0:1"}', "must be HOST:PORT"),
+        ("prometheus: {listen: '::1:9415'}", "an IPv6 address stands in brackets"),
+        ("prometheus: {listen: 'x:65536'}", "must have a port from 0 to 65535 (got 'x:65536')"),
+        ("prometheus: {runtime_labels: [pid, pid]}", "must not name a label twice"),
+        ("prometheus: {runtime_labels: [tag]}", "must be runtime_tag or pid (got 'tag')"),
+        ("cloudwatch: {namespace: 1.10}", "must be text: put it in quotes (got 1.1)"),
+        ("cloudwatch: {region: us east}", "must be a region such as \"us-east-1\" (got 'us east')"),
+        ("cloudwatch: {dimension_sets: [A]}", "dimension_sets.0: must be a list"),
+        ("cloudwatch: {dimension_sets: [['']]}", "dimension_sets.0.0: must not be empty (got '')"),
+        ("cloudwatch: {dimension_sets: [[A, B], [B, A]]}", "must not name a set of dimensions"),
+        ("cloudwatch: {extra_dimensions: {Env: yes}}", "extra_dimensions.Env: must be text: put"),
+        ("cloudwatch: {budget: {max_metrics: 1.5}}", "must be a whole number (got 1.5)"),
+        ("cloudwatch: {budget: {max_monthly_usd: 0}}", "must be more than 0 (got 0)"),
+        ("cloudwatch: {spool: {max_bytes: 1KiB}}", "must be at least 65536 bytes (got '1KiB')"),
+        ("cloudwatch: {spool: {max_age: 15d}}", "must be between 1m and 14d (got '15d')"),
+        ("identity: {kubernetes: maybe}", "must be true, false or auto (got 'maybe')"),
+        ('identity: {cluster: "a\\nb"}', "must be text without control characters"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place(config: Writer, text: str, problem: str) -> None:
+    """Each mistake is one line that names the line of the file, the key and what is allowed."""
+    (found,) = config.problems(text)
+    assert found.startswith("FILE:1: ")
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[]", "FILE: must be a mapping of sections (source, counters, prometheus, cloudwatch, "),
+        ("text", "(got 'text')"),
+        ("log:\n\tlevel: info", "FILE:2: is not YAML: found character '\\t'"),
+        ("log: {level: info", "FILE:1: is not YAML: "),
+        ("log: *nowhere", "FILE:1: is not YAML: found undefined alias 'nowhere'"),
+        ("log: !!python/name:os.system", "FILE:1: is not YAML: could not determine a constructor"),
+        ("? [a]\n: b", "FILE:1: is not YAML: found unhashable key"),
+        ("log: {}\n---\nlog: {}", "FILE:2: is not YAML: "),
+        (b"\xff\xfe", "FILE: is not YAML: 'utf-8' codec can't decode"),
+        ("x" * (2**20 + 1), "FILE: cannot be read: larger than 1 MiB"),
+        ("[" * 5000, "FILE: is nested too deeply"),
+    ],
+)
+def test_what_is_no_mapping_is_said_to_be_none(
+    config: Writer, text: str | bytes, problem: str
+) -> None:
+    """A file that is no YAML mapping gives one line, with the place where reading ended."""
+    (found,) = config.problems(text)
+    assert problem in found
+
+
+def test_an_alias_that_leads_back_to_itself_is_borne(config: Writer) -> None:
+    """A file that refers to itself is refused, not followed for ever."""
+    assert config.problems("source: &a\n  command: *a\n")[0].startswith("FILE:2: source.command: ")
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory(config: Writer) -> None:
+    """A short file that stands for billions of values is refused in short lines."""
+    lines = ["- &l0 [x]"] + [f"- &l{at} [{', '.join([f'*l{at - 1}'] * 9)}]" for at in range(1, 12)]
+    found = config.problems("prometheus:\n  include:\n" + "".join(f"  {each}\n" for each in lines))
+    assert len(found) == 12
+    assert max(map(len, found)) < 200
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "", "."])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    """A missing file and a folder are told with the system's reason."""
+    path = str(tmp_path / name) if name else name
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{path or repr(path)}: cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("LOGG__LEVEL", "debug", "logg: unknown setting; did you mean log?"),
+        ("LOG", "debug", "log: must be a mapping (got 'debug')"),
+        ("LOG", "[a]", "log: must be a mapping (got ['a'])"),
+        ("LOG", "{level: info", "log: must be a mapping (got '{level: info')"),
+        ("LOG__LEVEL", "INFO", "log.level: must be debug, info, warning or error (got 'INFO')"),
+        ("LOG__LEVEL", "null", "log.level: must be debug, info, warning or error (got null)"),
+        ("LOG__LEVEL__X", "1", "log.level: must be debug, info, warning or error (got {'X': '1'})"),
+        ("SOURCE", "{1: 2}", "source: must be a name in quotes (got 1)"),
+        ("SOURCE__COMMAND", "a b", "source.command: must be a list, as in [a, b] (got 'a b')"),
+        ("IDENTITY__CLUSTER", "\udcff", "identity.cluster: must be text without control"),
+        ("", "x", "names no key, as NEURON_EXPORTER__LOG__LEVEL does"),
+        ("LOG__", "x", "names no key, as NEURON_EXPORTER__LOG__LEVEL does"),
+        ("__LEVEL", "x", "names no key, as NEURON_EXPORTER__LOG__LEVEL does"),
+    ],
+)
+def test_a_wrong_variable_is_named(config: Writer, name: str, text: str, problem: str) -> None:
+    """A mistake in a variable names the variable, as it is spelt."""
+    (found,) = config.problems(None, {PREFIX + name: text})
+    assert found.startswith(f"{PREFIX}{name}: {problem}")
+
+
+def test_a_section_that_is_none_is_not_hidden_by_a_variable(config: Writer) -> None:
+    """A wrong section is told also where a variable sets a key in it."""
+    variable = f"{PREFIX}LOG__LEVEL"
+    assert config.problems("log: 3", {variable: "info"}) == [
+        f"FILE:1: log: must be a mapping, since {variable} is set (got 3)"
+    ]
+
+
+def test_only_the_value_that_counts_is_judged(config: Writer) -> None:
+    """A wrong value that something overrules is not complained about."""
+    assert config.load("log: {level: x}", {f"{PREFIX}LOG__LEVEL": "info"}).config == Config()
+
+
+# What the parts ask
+
+
+def test_a_part_can_complain_with_the_true_place(config: Writer) -> None:
+    """What only a part can judge is told with the same place, key and value."""
+    loaded = config.load(
+        "cloudwatch:\n  dimension_sets:\n  - [A]\n  - [B]\n", {f"{PREFIX}LOG__LEVEL": "info"}
+    )
+    lines = [
+        loaded.problem("cloudwatch.dimension_sets.1", "is wrong", "B"),
+        loaded.problem("cloudwatch.dimension_sets", "is wrong"),
+        loaded.problem("cloudwatch.dimension_sets.1.0", "is wrong"),
+        loaded.problem("log.level", "is wrong"),
+        loaded.problem("web.page", "is wrong", False),
+    ]
+    assert [line.replace(str(config.path), "FILE") for line in lines] == [
+        "FILE:4: cloudwatch.dimension_sets.1: is wrong (got 'B')",
+        "FILE:2: cloudwatch.dimension_sets: is wrong",
+        "FILE:4: cloudwatch.dimension_sets.1.0: is wrong",
+        f"{PREFIX}LOG__LEVEL: log.level: is wrong",
+        "default: web.page: is wrong (got False)",
+    ]
+
+
+def test_it_is_known_what_was_set(config: Writer) -> None:
+    """A key counts as set when it, or one below it, was given a value; not by its default."""
+    loaded = config.load("cloudwatch: {budget: {max_metrics: 3}}")
+    assert loaded.is_set("cloudwatch.budget")
+    assert loaded.is_set("cloudwatch.budget.max_metrics")
+    assert not loaded.is_set("cloudwatch.budget.keep")
+    assert not loaded.is_set("cloudwatch.enabled")
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("perod", "did you mean period?"), ("q", "allowed are period, path"), ("", "allowed are")],
+)
+def test_near_misses_are_suggested(given: str, hint: str) -> None:
+    """What comes near is suggested; where nothing does, all of it is listed."""
+    assert suggest(given, ("period", "path")).startswith(hint)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.text(alphabet=" \n\t:-{}[],&*?|>!%@`'\"#ab1~<", max_size=60), st.binary()))
+def test_no_file_makes_a_traceback(config: Writer, text: str | bytes) -> None:
+    """Whatever a file holds, it is a configuration or a list of problems."""
+    with suppress(ConfigError):
+        config.load(text)

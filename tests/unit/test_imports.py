@@ -1,0 +1,142 @@
+"""The direction of imports, and what is imported when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "exporter"
+
+FLOORS: list[dict[str, set[str]]] = [
+    {name: {name} for name in ("model", "units", "log", "telemetry", "facts")},
+    {name: {name} for name in ("config", "source", "report", "simulator")},
+    {"metrics": {"metrics"}, "identity": {"identity"}},
+    {
+        "sinks.prometheus": {"sinks.prometheus"},
+        "sinks.cloudwatch": {"sinks.cloudwatch"},
+        "web": {"web"},
+    },
+    {"pipeline": {"pipeline", "intake"}},
+    {
+        "daemon": {"daemon", "endpoints"},
+        "generate": {"generate"},
+        "demo": {"demo"},
+        "record": {"record"},
+    },
+    {"cli": {"cli", "__main__"}},
+]
+"""Rooms, from the ground up, each with the modules in it. A room imports from lower floors and
+from itself; two rooms of one floor never meet."""
+
+ONLY_GROUND = {"sinks.prometheus", "sinks.cloudwatch", "web"}
+"""Rooms that get everything but the ground floor's types as values."""
+
+ALSO = {("demo", "daemon")}
+"""A demonstration is a run of the daemon."""
+
+
+def room_of(module: str) -> tuple[int, str]:
+    """Floor and room of a module's name below the package."""
+    for floor, rooms in enumerate(FLOORS):
+        for room, members in rooms.items():
+            if any(module == each or module.startswith(f"{each}.") for each in members):
+                return floor, room
+    raise AssertionError(f"{module} has no room: give it one, or put it into one")
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name below the package; the package itself is the empty name."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path != PACKAGE / "__init__.py" and path != PACKAGE / "sinks" / "__init__.py"
+    }
+
+
+def imported(path: Path) -> set[str]:
+    """What a module imports of the package, by names below the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{path.name}: imports are absolute here"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            known = {f"exporter.{name}" for name in modules()}
+            found |= (names & known) or {node.module}
+    below = {name.removeprefix("exporter.") for name in found if name.startswith("exporter.")}
+    return below - {"__init__"}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_go_down(name: str) -> None:
+    """Data goes right only: a module knows lower floors and its own room, and no neighbour."""
+    floor, room = room_of(name)
+    for target in imported(modules()[name]):
+        other_floor, other_room = room_of(target)
+        if other_room == room or (room, other_room) in ALSO:
+            continue
+        assert other_floor < floor, f"{name} imports {target}"
+        if room in ONLY_GROUND:
+            assert other_floor == 0, f"{name} imports {target}"
+
+
+def test_every_module_has_a_room() -> None:
+    """A new module has to be given a place."""
+    for name in modules():
+        room_of(name)
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that are loaded after this code has run."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(' '.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+BUILD = """
+from exporter.config import Given, load
+from exporter.pipeline import build
+pipeline = build(load(None, {}, [Given("x", "cloudwatch.enabled", %s)]), environment={})
+"""
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_botocore_is_loaded_by_those_who_publish_only(enabled: bool) -> None:
+    """Building a pipeline costs the memory of what is switched on; botocore even waits for the
+    first window."""
+    loaded = loaded_by(BUILD % enabled)
+    assert not loaded & {"botocore", "boto3", "urllib3", "grpc", "sqlite3", "bcrypt"}
+
+
+def test_a_wrong_command_line_loads_next_to_nothing() -> None:
+    """Help and refusals are quick, since each command imports what it needs."""
+    code = """
+from exporter.cli import main
+try:
+    main(["run", "--nonsense"])
+except SystemExit:
+    pass
+"""
+    loaded = loaded_by(code)
+    assert not loaded & {"pydantic", "prometheus_client", "msgspec", "structlog", "yaml"}
+
+
+def test_the_launcher_needs_only_the_standard_library() -> None:
+    """The program that becomes neuron-monitor starts without site packages."""
+    tree = ast.parse((PACKAGE / "source" / "launch.py").read_text())
+    names = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert names <= set(sys.stdlib_module_names)

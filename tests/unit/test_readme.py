@@ -1,0 +1,84 @@
+"""README tells the truth."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.config import Given, load
+from exporter.config.schema import Config
+from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.selection import for_cloudwatch
+from exporter.model import SourceState
+from exporter.pipeline import NOT_BUILT_YET, build
+from tests.support import readme
+
+
+def test_the_configuration_shows_every_key_with_its_default(tmp_path: Path) -> None:
+    """What README prints is a legal file, has every key, and changes nothing."""
+    text = readme.block("yaml", "source:")
+    path = tmp_path / "all.yaml"
+    path.write_text(text)
+    assert load(str(path)).config == Config()
+
+    def keys(value: object, at: str = "") -> set[str]:
+        below = value.items() if isinstance(value, dict) else ()
+        return {at} | {key for name, inner in below for key in keys(inner, f"{at}.{name}")}
+
+    assert keys(yaml.safe_load(text)) == keys(Config().model_dump())
+
+
+def test_keys_without_effect_are_named() -> None:
+    """A reader learns before the log does what is not there yet."""
+    sentence = readme.TEXT.split("have no effect yet")[1].split("\n\n")[0].split("`check`:")[1]
+    assert set(re.findall(r"`([a-z_.]+)`", sentence)) == set(NOT_BUILT_YET)
+
+
+def test_the_ten_standard_metrics_are_explained() -> None:
+    """Each metric of the standard preset stands in the table with its unit, and no other."""
+    selection, _ = for_cloudwatch("standard", [], [])
+    units = {
+        m.name: m.unit for row in CATALOGUE for m in row.cloudwatch if m.name in selection.names
+    }
+    told = {row[0].strip("`"): row[1] for row in readme.table("one value for")}
+    assert told == units
+    assert len(told) == 10
+
+
+def test_every_command_is_explained() -> None:
+    """The table of commands has those of the command line."""
+    told = {row[0].strip("`").split()[0] for row in readme.table("command")}
+    assert told == {"run", "demo", "check", "metrics", "simulate", "record"}
+
+
+def test_every_state_has_an_advice() -> None:
+    """Whoever is on call finds the state that is shown, and what to do."""
+    told = {row[0].strip("`") for row in readme.table("what to do")}
+    assert told == {state.value for state in SourceState} - {"paused"}
+
+
+def test_the_policy_is_as_narrow_as_it_says() -> None:
+    """The policy allows one action, in the namespace that is the default."""
+    (statement,) = json.loads(readme.block("json"))["Statement"]
+    assert statement["Action"] == "cloudwatch:PutMetricData"
+    (allowed,) = statement["Condition"].values()
+    assert allowed == {"cloudwatch:namespace": Config().cloudwatch.namespace}
+
+
+@pytest.mark.parametrize("name", ["neuron_executions_total", "execution_status_total"])
+def test_named_metrics_exist(name: str) -> None:
+    """A metric that README names is in the catalogue."""
+    assert name in {row.name for row in CATALOGUE}
+
+
+def test_metrics_in_queries_exist() -> None:
+    """Every metric that a query asks for is one that is exposed."""
+    queries = re.sub(r"#.*", "", readme.block("promql"))
+    asked = set(re.findall(r"\b((?:neuron|execution)\w+)", queries))
+    built = build(load(None, {}, [Given("test", "source.kind", "stdin")]), environment={})
+    own = {f.name for f in built.telemetry.registry.collect()}
+    assert asked <= {row.name for row in CATALOGUE} | own
