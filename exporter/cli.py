@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
 
@@ -36,8 +38,27 @@ _REPLACED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 success, 1 failure while running, 2 wrong use."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    _open_missing_streams()
+    _prepare_streams()
+    try:
+        try:
+            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # here, since a failure at the interpreter's exit is not ours to say
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say to it.
+        _discard_output()
+        return OK
+    except KeyboardInterrupt:
+        return OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        _discard_output()
+        print(f"neuron-exporter: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return FAILED
+
+
+def _dispatch(given: list[str]) -> int:
     if given[:1] == ["simulate"]:
         from exporter.simulator.__main__ import main as simulate
 
@@ -51,12 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"neuron-exporter: {problem}", file=sys.stderr)
         return WRONG_USE
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return OK
-    except KeyboardInterrupt:
-        return OK
     return status
 
 
@@ -73,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     _source_flags(run)
     run.add_argument("--listen", metavar="HOST:PORT", help="prometheus.listen")
     aws = run.add_argument_group("as AWS's scripts had them")
-    aws.add_argument("--port", metavar="PORT", help="the port of prometheus.listen")
+    aws.add_argument(
+        "--port", metavar="PORT", type=_whole(0, 65535), help="the port of prometheus.listen"
+    )
     aws.add_argument("--namespace", metavar="NAME", help="cloudwatch.namespace; turns it on")
     aws.add_argument("--region", metavar="REGION", help="cloudwatch.region; turns it on")
     aws.add_argument("--common-dims", metavar="LIST", help="cloudwatch.dimension_sets, one set")
@@ -102,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--output", metavar="FILE", help="a new file, compressed if it ends in .gz (default: print)"
     )
-    record.add_argument("--reports", metavar="N", type=int, help="end after so many reports")
+    record.add_argument(
+        "--reports", metavar="N", type=_whole(1, 10**9), help="end after so many reports"
+    )
     record.add_argument(
         "--mask", action="store_true", help="replace names and ids of machine, models and processes"
     )
@@ -115,6 +134,18 @@ def _source_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="WHAT", help="stdin, simulator, neuron-monitor, or a file of reports"
     )
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a number from {low} to {high} (got {text!r})"
+            )
+        return number
+
+    return parse
 
 
 class _Replaced(argparse.Action):
@@ -176,12 +207,6 @@ def _metrics(parsed: argparse.Namespace) -> int:
 def _record(parsed: argparse.Namespace) -> int:
     from exporter.record import record
 
-    if parsed.reports is not None and parsed.reports < 1:
-        print(
-            f"neuron-exporter: --reports: must be at least 1 (got {parsed.reports})",
-            file=sys.stderr,
-        )
-        return WRONG_USE
     return record(_load(parsed), parsed.output, parsed.reports, mask=parsed.mask)
 
 
@@ -193,7 +218,7 @@ def _load(parsed: argparse.Namespace) -> Loaded:
 
 def _flags(parsed: argparse.Namespace) -> list[Given]:
     """What the flags say, as values of the configuration."""
-    from exporter.config import ConfigError, Given
+    from exporter.config import Given
 
     flags = []
     source = parsed.source
@@ -215,26 +240,39 @@ def _flags(parsed: argparse.Namespace) -> list[Given]:
             flags.append(Given(f"--{name}", f"cloudwatch.{name}", value))
     if getattr(parsed, "common_dims", None) is not None:
         names = [name.strip() for name in parsed.common_dims.split(",") if name.strip()]
-        unknown = [name for name in names if name not in _AWS_DIMENSIONS]
-        if unknown:
-            known = ", ".join(_AWS_DIMENSIONS)
-            raise ConfigError(
-                [f"--common-dims: unknown dimension {', '.join(unknown)}; known are {known}"]
-            )
-        dimensions = list(dict.fromkeys(_AWS_DIMENSIONS[name] for name in names))
-        flags.append(Given("--common-dims", "cloudwatch.dimension_sets", [dimensions]))
+        dimensions = list(dict.fromkeys(_AWS_DIMENSIONS.get(name, name) for name in names))
+        sets = [dimensions] if dimensions else []
+        flags.append(Given("--common-dims", "cloudwatch.dimension_sets", sets))
     return flags
 
 
-def _open_missing_streams() -> None:
+class _StandardError(io.FileIO):
+    """Complaints that nobody can be told change neither what is done nor the exit status."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def _prepare_streams() -> None:
     """Open what was closed of standard input, output and error, lest a socket takes its number."""
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text
+    complaints = io.BufferedWriter(_StandardError(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(complaints, errors="backslashreplace", line_buffering=True)
+
+
+def _discard_output() -> None:
+    """Let what is still in the buffer of standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

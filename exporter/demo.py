@@ -35,8 +35,6 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
         )
         if given not in known
     ]
-    if problems:
-        raise ConfigError(problems)
     command = [*SIMULATOR, "--instance-type", instance_type, "--scenario", scenario]
     settings = {
         "source.command": command,
@@ -45,14 +43,13 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
         "cloudwatch.flush_interval": f"{FLUSH_SECONDS}s",
         "log.level": "warning",
     }
-    loaded = load(
-        None,
-        {},
-        [
-            *(Given("demo", key, value) for key, value in settings.items()),
-            Given("--listen", "prometheus.listen", listen),
-        ],
-    )
+    flags = [Given("demo", key, value) for key, value in settings.items()]
+    try:
+        loaded = load(flags=[*flags, Given("--listen", "prometheus.listen", listen)])
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
     log.configure(loaded.config.log.level, loaded.config.log.format)
     shown = Shown()
     pipeline = build(loaded, environment={}, connect=lambda _: shown)
@@ -75,8 +72,8 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
         return 1
     status = daemon.run()
     shown.say(
-        f"\nCloudWatch would have got {shown.requests} requests with {shown.datums} datums for "
-        f"{len(shown.metrics)} metrics."
+        f"\nCloudWatch would have got {shown.datums} datums for {len(shown.metrics)} metrics, "
+        f"in {shown.requests} request(s)."
     )
     return status
 
@@ -114,8 +111,8 @@ class Shown:
         """Nothing is open."""
 
     def say(self, text: str) -> None:
-        """Print; a reader that has gone is no reason to end."""
-        with suppress(BrokenPipeError, ValueError):
+        """Print; that nobody reads it any more is no reason to end."""
+        with suppress(OSError, ValueError):
             print(text, flush=True)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import sys
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,94 +20,134 @@ from exporter.pipeline import make_source
 from exporter.report import ReportError, decode
 from exporter.source import Source, SourceError
 
-_MASKED_KEYS = {
-    "instance_name": "machine",
-    "instance_id": "i-0000000000000000",
-    "ami_id": "ami-0000000000000000",
-    "subnet_id": "subnet-0000000000000000",
-    "ultraserver_id": "u-0000000000000000",
-    "name": "model",
-    "uuid": "0" * 32,
-    "pod_name": "pod",
-    "namespace": "namespace",
+_KEPT_TEXT = frozenset(
+    (
+        "instance_type",
+        "instance_availability_zone",
+        "instance_availability_zone_id",
+        "instance_region",
+        "neuron_device_type",
+        "neuron_device_version",
+        "neuroncore_version",
+    )
+)
+"""Keys whose text says what kind of machine it is. All other text may name somebody."""
+
+_SHAPES = {
+    "instance_id": "i-{:017x}",
+    "ami_id": "ami-{:017x}",
+    "subnet_id": "subnet-{:017x}",
+    "uuid": "{:032x}",
+    "neuron_runtime_tag": "runtime-{}",
 }
-"""Keys whose values can name somebody, and what stands there instead."""
+"""What replaces the text of these keys; elsewhere it is the key and a number."""
 
 _log = log.get_logger(command="record")
+
+
+class _OutputError(Exception):
+    """The output cannot be written; the cause is the system's error."""
 
 
 def record(loaded: Loaded, output: str | None, reports: int | None, *, mask: bool) -> int:
     """Record until the input ends, so many reports are written, or a signal; gives the status.
 
     Raises:
-        ConfigError: the output cannot be written.
+        ConfigError: the output cannot be opened.
     """
     log.configure(loaded.config.log.level, loaded.config.log.format)
     source = make_source(loaded, CATALOGUE)
+    recorder = Recorder(source, _open(output), reports, Masker() if mask else None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: source.stop())
+    failed = False
     try:
-        with _open(output) as file:
-            recorder = Recorder(source, file, reports, mask=mask)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: source.stop())
-            source.run(recorder)
-    except FileExistsError as error:
-        raise ConfigError(
-            [f"--output: {output}: exists already, and is not overwritten"]
-        ) from error
+        source.run(recorder)
+        recorder.close()
     except SourceError as error:
         _log.error("source_failed", reason=str(error))
-        return 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ConfigError([f"--output: {output}: {error.strerror or error}"]) from error
-    where = f" to {output}" if output else ""
-    print(f"recorded {recorder.reports} reports{where}", file=sys.stderr)
+        failed = True
+    except _OutputError as error:
+        if output is None:
+            raise cast(OSError, error.__cause__) from None
+        print(f"neuron-exporter: --output: {output}: {error}", file=sys.stderr)
+        failed = True
+    finally:
+        recorder.abandon()
+    if output is not None and not recorder.lines:
+        os.unlink(output)
+    where = f" to {output}" if output and recorder.lines else ""
+    print(f"recorded {_count(recorder.reports, 'report')}{where}", file=sys.stderr)
     if recorder.left_out:
-        print(f"left out {recorder.left_out} lines that could not be masked", file=sys.stderr)
-    return 0 if recorder.reports else 1
+        print(f"left out {_count(recorder.left_out, 'line')} without a report", file=sys.stderr)
+    return 1 if failed or not recorder.reports else 0
 
 
 def _open(output: str | None) -> BinaryIO:
     if output is None:
-        return open(1, "wb", buffering=0, closefd=False)
-    file = open(output, "xb")  # noqa: SIM115 (the caller closes it)
-    return cast(BinaryIO, gzip.open(file, "wb")) if Path(output).suffix == ".gz" else file
+        return open(1, "wb", closefd=False)
+    try:
+        if Path(output).suffix == ".gz":
+            return cast(BinaryIO, gzip.open(output, "xb"))
+        return open(output, "xb")
+    except FileExistsError as error:
+        raise ConfigError(
+            [f"--output: {output}: exists already, and is not overwritten"]
+        ) from error
+    except OSError as error:
+        raise ConfigError([f"--output: {output}: {error.strerror or error}"]) from error
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class Recorder:
-    """Listens to a source and writes its lines as they are, or masked."""
+    """Listens to a source and writes its lines as they are, or its reports masked."""
 
-    def __init__(self, source: Source, file: BinaryIO, reports: int | None, *, mask: bool) -> None:
+    def __init__(
+        self, source: Source, file: BinaryIO, reports: int | None, masker: Masker | None
+    ) -> None:
         self._source = source
         self._file = file
         self._wanted = reports
-        self._mask = mask
+        self._masker = masker
+        self.lines = 0
         self.reports = 0
         self.left_out = 0
 
     def line(self, line: memoryview, at: Moment) -> float | None:
         """Write a line."""
-        if self._wanted is not None and self.reports >= self._wanted:
+        if self.reports == self._wanted:
             return None
+        is_report = _is_report(line)
         written = bytes(line)
-        if self._mask:
+        if self._masker is not None:
             try:
-                written = json.dumps(
-                    masked(json.loads(bytes(line))), separators=(",", ":")
-                ).encode()
+                written = self._masker.line(written) if is_report else b""
             except (ValueError, RecursionError):
+                written = b""
+            if not written:
                 self.left_out += 1
                 return None
-        self._file.write(written + b"\n")
-        try:
-            decode(line)
-        except ReportError:
-            return None
-        self.reports += 1
+        self._write(written + b"\n")
+        self.lines += 1
+        self.reports += is_report
         if self.reports == self._wanted:
             self._source.stop()
-        return 0.0
+        return 0.0 if is_report else None
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _OutputError(error.strerror or str(error)) from error
+
+    def abandon(self) -> None:
+        """Close what could not be closed in order."""
+        with suppress(OSError):
+            self._file.close()
 
     def skipped(self, length: int) -> None:
         """Say that a line was too long to be kept."""
@@ -125,24 +168,56 @@ class Recorder:
     def tick(self) -> None:
         """Nobody watches."""
 
-
-def masked(value: Any, key: str = "") -> Any:
-    """A report without names and ids; tags of processes are numbered by their order in it."""
-    if isinstance(value, dict):
-        return {name: masked(item, name) for name, item in value.items()}
-    if isinstance(value, list):
-        if key == "neuron_runtime_data":
-            return [_masked_runtime(item, at) for at, item in enumerate(value)]
-        if key == "container_name":
-            return ["container" for _ in value]
-        return [masked(item, key) for item in value]
-    if isinstance(value, str) and value and key in _MASKED_KEYS:
-        return _MASKED_KEYS[key]
-    return value
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()  # whoever kills us still has the lines until then
+        except OSError as error:
+            raise _OutputError(error.strerror or str(error)) from error
 
 
-def _masked_runtime(runtime: Any, at: int) -> Any:
-    kept = masked(runtime)
-    if isinstance(kept, dict) and kept.get("neuron_runtime_tag"):
-        kept["neuron_runtime_tag"] = f"runtime-{at}"
-    return kept
+def _is_report(line: memoryview) -> bool:
+    try:
+        decode(line)
+    except ReportError:
+        return False
+    return True
+
+
+class Masker:
+    """Takes names, ids, tags and paths out of reports. The same text is masked in the same way in
+    all reports of a recording, so that series stay what they are when it is replayed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str | int, int]] = defaultdict(dict)
+
+    def line(self, line: bytes) -> bytes:
+        """A line of JSON, masked.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        document = json.loads(line.decode("utf-8", "replace"))
+        return json.dumps(self._masked(document, ""), separators=(",", ":")).encode()
+
+    def _masked(self, value: Any, key: str) -> Any:
+        if isinstance(value, dict):
+            return {name: self._masked(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._masked(item, key) for item in value]
+        if isinstance(value, str) and value and key not in _KEPT_TEXT:
+            if key == "error":
+                return " ".join(_plain(word) for word in value.split()) or "*"
+            return _SHAPES.get(key, f"{key}-{{}}").format(self._number(key, value))
+        if key == "pid" and isinstance(value, int):
+            return self._number(key, value)
+        return value
+
+    def _number(self, key: str, value: str | int) -> int:
+        known = self._known[key]
+        return known.setdefault(value, len(known) + 1)
+
+
+def _plain(word: str) -> str:
+    """A word of an error text; one with other than letters may be a path, an id or an address."""
+    return word if word.strip(".,:;()").isalpha() else "*"

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from exporter.simulator.machine import Machine
 from exporter.simulator.options import Options, parse
@@ -23,36 +23,44 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     except (BrokenPipeError, KeyboardInterrupt):
         return 0
+    except OSError as error:
+        sys.stderr.write(f"the reports cannot be written: {error.strerror}\n")
+        return 1
 
 
 def _run(options: Options) -> int:
     machine = Machine(options)
-    if not machine.period:
-        while True:  # neuron-monitor prints nothing at all for periods in milliseconds
-            time.sleep(_FOREVER)
     rng = random.Random(f"{options.seed}:faults")  # noqa: S311 (a simulation)
     faults = {
-        fault.name: fault.at if fault.at is not None else rng.randrange(5, 16)
+        (fault.name, fault.at if fault.at is not None else rng.randrange(5, 16))
         for fault in options.faults
     }
     often = {fault.name for fault in options.faults if fault.at is None}
     started = time.monotonic()
     for number in range(options.reports if options.reports is not None else sys.maxsize):
-        if options.speed:
-            due = started + number * machine.period / options.speed
-            time.sleep(max(0.0, due - time.monotonic()))
+        if machine.next_at is None:
+            _hang()  # as neuron-monitor, which prints nothing at all for periods in milliseconds
+        elif options.speed:
+            due = started + machine.next_at / options.speed
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, _FOREVER))
         line = _line(machine.report(number))
-        if faults.get("crash") == number + 1:
+        if ("crash", number + 1) in faults:
             sys.stderr.write("simulated crash\n")
             return 1
-        if faults.get("stall") == number + 1:
-            time.sleep(_FOREVER)
-        if faults.get("garbage") == number + 1 or (
+        if ("stall", number + 1) in faults:
+            _hang()
+        if ("garbage", number + 1) in faults or (
             "garbage" in often and rng.random() < _CHANCE_OF_GARBAGE
         ):
             _write(_garbage(line, rng))
         _write(line)
     return 0
+
+
+def _hang() -> NoReturn:
+    while True:
+        time.sleep(_FOREVER)
 
 
 def _line(report: dict[str, Any]) -> bytes:
@@ -68,7 +76,7 @@ def _garbage(line: bytes, rng: random.Random) -> bytes:
 
 def _write(data: bytes) -> None:
     while data:
-        data = data[os.write(sys.stdout.fileno(), data) :]
+        data = data[os.write(1, data) :]
 
 
 if __name__ == "__main__":

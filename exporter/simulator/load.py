@@ -12,6 +12,7 @@ PERCENTILES = ("p0", "p1", "p25", "p50", "p75", "p99", "p100")
 _MIB = 2**20
 _TAGS = ("resnet50", "bert-base", "llama-3-8b", "stable-diffusion")
 _FIRST_PID = 21000
+_FIRST_HELPER = 100_000
 _HELPER_EVERY = 9
 _HELPER_LIFE = 3
 _ERROR_EVERY = 23
@@ -120,7 +121,8 @@ def helpers(scenario: str, number: int, cores: int, seed: int) -> Iterator[Proce
         # Every other one is a container whose process has the tag "1", as some that stay.
         tag = "1" if born % (2 * _HELPER_EVERY) else "profiler"
         core = rng.randrange(cores)
-        helper = Process(30000 + born, tag, (core,), "helper", 0.0, born, born + _HELPER_LIFE)
+        pid = _FIRST_HELPER + born
+        helper = Process(pid, tag, (core,), "helper", 0.0, born, born + _HELPER_LIFE)
         if helper.lives(number):
             yield helper
 

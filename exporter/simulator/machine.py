@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from exporter.facts.instance_types import INSTANCE_TYPES
@@ -38,19 +38,17 @@ class Machine:
         )
         # Inf1 is served by tools of its own time, with fields of that time.
         self._old = self._type.accelerator == "inferentia"
-        self._period = min(options.periods.values(), default=0)
-
-    @property
-    def period(self) -> int:
-        """Seconds from report to report; 0 when there will be none."""
-        return self._period
+        self._times = _times(options.periods.values())
+        self.next_at = next(self._times, None)
+        """Seconds from the start to the next report; None when there will be none."""
 
     def report(self, number: int) -> dict[str, Any]:
         """The report of this number, counted from 0. Ask for each once, in order."""
+        at, self.next_at = self.next_at or 0, next(self._times, None)
         due = {
             group: float(period)
             for group, period in self._options.periods.items()
-            if number * self._period % period == 0
+            if at % period == 0
         }
         if number == 0:
             # The first report comes at once and covers next to nothing.
@@ -64,7 +62,7 @@ class Machine:
             *(process for process in self._staying if process.lives(number)),
             *helpers(self._options.scenario, number, cores, seed),
         ]
-        span = due.get(Group.EXECUTION_STATS, float(self._period))
+        span = due.get(Group.EXECUTION_STATS, 0.0)
         work = [(process, process.work(number, span, self._rng)) for process in running]
         return {
             "neuron_runtime_data": [
@@ -237,6 +235,15 @@ class Machine:
             "logical_neuroncore_config": 1,
             "error": "",
         }
+
+
+def _times(periods: Iterable[int]) -> Iterator[int]:
+    """When some group is due, in seconds from the start."""
+    known = set(periods)
+    at = 0
+    while known:
+        yield at
+        at = min(at - at % period + period for period in known)
 
 
 def _shares(user: float, system: float) -> dict[str, float]:

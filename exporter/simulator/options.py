@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
 
 from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.model import Group
@@ -18,7 +18,8 @@ DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
 DEFAULT_RUNTIMES = 4
 
 _DEFAULT_PERIOD = 5
-_FAULT = re.compile(r"(\w+)(?:@(\d+))?")
+_FASTEST = 1_000_000
+_FAULT = re.compile(r"(\w+)(?:@([1-9]\d{0,9}))?", re.ASCII)
 
 
 class Fault(NamedTuple):
@@ -40,6 +41,36 @@ class Options(NamedTuple):
     speed: float
     periods: Mapping[Group, int]
     own_configuration: bool
+
+
+class _Metric(msgspec.Struct):
+    """A group of neuron-monitor's configuration, which may have a period of its own."""
+
+    type: Group
+    period: str | None = None
+
+
+class _Runtimes(msgspec.Struct):
+    """The groups of runtimes, of which the simulator filters none."""
+
+    metrics: list[_Metric] | None = None
+    period: str | None = None
+
+
+class _Configuration(msgspec.Struct):
+    """neuron-monitor's configuration file."""
+
+    period: str | None = None
+    neuron_runtimes: list[_Runtimes] | None = None
+    system_metrics: list[_Metric] | None = None
+
+    def metrics(self) -> Iterator[tuple[Group, str | None]]:
+        """Every group with its period: the innermost that is given."""
+        for entry in self.neuron_runtimes or ():
+            for metric in entry.metrics or ():
+                yield metric.type, metric.period or entry.period or self.period
+        for metric in self.system_metrics or ():
+            yield metric.type, metric.period or self.period
 
 
 def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Options:
@@ -72,8 +103,9 @@ def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Op
         "--scenario",
         default="inference",
         choices=SCENARIOS,
-        help="idle: loaded, nothing runs. inference: a changing load. mixed: training beside "
-        "inference, helpers that come and go, containers that share a tag, some errors",
+        help="idle: nothing runs; --runtimes only hold memory. inference: a changing load. mixed: "
+        "training beside inference, helpers that come and go, containers that share a tag, "
+        "some errors",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another load (default 0)")
     parser.add_argument(
@@ -81,26 +113,27 @@ def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Op
         type=_faults,
         default=(),
         metavar="LIST",
-        help="of crash, stall and garbage, separated by commas; crash@5 is at the fifth report",
+        help="of crash, stall and garbage, separated by commas; crash@5 is instead of the fifth "
+        "report, garbage@5 before it; without a number at some report, and garbage often",
     )
     parser.add_argument(
         "--reports", type=_whole(1, 10**9), metavar="N", help="end after so many reports"
     )
     parser.add_argument(
         "--speed",
-        type=float,
+        type=_speed,
         default=1.0,
         metavar="X",
         help="so many times faster; 0 is as fast as possible (default 1)",
     )
     given = parser.parse_args(arguments)
-    if given.speed < 0:
-        parser.error(f"argument --speed: must not be negative (got {given.speed})")
     try:
         periods = _periods(given.config_file)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except OSError as error:
+        parser.error(f"argument -c: {given.config_file!r}: cannot be read: {error.strerror}")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         parser.error(
-            f"argument -c: {given.config_file}: not a configuration of neuron-monitor: {error}"
+            f"argument -c: {given.config_file!r}: not a configuration of neuron-monitor: {error}"
         )
     runtimes = given.runtimes
     if runtimes is None:
@@ -123,20 +156,10 @@ def _periods(path: str | None) -> Mapping[Group, int]:
     if path is None:
         # Hardware counters have not been in the default configuration since tools 2.4.6.
         return {g: _DEFAULT_PERIOD for g in Group if g is not Group.HW_COUNTERS}
-    document = json.loads(Path(path).read_text())
-    root = document.get("period")
-    found: dict[Group, int] = {}
-    entries = [(runtime, root) for runtime in document.get("neuron_runtimes") or ()]
-    lists: list[tuple[Any, Any]] = [
-        (entry.get("metrics") or (), entry.get("period", outer)) for entry, outer in entries
-    ]
-    lists.append((document.get("system_metrics") or (), root))
-    for metrics, outer in lists:
-        for metric in metrics:
-            period = _seconds(metric.get("period", outer))
-            if period:
-                found[Group(metric["type"])] = period
-    return found
+    with open(path, "rb") as file:
+        document = msgspec.json.decode(file.read(), type=_Configuration)
+    periods = {group: _seconds(period) for group, period in document.metrics()}
+    return {group: seconds for group, seconds in periods.items() if seconds}
 
 
 def _seconds(text: str | None) -> int:
@@ -146,17 +169,29 @@ def _seconds(text: str | None) -> int:
         return _DEFAULT_PERIOD
     if text.endswith("ms"):
         return 0
-    number = text.removesuffix("s")
-    return int(number) if number.isdigit() and int(number) and text != number else _DEFAULT_PERIOD
+    return int(text[:-1]) if re.fullmatch("0*[1-9][0-9]{0,8}s", text) else _DEFAULT_PERIOD
 
 
-def _whole(low: int, high: int) -> Any:
+def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdigit() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a number from {low} to {high} (got {text})")
-        return int(text)
+        number = int(text) if re.fullmatch("[0-9]{1,19}", text) else -1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a number from {low} to {high} (got {text!r})"
+            )
+        return number
 
     return parse
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = -1.0
+    if not 0 <= speed <= _FASTEST:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_FASTEST} (got {text!r})")
+    return speed
 
 
 def _faults(text: str) -> tuple[Fault, ...]:
@@ -165,7 +200,7 @@ def _faults(text: str) -> tuple[Fault, ...]:
         match = _FAULT.fullmatch(part.strip())
         if not match or match[1] not in FAULTS:
             raise argparse.ArgumentTypeError(
-                f"must be of {', '.join(FAULTS)}, as in crash@5,garbage (got {part})"
+                f"must be of {', '.join(FAULTS)}, as in crash@5,garbage (got {part!r})"
             )
         found.append(Fault(match[1], int(match[2]) if match[2] else None))
     return tuple(found)
