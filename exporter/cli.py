@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ _REPLACED = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 success, 1 failure while running, 2 wrong use."""
     _prepare_streams()
+    # An ignored SIGCHLD is inherited, and would make children vanish before their end is read.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         try:
             return _dispatch(list(sys.argv[1:] if arguments is None else arguments))

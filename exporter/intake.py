@@ -8,7 +8,7 @@ from typing import Protocol
 
 from exporter.identity.machine import Identity
 from exporter.log import get_logger
-from exporter.metrics.collect import Collector
+from exporter.metrics.collect import Collected, Collector
 from exporter.metrics.period import Period
 from exporter.model import Moment, Owners, Snapshot, SourceState
 from exporter.report import Fault, ReportError, decode
@@ -87,7 +87,7 @@ class Intake:
         self._telemetry.reports.inc()
         self._telemetry.report_timestamp.set(at.wall)
         self._telemetry.report_period.set(self._period.seconds)
-        self._note_groups(collected.group_errors, collected.error_texts)
+        self._note_groups(collected)
         self._judge_period()
         self._enter(snapshot.health.state, "")
         for sink in self._sinks:
@@ -159,14 +159,17 @@ class Intake:
         for fault in faults:
             self._say_once(f"fault:{fault.path}", "reading_unusable", **fault._asdict())
 
-    def _note_groups(self, errors: Mapping[str, int], texts: Mapping[str, str]) -> None:
+    def _note_groups(self, collected: Collected) -> None:
+        errors = collected.group_errors
         for group, count in errors.items():
             self._telemetry.group_errors.labels(group).inc(count)
             if group not in self._failing:
-                _log.warning("group_failing", group=group, error=texts[group])
-        for group in self._failing - errors.keys():
+                _log.warning("group_failing", group=group, error=collected.error_texts[group])
+        # A group that is not there has not recovered: short workers would make two lines each.
+        recovered = (self._failing & collected.groups_read) - errors.keys()
+        for group in sorted(recovered):
             _log.info("group_recovered", group=group)
-        self._failing = set(errors)
+        self._failing = (self._failing | errors.keys()) - recovered
 
     def _judge_period(self) -> None:
         """Say once when neuron-monitor does not keep the period that it was asked for."""

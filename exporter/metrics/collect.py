@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from exporter.metrics.counters import Counters
@@ -28,11 +28,12 @@ from exporter.report.types import Report
 
 
 class Collected(NamedTuple):
-    """A snapshot, the period (s) that its report covers, and the groups that carried an error:
-    how many, and one of the texts."""
+    """A snapshot, the period (s) that its report covers, the groups that could be read, and those
+    that carried an error: how many, and one of the texts."""
 
     snapshot: Snapshot
     covers: float
+    groups_read: Set[str]
     group_errors: Mapping[str, int]
     error_texts: Mapping[str, str]
 
@@ -71,13 +72,13 @@ class Collector:
         )
         tables = {place: survey.table(place) for place in self._rows}
         values: list[Value] = []
-        splits: list[tuple[str, ...]] = []
+        splits: list[Any] = []
         for place, rows in self._rows.items():
             table = tables[place]
             for row in rows:
                 reading = row.read(table)
                 if isinstance(reading, dict):
-                    splits.append(tuple(reading))
+                    splits.append((tuple(reading), row.start and row.start(table)))
                     for column in reading.values():
                         values += column
                 else:
@@ -94,7 +95,8 @@ class Collector:
             machine=machine,
             health=Health(_state(report)),
         )
-        return Collected(snapshot, covers, survey.notes.counts, survey.notes.texts)
+        notes = survey.notes
+        return Collected(snapshot, covers, notes.read, notes.counts, notes.texts)
 
 
 def _series(

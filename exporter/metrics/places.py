@@ -62,6 +62,8 @@ class Survey:
         if hardware is not None and hardware.error:
             self.notes.add("neuron_hardware_info", hardware.error)
             hardware = None
+        elif hardware is not None:
+            self.notes.read.add("neuron_hardware_info")
         self._hardware = hardware or HardwareInfo()
         self._device_memory = self._hardware.neuron_device_memory_size
         if not self._device_memory and machine.instance_type in INSTANCE_TYPES:
@@ -88,20 +90,24 @@ class Survey:
                 return self._holders()
 
     def _fill_idle_cores(self) -> None:
-        """A core is idle where a runtime lists it at 0, and where none lists it although every
-        runtime could be read. An idle core's rate is 0 too, where the source tells of rates.
+        """A core that is not busy is idle where every runtime could be read: each lists all cores,
+        so that one runtime's 0 says nothing of another. An idle core's rate is 0 too, where the
+        source tells of rates.
         """
         hardware, walk = self._hardware, self._walk
         cores = range(
             (hardware.neuron_device_count or 0) * (hardware.neuroncore_per_device_count or 0)
         )
-        idle = walk.listed.union(cores) if walk.cores_complete else walk.listed
-        walk.busy.fill(idle)
-        if self._known.flops:
-            walk.flops.fill(idle)
+        if walk.cores_complete:
+            idle = walk.listed.union(cores)
+            walk.busy.fill(idle)
+            if self._known.flops:
+                walk.flops.fill(idle)
         if walk.memory_complete:
             for core in cores:
                 walk.memory.setdefault(core, NO_MEMORY)
+        else:
+            walk.memory = {core: amounts for core, amounts in walk.memory.items() if any(amounts)}
 
     def _cores(self) -> CoreTable:
         busy, flops, memory = self._walk.busy.sums, self._walk.flops.sums, self._walk.memory
@@ -135,7 +141,7 @@ class Survey:
         )
 
     def _machine(self) -> MachineTable:
-        busy, done = self._walk.busy.sums, self._walk.executions
+        done = self._walk.executions
         totals = self._counters.totals
         cpu = self.notes.usable(self._system.vcpu_usage, Group.VCPU_USAGE)
         shares: dict[str, float] = {}
@@ -147,7 +153,7 @@ class Survey:
             _THIS_MACHINE,
             statuses={name: [total] for name, total in totals.statuses.items()},
             errors={name: [total] for name, total in totals.errors.items()},
-            cores_in_use=[float(sum(map(bool, busy.values()))) if busy else None],
+            cores_in_use=[self._cores_in_use()],
             latency=[distribution((each.completed, each.total) for each in done)],
             device_latency=[distribution((each.completed, each.device) for each in done)],
             vcpu={name: [shares.get(name)] for name in ("user", "system")},
@@ -159,6 +165,12 @@ class Survey:
             swap_total=[memory.swap_total_bytes],
             swap_used=[memory.swap_used_bytes],
         )
+
+    def _cores_in_use(self) -> float | None:
+        walk = self._walk
+        if not walk.cores_complete or walk.busy.unread or not walk.busy.sums:
+            return None
+        return float(sum(map(bool, walk.busy.sums.values())))
 
     def _hardware_table(self) -> Table:
         numbers = ((name, getattr(self._hardware, name)) for name in LABELS[Place.HARDWARE])
@@ -192,7 +204,7 @@ class Survey:
     def _memory_by_device(self) -> dict[int, float]:
         """Bytes used on each device of which every core was read in every category."""
         each = self._hardware.neuroncore_per_device_count
-        if not each:
+        if not each or not self._walk.memory_complete:
             return {}
         read: dict[int, list[float]] = {}
         for core, amounts in self._walk.memory.items():

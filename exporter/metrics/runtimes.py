@@ -68,9 +68,10 @@ class CoreSums:
 
 
 class Notes:
-    """Collects the groups that neuron-monitor marked with an error."""
+    """Collects the groups that could be read, and those that carry an error."""
 
     def __init__(self) -> None:
+        self.read: set[str] = set()
         self.counts: dict[str, int] = {}
         self.texts: dict[str, str] = {}
 
@@ -84,6 +85,8 @@ class Notes:
         if section is not None and section.error:
             self.add(name, section.error)
             return None
+        if section is not None:
+            self.read.add(name)
         return section
 
 
@@ -163,6 +166,8 @@ class RuntimeWalk:
         if runtime.error:
             self._notes.add("neuron_runtime", runtime.error)
             report = _NOTHING
+        else:
+            self._notes.read.add("neuron_runtime")
         sums = self.runtimes.get(spot.labels)
         if sums is None:
             sums = self.runtimes[spot.labels] = RuntimeSums.none(spot)

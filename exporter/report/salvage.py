@@ -64,7 +64,7 @@ def _optional(keep: _Keep) -> _Keep:
 def _scalar(wanted: Any) -> _Keep:
     def run(value: Any, path: str, faults: list[Fault]) -> Any:
         try:
-            return msgspec.convert(value, wanted)
+            return _text(msgspec.convert(value, wanted))
         except msgspec.ValidationError as error:
             faults.append(Fault(path, f"{error} (got {_shown(value)})"))
             return _LOST
@@ -80,7 +80,7 @@ def _mapping(key_type: Any, keep: _Keep) -> _Keep:
         kept = {}
         for key, item in value.items():
             try:
-                good_key = msgspec.convert(key, key_type, strict=False)
+                good_key = _text(msgspec.convert(key, key_type, strict=False))
             except msgspec.ValidationError as error:
                 faults.append(Fault(f"{path}{{}}", f"{error} in key {_shown(key)}"))
                 continue
@@ -128,6 +128,11 @@ def _struct(wanted: type[Struct]) -> _Keep:
         return wanted(**kept)
 
     return run
+
+
+def _text(value: Any) -> Any:
+    """Text that can be written: JSON can escape half a surrogate pair, which UTF-8 has not."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,22 @@ def test_whatever_ends_the_child_it_is_started_again(
 
     assert len(groups) >= 2
     assert not any(map(members, groups))
+
+
+def test_an_inherited_ignored_signal_hides_no_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor that ignores SIGCHLD, and so lets us inherit that, changes nothing."""
+    program = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'exporter', *sys.argv[1:]])"
+    )
+    monkeypatch.setattr(exporter_process, "EXPORTER", (sys.executable, "-c", program))
+    with running_exporter(tmp_path, source("report", "exit=3")) as exporter:
+        event = exporter.wait_for_event("source_state", state="exited")
+
+        assert "exited with status 3" in event["detail"]
+        assert exporter.stop() == 0
 
 
 def counters(exporter: RunningExporter) -> dict[tuple[str, ...], float]:

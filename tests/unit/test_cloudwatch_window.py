@@ -111,6 +111,19 @@ def test_the_first_ecc_reading_is_no_event() -> None:
     assert minute.take().rises["EccUncorrected"] == 2
 
 
+@pytest.mark.parametrize(
+    "first", [ecc({"mem_ecc_uncorrected": 9}, error="busy"), {"neuron_devices": [None]}, None]
+)
+def test_a_first_ecc_reading_that_comes_late_is_no_event(first: Any) -> None:
+    """A device that is known before it can be read starts at its first reading, too."""
+    minute = Minute()
+    late = ecc({"mem_ecc_uncorrected": 7}, {"mem_ecc_uncorrected": 0})
+    minute.add(report(system_data={"neuron_hw_counters": first}))
+    minute.add(report(system_data={"neuron_hw_counters": late}))
+    minute.add(report(system_data={"neuron_hw_counters": late}))
+    assert minute.take().rises["EccUncorrected"] == 0
+
+
 def test_ecc_that_is_away_for_a_while_counts_its_rise_once() -> None:
     """A device that was not read in between counts from where it stood."""
     minute = Minute()

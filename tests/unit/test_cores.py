@@ -76,14 +76,19 @@ UNREADABLE = [
 
 @pytest.mark.parametrize("broken", UNREADABLE)
 def test_cores_that_nobody_read_are_absent(broken: object) -> None:
-    """While one runtime cannot be read, a core that no other runtime lists may be busy: it is
-    not shown as idle."""
+    """While one runtime cannot be read, a core on which no other was busy may be busy: it is not
+    shown as idle, although others list it at 0, and nothing is said of the machine as a whole."""
     good = runtime(
-        1, "a", neuroncore_counters=cores(_0=30, _1=0), memory_used=memory({"0": {"tensors": 5}})
+        1,
+        "a",
+        neuroncore_counters=cores(_0=30, _1=0),
+        memory_used=memory({"0": {"tensors": 5}, "1": {}}),
     )
     samples = Bench().samples({**report(), "neuron_runtime_data": [good, broken]})
-    assert samples.of(UTILIZATION) == {("0",): 0.3, ("1",): 0}
+    assert samples.of(UTILIZATION) == {("0",): 0.3}
     assert samples.of(TENSORS) == {("0", "None"): 5}
+    assert samples.one("neuroncores_in_use") is None
+    assert samples.of("neurondevice_memory_used_bytes") == {}
 
 
 def test_a_reading_that_is_missing_makes_only_its_core_absent() -> None:
@@ -198,10 +203,12 @@ def test_device_memory_is_a_share_where_the_size_is_known(
 
 
 def test_a_device_with_an_unread_core_has_no_sum() -> None:
-    """A sum with a part missing is not shown."""
-    used = runtime(1, "a", memory_used=memory({"0": {"tensors": 5}, "2": {}, "3": {}}))
-    samples = Bench().samples(report(used, runtime(2, "b")))
-    assert samples.of("neurondevice_memory_used_bytes") == {("1",): 0}
+    """A sum with a part missing is not shown; the other device's is."""
+    used = memory({"0": {"tensors": 5}, "2": {"tensors": 7}, "3": {}})
+    by_core = used["neuron_runtime_used_bytes"]["usage_breakdown"]["neuroncore_memory_usage"]
+    by_core["0"]["constants"] = None
+    samples = Bench().samples(report(runtime(memory_used=used)))
+    assert samples.of("neurondevice_memory_used_bytes") == {("1",): 7}
 
 
 def test_who_holds_a_core() -> None:

@@ -97,6 +97,19 @@ def test_an_unreadable_error_is_still_an_error(error: Any) -> None:
     assert "unreadable" in decode(line).report.system_data.memory_info.error  # type: ignore[operator, union-attr]
 
 
+@pytest.mark.parametrize("half", [r"\ud800", r"\udc00", r"\ud800\ud800"])
+def test_text_that_nobody_can_write_is_replaced(half: str) -> None:
+    """Half a surrogate pair, which JSON can escape, does not reach labels or the log."""
+    tag = f'{{"neuron_runtime_tag":"a{half}b","report":{{"execution_stats":'
+    stats = f'{{"execution_summary":{{"x{half}":1}}}}}}}}'
+    report = decode(f'{{"neuron_runtime_data":[{tag}{stats}]}}'.encode()).report
+    (runtime,) = report.neuron_runtime_data or ()
+    assert runtime.neuron_runtime_tag.encode() in (b"a?b", b"a??b")
+    assert [name.encode()[:2] for name in runtime.report.execution_stats.execution_summary] == [
+        b"x?"
+    ]
+
+
 def test_a_broken_encoding_costs_one_text() -> None:
     """A tag in another encoding does not cost the report."""
     line = json.dumps(report(runtime(1, "TAG", neuroncore_counters=cores(_0=5)))).encode()

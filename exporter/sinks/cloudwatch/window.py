@@ -55,7 +55,7 @@ class Windows:
         self._open: dict[float, Window] = {}
         self._latest: Snapshot | None = None
         self._plan = Plan((), selection)
-        self._last: list[float] = []
+        self._last: list[float | None] = []
         self._remembered: dict[Series, float] = {}
 
     def start_of(self, wall: float) -> float:
@@ -109,15 +109,17 @@ class Windows:
         """Prepare for another shape; what counters stood at is remembered for their return."""
         old = self._plan
         self._remembered.update(
-            (old.shape[index], last) for index, last in zip(old.counters, self._last, strict=True)
+            (old.shape[index], last)
+            for index, last in zip(old.counters, self._last, strict=True)
+            if last is not None
         )
         self._plan = Plan(shape, self._selection)
         counters = [shape[index] for index in self._plan.counters]
-        self._last = [self._remembered.pop(series, series.start) for series in counters]
+        self._last = [self._remembered.pop(series, None) for series in counters]
 
     def _rises(self, values: tuple[Any, ...]) -> list[float]:
-        """By how much each counter rose. One that fell has begun again; one without a value
-        stands where it stood."""
+        """By how much each counter rose. One that fell has begun again, as has one that is new;
+        one without a value stands where it stood."""
         shape, counters = self._plan.shape, self._plan.counters
         rises = []
         for place, index in enumerate(counters):
@@ -125,6 +127,7 @@ class Windows:
             if value is None or value == last:
                 rises.append(0.0)
                 continue
-            rises.append(value - last if value > last else value - shape[index].start)
+            begun = last is None or value < last
+            rises.append(value - (shape[index].start if begun else last))
             self._last[place] = value
         return rises
