@@ -44,9 +44,14 @@ def distribution(runtimes: Iterable[tuple[float, Readings | None]]) -> Distribut
 
 @lru_cache(maxsize=256)
 def _widths(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """The percentiles among the names in rising order, and the share of 1 that each stands for."""
+    """The percentiles among the names in rising order, and the share of 1 that each stands for.
+
+    A number above 100, as in p999 for 99.9, is none that could be placed among the others.
+    """
     known = sorted(
-        (float(match[1]), name) for name in names if (match := _PERCENTILE.fullmatch(name))
+        (float(match[1]), name)
+        for name in names
+        if (match := _PERCENTILE.fullmatch(name)) and float(match[1]) <= 100
     )
     middles = [(low + high) / 2 for (low, _), (high, _) in pairwise(known)]
     widths = tuple((high - low) / 100 for low, high in pairwise([0.0, *middles, 100.0]))

@@ -65,3 +65,9 @@ def test_other_percentiles_are_understood() -> None:
     assert pairs is not None
     assert [value for value, _ in pairs] == [1.0, 2.0, 3.0]
     assert quantile(pairs, 99.9) == 3.0
+
+
+def test_what_cannot_be_a_percentile_stands_for_nothing() -> None:
+    """A name above 100, as the short form p999, neither gets executions nor takes any away."""
+    assert distribution([(1000, {**ALL, "p999": 8.5})]) == distribution([(1000, ALL)])
+    assert distribution([(1000, {"p999": 8.5})]) is None
