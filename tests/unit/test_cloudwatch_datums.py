@@ -191,6 +191,22 @@ def test_dimensions_that_cloudwatch_refuses_are_refused_before(
     assert [problem.key for problem in check("NeuronExporter", [names], extra)] == [key]
 
 
+@pytest.mark.parametrize(
+    ("sets", "extra"),
+    [
+        ([["InstanceId"], ["InstanceId", "Stage"]], {"Stage": "prod"}),
+        ([["InstanceId", "Region"], ["Region", "InstanceId"]], {}),
+        ([[], []], {}),
+    ],
+)
+def test_sets_that_are_one_set_are_refused(sets: list[list[str]], extra: dict[str, str]) -> None:
+    """Nothing is counted twice under one metric; both sets are named, the other ones are fine."""
+    (problem,) = check("NeuronExporter", [["InstanceType"], *sets], extra)
+    assert problem.key == "cloudwatch.dimension_sets.2"
+    assert problem.given == sets[1]
+    assert f"dimension_sets.1, {sets[0]}" in problem.message
+
+
 def test_thirty_dimensions_are_allowed() -> None:
     """The limit itself is legal."""
     extra = {f"D{n}": "x" for n in range(29)}

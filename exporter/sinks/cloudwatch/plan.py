@@ -151,6 +151,7 @@ def check(
             yield Problem(
                 key, value, "a dimension's value has 1 to 1024 printable ASCII characters"
             )
+    first_with: dict[frozenset[str], int] = {}
     for at, names in enumerate(dimension_sets):
         key = f"cloudwatch.dimension_sets.{at}"
         count = len({*names, *extra})
@@ -162,3 +163,11 @@ def check(
             )
         if len(set(names)) != len(names):
             yield Problem(key, list(names), "names a dimension twice")
+        first = first_with.setdefault(frozenset({*names, *extra}), at)
+        if first != at:
+            yield Problem(
+                key,
+                list(names),
+                "would count everything twice: with extra_dimensions it is the same set as "
+                f"dimension_sets.{first}, {list(dimension_sets[first])}",
+            )
