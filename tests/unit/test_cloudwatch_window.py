@@ -184,6 +184,33 @@ def test_a_slow_source_lives_through_windows_without_a_report() -> None:
     assert window.alive(START + 2 * MINUTE)
 
 
+def test_a_window_that_is_taken_late_knows_what_was_known_at_its_end() -> None:
+    """Windows between the reports of a slow source lived, also when newer reports have come since,
+    and each is given once."""
+    windows, bench = Windows(STANDARD, MINUTE), Bench(period=120)
+    taken = []
+    for minute in range(20):
+        if minute % 2 == 0:
+            snapshot = bench.collect(report()).snapshot
+            windows.add(at(snapshot, START + minute * MINUTE + 10))
+        if minute:  # later in the minute, as with the sending spread over a fleet
+            taken += windows.take(START + minute * MINUTE)
+    assert [w.start for w in taken] == [START + minute * MINUTE for minute in range(19)]
+    assert all(w.alive(w.start + MINUTE) for w in taken)
+
+
+def test_a_window_that_nobody_lived_through_stays_dead() -> None:
+    """A report after an outage makes only those windows alive whose end was within its reach."""
+    windows, bench = Windows(STANDARD, MINUTE), Bench(period=30)
+    windows.add(at(bench.collect(report()).snapshot, START + 5))
+    windows.add(at(bench.collect(report()).snapshot, START + 10 * MINUTE + 5))
+    taken = windows.take(START + 10 * MINUTE)
+    assert [(w.start, w.alive(w.start + MINUTE)) for w in taken] == [
+        (START, True),
+        (START + 9 * MINUTE, False),
+    ]
+
+
 def test_later_reports_do_not_revive_an_earlier_window() -> None:
     """A window that nobody reported in stays dead, however alive the source is afterwards."""
     windows = Windows(STANDARD, MINUTE)

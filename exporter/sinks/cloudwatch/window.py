@@ -39,10 +39,7 @@ class Window:
 
     def alive(self, end: float) -> bool:
         """Whether the source lived at `end`, the end of the window (Unix seconds)."""
-        seen = self.seen
-        if seen is None or not seen.health.alive:
-            return False
-        return end - seen.taken_at.wall <= seen.fresh_for
+        return self.seen is not None and _lives(self.seen, end)
 
 
 class Windows:
@@ -54,6 +51,7 @@ class Windows:
         self._lock = threading.Lock()
         self._open: dict[float, Window] = {}
         self._latest: Snapshot | None = None
+        self._taken_until = 0.0
         self._plan = Plan((), selection)
         self._last: list[float | None] = []
         self._remembered: dict[Series, float] = {}
@@ -65,7 +63,9 @@ class Windows:
     def add(self, snapshot: Snapshot) -> None:
         """Gather one report's readings."""
         with self._lock:
-            window = self._window(self.start_of(snapshot.taken_at.wall))
+            start = self.start_of(snapshot.taken_at.wall)
+            self._pass_over(start)
+            window = self._window(start)
             window.seen = self._latest = snapshot
             if snapshot.shape is not self._plan.shape:
                 self._replan(snapshot.shape)
@@ -90,6 +90,7 @@ class Windows:
         The last window before `until` is given even if it is empty: that nothing came is news.
         """
         with self._lock:
+            self._taken_until = until
             last = self.start_of(until - self.interval / 2)
             if last not in self._open:
                 self._window(last)
@@ -104,6 +105,23 @@ class Windows:
             before = known is not None and known.taken_at.wall < start + self.interval
             window = self._open[start] = Window(start, seen=known if before else None)
         return window
+
+    def _pass_over(self, until: float) -> None:
+        """Open the windows before `until` through which the source lived without a report.
+
+        Made after `_latest` is replaced, they would look as if it had been dead.
+        """
+        latest = self._latest
+        if latest is None:
+            return
+        start = max(self._after(self.start_of(latest.taken_at.wall)), self._taken_until)
+        while start < until and _lives(latest, start + self.interval):
+            self._window(start)
+            start = self._after(start)
+
+    def _after(self, start: float) -> float:
+        """The start of the next window, by the same rounding as that of every other."""
+        return self.start_of(start + 1.5 * self.interval)
 
     def _replan(self, shape: Shape) -> None:
         """Prepare for another shape; what counters stood at is remembered for their return."""
@@ -131,3 +149,8 @@ class Windows:
             rises.append(value - (shape[index].start if begun else last))
             self._last[place] = value
         return rises
+
+
+def _lives(snapshot: Snapshot, wall: float) -> bool:
+    """Whether a source that gave this report last is alive at that moment (Unix seconds)."""
+    return snapshot.health.alive and wall - snapshot.taken_at.wall <= snapshot.fresh_for
