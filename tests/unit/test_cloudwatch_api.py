@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from exporter.sinks.cloudwatch import api
 from exporter.sinks.cloudwatch.api import Api
+from exporter.sinks.cloudwatch.datums import requests
 from exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint, refuse, respond
 
@@ -68,6 +69,21 @@ def test_a_request_is_what_botocore_itself_sends(endpoint: Endpoint, transport: 
     for name in ("X-Amz-Target", "Content-Type"):
         assert endpoint.headers[0][name] == endpoint.headers[1][name]
     assert "/monitoring/aws4_request" in endpoint.headers[0]["Authorization"]
+
+
+@pytest.mark.parametrize("value", [1 / 3, 1e-7, 1e300, 5.0])
+def test_no_request_is_larger_than_a_megabyte(
+    endpoint: Endpoint, transport: Api, value: float
+) -> None:
+    """What goes over the wire, envelope included, keeps the limit, and comes near to it."""
+    datum = {**DATUM, "Values": [value] * 150, "Counts": [1.0] * 150}
+    namespace = "n" * 255
+    for request in requests([datum] * 800):
+        assert transport.send(namespace, request).verdict is Verdict.DELIVERED
+    sizes = [int(headers["Content-Length"]) for headers in endpoint.headers]
+    assert len(sizes) > 1
+    assert max(sizes) <= 1_000_000
+    assert min(sizes[:-1]) > 950_000
 
 
 @pytest.mark.parametrize(
