@@ -91,7 +91,7 @@ def cloudwatch_endpoint() -> Iterator[Endpoint]:
             """A client that went away is part of what is tested."""
 
     server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     endpoint.url = f"http://127.0.0.1:{server.server_port}"
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -16,7 +19,8 @@ from exporter.sinks.cloudwatch import api
 from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.datums import requests
 from exporter.sinks.cloudwatch.transport import Verdict
-from tests.support.endpoint import Endpoint, cloudwatch_endpoint, refuse, respond
+from tests.support.endpoint import Answer, Endpoint, cloudwatch_endpoint, refuse, respond
+from tests.support.waiting import wait_for
 
 DATUM: dict[str, Any] = {
     "MetricName": "NeuronCoreUtilization",
@@ -97,10 +101,10 @@ def test_no_request_is_larger_than_a_megabyte(
 )
 def test_every_partition_has_its_endpoint(region: str, host: str) -> None:
     """Regions of all partitions are reached at the address that botocore knows for them."""
-    opened = Api(region, None)
+    lean = api._client(region, None)
     full = botocore.session.Session().create_client("cloudwatch", region_name=region)
-    assert opened._client.meta.endpoint_url == host == full.meta.endpoint_url
-    opened.close()
+    assert lean.meta.endpoint_url == host == full.meta.endpoint_url
+    lean.close()
     full.close()
 
 
@@ -148,7 +152,23 @@ def html_error(handler: BaseHTTPRequestHandler) -> None:
     respond(handler, 502, "<html>bad gateway</html>")
 
 
-@pytest.mark.parametrize("answer", [reset, html_error])
+def says(status: int, text: str) -> Answer:
+    """An answer with this status and body."""
+    return lambda handler: respond(handler, status, text)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reset,
+        html_error,
+        says(503, '"busy"'),
+        says(503, "null"),
+        says(503, "[]"),
+        says(400, '{"__type": 7}'),
+        says(400, '{"message": []}'),
+    ],
+)
 def test_a_broken_answer_may_be_tried_later(
     endpoint: Endpoint, transport: Api, answer: Any
 ) -> None:
@@ -193,6 +213,80 @@ def test_without_credentials_it_is_said_where_they_were_looked_for(
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "NoCredentials")
     assert "role" in outcome.message
     assert endpoint.requests == []
+
+
+ROLE = {
+    "Code": "Success",
+    "Type": "AWS-HMAC",
+    "AccessKeyId": "found",
+    "SecretAccessKey": "found",
+    "Token": "found",
+    "Expiration": "2100-01-01T00:00:00Z",
+}
+
+
+class Roles(BaseHTTPRequestHandler):
+    """Gives credentials as the instance's metadata service and the container's agent do."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        """Answer with the token, the name of the role, or its credentials."""
+        naming = self.command == "PUT" or self.path.endswith("/security-credentials/")
+        respond(self, self.status, "name" if naming else json.dumps(ROLE))
+
+    do_PUT = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    "variable", ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+)
+def test_credentials_that_come_later_are_used(
+    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A role that could not be asked at the first attempt is asked again at the next."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    with HTTPServer(("127.0.0.1", 0), Roles) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(Roles, "status", 500)
+        first = transport.send("NeuronExporter", [DATUM])
+        assert (first.verdict, endpoint.requests) == (Verdict.RETRY, [])
+        monkeypatch.setattr(Roles, "status", 200)
+        assert transport.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+        server.shutdown()
+    assert "Credential=found/" in endpoint.headers[0]["Authorization"]
+
+
+def test_the_exchange_of_a_token_is_bounded_too(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A token service that never answers costs one attempt of the same length, not minutes."""
+    monkeypatch.setattr(api, "READ_TIMEOUT", 0.2)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    token = tmp_path / "token"
+    token.write_text("a.b.c")
+    outcomes = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        opened = Api("us-east-1", endpoint.url)
+        threading.Thread(
+            target=lambda: outcomes.append(opened.send("NeuronExporter", [DATUM])), daemon=True
+        ).start()
+        (outcome,) = wait_for(lambda: outcomes, 10)
+        opened.close()
+        silent.accept()[0].close()
+        silent.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "ReadTimeoutError")
 
 
 def test_unknown_data_files_are_read_as_botocore_reads_them(

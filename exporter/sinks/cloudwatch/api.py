@@ -10,7 +10,6 @@ import msgspec
 from botocore import loaders
 from botocore.config import Config
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     NoCredentialsError,
     ParamValidationError,
@@ -50,37 +49,25 @@ _NEVER = frozenset(
 
 
 class Api:
-    """PutMetricData. Made by the thread that uses it; opening it does not use the network."""
+    """PutMetricData, for one thread.
+
+    The client is made by the first request, since making it looks for credentials, in files and
+    over the network. One that found none would never look again: the next request makes another.
+    """
 
     def __init__(self, region: str, endpoint_url: str | None) -> None:
-        session = Session()
-        # Credentials of an instance role come from its metadata service, where there is one.
-        session.set_config_variable("metadata_service_timeout", 1)
-        session.set_config_variable("metadata_service_num_attempts", 1)
-        loader = loaders.create_loader()
-        loader.file_loader = _LeanLoader()
-        session.register_component("data_loader", loader)
-        self._client = session.create_client(
-            _SERVICE,
-            region_name=region,
-            endpoint_url=endpoint_url,
-            config=Config(
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
-                # The queue is the only one that retries.
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                parameter_validation=False,  # the limits are kept before this
-                disable_request_compression=True,
-                max_pool_connections=1,
-                user_agent_extra=f"neuron-exporter/{__version__}",
-            ),
-        )
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._client: Any = None
 
     def send(self, namespace: str, datums: list[Datum]) -> Outcome:
         """Try once to deliver the datums."""
         try:
+            if self._client is None:
+                self._client = _client(self._region, self._endpoint_url)
             self._client.put_metric_data(Namespace=namespace, MetricData=datums)
         except (NoCredentialsError, PartialCredentialsError):
+            self.close()
             return Outcome(
                 Verdict.RETRY,
                 "NoCredentials",
@@ -94,14 +81,39 @@ class Api:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             never = code in _NEVER or status == 413
             return Outcome(Verdict.NEVER if never else Verdict.RETRY, code, str(error))
-        except (BotoCoreError, OSError, ValueError) as error:
-            # No connection, no answer in time, or an answer that is none.
+        except Exception as error:  # noqa: BLE001 (odd answers raise anything out of botocore)
             return Outcome(Verdict.RETRY, type(error).__name__, str(error))
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
         """Close kept connections."""
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _client(region: str, endpoint_url: str | None) -> Any:
+    session = Session()
+    # Credentials of an instance role come from its metadata service, where there is one.
+    session.set_config_variable("metadata_service_timeout", 1)
+    session.set_config_variable("metadata_service_num_attempts", 1)
+    # For every client of the session: the one that exchanges a token for credentials, too.
+    session.set_default_client_config(
+        Config(
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            # The queue is the only one that retries.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            parameter_validation=False,  # the limits are kept before this
+            disable_request_compression=True,
+            max_pool_connections=1,
+            user_agent_extra=f"neuron-exporter/{__version__}",
+        )
+    )
+    loader = loaders.create_loader()
+    loader.file_loader = _LeanLoader()
+    session.register_component("data_loader", loader)
+    return session.create_client(_SERVICE, region_name=region, endpoint_url=endpoint_url)
 
 
 class _LeanLoader(loaders.JSONFileLoader):  # type: ignore[misc]
