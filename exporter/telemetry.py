@@ -128,13 +128,19 @@ class Telemetry:
         )
         self.sink_dropped = Counter(
             "neuron_exporter_sink_dropped_requests_total",
-            "Requests of the sink that were given up, by the reason.",
+            "Requests of the sink that were given up, and windows that never became requests, by "
+            "the reason.",
             ["sink", "reason"],
             registry=registry,
         )
         self.published_metrics = Gauge(
             "neuron_exporter_cloudwatch_metrics",
             "Metrics (name and dimensions) that the last window held: what CloudWatch bills.",
+            registry=registry,
+        )
+        self.dropped_dimension_sets = Gauge(
+            "neuron_exporter_cloudwatch_dropped_dimension_sets",
+            "Dimension sets that are not sent because this machine lacks one of their fields.",
             registry=registry,
         )
 

@@ -24,6 +24,7 @@ from exporter.sinks.cloudwatch.datums import (
     datums,
     heartbeats,
     requests,
+    untimely,
 )
 from exporter.sinks.cloudwatch.plan import FIELDS, check, clean, resolve
 from exporter.sinks.cloudwatch.window import Window, Windows
@@ -162,6 +163,25 @@ def test_requests_keep_the_number_of_bytes() -> None:
     assert list(chain.from_iterable(batches)) == made
     for batch in batches:
         assert len(json.dumps(batch, default=str)) <= MOST_BYTES + 1000
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(
+    ("age", "why"),
+    [
+        (0.0, ""),
+        (14 * DAY, ""),
+        (14 * DAY + 1, "too_old"),
+        (-2 * 3600, ""),
+        (-2 * 3600 - 1, "too_far_ahead"),
+    ],
+)
+def test_stamps_that_cloudwatch_refuses_are_known(age: float, why: str) -> None:
+    """Two weeks back and two hours ahead are the limits, and are legal themselves."""
+    made = datums(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, [SET])
+    assert untimely(made, made[0]["Timestamp"].timestamp() + age) == why
 
 
 @pytest.mark.parametrize("namespace", ["", " ", ":x", "AWS/EC2", "a" * 256, "naïve", "a|b", "a\nb"])

@@ -121,8 +121,11 @@ def test_windows_are_delivered_when_they_are_over(start: Callable[..., Setting])
     assert setting.value("sink_up") == 1
 
 
-def test_a_dead_source_is_a_heartbeat_of_zero(start: Callable[..., Setting]) -> None:
+def test_a_dead_source_is_a_heartbeat_of_zero(
+    start: Callable[..., Setting], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A machine whose source never speaks is known by its zeros."""
+    monkeypatch.setattr(sink_module, "SOURCE_GRACE", 0.0)
     line = Line()
     start(line)
     wait_for(lambda: len(line.sent) >= 2)
@@ -208,6 +211,8 @@ def test_a_set_that_stays_incomplete_is_dropped(
     setting.offer(3)
     wait_for(lambda: line.delivered)
     assert {len(d["Dimensions"]) for d in line.delivered} == {1}
+    dropped = "neuron_exporter_cloudwatch_dropped_dimension_sets"
+    assert setting.telemetry.registry.get_sample_value(dropped) == 1
 
 
 @pytest.mark.parametrize(
@@ -230,55 +235,17 @@ def test_a_sink_that_cannot_send_says_why_and_starts_when_it_can(
     wait_for(lambda: missing in setting.sink.status()["state"])
     assert setting.value("sink_up") == 0
     setting.machine = HERE
-    wait_for(lambda: line.delivered)
-    assert setting.value("sink_up") == 1
+    setting.offer(1)
+    wait_for(lambda: setting.value("sink_up") == 1)
+    assert line.delivered
 
 
 def test_a_configured_region_goes_before_the_machines(start: Callable[..., Setting]) -> None:
     """Metrics can be sent to another region than the machine's."""
     setting = start(Line(), region="eu-west-1")
+    setting.offer(1)
     wait_for(lambda: setting.regions)
     assert setting.regions == ["eu-west-1"]
-
-
-class Broken:
-    """A transport with a bug in it."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
-        """Raise what no transport should."""
-        self.calls += 1
-        raise RuntimeError("a bug")
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def test_a_bug_does_not_end_the_thread(start: Callable[..., Setting]) -> None:
-    """An unexpected error is counted and said, and the next window is tried."""
-    broken = Broken()
-    setting = start(broken)
-    wait_for(lambda: broken.calls >= 2)
-    assert setting.value("sink_errors_total", code="RuntimeError")
-    assert "a bug" in setting.sink.status()["state"]
-
-
-def test_a_transport_that_cannot_be_opened_is_tried_again(start: Callable[..., Setting]) -> None:
-    """An error while connecting is one of now."""
-
-    line = Line()
-    failures = ["no such region", "still not"]
-
-    def connect(_: str) -> Line:
-        if failures:
-            raise ValueError(failures.pop())
-        return line
-
-    setting = start(line)
-    setting.sink._connect = connect
-    wait_for(lambda: line.delivered)
 
 
 def test_machines_of_a_fleet_send_at_different_moments() -> None:

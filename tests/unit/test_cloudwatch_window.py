@@ -184,13 +184,14 @@ def test_a_slow_source_lives_through_windows_without_a_report() -> None:
     assert window.alive(START + 2 * MINUTE)
 
 
-def test_a_window_that_is_taken_late_knows_what_was_known_at_its_end() -> None:
+@pytest.mark.parametrize("every", [2, 5])
+def test_a_window_that_is_taken_late_knows_what_was_known_at_its_end(every: int) -> None:
     """Windows between the reports of a slow source lived, also when newer reports have come since,
     and each is given once."""
-    windows, bench = Windows(STANDARD, MINUTE), Bench(period=120)
+    windows, bench = Windows(STANDARD, MINUTE), Bench(period=every * MINUTE)
     taken = []
     for minute in range(20):
-        if minute % 2 == 0:
+        if minute % every == 0:
             snapshot = bench.collect(report()).snapshot
             windows.add(at(snapshot, START + minute * MINUTE + 10))
         if minute:  # later in the minute, as with the sending spread over a fleet

@@ -18,6 +18,8 @@ from exporter.sinks.cloudwatch.window import Window
 MOST_VALUES = 150
 MOST_DATUMS = 1000
 MOST_BYTES = 999_000  # of the 1,000,000 that are allowed: the envelope needs some
+LONGEST_PAST = 14 * 86400.0
+LONGEST_AHEAD = 2 * 3600.0
 
 Datum = dict[str, Any]
 
@@ -81,6 +83,14 @@ def requests(all_datums: Sequence[Datum]) -> Iterator[list[Datum]]:
         size += own
     if batch:
         yield batch
+
+
+def untimely(request: Iterable[Datum], now: float) -> str:
+    """Why the stamps of a request would be refused now: too_old, too_far_ahead, or not at all."""
+    ages = [now - datum["Timestamp"].timestamp() for datum in request]
+    if max(ages) > LONGEST_PAST:
+        return "too_old"
+    return "too_far_ahead" if min(ages) < -LONGEST_AHEAD else ""
 
 
 def count_metrics(all_datums: Iterable[Datum]) -> int:

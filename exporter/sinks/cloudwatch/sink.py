@@ -8,28 +8,43 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from exporter.log import get_logger
 from exporter.model import Machine, Pooling, Selection, Snapshot
-from exporter.sinks.cloudwatch.datums import Datum, count_metrics, datums, heartbeats, requests
+from exporter.sinks.cloudwatch.datums import (
+    Datum,
+    count_metrics,
+    datums,
+    heartbeats,
+    requests,
+    untimely,
+)
 from exporter.sinks.cloudwatch.plan import FIELDS, Dimensions, resolve
+from exporter.sinks.cloudwatch.standing import NAME, Standing
 from exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
 from exporter.sinks.cloudwatch.window import Window, Windows
 from exporter.telemetry import Telemetry
 
-NAME = "cloudwatch"
-
 IDENTITY_PATIENCE = 60.0
 """Seconds that windows wait for the fields that their dimension sets name."""
 
+SOURCE_GRACE = 60.0
+"""Seconds from the start in which a source that has not spoken yet is not said to be dead."""
+
 MOST_QUEUED = 120
 """Requests that wait for another attempt: two hours of a standard machine."""
+
+MOST_FAILURES = 10
+"""Failures of one request, while others were delivered, after which it is given up."""
 
 _RESENT_PER_CYCLE = 10
 _SPREAD = 0.8
 _LONGEST_WAIT = 5.0
 
 _log = get_logger(sink=NAME)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +59,14 @@ class Settings:
     spread: bool = True
 
 
+@dataclass(slots=True)
+class Waiting:
+    """A request that waits for another attempt."""
+
+    request: list[Datum]
+    failures: int = 0
+
+
 class CloudWatchSink:
     """Gathers snapshots in windows and delivers these, each at least once, from its own thread."""
 
@@ -55,6 +78,7 @@ class CloudWatchSink:
         connect: Callable[[str], Transport],
         telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`connect` opens a transport to a region; it is called from the sink's thread."""
         self.selection = selection
@@ -63,6 +87,7 @@ class CloudWatchSink:
         self._connect = connect
         self._telemetry = telemetry
         self._clock = clock
+        self._monotonic = monotonic
         self._windows = Windows(selection, settings.interval)
         self._heartbeat_names = {
             metric.name
@@ -71,17 +96,16 @@ class CloudWatchSink:
             if metric.pooling is Pooling.HEARTBEAT
         }
         self._transport: Transport | None = None
+        self._region = ""
         self._dimensions: list[Dimensions] = []
         self._held: list[Window] = []
-        self._queue: deque[list[Datum]] = deque()
-        self._started = clock()
-        self._next_end = self._windows.start_of(self._started) + settings.interval
-        self._trouble = ""
-        self._rejected: set[str] = set()
+        self._queue: deque[Waiting] = deque()
+        self._started = monotonic()
+        self._next_end = self._windows.start_of(clock()) + settings.interval
+        self._standing = Standing(telemetry, clock)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
-        telemetry.sink_up.labels(NAME).set(0)
-        telemetry.sink_queue.labels(NAME).set(0)
+        telemetry.sink_queue.labels(NAME).set_function(lambda: len(self._queue))
 
     # From other threads.
 
@@ -98,33 +122,43 @@ class CloudWatchSink:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        return not self._thread.is_alive()
+        ended = not self._thread.is_alive()
+        if not ended:
+            self._tell_losses()
+        return ended
 
     def status(self) -> Mapping[str, str]:
         """How the sink is, for people."""
-        state = self._trouble or (
-            "delivering" if self._transport else "waiting for its first window"
-        )
-        return {"state": state, "queued requests": str(len(self._queue))}
+        return {"state": self._standing.state, "queued requests": str(len(self._queue))}
 
     # The sink's thread.
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._pause()):
-            self._safely(self._cycle)
-        self._safely(self._flush_rest)
-        if self._queue or self._held:
-            _log.warning("data_lost", requests=len(self._queue), windows=len(self._held))
-        if self._transport is not None:
-            self._transport.close()
-
-    def _safely(self, step: Callable[[], None]) -> None:
         try:
-            step()
+            while not self._stopping.wait(self._safely(self._pause, _LONGEST_WAIT)):
+                self._safely(self._cycle, None)
+            self._safely(self._flush_rest, None)
+            if self._transport is not None:
+                self._transport.close()
+        except BaseException as error:  # noqa: BLE001 (the others go on, and nobody else would tell)
+            self._standing.died(error)
+        self._tell_losses()
+
+    def _safely(self, step: Callable[[], T], otherwise: T) -> T:
+        """What the step gives. A bug in it is told, and does not end the thread."""
+        try:
+            return step()
         except Exception as error:  # noqa: BLE001 (one sink never takes another down)
-            self._telemetry.sink_errors.labels(NAME, type(error).__name__).inc()
-            self._say_trouble(type(error).__name__, f"internal error: {error}")
+            self._standing.complain(type(error).__name__, f"internal error: {error}")
             self._next_end = self._windows.start_of(self._clock()) + self._settings.interval
+            return otherwise
+        finally:
+            self._standing.settle()
+
+    def _tell_losses(self) -> None:
+        windows = len(self._held) + len(self._windows)
+        if self._queue or windows:
+            _log.warning("data_lost", requests=len(self._queue), windows=windows)
 
     def _pause(self) -> float:
         """Seconds until the next window is due; short enough to see the clock being set."""
@@ -147,82 +181,109 @@ class CloudWatchSink:
         until = self._windows.start_of(now - self._delay())
         self._next_end = until + self._settings.interval
         self._held += self._windows.take(until)
-        if self._is_ready(now):
-            held, self._held = self._held, []
-            if self._send_live(held):
-                self._send_queued()
-        self._telemetry.sink_queue.labels(NAME).set(len(self._queue))
+        if self._is_ready(patient=self._age_at(now) < IDENTITY_PATIENCE):
+            verdicts = self._send_held()
+            # The windows that a stop leaves go before what has waited for long.
+            self._send_queued(verdicts, _RESENT_PER_CYCLE, self._stopping.is_set)
 
     def _flush_rest(self) -> None:
-        now = self._clock()
-        end = self._windows.start_of(now) + self._settings.interval
+        end = self._windows.start_of(self._clock()) + self._settings.interval
         self._held += [w for w in self._windows.take(end) if w.values or w.rises]
-        if self._is_ready(now):
-            held, self._held = self._held, []
+        if self._is_ready(patient=False):
             # No heartbeat for a window that is not over: whoever comes next may send it.
-            if self._send_live(held, beats_before=end - self._settings.interval):
-                self._send_queued()
+            verdicts = self._send_held(beats_before=end - self._settings.interval)
+            self._send_queued(verdicts, len(self._queue))
 
-    def _is_ready(self, now: float) -> bool:
+    def _age_at(self, wall: float) -> float:
+        """How long the sink had been running at that moment, however the clock was set since."""
+        return self._monotonic() - self._started - (self._clock() - wall)
+
+    def _is_ready(self, *, patient: bool) -> bool:
         """Whether it is known where to send, and under which dimensions."""
-        if self._transport is not None:
+        if self._region:
             return True
         machine = self._identity()
         region = self._settings.region or machine.region
         sets = self._settings.dimension_sets
         extra = self._settings.extra_dimensions
         resolved = [resolve(names, machine, extra) for names in sets]
-        patient = now - self._started < IDENTITY_PATIENCE
-        missing = [
+        missing = dict.fromkeys(
             name
             for names, known in zip(sets, resolved, strict=True)
             if known is None
             for name in names
             if name not in extra and not getattr(machine, FIELDS[name])
-        ]
+        )
         if missing and patient:
             return False
         complete = [known for known in resolved if known is not None]
+        self._telemetry.dropped_dimension_sets.set(len(sets) - len(complete))
         if not complete or not region:
-            if not patient:
+            if self._held and not patient:
+                self._standing.drop("identity", len(self._held))
                 self._held.clear()
-                lacking = ", ".join([*dict.fromkeys(missing), *(() if region else ("region",))])
-                self._say_trouble("IdentityIncomplete", f"not known of this machine: {lacking}")
+                lacking = ", ".join([*missing, *(() if region else ("region",))])
+                self._standing.complain(
+                    "IdentityIncomplete", f"not known of this machine: {lacking}"
+                )
             return False
-        try:
-            self._transport = self._connect(region)
-        except Exception as error:  # noqa: BLE001 (whatever a client raises, the rest goes on)
-            self._count(Outcome(Verdict.RETRY, type(error).__name__, str(error)))
-            self._held.clear()
-            return False
-        self._dimensions = complete
+        self._region, self._dimensions = region, complete
         if missing:
-            _log.warning("dimension_sets_dropped", missing=list(dict.fromkeys(missing)))
+            _log.warning("dimension_sets_dropped", missing=list(missing))
         return True
 
-    def _send_live(self, windows: list[Window], beats_before: float = float("inf")) -> bool:
-        """Send windows, queueing what fails; gives whether everything could be delivered."""
-        delivering = True
-        for window in windows:
-            beats = (
-                heartbeats(window, self._settings.interval, self.selection, self._dimensions)
-                if window.start < beats_before
-                else []
-            )
-            all_datums = beats + datums(window, self.selection, self._dimensions)
-            self._telemetry.published_metrics.set(count_metrics(all_datums))
-            for request in requests(all_datums):
-                if delivering and self._send(request) is not Verdict.RETRY:
-                    continue
-                delivering = False
-                self._keep(request)
-        return delivering
+    def _send_held(self, beats_before: float = float("inf")) -> set[Verdict]:
+        """Send windows; once a request has to be tried again, those after it are queued unsent."""
+        verdicts: set[Verdict] = set()
+        while self._held:
+            window = self._held[0]
+            try:
+                beats = self._heartbeats(window) if window.start < beats_before else []
+                all_datums = beats + datums(window, self.selection, self._dimensions)
+                self._telemetry.published_metrics.set(count_metrics(all_datums))
+                for request in requests(all_datums):
+                    if Verdict.RETRY not in verdicts:
+                        verdicts.add(self._send(request).verdict)
+                    if Verdict.RETRY in verdicts:
+                        self._keep(request)
+            finally:
+                del self._held[0]
+        return verdicts
 
-    def _send_queued(self) -> None:
-        for _ in range(min(_RESENT_PER_CYCLE, len(self._queue))):
-            if self._send(self._queue[0]) is Verdict.RETRY:
+    def _heartbeats(self, window: Window) -> list[Datum]:
+        """Those of a window, unless the source had not spoken and need not have."""
+        end = window.start + self._settings.interval
+        if window.seen is None and self._age_at(end) < SOURCE_GRACE:
+            return []
+        return heartbeats(window, self._settings.interval, self.selection, self._dimensions)
+
+    def _send_queued(
+        self,
+        verdicts: set[Verdict],
+        at_most: int,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Send what waits, oldest first, until one fails; `verdicts` are those of this cycle.
+
+        A request that fails although another was delivered goes to the back, so that it does not
+        hold up the rest, and is given up in the end.
+        """
+        for _ in range(min(at_most, len(self._queue))):
+            if Verdict.RETRY in verdicts or enough():
+                return
+            waiting = self._queue[0]
+            verdict, code, message = self._send(waiting.request)
+            if verdict is Verdict.RETRY and Verdict.DELIVERED not in verdicts:
                 return
             self._queue.popleft()
+            verdicts.add(verdict)
+            if verdict is Verdict.RETRY:
+                waiting.failures += 1
+                if waiting.failures < MOST_FAILURES:
+                    self._queue.append(waiting)
+                else:
+                    self._standing.drop("attempts")
+                    self._standing.complain(code, f"given up: {message}")
 
     def _keep(self, request: list[Datum]) -> None:
         """Queue a request without its heartbeat: that the exporter lives is news only now."""
@@ -231,38 +292,21 @@ class CloudWatchSink:
             return
         if len(self._queue) >= MOST_QUEUED:
             self._queue.popleft()
-            self._telemetry.sink_dropped.labels(NAME, "queue_full").inc()
-        self._queue.append(kept)
+            self._standing.drop("queue_full")
+        self._queue.append(Waiting(kept))
 
-    def _send(self, request: list[Datum]) -> Verdict:
-        assert self._transport is not None  # noqa: S101 (ready comes before send)
-        outcome = self._transport.send(self._settings.namespace, request)
-        self._count(outcome)
-        return outcome.verdict
-
-    def _count(self, outcome: Outcome) -> None:
-        """Count an outcome, and log it when it is news."""
-        verdict, code, message = outcome
-        self._telemetry.sink_requests.labels(NAME, verdict.value).inc()
-        if verdict is Verdict.DELIVERED:
-            self._telemetry.sink_up.labels(NAME).set(1)
-            self._telemetry.sink_last_success.labels(NAME).set(self._clock())
-            if self._trouble:
-                self._trouble = ""
-                _log.info("delivering_again")
-            return
-        self._telemetry.sink_errors.labels(NAME, code).inc()
-        if verdict is Verdict.RETRY:
-            self._say_trouble(code, message)
-            return
-        self._telemetry.sink_dropped.labels(NAME, "rejected").inc()
-        if code not in self._rejected:
-            self._rejected.add(code)
-            _log.error("request_rejected", code=code, message=message)
-
-    def _say_trouble(self, code: str, message: str) -> None:
-        """Log a lasting trouble once, and again when its kind changes."""
-        self._telemetry.sink_up.labels(NAME).set(0)
-        if not self._trouble.startswith(f"{code}:"):
-            _log.error("not_delivering", code=code, message=message)
-        self._trouble = f"{code}: {message}"
+    def _send(self, request: list[Datum]) -> Outcome:
+        reason = untimely(request, self._clock())
+        if reason:
+            stamp = request[0]["Timestamp"].isoformat()
+            self._standing.drop(reason)
+            self._standing.complain(reason, f"CloudWatch takes no stamp of {stamp} now")
+            return Outcome(Verdict.NEVER)
+        try:
+            if self._transport is None:
+                self._transport = self._connect(self._region)
+            outcome = self._transport.send(self._settings.namespace, request)
+        except Exception as error:  # noqa: BLE001 (a transport's bug must not cost the request)
+            outcome = Outcome(Verdict.RETRY, type(error).__name__, f"internal error: {error}")
+        self._standing.count(outcome)
+        return outcome

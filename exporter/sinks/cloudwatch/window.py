@@ -56,6 +56,9 @@ class Windows:
         self._last: list[float | None] = []
         self._remembered: dict[Series, float] = {}
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def start_of(self, wall: float) -> float:
         """The start of the window that a moment belongs to."""
         return wall - wall % self.interval
