@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from exporter import __version__
 from exporter.pipeline import Pipeline
-from exporter.sinks.prometheus import CONTENT_TYPE, write
+from exporter.sinks.exposition import negotiate, write
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
@@ -33,12 +33,13 @@ class Endpoints:
         self._silent_threads = silent_threads
         self._started = time.monotonic()
 
-    def metrics(self, _: Request) -> Response:
-        """The hardware's series and the exporter's own."""
+    def metrics(self, request: Request) -> Response:
+        """The hardware's series and the exporter's own, in the format that is asked for."""
         assert self._pipeline.prometheus is not None  # noqa: S101 (there is no such route else)
-        hardware = self._pipeline.prometheus.expose(time.monotonic())
-        own = write(self._pipeline.telemetry.registry.collect())
-        return Response((hardware, own), CONTENT_TYPE)
+        format = negotiate(request.header("Accept"))
+        hardware = self._pipeline.prometheus.expose(time.monotonic(), format)
+        own = write(self._pipeline.telemetry.registry.collect(), format)
+        return Response((hardware, own, format.end), format.content_type)
 
     def healthz(self, _: Request) -> Response:
         """Whether every thread lives; the source and the sinks may be as sick as they want."""

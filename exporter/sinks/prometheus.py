@@ -1,4 +1,4 @@
-"""The latest snapshot as Prometheus' text format.
+"""The latest snapshot as Prometheus reads it.
 
 The text around the values is prepared once for each shape; a scrape writes the values between.
 """
@@ -6,22 +6,16 @@ The text around the values is prepared once for each shape; a scrape writes the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
 import msgspec
-from prometheus_client import Metric
 
-from exporter.model import Kind, Labels, Machine, MetricSpec, Selection, Series, Shape, Snapshot
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from exporter.model import Labels, Machine, MetricSpec, Selection, Series, Shape, Snapshot
+from exporter.sinks.exposition import OPEN_METRICS, TEXT, Format, escape, head
 
 _ABSENT = b"null"
-_ESCAPED_IN_LABELS = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_ESCAPED_IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
-_SUFFIXES = {"counter": "_total", "info": "_info"}
-_TYPES = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter", Kind.INFO: "gauge"}
 
 
 class PrometheusSink:
@@ -43,15 +37,16 @@ class PrometheusSink:
             self._machine_labels = machine_labels(snapshot.machine)
         self._latest = snapshot
 
-    def expose(self, monotonic: float) -> bytes:
-        """The snapshot as text; empty when there is none, or it is too old."""
+    def expose(self, monotonic: float, format: Format = TEXT) -> bytes:
+        """The snapshot as text, without the format's end; empty when there is none, or it is too
+        old."""
         snapshot = self._latest
         if snapshot is None:
             return b""
         snapshot = snapshot.at(monotonic)
         if not snapshot.shape:
             return b""
-        return self._table_for(snapshot).render(snapshot.values)
+        return self._table_for(snapshot).render(snapshot.values, format)
 
     def series_count(self, monotonic: float) -> int:
         """How many series a scrape would show."""
@@ -102,13 +97,19 @@ class _Table:
             self._pick = itemgetter(*order)
         common = "".join(f',{name}="{escape(value)}"' for name, value in machine)
         self._text: list[bytes] = []
+        # Heads by their place in the text, for both kinds of formats. The text has those of TEXT
+        # in it; the other kind costs as many exchanges as there are families.
         self._heads: dict[int, bytes] = {}
+        self._open_metrics_heads: dict[int, bytes] = {}
         family: MetricSpec | None = None
-        for place, index in enumerate(order):
+        for index in order:
             series = shape[index]
+            place = len(self._text)
             if series.spec is not family:
                 family = series.spec
-                self._heads[place] = _head(family.name, family.help, _TYPES[family.kind]).encode()
+                about = family.name, family.help, family.kind.value, family.unit.value
+                self._heads[place] = head(TEXT, *about).encode()
+                self._open_metrics_heads[place] = head(OPEN_METRICS, *about).encode()
             own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
             labels = (own + common)[1:]
             name = f"{family.name}{{{labels}}}" if labels else family.name
@@ -123,39 +124,26 @@ class _Table:
         """How many of the series have one of these values."""
         return sum(value is not None for value in self._pick(values)) if self.length else 0
 
-    def render(self, values: tuple[Any, ...]) -> bytes:
+    def render(self, values: tuple[Any, ...], format: Format) -> bytes:
         """The text of all series with these values."""
         if not self.length:
             return b""
         text = self._text.copy()
-        # Numbers of JSON are numbers of this format, and msgspec writes the shortest ones that
+        heads = self._heads
+        if format.is_open_metrics:
+            heads = self._open_metrics_heads
+            for place, lines in heads.items():
+                text[place] = lines + text[place][len(self._heads[place]) :]
+        # Numbers of JSON are numbers of these formats, and msgspec writes the shortest ones that
         # read back the same, ten times as fast as repr.
         encoded = msgspec.json.encode(self._pick(values))[1:-1]
         text[1::2] = numbers = encoded.split(b",")
         if _ABSENT in encoded:
             for place, number in enumerate(numbers):
                 if number == _ABSENT:
-                    text[2 * place] = self._heads.get(place, b"")
+                    text[2 * place] = heads.get(2 * place, b"")
                     text[2 * place + 1] = b""
         return b"".join(text)[1:]
-
-
-def write(families: Iterable[Metric]) -> bytes:
-    """Families of prometheus_client as text: its own writer, without what this format has not."""
-    parts = []
-    for family in families:
-        name = family.name + _SUFFIXES.get(family.type, "")
-        kind = "gauge" if family.type == "info" else family.type
-        parts.append(_head(name, family.documentation, kind))
-        for sample in family.samples:
-            labels = ",".join(f'{k}="{escape(v)}"' for k, v in sample.labels.items())
-            where = f"{{{labels}}}" if labels else ""
-            parts.append(f"\n{sample.name}{where} {sample.value!r}")
-    return ("".join(parts)[1:] + "\n").encode()
-
-
-def _head(name: str, documentation: str, kind: str) -> str:
-    return f"\n# HELP {name} {documentation.translate(_ESCAPED_IN_HELP)}\n# TYPE {name} {kind}"
 
 
 def machine_labels(machine: Machine) -> Labels:
@@ -170,8 +158,3 @@ def machine_labels(machine: Machine) -> Labels:
         ("ultraserver_id", machine.ultraserver_id),
     )
     return tuple(pair for pair in named if pair[1])
-
-
-def escape(value: str) -> str:
-    """A label's value as it stands between quotes."""
-    return value.translate(_ESCAPED_IN_LABELS)

@@ -16,7 +16,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {name: {name} for name in ("config", "source", "report", "simulator")},
     {"metrics": {"metrics"}, "identity": {"identity"}},
     {
-        "sinks.prometheus": {"sinks.prometheus"},
+        "sinks.prometheus": {"sinks.prometheus", "sinks.exposition"},
         "sinks.cloudwatch": {"sinks.cloudwatch"},
         "web": {"web"},
     },

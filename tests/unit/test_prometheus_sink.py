@@ -22,7 +22,8 @@ from exporter.metrics.selection import for_prometheus
 from exporter.model import Health, Kind, Machine, Series, Snapshot, SourceState
 from exporter.simulator.machine import Machine as SimulatedMachine
 from exporter.simulator.options import SCENARIOS, parse
-from exporter.sinks.prometheus import PrometheusSink, machine_labels, write
+from exporter.sinks.exposition import write
+from exporter.sinks.prometheus import PrometheusSink, machine_labels
 from exporter.telemetry import Telemetry
 from tests import captures
 from tests.support.reports import Bench, cores, executions, report, runtime
