@@ -17,7 +17,7 @@ from exporter.log import get_logger
 from exporter.pipeline import Pipeline
 from exporter.source import SourceError
 from exporter.units import format_duration
-from exporter.web import Server
+from exporter.web import OPEN, Server
 
 STOP_SECONDS = 20.0
 """All of the orderly stop: under the 30 s that ECS and Kubernetes give."""
@@ -61,6 +61,7 @@ class Daemon:
             pipeline.config.prometheus.listen,
             routes(pipeline, self._silent_threads),
             lambda: self._tick("http"),
+            (lambda: OPEN) if pipeline.web_config is None else pipeline.web_config.access,
         )
         self._server.on_death = self._http_died
         self._reader = threading.Thread(target=self._read, name="reader", daemon=True)
@@ -74,7 +75,9 @@ class Daemon:
             if self._pipeline.cloudwatch is not None:
                 self._pipeline.cloudwatch.start()
             self._reader.start()
-            _log.info("started", version=__version__, url=self._server.url)
+            urls = self._server.urls
+            several = {"urls": urls} if len(urls) > 1 else {}
+            _log.info("started", version=__version__, url=self._server.url, **several)
             self._on_listening(self._server)
             # Reports are trees that reference counts free; the collector needs not look at each.
             gc.freeze()
@@ -110,6 +113,8 @@ class Daemon:
             try:
                 event = self._events.get(timeout=_TICK)
             except Empty:
+                if self._pipeline.web_config is not None:
+                    self._pipeline.web_config.refresh()
                 continue
             if isinstance(event, Stop):
                 return event

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.config import ConfigError, Loaded, suggest
 from exporter.config.schema import Config
@@ -26,6 +27,9 @@ from exporter.sinks.prometheus import PrometheusSink
 from exporter.source import FileSource, NeuronMonitorSource, Source, StdinSource
 from exporter.telemetry import Telemetry
 from exporter.units import format_duration
+
+if TYPE_CHECKING:
+    from exporter.web.web_config import WebConfigFile
 
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
 
@@ -55,6 +59,7 @@ class Pipeline:
     identity: Identity
     prometheus: PrometheusSink | None
     cloudwatch: CloudWatchSink | None
+    web_config: WebConfigFile | None
     telemetry: Telemetry
     rows: tuple[MetricSpec, ...]
     warnings: tuple[str, ...]
@@ -86,19 +91,13 @@ def build(
     chosen = _select(loaded, problems)
     _check_cloudwatch(loaded, problems)
     _check_source(loaded, problems)
-    if config.prometheus.web_config_file is not None:
-        # A warning would serve in the open what was to be protected.
-        problems.append(
-            loaded.problem(
-                "prometheus.web_config_file",
-                "TLS and basic authentication are not available yet",
-                config.prometheus.web_config_file,
-            )
-        )
+    web_config = _web_config(loaded, problems)
     if problems:
         raise ConfigError(problems)
 
     telemetry = Telemetry(SourceState)
+    if web_config is not None:
+        web_config.on_reload = telemetry.web_config_good.set
     rows = _union(each.rows for each in chosen.values())
     identity = Identity(_configured_machine(config), environment)
     period = Period(config.source.period if _has_period(config) else None)
@@ -122,6 +121,7 @@ def build(
         identity=identity,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
+        web_config=web_config,
         telemetry=telemetry,
         rows=rows,
         warnings=tuple(_not_built_yet(loaded)),
@@ -148,7 +148,16 @@ def summary(pipeline: Pipeline) -> Iterable[str]:
     yield f"source: {config.source.kind}, every {format_duration(config.source.period)}: {groups}"
     if pipeline.prometheus is not None:
         rows = sum(1 for row in pipeline.rows if row.layouts)
-        yield f"prometheus: {rows} metrics at {config.prometheus.listen}/metrics"
+        places = ", ".join(f"{address}/metrics" for address in config.prometheus.listen)
+        yield f"prometheus: {rows} metrics at {places}"
+    if pipeline.web_config is not None:
+        access = pipeline.web_config.access()
+        on = [
+            what
+            for what, there in (("TLS", access.tls), ("passwords", access.passwords))
+            if there is not None
+        ]
+        yield f"web: {' and '.join(on) or 'neither TLS nor passwords'}"
     if pipeline.cloudwatch is not None:
         names = ", ".join(sorted(pipeline.cloudwatch.selection.names))
         sets = len(config.cloudwatch.dimension_sets)
@@ -229,6 +238,21 @@ def _check_source(loaded: Loaded, problems: list[str]) -> None:
                 "source.command", f"is a list of words, as in [{words}]", config.command[0]
             )
         )
+
+
+def _web_config(loaded: Loaded, problems: list[str]) -> WebConfigFile | None:
+    """The web configuration, if there is one."""
+    path = loaded.config.prometheus.web_config_file
+    if path is None:
+        return None
+    # bcrypt is for those who ask for passwords.
+    from exporter.web.web_config import WebConfigError, WebConfigFile
+
+    try:
+        return WebConfigFile(path)
+    except WebConfigError as error:
+        problems += [loaded.problem("prometheus.web_config_file", each) for each in error.problems]
+        return None
 
 
 def _not_built_yet(loaded: Loaded) -> Iterable[str]:

@@ -133,6 +133,12 @@ class Telemetry:
             ["sink", "reason"],
             registry=registry,
         )
+        self.web_config_good = Gauge(
+            "neuron_exporter_web_config_last_reload_successful",
+            "0 while the web configuration in use is not the newest, since that cannot be used.",
+            registry=registry,
+        )
+        self.web_config_good.set(1)
         self.published_metrics = Gauge(
             "neuron_exporter_cloudwatch_metrics",
             "Metrics (name and dimensions) that the last window held: what CloudWatch bills.",

@@ -85,6 +85,10 @@ def _listen(value: Any) -> str:
     return str(value)
 
 
+def _one_or_several(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
 def _program(words: list[str]) -> list[str]:
     if not words[0].strip():
         raise ValueError("must begin with the name of a program")
@@ -163,7 +167,12 @@ class Prometheus(Section):
     """The Prometheus endpoint, and the address of all that is served."""
 
     enabled: bool = True
-    listen: Annotated[str, BeforeValidator(_listen)] = "0.0.0.0:9415"
+    listen: Annotated[
+        list[Annotated[str, BeforeValidator(_listen)]],
+        Field(min_length=1),
+        AfterValidator(_distinct(str, "an address")),
+        BeforeValidator(_one_or_several),
+    ] = "0.0.0.0:9415"  # type: ignore[assignment]
     web_config_file: str | None = None
     layout: Literal["core", "aws"] = "core"
     preset: Literal["minimal", "standard", "full"] = "full"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from base64 import b64encode
 from typing import NamedTuple
 
 
@@ -18,7 +20,12 @@ class Client:
     """One connection to a server on this machine."""
 
     def __init__(
-        self, port: int, *, host: str = "127.0.0.1", receive_buffer: int | None = None
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family)
@@ -27,6 +34,8 @@ class Client:
         self.socket.settimeout(10)
         try:
             self.socket.connect((host, port))
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         except OSError:
             self.socket.close()
             raise
@@ -77,7 +86,12 @@ class Client:
             return True
 
 
-def get(port: int, path: str = "/", **headers: str) -> Answer:
+def get(port: int, path: str = "/", *, tls: ssl.SSLContext | None = None, **headers: str) -> Answer:
     """One request on a connection of its own."""
-    with Client(port) as client:
+    with Client(port, tls=tls) as client:
         return client.get(path, **headers)
+
+
+def basic(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()

@@ -76,7 +76,8 @@ def test_the_last_of_file_environment_and_flags_wins(config: Writer) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "section", "key", "value"),
     [
-        ("PROMETHEUS__LISTEN", "[::]:9415", "prometheus", "listen", "[::]:9415"),
+        ("PROMETHEUS__LISTEN", "[::]:9415", "prometheus", "listen", ["[::]:9415"]),
+        ("PROMETHEUS__LISTEN", "['a:1', ':2']", "prometheus", "listen", ["a:1", ":2"]),
         ("PROMETHEUS__ENABLED", "FALSE", "prometheus", "enabled", False),
         ("IDENTITY__KUBERNETES", "True", "identity", "kubernetes", True),
         ("IDENTITY__KUBERNETES", "auto", "identity", "kubernetes", "auto"),
@@ -181,7 +182,10 @@ def test_all_mistakes_are_told_at_once(config: Writer) -> None:
         ("prometheus: {enabled: maybe}", "must be true or false (got 'maybe')"),
         ("prometheus: {enabled: }", "must be true or false (got null)"),
         ("prometheus: {listen: 9415}", 'must be HOST:PORT, as in "0.0.0.0:9415"'),
-        ("prometheus: {listen: 'localhost'}", "must be HOST:PORT"),
+        ("prometheus: {listen: 'localhost'}", "prometheus.listen: must be HOST:PORT"),
+        ("prometheus: {listen: []}", "must have at least 1 entry (got [])"),
+        ("prometheus: {listen: ['a:1', b]}", "prometheus.listen.1: must be HOST:PORT"),
+        ("prometheus: {listen: ['a:1', 'a:1']}", "must not name an address twice"),
         ("prometheus: {listen: 'http://x:1'}", "must be HOST:PORT"),
         ("prometheus: {listen: 'a..b:1'}", "must be HOST:PORT"),
         ('prometheus: {listen: "a\\0:1"}', "must be HOST:PORT"),

@@ -196,7 +196,7 @@ def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
         ),
         (
             {"prometheus.web_config_file": "web.yaml"},
-            "prometheus.web_config_file: TLS and basic authentication are not available yet",
+            "prometheus.web_config_file: web.yaml: cannot be read: No such file or directory",
         ),
     ],
 )
