@@ -6,6 +6,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class Server:
         self._on_tick = on_tick
         self._access = access
         self._connections = Connections()
+        self._ending: deque[threading.Thread] = deque()
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self.on_death: Callable[[BaseException | None], None] = lambda _: None
@@ -116,6 +118,8 @@ class Server:
             self._connections.give_back()
             return
         self._connections.add(connection)
+        while self._ending:  # whose places were free a moment before they had gone
+            self._ending.popleft().join()
         try:
             threading.Thread(
                 target=self._work, args=(connection, client), name="http-worker", daemon=True
@@ -135,4 +139,5 @@ class Server:
             _log.error("connection_failed", error=repr(error))
         finally:
             connection.close()
+            self._ending.append(threading.current_thread())
             self._connections.remove(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -38,8 +39,9 @@ def clean_environment(**more: str) -> dict[str, str]:
 class RunningExporter:
     """A running `neuron-exporter run`."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], tls: ssl.SSLContext | None = None) -> None:
         self.process = process
+        self.tls = tls
         self.log: list[dict[str, Any]] = []
         self.raw_log: list[str] = []
         self._reading = threading.Thread(target=self._read_log, daemon=True)
@@ -76,11 +78,16 @@ class RunningExporter:
         """Where it listens."""
         return str(self.wait_for_event("started")["url"])
 
+    @property
+    def port(self) -> int:
+        """The port that it listens on first."""
+        return int(self.url.rpartition(":")[2])
+
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body of a request."""
         request = urllib.request.Request(self.url + path, headers=headers)  # noqa: S310 (loopback)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=10, context=self.tls) as response:  # noqa: S310
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -131,6 +138,7 @@ def running_exporter(
     environment: Mapping[str, str] | None = None,
     stdin: Any = subprocess.DEVNULL,
     stdout: Any = subprocess.DEVNULL,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[RunningExporter]:
     """Run the exporter with this configuration, on a free port unless it says another."""
     document = {"log": {"format": "json", "level": "debug"}, **config}
@@ -144,7 +152,7 @@ def running_exporter(
         stderr=subprocess.PIPE,
         env=clean_environment(**(environment or {})),
     )
-    exporter = RunningExporter(process)
+    exporter = RunningExporter(process, tls)
     try:
         yield exporter
     finally:

@@ -48,6 +48,12 @@ def threads(*names: str) -> list[str]:
     return [each.name for each in threading.enumerate() if each.name in names]
 
 
+def thread_count(pid: int) -> int:
+    """How many threads a process has."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("Threads:")[1].split()[0])
+
+
 def listening_port(pid: int) -> int | None:
     """The TCP port over IPv4 that a process listens on; None while there is none."""
     held = set()

@@ -28,12 +28,20 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The result of an instant query, now."""
-        text = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{text}", timeout=10) as answer:  # noqa: S310
+        result: list[dict[str, Any]] = self._get("query", query=expression)["result"]
+        return result
+
+    def metadata(self, family: str) -> dict[str, str]:
+        """What the target said of a family: type, help, and unit if it spoke OpenMetrics."""
+        found = self._get("targets/metadata", metric=family)
+        return found[0] if found else {}
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        text = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{text}", timeout=10) as answer:  # noqa: S310
             document = json.load(answer)
         assert document["status"] == "success", document
-        result: list[dict[str, Any]] = document["data"]["result"]
-        return result
+        return document["data"]
 
     def value(self, expression: str) -> float | None:
         """The value of a query with at most one result."""
@@ -43,15 +51,24 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus_server(folder: Path, *targets: str, interval: str = "1s") -> Iterator[Prometheus]:
-    """A Prometheus that scrapes these targets (HOST:PORT), and has begun to."""
+def prometheus_server(
+    folder: Path, *targets: str, interval: str = "1s", **scrape: Any
+) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes these targets (HOST:PORT), and has begun to.
+
+    `scrape` is more of the job's configuration: TLS, passwords.
+    """
     config = folder / "prometheus.yml"
     config.write_text(
         yaml.safe_dump(
             {
                 "global": {"scrape_interval": interval, "scrape_timeout": interval},
                 "scrape_configs": [
-                    {"job_name": "neuron", "static_configs": [{"targets": list(targets)}]}
+                    {
+                        "job_name": "neuron",
+                        "static_configs": [{"targets": list(targets)}],
+                        **scrape,
+                    }
                 ],
             }
         )

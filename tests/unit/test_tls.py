@@ -188,7 +188,7 @@ def test_cipher_suites_go_by_their_names_in_go(
 def test_clients_show_who_they_are(
     folder: WebFolder, policy: str, nobody: bool, stranger: bool, friend: bool
 ) -> None:
-    """client_auth_type decides over clients with no, with a strange, and with a good certificate."""
+    """client_auth_type decides over clients with no certificate, a strange, and a good one."""
     (folder.folder / "strange").mkdir()
     strange = WebFolder(folder.folder / "strange").authority.sign_client("stranger")
     friendly = folder.authority.sign_client("friend")
