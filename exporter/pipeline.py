@@ -245,7 +245,7 @@ def _web_config(loaded: Loaded, problems: list[str]) -> WebConfigFile | None:
     path = loaded.config.prometheus.web_config_file
     if path is None:
         return None
-    # bcrypt is for those who ask for passwords.
+    # OpenSSL's contexts and bcrypt are for those who ask for them.
     from exporter.web.web_config import WebConfigError, WebConfigFile
 
     try:

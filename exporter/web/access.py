@@ -27,6 +27,10 @@ class Tls(Protocol):
         """
         ...
 
+    def take_leave(self, sock: socket.socket) -> None:
+        """Say that nothing more comes, so that nobody takes the end for an attack. Never blocks."""
+        ...
+
 
 class Passwords(Protocol):
     """Who is known by name and password."""

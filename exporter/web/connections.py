@@ -62,6 +62,8 @@ class Connection:
 
     def close(self) -> None:
         """Say that nothing more comes, and close."""
+        if self.tls is not None:
+            self.tls.take_leave(self.socket)
         with suppress(OSError):
             socket.socket.shutdown(self.socket, socket.SHUT_WR)
         self.socket.close()

@@ -94,6 +94,8 @@ class OpenSsl:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         if settings.curve:
             context.set_ecdh_curve(CURVES[settings.curve])
+        # A client could have one handshake after the other otherwise.
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         with _as_file(settings.certificate) as certificate, _as_file(settings.key) as key:
             # Without a password, OpenSSL would ask for one on the terminal.
@@ -124,6 +126,13 @@ class OpenSsl:
             if not names & self._allowed:
                 _log.debug("tls_refused", reason="no name is allowed", names=sorted(names))
                 raise ConnectionAbortedError("no name of the client's certificate is allowed")
+
+    def take_leave(self, sock: socket.socket) -> None:
+        """Say that nothing more comes, without waiting for the client to say the same."""
+        encrypted = cast(ssl.SSLSocket, sock)
+        with suppress(OSError, ValueError):
+            encrypted.setblocking(False)
+            encrypted.unwrap()
 
 
 _SPEAK_TLS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ import yaml
 
 from exporter.log import get_logger
 from exporter.web.access import Access
-from exporter.web.passwords import BcryptUsers
 from exporter.web.tls import CIPHERS, OpenSsl, TlsSettings
 from exporter.web.web_schema import TlsServer, WebConfig, problem, validate
 
@@ -106,12 +104,13 @@ class _Reading:
         tls = None if config is None else self._tls(config.tls_server_config)
         if config is None or self._problems:
             raise WebConfigError([f"{self._path}: {each}" for each in self._problems])
-        users = config.basic_auth_users
-        return Access(
-            tls=tls,
-            passwords=BcryptUsers(users) if users else None,
-            headers=config.http_server_config.headers,
-        )
+        headers = config.http_server_config.headers
+        if not config.basic_auth_users:
+            return Access(tls, None, headers)
+        # bcrypt is for those who ask for passwords.
+        from exporter.web.passwords import BcryptUsers
+
+        return Access(tls, BcryptUsers(config.basic_auth_users), headers)
 
     def _read(self) -> WebConfig | None:
         try:
@@ -158,7 +157,7 @@ class _Reading:
                     curve="".join(config.curve_preferences),
                 )
             )
-        except (ssl.SSLError, ValueError) as error:
+        except (OSError, ValueError) as error:  # of the first kind are those of OpenSSL, too
             reason = getattr(error, "reason", None) or str(error)
             if reason == "KEY_VALUES_MISMATCH":
                 self._complain("key_file", "is not the key of the certificate", config.key_file)

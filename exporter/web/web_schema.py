@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from reprlib import Repr
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -27,6 +28,7 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
 
 _SECRET = ("basic_auth_users", "tls_server_config.key", "tls_server_config.cert")
 _LONGEST_SHOWN = 80
+_SHORT = Repr()  # an alias of an alias may stand for more than fits in memory
 
 
 def _allowed(names: Iterable[str]) -> str:
@@ -62,7 +64,7 @@ def _version(value: Any) -> Any:
 
 def _one_of(names: Iterable[str]) -> Any:
     def check(value: Any) -> Any:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise ValueError(_allowed(names))
         return value
 
@@ -176,7 +178,7 @@ def problem(key: str, message: str, given: Any = None) -> str:
     """One line about a key. What may be secret is not shown."""
     if given is None or (key.startswith(_SECRET) and not key.endswith("_file")):
         return f"{key}: {message}"
-    text = repr(given)
+    text = repr(given) if isinstance(given, str) else _SHORT.repr(given)
     text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
     return f"{key}: {message} (got {text})"
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.support.web_config import hashed
 
 PACKAGE = Path(__file__).resolve().parents[2] / "exporter"
 
@@ -115,6 +118,19 @@ def test_botocore_is_loaded_by_those_who_publish_only(enabled: bool) -> None:
     first window."""
     loaded = loaded_by(BUILD % enabled)
     assert not loaded & {"botocore", "boto3", "urllib3", "grpc", "sqlite3", "bcrypt"}
+
+
+@pytest.mark.parametrize("users", [None, {"me": hashed("x")}])
+def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
+    tmp_path: Path, users: dict[str, str] | None
+) -> None:
+    """A web configuration without users costs no bcrypt."""
+    path = tmp_path / "web.yml"
+    path.write_text(yaml.safe_dump({"basic_auth_users": users}))
+    loaded = loaded_by(
+        f"from exporter.web.web_config import WebConfigFile; WebConfigFile({str(path)!r})"
+    )
+    assert ("bcrypt" in loaded) is (users is not None)
 
 
 def test_a_wrong_command_line_loads_next_to_nothing() -> None:

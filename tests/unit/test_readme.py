@@ -15,6 +15,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import SourceState
 from exporter.pipeline import NOT_BUILT_YET, build
+from exporter.web.web_schema import validate
 from tests.support import readme
 
 
@@ -30,6 +31,14 @@ def test_the_configuration_shows_every_key_with_its_default(tmp_path: Path) -> N
         return {at} | {key for name, inner in below for key in keys(inner, f"{at}.{name}")}
 
     assert keys(yaml.safe_load(text)) == keys(Config().model_dump())
+
+
+def test_the_web_configuration_is_a_legal_one() -> None:
+    """What README shows of TLS and passwords is taken as it stands."""
+    config, problems = validate(yaml.safe_load(readme.block("yaml", "tls_server_config:")))
+    assert not problems
+    assert config is not None
+    assert list(config.basic_auth_users) == ["prometheus"]
 
 
 def test_keys_without_effect_are_named() -> None:

@@ -107,6 +107,18 @@ def test_the_server_shows_its_certificate(folder: WebFolder) -> None:
         assert serving.get().status == 200
 
 
+def test_an_end_is_told_from_an_attack(folder: WebFolder) -> None:
+    """The server takes its leave within TLS, so that a strict client sees a proper end."""
+    with (
+        served(folder, tls_server_config=folder.tls) as serving,
+        Client(serving.port, tls=folder.client()) as client,
+    ):
+        assert isinstance(client.socket, ssl.SSLSocket)
+        client.socket.suppress_ragged_eofs = False
+        assert client.get("/", Connection="close").status == 200
+        assert client.socket.recv(1) == b""
+
+
 def test_whoever_speaks_in_the_clear_is_told(folder: WebFolder) -> None:
     """A request without TLS gets a reason, and nothing else."""
     with served(folder, tls_server_config=folder.tls) as serving:

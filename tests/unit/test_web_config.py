@@ -221,6 +221,15 @@ def test_no_file_makes_a_traceback(tmp_path: Path, text: str | bytes) -> None:
         WebConfigFile(str(path))
 
 
+def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """A short file that stands for billions of values is refused in short lines."""
+    path = tmp_path / "web.yml"
+    lines = ["a0: &l0 [x]"]
+    lines += [f"a{at}: &l{at} [{', '.join([f'*l{at - 1}'] * 9)}]" for at in range(1, 12)]
+    path.write_text("\n".join([*lines, "tls_server_config: {min_version: *l11}"]))
+    assert max(map(len, problems(path))) < 200
+
+
 # Following
 
 
