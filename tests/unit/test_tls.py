@@ -314,6 +314,19 @@ def test_a_connection_in_the_clear_ends_when_tls_begins(folder: WebFolder) -> No
         assert serving.get().status == 200
 
 
+def test_a_request_under_way_is_the_last_in_the_clear(folder: WebFolder) -> None:
+    """Who is in the middle of a request when TLS begins gets an answer, and the end."""
+    with served(folder) as serving, Client(serving.port) as client:
+        assert client.get("/").status == 200
+        client.send(b"GET / HTTP/1.1\r\n")
+        connections = serving.server._connections
+        wait_for(lambda: not any(each.is_idle for each in connections._open))
+        serving.reload(tls_server_config=folder.tls)
+        client.send(b"\r\n")
+        assert client.answer().headers["Connection"] == "close"
+        assert client.closed()
+
+
 def test_a_new_password_holds_for_open_connections(folder: WebFolder) -> None:
     """A kept connection does not keep its old password."""
     with served(folder, basic_auth_users=USERS) as serving, Client(serving.port) as kept:
