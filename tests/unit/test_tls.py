@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import ssl
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exporter.web import Response, Server
-from exporter.web import connections as web
 from exporter.web import server as serving
-from exporter.web.web_config import WebConfigFile
 from tests.support.clients import Answer, Client, basic, get
-from tests.support.processes import descriptors, threads
+from tests.support.serving import ME, USERS, served
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebFolder, hashed
-
-ROUTES = {"/": lambda _: Response(b"hello\n"), "/healthz": lambda _: Response(b"ok\n")}
-USERS = {"me": hashed("secret")}
-ME = basic("me", "secret")
 
 
 @pytest.fixture(autouse=True)
@@ -35,48 +26,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path) -> WebFolder:
     """An authority and a server's certificate."""
     return WebFolder(tmp_path)
-
-
-@contextmanager
-def served(folder: WebFolder, **sections: Any) -> Iterator[Serving]:
-    """A server with this web configuration, of which nothing is left after."""
-    before = descriptors()
-    file = WebConfigFile(folder.write(**sections))
-    server = Server("127.0.0.1:0", ROUTES, lambda: None, file.access)
-    server.start()
-    try:
-        yield Serving(folder, file, server)
-    finally:
-        server.close()
-        wait_for(lambda: threads("http", "http-worker") == [])
-        wait_for(lambda: descriptors() == before)
-
-
-class Serving:
-    """A server that runs, with its configuration."""
-
-    def __init__(self, folder: WebFolder, file: WebConfigFile, server: Server) -> None:
-        self.folder = folder
-        self.file = file
-        self.server = server
-        self.port = server.port
-
-    def get(
-        self, path: str = "/", certificate: tuple[Path, Path] | None = None, **headers: str
-    ) -> Answer:
-        """One request over TLS."""
-        return get(self.port, path, tls=self.folder.client(certificate), **headers)
-
-    def reload(self, **sections: Any) -> None:
-        """Write another configuration and wait until it is in use."""
-        before = self.file.access()
-        self.folder.write(**sections)
-
-        def in_use() -> bool:
-            self.file.refresh()
-            return self.file.access() is not before
-
-        wait_for(in_use)
 
 
 def refused(ask: Callable[[], Answer]) -> bool:
@@ -334,59 +283,3 @@ def test_a_new_password_holds_for_open_connections(folder: WebFolder) -> None:
         serving.reload(basic_auth_users={"me": hashed("new")})
         assert kept.get("/", Authorization=ME).status == 401
         assert get(serving.port, Authorization=basic("me", "new")).status == 200
-
-
-# Bad faith
-
-
-@pytest.mark.parametrize(
-    "sent", [b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 20]
-)
-def test_silent_clients_keep_nobody_out(folder: WebFolder, sent: bytes) -> None:
-    """Among 100 connections that never finish their handshake, a scrape is answered every time,
-    and workers stay within their bound."""
-    with served(folder, tls_server_config=folder.tls) as serving, ExitStack() as stack:
-        most = 0
-        for number in range(100):
-            client = stack.enter_context(Client(serving.port))
-            client.send(sent)
-            if number % 20 == 19:
-                before = time.monotonic()
-                assert serving.get().body == b"hello\n"
-                assert time.monotonic() - before < 1
-                most = max(most, len(threads("http-worker")))
-        assert 1 < most <= 32
-
-
-def test_a_handshake_has_the_deadline_of_a_request(
-    monkeypatch: pytest.MonkeyPatch, folder: WebFolder
-) -> None:
-    """A client that says nothing is cut off, though nobody wants its place."""
-    monkeypatch.setattr(web, "REQUEST_SECONDS", 0.3)
-    with served(folder, tls_server_config=folder.tls) as serving, Client(serving.port) as silent:
-        before = time.monotonic()
-        assert silent.closed()
-        assert 0.2 < time.monotonic() - before < 5
-
-
-@pytest.mark.parametrize("data", [b"\0" * 100, b"\x16\x03\x01\x00\x05hello", b"\x80\x01" * 50])
-def test_garbage_ends_its_connection_alone(folder: WebFolder, data: bytes) -> None:
-    """What is no TLS is no reason to end, to log an error, or to leak a socket."""
-    with served(folder, tls_server_config=folder.tls) as serving:
-        with Client(serving.port) as client:
-            client.send(data)
-            client.socket.recv(100)
-        assert serving.get().status == 200
-
-
-def test_guesses_of_passwords_keep_nobody_out(folder: WebFolder) -> None:
-    """While 40 connections guess passwords, who is known is answered."""
-    users = {"me": hashed("secret"), "slow": hashed("x", 8)}
-    with served(folder, basic_auth_users=users) as serving, ExitStack() as stack:
-        assert get(serving.port, Authorization=ME).status == 200
-        for number in range(40):
-            client = stack.enter_context(Client(serving.port))
-            client.request("/", Authorization=basic("slow", str(number)))
-        before = time.monotonic()
-        assert get(serving.port, Authorization=ME).status == 200
-        assert time.monotonic() - before < 2

@@ -1,0 +1,61 @@
+"""A server with a web configuration, beside the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from exporter.web import Response, Server
+from exporter.web.web_config import WebConfigFile
+from tests.support.clients import Answer, basic, get
+from tests.support.processes import descriptors, threads
+from tests.support.waiting import wait_for
+from tests.support.web_config import WebFolder, hashed
+
+ROUTES = {"/": lambda _: Response(b"hello\n"), "/healthz": lambda _: Response(b"ok\n")}
+USERS = {"me": hashed("secret")}
+ME = basic("me", "secret")
+
+
+@contextmanager
+def served(folder: WebFolder, **sections: Any) -> Iterator[Serving]:
+    """A server with this web configuration, of which nothing is left after."""
+    before = descriptors()
+    file = WebConfigFile(folder.write(**sections))
+    server = Server("127.0.0.1:0", ROUTES, lambda: None, file.access)
+    server.start()
+    try:
+        yield Serving(folder, file, server)
+    finally:
+        server.close()
+        wait_for(lambda: threads("http", "http-worker") == [])
+        wait_for(lambda: descriptors() == before)
+
+
+class Serving:
+    """A server that runs, with its configuration."""
+
+    def __init__(self, folder: WebFolder, file: WebConfigFile, server: Server) -> None:
+        self.folder = folder
+        self.file = file
+        self.server = server
+        self.port = server.port
+
+    def get(
+        self, path: str = "/", certificate: tuple[Path, Path] | None = None, **headers: str
+    ) -> Answer:
+        """One request over TLS."""
+        return get(self.port, path, tls=self.folder.client(certificate), **headers)
+
+    def reload(self, **sections: Any) -> None:
+        """Write another configuration and wait until it is in use."""
+        before = self.file.access()
+        self.folder.write(**sections)
+
+        def in_use() -> bool:
+            self.file.refresh()
+            return self.file.access() is not before
+
+        wait_for(in_use)
