@@ -104,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="show everything on a simulated machine")
     demo.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9415")
     demo.add_argument("--instance-type", metavar="TYPE", default="trn1.32xlarge")
-    demo.add_argument("--scenario", default="inference", help="idle, inference or mixed")
+    demo.add_argument(
+        "--scenario",
+        default="inference",
+        help="idle, inference (the default), training, compile or mixed",
+    )
     demo.set_defaults(command=_demo)
 
     check = commands.add_parser("check", help="say everything that is wrong with a configuration")
@@ -114,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     metrics = commands.add_parser("metrics", help="list every metric")
     metrics.add_argument("--markdown", action="store_true", help="as METRICS.md")
     metrics.set_defaults(command=_metrics)
+
+    types = commands.add_parser("instance-types", help="list the machines that have Neuron devices")
+    types.add_argument("--json", action="store_true", help="for programs; null is not known")
+    types.set_defaults(command=_instance_types)
 
     commands.add_parser("simulate", help="write reports as neuron-monitor does, without hardware")
 
@@ -204,6 +212,13 @@ def _metrics(parsed: argparse.Namespace) -> int:
     from exporter.generate.metrics_md import as_markdown, as_text
 
     print(as_markdown() if parsed.markdown else as_text(), end="")
+    return OK
+
+
+def _instance_types(parsed: argparse.Namespace) -> int:
+    from exporter.generate.instance_types import as_json, as_text
+
+    print(as_json() if parsed.json else as_text(), end="")
     return OK
 
 

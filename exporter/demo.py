@@ -12,7 +12,8 @@ from exporter.config import ConfigError, Given, load, suggest
 from exporter.daemon import Daemon
 from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.pipeline import SIMULATOR, build
-from exporter.simulator.options import DEFAULT_RUNTIMES, SCENARIOS
+from exporter.simulator.hardware import hardware
+from exporter.simulator.scenarios import SCENARIOS
 from exporter.sinks.cloudwatch.datums import Datum, count_metrics
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.web import BindError, Server
@@ -30,11 +31,16 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
     problems = [
         f"--{name}: {suggest(given, known)} (got {given!r})"
         for name, given, known in (
-            ("instance-type", instance_type, sorted(INSTANCE_TYPES)),
+            ("instance-type", instance_type, INSTANCE_TYPES),
             ("scenario", scenario, SCENARIOS),
         )
         if given not in known
     ]
+    if instance_type in INSTANCE_TYPES:
+        try:
+            hardware(instance_type)
+        except ValueError as error:
+            problems.append(f"--instance-type: {error}")
     command = [*SIMULATOR, "--instance-type", instance_type, "--scenario", scenario]
     settings = {
         "source.command": command,
@@ -55,7 +61,7 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
     pipeline = build(loaded, environment={}, connect=lambda _: shown)
 
     def introduce(server: Server) -> None:
-        runtimes = 0 if scenario == "idle" else DEFAULT_RUNTIMES
+        runtimes = SCENARIOS[scenario].runtimes
         shown.say(
             f"Neuron Exporter {__version__} on a simulated {instance_type}: {runtimes} runtimes, "
             f"scenario {scenario}\n\n"

@@ -1,135 +1,221 @@
-"""What simulated processes do: how busy their cores are, what they complete, how long it takes."""
+"""What simulated processes do: how busy their cores are, what they complete, what they hold."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import NamedTuple
 
 PERCENTILES = ("p0", "p1", "p25", "p50", "p75", "p99", "p100")
 
-_MIB = 2**20
 _TAGS = ("resnet50", "bert-base", "llama-3-8b", "stable-diffusion")
-_FIRST_PID = 21000
-_FIRST_HELPER = 100_000
+_SHARED_TAG = "1"
+"""The tag of a process that is the first of its container and was given none."""
+
+_FIRST_PID = 21_000
+_PIDS_OF_A_ROLLOUT = 40_000
+_ROLLOUTS = 40
+_FIRST_HELPER = 2_000_000
+_HELPERS = 1_000_000
+
 _HELPER_EVERY = 9
 _HELPER_LIFE = 3
+_HELPERS_ROOM = 0.02
 _ERROR_EVERY = 23
+_CHECKPOINT_EVERY, _CHECKPOINT = 60, 2
+
+_APPLICATION_MEMORY = 1_117_293_568
+
+Pace = Callable[[float, int, random.Random], tuple[float, float]]
+
+
+def _waiting(_phase: float, _number: int, _rng: random.Random) -> tuple[float, float]:
+    return 0.0, 1.0
+
+
+def _serving(phase: float, number: int, rng: random.Random) -> tuple[float, float]:
+    wave = math.sin(phase + number / 12)
+    share = min(0.98, max(0.02, 0.42 + 0.36 * wave + rng.gauss(0, 0.03)))
+    return share, 0.0032 * (1 + share * share)
+
+
+def _training(_phase: float, number: int, rng: random.Random) -> tuple[float, float]:
+    if number % _CHECKPOINT_EVERY >= _CHECKPOINT_EVERY - _CHECKPOINT:
+        return 0.05, 0.21
+    return 0.93 + 0.02 * rng.random(), 0.21
+
+
+def _helping(_phase: float, _number: int, rng: random.Random) -> tuple[float, float]:
+    return 0.12 + 0.1 * rng.random(), 0.05
+
+
+class _Traits(NamedTuple):
+    """How a kind of process behaves.
+
+    `pace` gives the share of time that its cores are busy, and the seconds of one execution.
+    `fill` is the share of the device memory open to it that its model takes; `wave` is how much of
+    that comes and goes.
+    """
+
+    pace: Pace
+    fill: float
+    wave: float = 0.0
+    flaky: bool = False
+
+
+class Kind(Enum):
+    """The kinds of processes."""
+
+    IDLE = _Traits(_waiting, 0.35)
+    INFERENCE = _Traits(_serving, 0.35, 0.03)
+    FLAKY_INFERENCE = _Traits(_serving, 0.3, 0.03, flaky=True)
+    TRAINING = _Traits(_training, 0.7, 0.05)
+    HELPER = _Traits(_helping, 0.5)
+
+
+Memory = dict[int, dict[str, int]]
+"""Bytes of device memory by core and category."""
 
 
 class Work(NamedTuple):
-    """What one process did in one period."""
+    """What one process did in one period, and what it holds at its end."""
 
-    utilization: dict[int, float]
+    utilization: Mapping[int, float]
     """Percent by core."""
     completed: int
-    numerical_errors: int
-    timed_out: int
-    latency: dict[str, float] | None
+    statuses: Mapping[str, int]
+    """Executions that ended in another way, by status."""
+    errors: Mapping[str, int]
+    latency: Mapping[str, float] | None
     """Seconds by percentile; None when nothing was executed."""
-    device_latency: dict[str, float] | None
+    device_latency: Mapping[str, float] | None
     cpu_user: float
     cpu_system: float
+    memory: Memory
+    host_memory: int
 
 
 class Process(NamedTuple):
-    """A process that uses Neuron."""
+    """A process that uses Neuron. `room` is the device memory open to it, in bytes by core."""
 
     pid: int
     tag: str
     cores: tuple[int, ...]
-    kind: str
+    kind: Kind
     phase: float
     born: int
-    gone: int | None
-
-    def lives(self, number: int) -> bool:
-        """Whether it is there at the report of this number."""
-        return self.born <= number and (self.gone is None or number < self.gone)
-
-    def memory(self, core: int, number: int) -> dict[str, int]:
-        """Bytes by category on one of its cores."""
-        size = 40 if self.kind == "helper" else 900 + 60 * (self.pid % 7)
-        wave = int(24 * (1 + math.sin(self.phase + number / 9))) if self.kind != "idle" else 0
-        return {
-            "constants": size * _MIB // 2,
-            "model_code": size * _MIB // 8,
-            "model_shared_scratchpad": size * _MIB // 4,
-            "runtime_memory": 43216 + 64 * core,
-            "tensors": (size // 8 + wave) * _MIB,
-        }
+    room: Mapping[int, int]
+    host_room: int
 
     def work(self, number: int, period: float, rng: random.Random) -> Work:
         """What it does in the period before the report of this number."""
-        if self.kind == "idle":
-            return Work(dict.fromkeys(self.cores, 0.0), 0, 0, 0, None, None, 0.3, 0.1)
-        if self.kind == "training":
-            share, seconds = 0.93 + 0.02 * rng.random(), 0.21
-        elif self.kind == "helper":
-            share, seconds = 0.12 + 0.1 * rng.random(), 0.05
-        else:
-            wave = math.sin(self.phase + number / 12)
-            share = min(0.98, max(0.02, 0.42 + 0.36 * wave + rng.gauss(0, 0.03)))
-            seconds = 0.0032 * (1 + share * share)
-        utilization = {
-            core: round(min(100.0, max(0.0, 100 * share + rng.gauss(0, 1.5))), 12)
-            for core in self.cores
-        }
+        kind = self.kind.value
+        share, seconds = kind.pace(self.phase, number, rng)
+        busy = {core: _percent(share, rng) for core in self.cores}
         completed = round(share * period / seconds * len(self.cores))
-        failed = self.kind == "mixed" and number % _ERROR_EVERY == self.pid % _ERROR_EVERY
+        failed = kind.flaky and number % _ERROR_EVERY == self.pid % _ERROR_EVERY
         device = _spread(seconds, rng) if completed else None
-        total = {name: value * 1.045 for name, value in device.items()} if device else None
         return Work(
-            utilization,
-            completed,
-            int(failed),
-            int(failed and self.pid % 2 == 0),
-            total,
-            device,
-            round(share * 9 + rng.random(), 2),
-            round(share * 2 + rng.random(), 2),
+            utilization=busy,
+            completed=completed,
+            statuses={
+                "completed_with_num_err": int(failed),
+                "timed_out": int(failed and self.pid % 2 == 0),
+            },
+            errors={"numerical": int(failed)},
+            latency={name: 1.045 * value for name, value in device.items()} if device else None,
+            device_latency=device,
+            cpu_user=round(share * 9 + rng.random(), 2),
+            cpu_system=round(share * 2 + rng.random(), 2),
+            memory={core: self._memory(core, number) for core in self.cores},
+            host_memory=min(_APPLICATION_MEMORY + 4096 * (self.pid % 1000), self.host_room),
         )
 
-
-def processes(scenario: str, runtimes: int, cores: int, seed: int) -> list[Process]:
-    """The processes that stay for the whole run."""
-    rng = random.Random(f"{seed}:processes")  # noqa: S311 (a simulation)
-    made = []
-    for at in range(runtimes):
-        low, high = at * cores // runtimes, (at + 1) * cores // runtimes
-        own = tuple(range(low, high)) or (at % cores,)
-        kind = {"idle": "idle", "inference": "inference"}.get(scenario, "mixed")
-        tag = f"{_TAGS[at % len(_TAGS)]}" + (f"-{at // len(_TAGS)}" if at >= len(_TAGS) else "")
-        if scenario == "mixed":
-            # Every third trains; the first two of the others are containers with the tag "1".
-            kind = "training" if at % 3 == 2 else "mixed"
-            tag = "1" if at in (0, 1) else tag
-        pid = _FIRST_PID + 37 * at + rng.randrange(30)
-        made.append(Process(pid, tag, own, kind, rng.uniform(0, 2 * math.pi), 0, None))
-    return made
+    def _memory(self, core: int, number: int) -> dict[str, int]:
+        kind = self.kind.value
+        size = int(self.room[core] * kind.fill * (1 - 0.04 * (self.pid % 7)))
+        wave = int(self.room[core] * kind.wave * (1 + math.sin(self.phase + number / 9)) / 2)
+        return {
+            "constants": size // 2,
+            "model_code": size // 8,
+            "model_shared_scratchpad": size // 4,
+            "runtime_memory": 43216 + 64 * core,
+            "tensors": size // 8 + wave,
+        }
 
 
-def helpers(scenario: str, number: int, cores: int, seed: int) -> Iterator[Process]:
+class Room(NamedTuple):
+    """What the processes of a machine share."""
+
+    cores: int
+    core_memory: int
+    host_memory: int
+
+
+def processes(
+    kinds: tuple[Kind, ...], runtimes: int, sharing: int, room: Room, seed: int, rollout: int = 0
+) -> list[Process]:
+    """The processes that stay. Those of another rollout are others, with other process ids."""
+    rng = random.Random(f"{seed}:processes:{rollout}")  # noqa: S311 (a simulation)
+    owned = [
+        tuple(range(at * room.cores // runtimes, (at + 1) * room.cores // runtimes))
+        or (at % room.cores,)
+        for at in range(runtimes)
+    ]
+    owners = Counter(core for cores in owned for core in cores)
+    open_to_them = int(room.core_memory * (1 - _HELPERS_ROOM))
+    first = _FIRST_PID + rollout % _ROLLOUTS * _PIDS_OF_A_ROLLOUT
+    return [
+        Process(
+            pid=first + 37 * at + rng.randrange(30),
+            tag=_SHARED_TAG if at < sharing else _tag(at),
+            cores=cores,
+            kind=kinds[at % len(kinds)],
+            phase=rng.uniform(0, 2 * math.pi),
+            born=0,
+            room={core: open_to_them // owners[core] for core in cores},
+            host_room=room.host_memory // 4 // runtimes,
+        )
+        for at, cores in enumerate(owned)
+    ]
+
+
+def helpers(number: int, room: Room, seed: int) -> list[Process]:
     """The short-lived processes that are there at the report of this number."""
-    if scenario != "mixed":
-        return
-    for born in range(max(1, number - _HELPER_LIFE), number + 1):
-        if born % _HELPER_EVERY:
-            continue
-        rng = random.Random(f"{seed}:helper:{born}")  # noqa: S311 (a simulation)
-        # Every other one is a container whose process has the tag "1", as some that stay.
-        tag = "1" if born % (2 * _HELPER_EVERY) else "profiler"
-        core = rng.randrange(cores)
-        pid = _FIRST_HELPER + born
-        helper = Process(pid, tag, (core,), "helper", 0.0, born, born + _HELPER_LIFE)
-        if helper.lives(number):
-            yield helper
+    born = number - number % _HELPER_EVERY
+    if not born or number - born >= _HELPER_LIFE:
+        return []
+    rng = random.Random(f"{seed}:helper:{born}")  # noqa: S311 (a simulation)
+    core = rng.randrange(room.cores)
+    return [
+        Process(
+            pid=_FIRST_HELPER + born % _HELPERS,
+            # Every other one is a container whose process has a tag that others have as well.
+            tag=_SHARED_TAG if born % (2 * _HELPER_EVERY) else "profiler",
+            cores=(core,),
+            kind=Kind.HELPER,
+            phase=0.0,
+            born=born,
+            room={core: int(room.core_memory * _HELPERS_ROOM)},
+            host_room=room.host_memory // 100,
+        )
+    ]
+
+
+def _tag(at: int) -> str:
+    again = at // len(_TAGS)
+    return _TAGS[at % len(_TAGS)] + (f"-{again}" if again else "")
+
+
+def _percent(share: float, rng: random.Random) -> float:
+    """Percent of a period that one core is busy; a core without work is not busy at all."""
+    return round(min(100.0, max(0.0, 100 * share + rng.gauss(0, 1.5))), 12) if share else 0.0
 
 
 def _spread(seconds: float, rng: random.Random) -> dict[str, float]:
     """Percentiles around a usual duration, in rising order."""
     factors = (0.97, 0.975, 0.99, 1.0, 1.02, 1.2 + 0.3 * rng.random(), 1.6 + rng.random())
-    return dict(
-        sorted((name, seconds * factor) for name, factor in zip(PERCENTILES, factors, strict=True))
-    )
+    return {name: seconds * factor for name, factor in zip(PERCENTILES, factors, strict=True)}

@@ -1,84 +1,88 @@
-"""The simulator's flags, and neuron-monitor's configuration file as it understands it."""
+"""The simulator's flags."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import msgspec
-
-from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.model import Group
+from exporter.simulator import script
+from exporter.simulator.configuration import ConfigurationError, periods
+from exporter.simulator.faults import FAULTS
+from exporter.simulator.hardware import SIMULATED, Hardware, hardware
+from exporter.simulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from exporter.simulator.script import MOST_RUNTIMES, ScriptError, Step
 
-SCENARIOS = ("idle", "inference", "mixed")
-FAULTS = ("crash", "stall", "garbage")
 DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
-DEFAULT_RUNTIMES = 4
 
-_DEFAULT_PERIOD = 5
 _FASTEST = 1_000_000
-_FAULT = re.compile(r"(\w+)(?:@([1-9]\d{0,9}))?", re.ASCII)
+_FAULT = re.compile(r"([\w-]+)(?:@([1-9]\d{0,9}))?", re.ASCII)
 
 
-class Fault(NamedTuple):
-    """A fault, and the number of the report at which it happens; None leaves it to chance."""
+class Asked(NamedTuple):
+    """A fault, and the number of the report at which it happens; None leaves that to the fault."""
 
     name: str
-    at: int | None
+    report: int | None
 
 
 class Options(NamedTuple):
     """Everything that makes one run."""
 
-    instance_type: str
-    runtimes: int
+    hardware: Hardware
     scenario: str
+    runtimes: int | None
     seed: int
-    faults: tuple[Fault, ...]
+    faults: tuple[Asked, ...]
+    script: tuple[Step, ...]
+    kubernetes: bool
     reports: int | None
     speed: float
     periods: Mapping[Group, int]
     own_configuration: bool
 
 
-class _Metric(msgspec.Struct):
-    """A group of neuron-monitor's configuration, which may have a period of its own."""
-
-    type: Group
-    period: str | None = None
-
-
-class _Runtimes(msgspec.Struct):
-    """The groups of runtimes, of which the simulator filters none."""
-
-    metrics: list[_Metric] | None = None
-    period: str | None = None
-
-
-class _Configuration(msgspec.Struct):
-    """neuron-monitor's configuration file."""
-
-    period: str | None = None
-    neuron_runtimes: list[_Runtimes] | None = None
-    system_metrics: list[_Metric] | None = None
-
-    def metrics(self) -> Iterator[tuple[Group, str | None]]:
-        """Every group with its period: the innermost that is given."""
-        for entry in self.neuron_runtimes or ():
-            for metric in entry.metrics or ():
-                yield metric.type, metric.period or entry.period or self.period
-        for metric in self.system_metrics or ():
-            yield metric.type, metric.period or self.period
-
-
 def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Options:
     """Options from the command line; ends the process with status 2 where they are wrong."""
+    parser = _parser(program)
+    given = parser.parse_args(arguments)
+    try:
+        wanted = periods(given.config_file)
+    except ConfigurationError as error:
+        parser.error(f"argument -c: {error}")
+    try:
+        steps = script.load(given.script) if given.script is not None else ()
+    except ScriptError as error:
+        parser.error(f"argument --script: {error}")
+    if given.kubernetes and given.instance_type.generation.old_tools:
+        parser.error(
+            f"argument --kubernetes: the tools of {given.instance_type.name} are older than "
+            "neuron_k8s_info; must be with inf2 and later"
+        )
+    return Options(
+        hardware=given.instance_type,
+        scenario=given.scenario,
+        runtimes=given.runtimes,
+        seed=given.seed,
+        faults=given.faults,
+        script=steps,
+        kubernetes=given.kubernetes,
+        reports=given.reports,
+        speed=given.speed,
+        periods=wanted,
+        own_configuration=given.config_file is not None,
+    )
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description="Write reports in neuron-monitor's shape to standard output, without hardware. "
         "The same flags and seed give the same reports.",
+        epilog=_explained(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "-c", "--config-file", metavar="FILE", help="neuron-monitor's configuration file"
@@ -89,33 +93,36 @@ def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Op
     parser.add_argument(
         "--instance-type",
         default=DEFAULT_INSTANCE_TYPE,
-        choices=sorted(INSTANCE_TYPES),
+        type=_hardware,
         metavar="TYPE",
-        help=f"the machine (default {DEFAULT_INSTANCE_TYPE}): {', '.join(sorted(INSTANCE_TYPES))}",
-    )
-    parser.add_argument(
-        "--runtimes",
-        type=_whole(0, 1024),
-        metavar="N",
-        help=f"processes that use Neuron (default {DEFAULT_RUNTIMES}; none when idle)",
+        help=f"the machine (default {DEFAULT_INSTANCE_TYPE}): {', '.join(SIMULATED)}",
     )
     parser.add_argument(
         "--scenario",
-        default="inference",
+        default=DEFAULT_SCENARIO,
         choices=SCENARIOS,
-        help="idle: nothing runs; --runtimes only hold memory. inference: a changing load. mixed: "
-        "training beside inference, helpers that come and go, containers that share a tag, "
-        "some errors",
+        help=f"what goes on (default {DEFAULT_SCENARIO})",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another load (default 0)")
+    parser.add_argument(
+        "--runtimes",
+        type=_whole(0, MOST_RUNTIMES),
+        metavar="N",
+        help="processes that use Neuron (default: the scenario's)",
+    )
     parser.add_argument(
         "--faults",
         type=_faults,
         default=(),
         metavar="LIST",
-        help="of crash, stall and garbage, separated by commas; crash@5 is instead of the fifth "
-        "report, garbage@5 before it; without a number at some report, and garbage often",
+        help="what goes wrong, separated by commas; crash@5 is at the fifth report",
     )
+    parser.add_argument(
+        "--script", metavar="FILE", help="a list of steps (YAML): what changes, and when"
+    )
+    parser.add_argument(
+        "--kubernetes", action="store_true", help="say which pod has which core (neuron_k8s_info)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another load (default 0)")
     parser.add_argument(
         "--reports", type=_whole(1, 10**9), metavar="N", help="end after so many reports"
     )
@@ -126,50 +133,35 @@ def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Op
         metavar="X",
         help="so many times faster; 0 is as fast as possible (default 1)",
     )
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def _explained() -> str:
+    """The scenarios, the faults and the script, for --help."""
+    lines = ["scenarios:"]
+    for scenario in SCENARIOS.values():
+        lines.append(f"  {scenario.name:20}{scenario.help}; {scenario.runtimes} runtimes")
+    lines += ["", "faults, and when they happen; with @N at report N, or from report N on:"]
+    for fault in FAULTS.values():
+        lines.append(f"  {fault.name:20}{fault.help}")
+        lines.append(f"  {'':20}{fault.when.value}, {fault.name}@N {fault.when.numbered}")
+    lines += [
+        "",
+        "script: each step has `at`, and `scenario`, `runtimes` or `fault` (a name or a list); a",
+        "fault can end after a time (`for`). Times are those of the reports, whatever --speed is.",
+        "  - {at: 30s, scenario: training}",
+        "  - {at: 90s, runtimes: 8}",
+        "  - {at: 2m, fault: [hang, nulls], for: 1m}",
+        "  - {at: 5m, fault: crash}",
+    ]
+    return "\n".join(lines)
+
+
+def _hardware(text: str) -> Hardware:
     try:
-        periods = _periods(given.config_file)
-    except OSError as error:
-        parser.error(f"argument -c: {given.config_file!r}: cannot be read: {error.strerror}")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        parser.error(
-            f"argument -c: {given.config_file!r}: not a configuration of neuron-monitor: {error}"
-        )
-    runtimes = given.runtimes
-    if runtimes is None:
-        runtimes = 0 if given.scenario == "idle" else DEFAULT_RUNTIMES
-    return Options(
-        given.instance_type,
-        runtimes,
-        given.scenario,
-        given.seed,
-        given.faults,
-        given.reports,
-        given.speed,
-        periods,
-        given.config_file is not None,
-    )
-
-
-def _periods(path: str | None) -> Mapping[Group, int]:
-    """The period of every group that is wanted, in seconds."""
-    if path is None:
-        # Hardware counters have not been in the default configuration since tools 2.4.6.
-        return {g: _DEFAULT_PERIOD for g in Group if g is not Group.HW_COUNTERS}
-    with open(path, "rb") as file:
-        document = msgspec.json.decode(file.read(), type=_Configuration)
-    periods = {group: _seconds(period) for group, period in document.metrics()}
-    return {group: seconds for group, seconds in periods.items() if seconds}
-
-
-def _seconds(text: str | None) -> int:
-    """A period as neuron-monitor reads it: whole seconds, or the default for what it does not
-    understand, or never (0) for milliseconds."""
-    if text is None:
-        return _DEFAULT_PERIOD
-    if text.endswith("ms"):
-        return 0
-    return int(text[:-1]) if re.fullmatch("0*[1-9][0-9]{0,8}s", text) else _DEFAULT_PERIOD
+        return hardware(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -194,7 +186,7 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _faults(text: str) -> tuple[Fault, ...]:
+def _faults(text: str) -> tuple[Asked, ...]:
     found = []
     for part in text.split(","):
         match = _FAULT.fullmatch(part.strip())
@@ -202,5 +194,5 @@ def _faults(text: str) -> tuple[Fault, ...]:
             raise argparse.ArgumentTypeError(
                 f"must be of {', '.join(FAULTS)}, as in crash@5,garbage (got {part!r})"
             )
-        found.append(Fault(match[1], int(match[2]) if match[2] else None))
+        found.append(Asked(match[1], int(match[2]) if match[2] else None))
     return tuple(found)

@@ -17,6 +17,7 @@ from typing import Any
 
 from exporter.simulator.machine import Machine
 from exporter.simulator.options import parse
+from exporter.simulator.system import hardware_counters
 from tests.benchmarks.contestants import Contestant, endpoint, ours, usual, wait_until
 from tests.captures import MISSING, THIRTY_TWO_RUNTIMES
 
@@ -134,14 +135,16 @@ def _move(report: dict[str, Any], rng: random.Random) -> None:
 
 def simulated(runtimes: int) -> Iterator[bytes]:
     """Reports of a simulated trn1.32xlarge."""
-    machine = Machine(parse(["--runtimes", str(runtimes), "--scenario", "inference"]))
+    options = parse(["--runtimes", str(runtimes), "--scenario", "inference"])
+    machine = Machine(options)
     number = 1
     machine.report(0)
     while True:
         report = machine.report(number)
         # The simulator's default configuration leaves the hardware counters out.
         report["system_data"].setdefault(
-            "neuron_hw_counters", {"period": 5.0, **machine.hardware_counters(), "error": ""}
+            "neuron_hw_counters",
+            {"period": 5.0, **hardware_counters(options.hardware), "error": ""},
         )
         yield json.dumps(report, separators=(",", ":")).encode() + b"\n"
         number += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.support.commands import Finished, run
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 
 LEVEL = "NEURON_EXPORTER__LOG__LEVEL"
-COMMANDS = ["run", "demo", "check", "metrics", "simulate", "record"]
+COMMANDS = ["run", "demo", "check", "metrics", "instance-types", "simulate", "record"]
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_help_is_there(command: str) -> None:
     assert (finished.status, finished.err) == (0, "")
     assert finished.out.startswith(f"usage: neuron-exporter {command}".rstrip() + " [-h]")
     if not command:
-        named = {line.split()[0] for line in finished.out.splitlines() if line.startswith("    ")}
+        named = set(re.findall(r"^ {4}(\S+)", finished.out, re.MULTILINE))
         assert named == {row[0].strip("`").split()[0] for row in readme.table("command")}
 
 

@@ -14,8 +14,10 @@ from botocore.session import Session
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import Machine
+from exporter.simulator.hardware import hardware
 from exporter.simulator.machine import Machine as SimulatedMachine
 from exporter.simulator.options import parse
+from exporter.simulator.system import hardware_counters
 from exporter.sinks.cloudwatch.datums import (
     MOST_BYTES,
     MOST_DATUMS,
@@ -67,7 +69,7 @@ def test_the_standard_preset_is_ten_metrics() -> None:
         document = machine.report(number)
         document["system_data"]["neuron_hw_counters"] = {
             "period": 5.0,
-            **machine.hardware_counters(),
+            **hardware_counters(hardware("trn1.32xlarge")),
             "error": "",
         }
         windows.add(at(bench.collect(document).snapshot, 1_700_000_040 + 5 * number))

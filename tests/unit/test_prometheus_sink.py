@@ -21,7 +21,8 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_prometheus
 from exporter.model import Health, Kind, Machine, Series, Snapshot, SourceState
 from exporter.simulator.machine import Machine as SimulatedMachine
-from exporter.simulator.options import SCENARIOS, parse
+from exporter.simulator.options import parse
+from exporter.simulator.scenarios import SCENARIOS
 from exporter.sinks.exposition import write
 from exporter.sinks.prometheus import PrometheusSink, machine_labels
 from exporter.telemetry import Telemetry

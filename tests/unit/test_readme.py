@@ -61,7 +61,9 @@ def test_the_ten_standard_metrics_are_explained() -> None:
 def test_every_command_is_explained() -> None:
     """The table of commands has those of the command line."""
     told = {row[0].strip("`").split()[0] for row in readme.table("command")}
-    assert told == {"run", "demo", "check", "metrics", "simulate", "record"}
+    assert told == {
+        *("run", "demo", "check", "metrics", "instance-types", "simulate", "record"),
+    }
 
 
 def test_every_state_has_an_advice() -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.model import Group
 from exporter.report import decode
+from exporter.simulator.hardware import SIMULATED, hardware
 from exporter.simulator.machine import Machine
-from exporter.simulator.options import SCENARIOS, parse
+from exporter.simulator.options import parse
+from exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support.commands import Finished, run
 
@@ -122,7 +123,7 @@ def test_another_process_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
+@pytest.mark.parametrize("instance_type", SIMULATED)
 def test_every_report_is_read_without_a_fault(instance_type: str, scenario: str) -> None:
     """What the simulator prints is a report in every field, on every machine."""
     for report in reports(11, "--instance-type", instance_type, "--scenario", scenario):
@@ -132,7 +133,7 @@ def test_every_report_is_read_without_a_fault(instance_type: str, scenario: str)
 @pytest.mark.parametrize("instance_type", ["inf1.6xlarge", "trn1.32xlarge"])
 def test_reports_keep_what_real_ones_keep(instance_type: str) -> None:
     """Sums are the sums of their parts, shares add up, and Go's order of keys is kept."""
-    kind = INSTANCE_TYPES[instance_type]
+    kind = hardware(instance_type)
     many = reports(30, "--instance-type", instance_type, "--scenario", "mixed")
     every_core = sorted(map(str, range(kind.cores)))
     for _, runtime in runtimes(many):
@@ -157,14 +158,14 @@ def test_reports_keep_what_real_ones_keep(instance_type: str) -> None:
         assert len(usage["usage_data"]) == kind.vcpus
 
 
-@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
+@pytest.mark.parametrize("instance_type", SIMULATED)
 def test_the_machine_is_the_one_that_was_asked_for(instance_type: str) -> None:
     """Counts of devices and cores are those of the instance type; its id depends on the seed."""
-    kind, flags = INSTANCE_TYPES[instance_type], ("--instance-type", instance_type)
+    kind, flags = hardware(instance_type), ("--instance-type", instance_type)
     (one,), (other,) = reports(1, *flags), reports(1, *flags, "--seed", "7")
-    hardware = one["neuron_hardware_info"]
-    assert hardware["neuron_device_count"] == kind.devices
-    assert hardware["neuroncore_per_device_count"] == kind.cores_per_device
+    told = one["neuron_hardware_info"]
+    assert told["neuron_device_count"] == kind.devices
+    assert told["neuroncore_per_device_count"] == kind.cores_per_device
     assert one["instance_info"]["instance_type"] == instance_type
     assert re.fullmatch(r"i-[0-9a-f]{17}", one["instance_info"]["instance_id"])
     assert one["instance_info"]["instance_id"] != other["instance_info"]["instance_id"]

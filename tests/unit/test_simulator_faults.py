@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from exporter.report import ReportError, decode
+from exporter.simulator.faults import FAULTS
 from exporter.simulator.machine import Machine
-from exporter.simulator.options import Fault, parse
+from exporter.simulator.options import Asked, parse
 from tests.support.commands import Finished, run, shell_environment
 from tests.support.exporter import SIMULATOR
 
@@ -150,7 +151,7 @@ def test_a_stall_is_silence_until_a_signal(
 def test_faults_are_read_as_they_are_written() -> None:
     """A list of names, each with a number or without."""
     faults = parse(["--faults", "crash@5, garbage,stall@1000000000"]).faults
-    assert faults == (Fault("crash", 5), Fault("garbage", None), Fault("stall", 1_000_000_000))
+    assert faults == (Asked("crash", 5), Asked("garbage", None), Asked("stall", 1_000_000_000))
 
 
 # Flags
@@ -160,7 +161,7 @@ def test_faults_are_read_as_they_are_written() -> None:
     ("flags", "message"),
     [
         *(
-            ([f"--faults={text}"], "--faults: must be of crash, stall, garbage, as in crash@5")
+            ([f"--faults={text}"], f"--faults: must be of {', '.join(FAULTS)}, as in crash@5")
             for text in ("", "boom", "crash@0", "crash@-1", "crash@x", "crash,", "crash@1@2")
         ),
         (["--faults", "crash,sta"], "(got 'sta')"),
@@ -174,7 +175,9 @@ def test_faults_are_read_as_they_are_written() -> None:
         (["--speed", "fast"], "--speed: must be a number from 0 to 1000000 (got 'fast')"),
         (["--seed", "x"], "--seed: invalid int value: 'x'"),
         (["--scenario", "idel"], "--scenario: invalid choice: 'idel'"),
-        (["--instance-type", "m5.large"], "--instance-type: invalid choice: 'm5.large'"),
+        (["--instance-type", "m5.large"], "--instance-type: must be one of inf1.24xlarge, inf1.2"),
+        (["--instance-type", "trn2.3xlarge"], "no source states its vCPUs, host memory; must be"),
+        (["--instance-type", "inf1.xlarge", "--kubernetes"], "--kubernetes: the tools of inf1.xl"),
         (["--verbose", "5"], "--verbose: invalid choice: 5"),
         (["--bogus"], "unrecognized arguments: --bogus"),
     ],
