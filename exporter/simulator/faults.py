@@ -52,6 +52,7 @@ class Fault:
     output: Callable[[Output, Now], Output] = _same
 
 
+# Several at one report are applied in this order: what tears a report comes after what fills it.
 _ROWS = (
     Fault(
         name="crash",
@@ -72,10 +73,10 @@ _ROWS = (
         output=damage.add_garbage,
     ),
     Fault(
-        name="stderr-flood",
+        name="half-line",
         when=When.OFTEN,
-        help="2000 lines on standard error before a report",
-        output=damage.flood_stderr,
+        help="a report ends in its middle",
+        output=damage.cut_in_half,
     ),
     Fault(
         name="huge-line",
@@ -84,10 +85,10 @@ _ROWS = (
         output=damage.add_huge_line,
     ),
     Fault(
-        name="half-line",
+        name="stderr-flood",
         when=When.OFTEN,
-        help="a report ends in its middle",
-        output=damage.cut_in_half,
+        help="2000 lines on standard error before a report",
+        output=damage.flood_stderr,
     ),
     Fault(
         name="short-first-period",
@@ -102,25 +103,6 @@ _ROWS = (
         periods=mishaps.whole_period,
     ),
     Fault(
-        name="nulls",
-        when=When.ON,
-        help="sections, groups and readings are null, others in each report",
-        report=damage.put_nulls,
-    ),
-    Fault(
-        name="nan",
-        when=When.OFTEN,
-        help="readings are NaN, Infinity or -Infinity, which are no JSON",
-        report=damage.put_no_numbers,
-    ),
-    Fault(
-        name="error-groups",
-        when=When.ON,
-        help="groups carry an error beside zeros: the CPU shares of runtimes always, others at "
-        "times",
-        report=damage.put_errors,
-    ),
-    Fault(
         name="same-tags",
         when=When.ON,
         help="every runtime has the tag 1, as in containers",
@@ -133,16 +115,10 @@ _ROWS = (
         processes=mishaps.churn,
     ),
     Fault(
-        name="ecc-level",
+        name="hang",
         when=When.ON,
-        help="memory errors of the devices, each reading with all so far",
-        report=damage.put_ecc_levels,
-    ),
-    Fault(
-        name="ecc-tally",
-        when=When.ON,
-        help="the same errors, each reading with those of its period",
-        report=damage.put_ecc_tallies,
+        help="the cores of all runtimes are busy, and nothing completes",
+        work=mishaps.hang,
     ),
     Fault(
         name="latency-spikes",
@@ -157,16 +133,41 @@ _ROWS = (
         work=mishaps.fail_executions,
     ),
     Fault(
-        name="hang",
-        when=When.ON,
-        help="the cores of all runtimes are busy, and nothing completes",
-        work=mishaps.hang,
-    ),
-    Fault(
         name="memory-filling",
         when=When.ON,
         help="runtimes take device memory until it is full, five minutes later",
         work=mishaps.fill_memory,
+    ),
+    Fault(
+        name="ecc-level",
+        when=When.ON,
+        help="memory errors of the devices, each reading with all so far",
+        report=damage.put_ecc_levels,
+    ),
+    Fault(
+        name="ecc-tally",
+        when=When.ON,
+        help="the same errors, each reading with those of its period",
+        report=damage.put_ecc_tallies,
+    ),
+    Fault(
+        name="error-groups",
+        when=When.ON,
+        help="groups carry an error beside zeros: the CPU shares of runtimes always, others at "
+        "times",
+        report=damage.put_errors,
+    ),
+    Fault(
+        name="nan",
+        when=When.OFTEN,
+        help="readings are NaN, Infinity or -Infinity, which are no JSON",
+        report=damage.put_no_numbers,
+    ),
+    Fault(
+        name="nulls",
+        when=When.ON,
+        help="sections, groups and readings are null, others in each report",
+        report=damage.put_nulls,
     ),
 )
 

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from enum import Enum
+from itertools import pairwise
 from typing import NamedTuple
 
 PERCENTILES = ("p0", "p1", "p25", "p50", "p75", "p99", "p100")
@@ -24,6 +25,7 @@ _HELPERS = 1_000_000
 _HELPER_EVERY = 9
 _HELPER_LIFE = 3
 _HELPERS_ROOM = 0.02
+_HELPERS_PORTION = 0.04
 _ERROR_EVERY = 23
 _CHECKPOINT_EVERY, _CHECKPOINT = 60, 2
 
@@ -45,11 +47,11 @@ def _serving(phase: float, number: int, rng: random.Random) -> tuple[float, floa
 def _training(_phase: float, number: int, rng: random.Random) -> tuple[float, float]:
     if number % _CHECKPOINT_EVERY >= _CHECKPOINT_EVERY - _CHECKPOINT:
         return 0.05, 0.21
-    return 0.93 + 0.02 * rng.random(), 0.21
+    return 0.92 + 0.02 * rng.random(), 0.21
 
 
 def _helping(_phase: float, _number: int, rng: random.Random) -> tuple[float, float]:
-    return 0.12 + 0.1 * rng.random(), 0.05
+    return 0.3 + 0.6 * rng.random(), 0.05
 
 
 class _Traits(NamedTuple):
@@ -99,7 +101,8 @@ class Work(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that uses Neuron. `room` is the device memory open to it, in bytes by core."""
+    """A process that uses Neuron. `portion` is the share of its cores' time that is open to it, and
+    `room` the device memory, in bytes by core."""
 
     pid: int
     tag: str
@@ -107,14 +110,16 @@ class Process(NamedTuple):
     kind: Kind
     phase: float
     born: int
+    portion: float
     room: Mapping[int, int]
     host_room: int
 
     def work(self, number: int, period: float, rng: random.Random) -> Work:
         """What it does in the period before the report of this number."""
         kind = self.kind.value
-        share, seconds = kind.pace(self.phase, number, rng)
-        busy = {core: _percent(share, rng) for core in self.cores}
+        whole, seconds = kind.pace(self.phase, number, rng)
+        share = whole * self.portion
+        busy = {core: self.portion * _percent(whole, rng) for core in self.cores}
         completed = round(share * period / seconds * len(self.cores))
         failed = kind.flaky and number % _ERROR_EVERY == self.pid % _ERROR_EVERY
         device = _spread(seconds, rng) if completed else None
@@ -160,11 +165,9 @@ def processes(
 ) -> list[Process]:
     """The processes that stay. Those of another rollout are others, with other process ids."""
     rng = random.Random(f"{seed}:processes:{rollout}")  # noqa: S311 (a simulation)
-    owned = [
-        tuple(range(at * room.cores // runtimes, (at + 1) * room.cores // runtimes))
-        or (at % room.cores,)
-        for at in range(runtimes)
-    ]
+    bounds = [at * room.cores // runtimes for at in range(runtimes + 1)] if runtimes else []
+    # Where there are more of them than cores, each has a share of one.
+    owned = [tuple(range(low, max(high, low + 1))) for low, high in pairwise(bounds)]
     owners = Counter(core for cores in owned for core in cores)
     open_to_them = int(room.core_memory * (1 - _HELPERS_ROOM))
     first = _FIRST_PID + rollout % _ROLLOUTS * _PIDS_OF_A_ROLLOUT
@@ -176,6 +179,7 @@ def processes(
             kind=kinds[at % len(kinds)],
             phase=rng.uniform(0, 2 * math.pi),
             born=0,
+            portion=1 / owners[cores[0]],
             room={core: open_to_them // owners[core] for core in cores},
             host_room=room.host_memory // 4 // runtimes,
         )
@@ -199,6 +203,7 @@ def helpers(number: int, room: Room, seed: int) -> list[Process]:
             kind=Kind.HELPER,
             phase=0.0,
             born=born,
+            portion=_HELPERS_PORTION,
             room={core: int(room.core_memory * _HELPERS_ROOM)},
             host_room=room.host_memory // 100,
         )

@@ -51,7 +51,7 @@ def churn(running: list[Process], now: Now) -> list[Process]:
 def hang(work: Work, process: Process, now: Now) -> Work:
     """Cores are busy, and nothing completes."""
     return work._replace(
-        utilization=dict.fromkeys(process.cores, 100.0),
+        utilization=dict.fromkeys(process.cores, 100 * process.portion),
         completed=0,
         statuses={},
         errors={},

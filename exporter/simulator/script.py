@@ -19,8 +19,6 @@ from exporter.units import format_duration, parse_duration
 
 MOST_RUNTIMES = 1024
 
-_LONGEST = 1_000_000
-
 
 class Step(NamedTuple):
     """What changes at a time (s). What is None stays as it is."""
@@ -45,7 +43,7 @@ def load(path: str) -> tuple[Step, ...]:
     """
     try:
         with open(path, "rb") as file:
-            document = yaml.compose(file.read(_LONGEST), Loader=yaml.SafeLoader)
+            document = yaml.compose(file.read(), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:

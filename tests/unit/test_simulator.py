@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from exporter.simulator.options import parse
 from exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support.commands import Finished, run
+from tests.support.simulated import Report, groups, reports, runtimes
 
-Report = dict[str, Any]
 Written = Callable[..., str]
 
 EVERY_GROUP = {
@@ -56,29 +56,9 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def reports(count: int, *flags: str) -> list[Report]:
-    """The first reports of a run."""
-    machine = Machine(parse(list(flags)))
-    return [machine.report(number) for number in range(count)]
-
-
 def simulate(*flags: str, **more: Any) -> Finished:
     """Run the simulator as fast as it can."""
     return run("simulate", "--speed", "0", *flags, **more)
-
-
-def groups(report: Report) -> Iterator[tuple[str, Report]]:
-    """Every group of a report."""
-    for runtime in report["neuron_runtime_data"]:
-        yield from runtime["report"].items()
-    yield from report["system_data"].items()
-
-
-def runtimes(many: list[Report]) -> Iterator[tuple[int, Report]]:
-    """Every entry of a runtime, with the number of its report."""
-    for number, report in enumerate(many):
-        for runtime in report["neuron_runtime_data"]:
-            yield number, runtime
 
 
 def paths(value: Any, at: str = "") -> set[str]:
@@ -321,9 +301,12 @@ def test_there_are_as_many_runtimes_as_asked_for(scenario: str, count: int) -> N
         assert memory["neuroncore_memory_usage"]
 
 
-@pytest.mark.parametrize(("scenario", "count"), [("idle", 0), ("inference", 4), ("mixed", 4)])
-def test_without_a_number_there_are_four_runtimes(scenario: str, count: int) -> None:
-    """Nothing runs on an idle machine; elsewhere the default is four."""
+@pytest.mark.parametrize(
+    ("scenario", "count"),
+    [("idle", 0), ("inference", 4), ("training", 4), ("compile", 0), ("mixed", 4)],
+)
+def test_without_a_number_there_are_the_scenarios_runtimes(scenario: str, count: int) -> None:
+    """Nothing uses Neuron where the cores are idle; elsewhere the default is four."""
     (report,) = reports(1, "--scenario", scenario)
     assert len(report["neuron_runtime_data"]) == count
 

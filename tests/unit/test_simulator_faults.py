@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config.schema import Config
 from exporter.report import ReportError, decode
 from exporter.simulator.faults import FAULTS
 from exporter.simulator.machine import Machine
@@ -122,6 +123,49 @@ def test_garbage_without_a_number_comes_often() -> None:
     assert finished.status == 0
     assert [line for line in lines if is_report(line)] == without_faults(100)
     assert 10 <= sum(b"level=warn" in line for line in lines) <= 40
+
+
+def test_half_a_line_is_half_a_report() -> None:
+    """half-line@2 ends the second report in its middle; the others are whole."""
+    finished, lines = simulate("--faults", "half-line@2", "--reports", "3")
+    first, second, third = without_faults(3)
+    assert (finished.status, finished.err) == (0, "")
+    assert (lines[0], lines[2]) == (first, third)
+    assert second.startswith(lines[1])
+    assert 0.4 < len(lines[1]) / len(second) < 0.6
+    assert not is_report(lines[1])
+
+
+def test_a_huge_line_is_before_a_report() -> None:
+    """huge-line@2 writes more on one line than the exporter keeps by default, and harms none."""
+    finished, lines = simulate("--faults", "huge-line@2", "--reports", "3")
+    first, second, third = without_faults(3)
+    assert (finished.status, finished.err) == (0, "")
+    assert (lines[0], *lines[2:]) == (first, second, third)
+    assert len(lines[1]) > Config().source.max_line
+
+
+def test_a_flood_of_complaints_leaves_the_reports_alone() -> None:
+    """stderr-flood@2 writes two thousand lines where complaints go, and every report."""
+    finished, lines = simulate("--faults", "stderr-flood@2", "--reports", "3")
+    assert finished.status == 0
+    assert lines == without_faults(3)
+    assert finished.err.count("\n") == 2000
+    assert all("report=2" in line for line in finished.err.splitlines())
+
+
+def test_complaints_that_nobody_reads_end_nothing() -> None:
+    """Where standard error is closed, a flood of it is lost and the reports are not."""
+    flags = [*SMALL, "--speed", "0", "--reports", "3", "--faults", "stderr-flood"]
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$@" 2>&-', "bash", *SIMULATOR, *flags],
+        capture_output=True,
+        timeout=30,
+        check=False,
+        env=shell_environment(),
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == without_faults(3)
 
 
 @pytest.mark.parametrize(

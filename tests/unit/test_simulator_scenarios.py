@@ -1,0 +1,179 @@
+"""What goes on on a simulated machine: scenarios, and generations of hardware."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from exporter.model import Machine as Identity
+from exporter.report import decode
+from exporter.simulator.hardware import SIMULATED, hardware
+from exporter.simulator.load import Kind
+from exporter.simulator.scenarios import SCENARIOS
+from tests.support.reports import Bench
+from tests.support.simulated import SMALL, Report, busy, completed, memory, reports, runtimes
+
+
+def cpu(report: Report) -> float:
+    """Percent of the host's CPUs that processes use."""
+    shares: Mapping[str, float] = report["system_data"]["vcpu_usage"]["average_usage"]
+    return shares["user"] + shares["system"]
+
+
+def host_memory(report: Report) -> float:
+    """Share of the host's memory in use."""
+    info = report["system_data"]["memory_info"]
+    return float(info["memory_used_bytes"]) / float(info["memory_total_bytes"])
+
+
+def test_idle_is_idle() -> None:
+    """Runtimes of an idle machine hold memory; no core is busy and nothing completes."""
+    for report in reports(8, "--scenario", "idle", "--runtimes", "3", *SMALL)[1:]:
+        assert set(busy(report).values()) == {0.0}
+        assert min(memory(report).values()) > 0
+        assert completed(report) == 0
+        assert cpu(report) < 10
+
+
+def test_inference_rises_and_falls() -> None:
+    """Load moves over minutes: cores are nearly idle at one time and nearly full at another."""
+    shares = [
+        share
+        for report in reports(80, "--scenario", "inference")
+        for share in busy(report).values()
+    ]
+    assert min(shares) < 15
+    assert max(shares) > 75
+
+
+def test_training_is_steady_but_for_checkpoints() -> None:
+    """All cores work hard and alike, and pause together for two reports out of sixty."""
+    many = reports(61, "--scenario", "training", "--runtimes", "32")
+    means = [sum(busy(report).values()) / 32 for report in many]
+    pauses = [number for number, mean in enumerate(means) if mean < 15]
+    assert pauses == [58, 59]
+    assert all(90 < mean < 97 for number, mean in enumerate(means) if number not in pauses)
+    latencies = [
+        runtime["report"]["execution_stats"]["latency_stats"]["device_latency"]["p50"]
+        for number, runtime in runtimes(many)
+        if number not in (0, *pauses)
+    ]
+    assert min(latencies) > 0.1
+
+
+def test_compiling_keeps_the_host_busy_and_no_core() -> None:
+    """The compiler is a process of the host: its CPUs and memory are taken, Neuron is not used."""
+    for report in reports(8, "--scenario", "compile", "--runtimes", "2", *SMALL)[1:]:
+        assert cpu(report) > 80
+        assert host_memory(report) > 0.5
+        assert set(busy(report).values()) == {0.0}
+        assert completed(report) == 0
+
+
+def test_mixed_has_every_kind_and_some_errors() -> None:
+    """Cores that train stand beside cores that serve, and some executions fail."""
+    many = reports(60, "--scenario", "mixed", "--runtimes", "3")
+    kinds = {at: sum(busy(report)[at] for report in many[1:]) / 59 for at in (0, 31)}
+    assert kinds[0] < 80
+    assert kinds[31] > 85
+    failed = [
+        runtime["report"]["execution_stats"]["error_summary"]["numerical"]
+        for _, runtime in runtimes(many)
+    ]
+    assert 0 < sum(map(bool, failed)) < len(failed) / 5
+    assert Kind.TRAINING in SCENARIOS["mixed"].kinds
+
+
+@pytest.mark.parametrize("count", [1, 4, 100])
+@pytest.mark.parametrize("scenario", ["training", "mixed"])
+@pytest.mark.parametrize("instance_type", ["inf1.xlarge", "inf2.24xlarge", "trn2.48xlarge"])
+def test_no_machine_is_more_than_full(instance_type: str, scenario: str, count: int) -> None:
+    """However many processes there are, devices and host hold no more than they have, and cores are
+    busy no longer than time passes (but for what a helper adds)."""
+    flags = ("--instance-type", instance_type, "--scenario", scenario, "--runtimes", str(count))
+    for report in reports(11, *flags)[::5]:
+        assert max(memory(report).values()) <= hardware(instance_type).core_memory
+        assert host_memory(report) < 1
+        assert max(busy(report).values()) < 105
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_exporter_reads_every_scenario(scenario: str) -> None:
+    """Collected by the exporter, a machine shows as busy as the simulator made it."""
+    bench, flags = Bench(), ("--scenario", scenario, "--instance-type", "trn2.48xlarge")
+    for report in reports(4, *flags, "--runtimes", "6"):
+        samples = bench.samples(report, machine=Identity(instance_type="trn2.48xlarge"))
+    shown = samples.of("neuroncore_utilization_ratio")
+    wanted = {core: min(1, share / 100) for core, share in busy(report).items()}
+    assert {int(core): share for (core,), share in shown.items()} == pytest.approx(wanted)
+    assert len(shown) == 64
+
+
+# Generations
+
+
+@pytest.mark.parametrize("instance_type", ["trn2.48xlarge", "trn2u.48xlarge"])
+def test_logical_cores_are_made_of_physical_ones(instance_type: str) -> None:
+    """Trn2 shows 64 logical cores; under each stand its two physical ones, whose mean it is."""
+    report = reports(2, "--instance-type", instance_type)[1]
+    told = report["neuron_hardware_info"]
+    assert told["neuron_device_type"] == "trainium2"
+    assert told["neuron_device_memory_size"] == 96 * 2**30
+    assert (told["neuroncore_per_device_count"], told["logical_neuroncore_config"]) == (4, 2)
+    names = set()
+    for _, runtime in runtimes([report]):
+        listed = runtime["report"]["neuroncore_counters"]["neuroncores_in_use"]
+        assert list(listed) == sorted(map(str, range(64)))
+        for core, counters in listed.items():
+            physical = {
+                name: each["neuroncore_utilization"] for name, each in counters["v3d"].items()
+            }
+            assert set(physical) == {f"nc_v3.{2 * int(core)}", f"nc_v3.{2 * int(core) + 1}"}
+            assert all(0 <= share <= 100 for share in physical.values())
+            mean = sum(physical.values()) / 2
+            assert mean == pytest.approx(counters["neuroncore_utilization"])
+            names |= physical.keys()
+    assert len(names) == 128
+
+
+@pytest.mark.parametrize("instance_type", ["inf1.6xlarge", "inf2.24xlarge", "trn1.32xlarge"])
+def test_older_machines_have_no_logical_cores(instance_type: str) -> None:
+    """Before Trn2 a core is a core."""
+    report = reports(2, "--instance-type", instance_type)[1]
+    assert report["neuron_hardware_info"].get("logical_neuroncore_config", 1) == 1
+    assert "v3d" not in json.dumps(report["neuron_runtime_data"])
+
+
+@pytest.mark.parametrize("instance_type", SIMULATED)
+def test_only_members_of_an_ultraserver_name_it(instance_type: str) -> None:
+    """A trn2u says of which UltraServer it is, and the exporter reads it; others have no key."""
+    (report,) = reports(1, "--instance-type", instance_type)
+    info = decode(json.dumps(report).encode()).report.instance_info
+    assert info is not None
+    assert bool(info.ultraserver_id) is (instance_type == "trn2u.48xlarge")
+    assert ("ultraserver_id" in report["instance_info"]) is bool(info.ultraserver_id)
+
+
+def test_pods_own_cores_and_devices() -> None:
+    """--kubernetes says for each core and device of a runtime which pod has it, in the form of the
+    documentation; without the flag there is no such section."""
+    flags = ("--instance-type", "trn2.48xlarge", "--runtimes", "3")
+    (report,) = reports(1, *flags, "--kubernetes")
+    info: dict[str, Any] = report["neuron_k8s_info"]
+    assert list(info) == [
+        *("period", "neuroncores_k8s_info", "neurondevices_k8s_info", "error"),
+    ]
+    cores, devices = info["neuroncores_k8s_info"], info["neurondevices_k8s_info"]
+    assert list(cores) == sorted(map(str, range(64)))
+    assert list(devices) == sorted(map(str, range(16)))
+    for core, owner in cores.items():
+        assert set(owner) == {"pod_name", "namespace", "container_name"}
+        assert isinstance(owner["container_name"], list)
+        if int(core) % 4 == 0:
+            assert devices[str(int(core) // 4)] == owner
+    assert len({owner["pod_name"] for owner in cores.values()}) == 3
+    assert decode(json.dumps(report).encode()).faults == ()
+    assert "neuron_k8s_info" not in reports(1, *flags)[0]
