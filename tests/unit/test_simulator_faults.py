@@ -183,6 +183,7 @@ def test_a_stall_is_silence_until_a_signal(
             chunk = os.read(process.stdout.fileno(), 2**20)
             assert chunk, "it ended"
             said += chunk
+            assert said.count(b"\n") <= most, "it goes on"
         assert process.poll() is None
         process.send_signal(number)
         rest, complaints = process.communicate(timeout=10)
