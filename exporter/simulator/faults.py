@@ -141,7 +141,8 @@ _ROWS = (
     Fault(
         name="ecc-level",
         when=When.ON,
-        help="memory errors of the devices, each reading with all so far",
+        help="memory errors of the devices, each reading with all so far "
+        "(in neuron_hw_counters: needs -c)",
         report=damage.put_ecc_levels,
     ),
     Fault(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.facts.instance_types import INSTANCE_TYPES, InstanceType
 
@@ -14,9 +14,9 @@ _FIGURES = {
     "vcpus": "vCPUs",
     "memory_gib": "host memory",
     "devices": "number of devices",
-    "cores_per_device": "cores of a device",
+    "logical_cores_per_device": "cores of a device",
     "logical_core_size": "size of a logical core",
-    "device_memory_gib": "memory of a device",
+    "device_memory_bytes": "memory of a device",
 }
 """What a simulated machine needs of its instance type, by field, and what it is called."""
 
@@ -27,15 +27,16 @@ class Generation(NamedTuple):
     device_version: str = ""
     core_version: str = ""
     peak_flops: int = 0
+    """Of a logical core, at BF16, by the documentation of the device."""
     old_tools: bool = False
     """Inf1 is served by tools of its own time, with fields of that time."""
 
 
 _GENERATIONS = {
     "inferentia": Generation(old_tools=True),
-    "inferentia2": Generation("v3", "v2", 90 * _TERA),
-    "trainium": Generation("v2", "v2", 90 * _TERA),
-    "trainium2": Generation("v4", "v3d", 160 * _TERA),
+    "inferentia2": Generation("v3", "v2", 95 * _TERA),
+    "trainium": Generation("v2", "v2", 95 * _TERA),
+    "trainium2": Generation("v4", "v3d", 667 * _TERA // 4),
 }
 
 
@@ -73,40 +74,30 @@ def hardware(name: str) -> Hardware:
     kind = INSTANCE_TYPES.get(name)
     if kind is None:
         raise ValueError(f"must be one of {', '.join(SIMULATED)} (got {name!r})")
-    made = _hardware(kind)
-    if made is None:
-        missing = [title for field, title in _FIGURES.items() if getattr(kind, field) is None]
+    missing = _missing(kind)
+    if missing:
         raise ValueError(
             f"{name} cannot be simulated: no source states its {', '.join(missing)}; "
             f"must be one of {', '.join(SIMULATED)}"
         )
-    return made
-
-
-def _hardware(kind: InstanceType) -> Hardware | None:
-    if (
-        kind.accelerator is None
-        or kind.vcpus is None
-        or kind.memory_gib is None
-        or kind.devices is None
-        or kind.logical_core_size is None
-        or kind.logical_cores_per_device is None
-        or kind.device_memory_bytes is None
-    ):
-        return None
+    known: dict[str, Any] = {field: getattr(kind, field) for field in _FIGURES}
     return Hardware(
-        name=kind.name,
-        accelerator=kind.accelerator,
-        generation=_GENERATIONS[kind.accelerator],
-        vcpus=kind.vcpus,
-        memory=kind.memory_gib * _GIB,
-        devices=kind.devices,
-        cores_per_device=kind.logical_cores_per_device,
-        logical_core_size=kind.logical_core_size,
-        device_memory=kind.device_memory_bytes,
+        name=name,
+        accelerator=known["accelerator"],
+        generation=_GENERATIONS[known["accelerator"]],
+        vcpus=known["vcpus"],
+        memory=known["memory_gib"] * _GIB,
+        devices=known["devices"],
+        cores_per_device=known["logical_cores_per_device"],
+        logical_core_size=known["logical_core_size"],
+        device_memory=known["device_memory_bytes"],
         in_ultraserver=kind.instances_per_ultraserver is not None,
     )
 
 
-SIMULATED = tuple(sorted(name for name, kind in INSTANCE_TYPES.items() if _hardware(kind)))
+def _missing(kind: InstanceType) -> list[str]:
+    return [title for field, title in _FIGURES.items() if getattr(kind, field) is None]
+
+
+SIMULATED = tuple(sorted(name for name, kind in INSTANCE_TYPES.items() if not _missing(kind)))
 """The names of the machines that can be simulated."""

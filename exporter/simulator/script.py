@@ -19,6 +19,8 @@ from exporter.units import format_duration, parse_duration
 
 MOST_RUNTIMES = 1024
 
+_LONGEST_SHOWN = 60
+
 
 class Step(NamedTuple):
     """What changes at a time (s). What is None stays as it is."""
@@ -58,11 +60,8 @@ def load(path: str) -> tuple[Step, ...]:
         try:
             step = _step(node)
             if steps and step.at < steps[-1].at:
-                before = format_duration(steps[-1].at)
-                raise _Wrong(
-                    node, f"at: must not be before {before}, when the step above is "
-                    f"(got {format_duration(step.at)!r})"
-                )  # fmt: skip
+                before, got = format_duration(steps[-1].at), format_duration(step.at)
+                raise _Wrong(node, f"at: must not be before {before}, as above (got {got!r})")
         except _Wrong as wrong:
             raise ScriptError(f"{path}:{wrong.line}: {wrong}") from None
         steps.append(step)
@@ -153,5 +152,6 @@ def _runtimes(node: yaml.Node) -> int:
 
 def _shown(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode):
-        return repr(node.value)
+        text = repr(node.value)
+        return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

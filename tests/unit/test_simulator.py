@@ -119,6 +119,7 @@ def test_reports_keep_what_real_ones_keep(instance_type: str) -> None:
     for _, runtime in runtimes(many):
         used = runtime["report"]["memory_used"]["neuron_runtime_used_bytes"]
         by_core = used["usage_breakdown"]["neuroncore_memory_usage"]
+        assert list(by_core) == sorted(by_core)
         assert used["host"] == sum(used["usage_breakdown"]["host"].values())
         assert used["neuron_device"] == sum(sum(each.values()) for each in by_core.values())
         listed = runtime["report"]["neuroncore_counters"]["neuroncores_in_use"]

@@ -13,6 +13,7 @@ from exporter.report import decode
 from exporter.simulator.hardware import SIMULATED, hardware
 from exporter.simulator.load import Kind
 from exporter.simulator.scenarios import SCENARIOS
+from tests import captures
 from tests.support.reports import Bench
 from tests.support.simulated import SMALL, Report, busy, completed, memory, reports, runtimes
 
@@ -137,6 +138,25 @@ def test_logical_cores_are_made_of_physical_ones(instance_type: str) -> None:
             assert mean == pytest.approx(counters["neuroncore_utilization"])
             names |= physical.keys()
     assert len(names) == 128
+
+
+def test_trn2_has_the_form_of_the_documentation() -> None:
+    """Hardware, pods and physical cores of a Trn2 are told as the documentation's example does."""
+    path = captures.FOLDER / "doc_2.21-2.32_trn2n_LNC2_with_k8s.ndjson"
+    if not path.exists():
+        pytest.skip(captures.MISSING)
+    told = json.loads(path.read_text())
+    (report,) = reports(1, "--instance-type", "trn2.48xlarge", "--kubernetes")
+    assert report["neuron_hardware_info"] == told["neuron_hardware_info"]
+    for section in ("neuroncores_k8s_info", "neurondevices_k8s_info"):
+        ours, theirs = (each["neuron_k8s_info"][section]["0"] for each in (report, told))
+        assert list(ours) == list(theirs)
+    assert list(report["neuron_k8s_info"]) == list(told["neuron_k8s_info"])
+    physical = [
+        list(runtime["report"]["neuroncore_counters"]["neuroncores_in_use"]["1"]["v3d"])
+        for _, runtime in (*runtimes([report]), *runtimes([told]))
+    ]
+    assert physical == [["nc_v3.2", "nc_v3.3"]] * len(physical)
 
 
 @pytest.mark.parametrize("instance_type", ["inf1.6xlarge", "inf2.24xlarge", "trn1.32xlarge"])

@@ -196,7 +196,7 @@ FAULT_NAMES = ", ".join(FAULTS)
         ),
         (
             "- {at: 1s, fault: hang}\n\n- {at: 500ms, fault: hang}",
-            ":3: at: must not be before 1s, when the step above is (got '500ms')",
+            ":3: at: must not be before 1s, as above (got '500ms')",
         ),
         (
             "- at: 1s\n  scenario: trainig",
