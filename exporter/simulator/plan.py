@@ -42,7 +42,11 @@ class Plan:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._occurrences = [*_asked_for(options), *_scripted(options)]
+        order = list(FAULTS)
+        self._occurrences = sorted(
+            [*_asked_for(options), *_scripted(options)],
+            key=lambda each: order.index(each.fault.name),
+        )
         self._began: dict[int, float] = {}
 
     def turn(self, number: int, at: float) -> Turn:
