@@ -17,7 +17,8 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_prometheus
 from exporter.model import Machine, Snapshot
 from exporter.simulator.machine import Machine as SimulatedMachine
-from exporter.simulator.options import SCENARIOS, parse
+from exporter.simulator.options import parse
+from exporter.simulator.scenarios import SCENARIOS
 from exporter.sinks.exposition import (
     OPEN_METRICS,
     OPEN_METRICS_DRAFT,
