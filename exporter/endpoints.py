@@ -36,9 +36,14 @@ class Endpoints:
     def metrics(self, request: Request) -> Response:
         """The hardware's series and the exporter's own, in the format that is asked for."""
         assert self._pipeline.prometheus is not None  # noqa: S101 (there is no such route else)
+        started, now = time.perf_counter(), time.monotonic()
+        telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
-        hardware = self._pipeline.prometheus.expose(time.monotonic(), format)
-        own = write(self._pipeline.telemetry.registry.collect(), format)
+        hardware = sink.expose(now, format)
+        for name, count in sink.series(now).items():
+            telemetry.series.labels(name).set(count)
+        own = write(telemetry.registry.collect(), format)
+        telemetry.scrape_seconds.observe(time.perf_counter() - started)
         return Response((hardware, own, format.end), format.content_type)
 
     def healthz(self, _: Request) -> Response:
@@ -82,7 +87,7 @@ class Endpoints:
         sink = self._pipeline.prometheus
         if sink is None:
             return {"state": "off"}
-        return {"state": "on", "series": str(sink.series_count(time.monotonic()))}
+        return {"state": "on", "series": str(sum(sink.series(time.monotonic()).values()))}
 
     def _cloudwatch_status(self) -> Mapping[str, str]:
         sink = self._pipeline.cloudwatch

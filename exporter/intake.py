@@ -10,13 +10,18 @@ from exporter.identity.machine import Identity
 from exporter.log import get_logger
 from exporter.metrics.collect import Collected, Collector
 from exporter.metrics.period import Period
+from exporter.metrics.runtimes import MOST_RUNTIMES
 from exporter.model import Moment, Owners, Snapshot, SourceState
-from exporter.report import Fault, ReportError, decode
+from exporter.report import Fault, ReportError, decode, unknown_fields
 from exporter.telemetry import Telemetry
+from exporter.text import clean
 from exporter.units import format_duration
 
 MOST_SAID = 100
 """Different faults that are logged in the life of a daemon; all are counted."""
+
+SURVEY_EVERY = 60.0
+"""Seconds between two looks for fields that nobody here knows: they read a whole line slowly."""
 
 _PERIOD_TOLERANCE = 0.5
 _REPORTS_BEFORE_JUDGEMENT = 3
@@ -59,6 +64,8 @@ class Intake:
         self._latest: Snapshot | None = None
         self._count = 0
         self._said: set[str] = set()
+        self._unknown: set[str] = set()
+        self._next_survey = 0.0
         self._failing: set[str] = set()
         self._period_judged = False
         self._stderr_minute = 0.0
@@ -72,22 +79,36 @@ class Intake:
     def line(self, line: memoryview, at: Moment) -> float | None:
         """Turn a line into a snapshot and offer it; gives its period, None for no report."""
         self._telemetry.source_bytes.inc(len(line) + 1)
+        started = time.perf_counter()
         try:
             report, faults = decode(line)
         except ReportError as error:
             self._telemetry.report_errors.labels(error.reason).inc()
             self._say_once(f"line:{error.reason}", "line_unusable", reason=str(error))
             return None
+        decoded = time.perf_counter()
+        self._telemetry.decode_seconds.observe(decoded - started)
         if faults:
             self._note_faults(faults)
-        machine = self._identity.observe(report.instance_info)
+        if at.monotonic >= self._next_survey:
+            self._next_survey = at.monotonic + SURVEY_EVERY
+            self._note_unknown(line)
+        machine = self._identity.observe(report.instance_info or report.instance_data)
         collected = self._collector.collect(report, at, machine, self._owners())
+        self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
         snapshot = self._latest = collected.snapshot
         self._count += 1
         self._telemetry.reports.inc()
         self._telemetry.report_timestamp.set(at.wall)
         self._telemetry.report_period.set(self._period.seconds)
         self._note_groups(collected)
+        if collected.runtimes_left_out:
+            errors = self._telemetry.report_errors.labels("too_many_runtimes")
+            errors.inc(collected.runtimes_left_out)
+            self._say_once("runtimes", "too_many_runtimes", most=str(MOST_RUNTIMES))
+        if collected.series_dropped:
+            self._telemetry.series_dropped.inc(collected.series_dropped)
+            self._say_once("series", "too_many_series", dropped=str(collected.series_dropped))
         self._judge_period()
         self._enter(snapshot.health.state, "")
         for sink in self._sinks:
@@ -109,6 +130,7 @@ class Intake:
     def restarting(self, reason: str, delay: float) -> None:
         """Count a restart."""
         self._telemetry.restarts.labels(reason).inc()
+        self._next_survey = 0.0  # it may be another version that comes back
         _log.debug("restarting", reason=reason, delay=round(delay, 2))
 
     def stderr(self, line: str) -> None:
@@ -158,6 +180,15 @@ class Intake:
         self._telemetry.report_errors.labels("reading").inc(len(faults))
         for fault in faults:
             self._say_once(f"fault:{fault.path}", "reading_unusable", **fault._asdict())
+
+    def _note_unknown(self, line: memoryview) -> None:
+        """Count and say what nobody here knows: a new SDK shows itself."""
+        for path in unknown_fields(line):
+            path = clean(path)
+            if path not in self._unknown and len(self._unknown) < MOST_SAID:
+                self._unknown.add(path)
+                self._telemetry.unknown_fields.inc()
+                _log.info("unknown_field", path=path)
 
     def _note_groups(self, collected: Collected) -> None:
         errors = collected.group_errors

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict
+
+MOST_LINES_PER_SECOND = 100
+"""Below errors: whatever floods us, the log does not fill a disk or an account."""
 
 
 def configure(level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
@@ -18,13 +25,14 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
     if form == "auto":
         form = "console" if out.isatty() else "json"
     last: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        [_on_one_line, structlog.dev.ConsoleRenderer(colors=out.isatty())]
         if form == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _Ration(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *last,
         ],
@@ -40,6 +48,48 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
 def get_logger(**fields: Any) -> Any:
     """A logger; its methods take an event name and fields."""
     return structlog.get_logger(**fields)
+
+
+def on_drop(tell: Callable[[], None]) -> None:
+    """Call `tell` for every line that is dropped."""
+    _Ration.tell = staticmethod(tell)
+
+
+class _Ration:
+    """Drops lines above a rate; the next line that is written says how many."""
+
+    tell: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._second = 0
+        self._lines = 0
+        self._dropped = 0
+
+    def __call__(self, _: Any, level: str, event: EventDict) -> EventDict:
+        with self._lock:
+            second = int(time.monotonic())
+            if second != self._second:
+                self._second, self._lines = second, 0
+            self._lines += 1
+            if self._lines > MOST_LINES_PER_SECOND and level not in ("error", "critical"):
+                self._dropped += 1
+                self.tell()
+                raise structlog.DropEvent
+            if self._dropped:
+                event["lines_dropped"], self._dropped = self._dropped, 0
+        return event
+
+
+def _on_one_line(_: Any, __: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey; JSON does that by itself."""
+    return {name: _escaped(value) for name, value in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
 
 
 class _Quiet:

@@ -39,11 +39,12 @@ class Layout(StrEnum):
 
 
 class Preset(IntEnum):
-    """Ready-made subsets; each holds the ones before it."""
+    """Ready-made subsets; each holds the ones before it. What is in `NONE` has to be asked for."""
 
     MINIMAL = 1
     STANDARD = 2
     FULL = 3
+    NONE = 4
 
 
 class Group(StrEnum):
@@ -59,13 +60,19 @@ class Group(StrEnum):
 
 
 class Place(StrEnum):
-    """Where in a machine a value belongs; its labels are in `metrics.places.LABELS`."""
+    """Where in a machine a value belongs; its labels are in `metrics.tables.LABELS`."""
 
     MACHINE = "machine"
     HARDWARE = "hardware"
+    HARDWARE_COUNTS = "hardware counts"
+    DRIVER = "driver"
+    TOOLS = "tools"
+    CPU = "cpu"
     CORE = "core"
+    PHYSICAL_CORE = "physical core"
     DEVICE = "device"
     RUNTIME = "runtime"
+    RUNTIME_CORE = "core of a runtime"
     HOLDER = "holder"
 
 
@@ -175,10 +182,11 @@ NOBODY = Owner()
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who holds which core and which process, as it was last learned."""
+    """Who holds which core, device and process, as it was last learned."""
 
     by_core: Mapping[int, Owner] = field(default_factory=dict)
     by_pid: Mapping[int | None, Owner] = field(default_factory=dict)
+    by_device: Mapping[int, Owner] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +202,8 @@ class Machine:
     ultraserver_id: str = ""
     cluster: str = ""
     auto_scaling_group: str = ""
+    driver_version: str = ""
+    tools_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

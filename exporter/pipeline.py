@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter import log
 from exporter.config import ConfigError, Loaded, suggest
 from exporter.config.schema import Config
 from exporter.identity.machine import Identity
+from exporter.identity.software import driver_version, tools_version
 from exporter.intake import Intake
 from exporter.metrics import selection
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
-from exporter.model import Group, Machine, MetricSpec, Owners, Selection, SourceState
+from exporter.model import Group, Layout, Machine, MetricSpec, Owners, Selection, SourceState
 from exporter.sinks.cloudwatch import plan
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
 from exporter.sinks.cloudwatch.transport import Transport
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
 
 NOT_BUILT_YET = (
-    "prometheus.layout",
     "cloudwatch.transport",
     "cloudwatch.scope",
     "cloudwatch.budget",
@@ -87,15 +88,12 @@ def build(
         ConfigError: with every problem that the parts see.
     """
     config = loaded.config
-    problems: list[str] = []
-    chosen = _select(loaded, problems)
-    _check_cloudwatch(loaded, problems)
-    _check_source(loaded, problems)
-    web_config = _web_config(loaded, problems)
+    problems, chosen, web_config = _check(loaded)
     if problems:
         raise ConfigError(problems)
 
     telemetry = Telemetry(SourceState)
+    log.on_drop(telemetry.log_lines_dropped.inc)
     if web_config is not None:
         web_config.on_reload = telemetry.web_config_good.set
     rows = _union(each.rows for each in chosen.values())
@@ -128,6 +126,20 @@ def build(
     )
 
 
+def problems_of(loaded: Loaded) -> list[str]:
+    """What the parts would say against a configuration."""
+    return _check(loaded)[0]
+
+
+def _check(loaded: Loaded) -> tuple[list[str], dict[str, Selection], WebConfigFile | None]:
+    """Every problem, and what had to be made to find them."""
+    problems: list[str] = []
+    chosen = _select(loaded, problems)
+    _check_cloudwatch(loaded, problems)
+    _check_source(loaded, problems)
+    return problems, chosen, _web_config(loaded, problems)
+
+
 def make_source(loaded: Loaded, rows: Iterable[MetricSpec]) -> Source:
     """The source alone, asking neuron-monitor for what the rows need.
 
@@ -147,7 +159,7 @@ def summary(pipeline: Pipeline) -> Iterable[str]:
     groups = ", ".join(sorted(pipeline.groups))
     yield f"source: {config.source.kind}, every {format_duration(config.source.period)}: {groups}"
     if pipeline.prometheus is not None:
-        rows = sum(1 for row in pipeline.rows if row.layouts)
+        rows = len(pipeline.prometheus.selection.rows)
         places = ", ".join(f"{address}/metrics" for address in config.prometheus.listen)
         yield f"prometheus: {rows} metrics at {places}"
     if pipeline.web_config is not None:
@@ -173,7 +185,7 @@ def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
     if config.prometheus.enabled:
         wanted = config.prometheus
         chosen["prometheus"], wrong = selection.for_prometheus(
-            wanted.preset, wanted.include, wanted.exclude
+            wanted.preset, wanted.include, wanted.exclude, Layout(wanted.layout)
         )
         found.append(("prometheus", wrong))
     if config.cloudwatch.enabled:
@@ -323,6 +335,8 @@ def _configured_machine(config: Config) -> Machine:
         region=known.region or "",
         cluster=known.cluster or "",
         auto_scaling_group=known.auto_scaling_group or "",
+        driver_version=driver_version(),
+        tools_version=tools_version(),
     )
 
 

@@ -9,8 +9,11 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    GCCollector,
     Info,
+    PlatformCollector,
     ProcessCollector,
+    Summary,
     disable_created_metrics,
 )
 
@@ -33,6 +36,8 @@ class Telemetry:
         self.registry = registry = CollectorRegistry() if registry is None else registry
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody asked for
         ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
         build = Info("neuron_exporter_build", "Which exporter this is.", registry=registry)
         build.info(
             {
@@ -74,8 +79,40 @@ class Telemetry:
         self.report_errors = Counter(
             "neuron_exporter_report_errors_total",
             "What of the stream could not be used: whole lines (not_json, not_a_report, too_deep, "
-            "too_long) and single readings (reading).",
+            "too_long), single readings (reading), and runtimes (too_many_runtimes).",
             ["reason"],
+            registry=registry,
+        )
+        self.unknown_fields = Counter(
+            "neuron_exporter_unknown_fields_total",
+            "Fields of reports that this version does not know, each counted once.",
+            registry=registry,
+        )
+        self.series = Gauge(
+            "neuron_exporter_series",
+            "Series of each hardware metric that a scrape shows.",
+            ["metric"],
+            registry=registry,
+        )
+        self.scrape_seconds = Summary(
+            "neuron_exporter_scrape_seconds", "Time to write a scrape.", registry=registry
+        )
+        self.series_dropped = Counter(
+            "neuron_exporter_series_dropped_total",
+            "Values that were left out of reports because there were too many series.",
+            registry=registry,
+        )
+        self.log_lines_dropped = Counter(
+            "neuron_exporter_log_lines_dropped_total",
+            "Lines that were left out of the log because there were too many in a second.",
+            registry=registry,
+        )
+        self.decode_seconds = Summary(
+            "neuron_exporter_decode_seconds", "Time to decode a report.", registry=registry
+        )
+        self.collect_seconds = Summary(
+            "neuron_exporter_collect_seconds",
+            "Time to make series of a report.",
             registry=registry,
         )
         self.group_errors = Counter(

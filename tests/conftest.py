@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from hypothesis import settings
 
 from tests import captures
 from tests.support.servers import moto_server
+
+settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -54,6 +59,15 @@ class Golden:
             f"no golden file {path.name}: run `make golden`, and read what it wrote"
         )
         assert path.read_text() == text, f"{path.name} differs: `make golden`, then read the diff"
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """The log of the whole process is set back after each test."""
+    kept, last_resort = structlog.get_config(), logging.lastResort
+    yield
+    structlog.configure(**kept)
+    logging.lastResort = last_resort
 
 
 @pytest.fixture

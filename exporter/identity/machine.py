@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from exporter.model import Machine
+from exporter.text import clean
 
 _STREAM = {
     "instance_id": "instance_id",
@@ -44,7 +45,7 @@ class Identity:
         if instance_info != self._told:  # every report repeats it
             self._told = instance_info
             told = {
-                name: (getattr(instance_info, key, None) or "").strip()
+                name: clean((getattr(instance_info, key, None) or "").strip())
                 for name, key in _STREAM.items()
             }
             self._known = _fill(self._known, Machine(**told))

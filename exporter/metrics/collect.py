@@ -9,6 +9,7 @@ from exporter.metrics.counters import Counters
 from exporter.metrics.known import Known
 from exporter.metrics.period import Period
 from exporter.metrics.places import Survey
+from exporter.metrics.pods import Pods
 from exporter.metrics.runtimes import Rules
 from exporter.metrics.tables import Table
 from exporter.model import (
@@ -26,16 +27,24 @@ from exporter.model import (
 )
 from exporter.report.types import Report
 
+MOST_OF_A_METRIC = 20_000
+"""Series of one metric: 128 runtimes that each list 128 cores make 16,384."""
+
+MOST_SERIES = 100_000
+"""Series of one report."""
+
 
 class Collected(NamedTuple):
-    """A snapshot, the period (s) that its report covers, the groups that could be read, and those
-    that carried an error: how many, and one of the texts."""
+    """A snapshot, the period (s) that its report covers, the groups that could be read, those that
+    carried an error (how many, and one of the texts), and what was more than our bounds allow."""
 
     snapshot: Snapshot
     covers: float
     groups_read: Set[str]
     group_errors: Mapping[str, int]
     error_texts: Mapping[str, str]
+    runtimes_left_out: int
+    series_dropped: int
 
 
 class Collector:
@@ -51,6 +60,7 @@ class Collector:
         self._counters = counters
         self._period = period
         self._known = Known(runtime_labels)
+        self._pods = Pods()
         by_place: dict[Place, list[MetricSpec]] = {}
         for row in rows:
             by_place.setdefault(row.place, []).append(row)
@@ -61,21 +71,25 @@ class Collector:
     def collect(self, report: Report, at: Moment, machine: Machine, owners: Owners) -> Collected:
         """The snapshot of one report that was read at `at`."""
         covers = self._period.observe(report)
+        hardware = report.neuron_hardware_info
+        each = hardware.neuroncore_per_device_count if hardware else None
         survey = Survey(
             report,
             self._counters,
             machine=machine,
-            owners=owners,
+            owners=self._pods.join(report.neuron_k8s_info, each, owners, at.monotonic),
             known=self._known,
             rules=Rules(shortest_period=self._period.seconds / 2),
             now=at.monotonic,
         )
         tables = {place: survey.table(place) for place in self._rows}
         values: list[Value] = []
+        dropped = 0
         splits: list[Any] = []
         for place, rows in self._rows.items():
             table = tables[place]
             for row in rows:
+                begin = len(values)
                 reading = row.read(table)
                 if isinstance(reading, dict):
                     splits.append((tuple(reading), row.start and row.start(table)))
@@ -83,10 +97,11 @@ class Collector:
                         values += column
                 else:
                     values += reading
+                dropped += _bound(values, begin)
         signature = ([table.spots for table in tables.values()], splits)
         if signature != self._signature:
             self._signature = signature
-            self._shape = tuple(_series(self._rows, tables))
+            self._shape = _shape(self._rows, tables)
         snapshot = Snapshot(
             shape=self._shape,
             values=tuple(values),
@@ -96,29 +111,52 @@ class Collector:
             health=Health(_state(report)),
         )
         notes = survey.notes
-        return Collected(snapshot, covers, notes.read, notes.counts, notes.texts)
+        return Collected(
+            snapshot,
+            covers,
+            notes.read,
+            notes.counts,
+            notes.texts,
+            runtimes_left_out=notes.left_out,
+            series_dropped=dropped,
+        )
 
 
-def _series(
+def _bound(items: list[Any], begin: int) -> int:
+    """Drop what a metric, whose items begin at `begin`, has above our bounds; gives how many."""
+    above = max(len(items) - begin - MOST_OF_A_METRIC, len(items) - MOST_SERIES, 0)
+    above = min(above, len(items) - begin)
+    if above:
+        del items[-above:]
+    return above
+
+
+def _shape(
     all_rows: Mapping[Place, tuple[MetricSpec, ...]], tables: Mapping[Place, Table]
-) -> Iterator[Series]:
+) -> Shape:
     """Every series that could have a value, in the order of the values."""
+    series: list[Series] = []
     for place, rows in all_rows.items():
-        table = tables[place]
         for row in rows:
-            reading = row.read(table)
-            if not isinstance(reading, dict):
-                for labels, owner in table.spots:
-                    yield Series(row, labels + row.constant_labels, owner=owner)
-                continue
-            starts = row.start(table) if row.start else {}
-            for by in reading:
-                nothing = [0.0] * len(table.spots)
-                for (labels, owner), start in zip(
-                    table.spots, starts.get(by, nothing), strict=True
-                ):
-                    own = (*labels, *row.constant_labels, (row.by, by))
-                    yield Series(row, own, by=by, owner=owner, start=start)
+            begin = len(series)
+            series += _series(row, tables[place])
+            _bound(series, begin)
+    return tuple(series)
+
+
+def _series(row: MetricSpec, table: Table) -> Iterator[Series]:
+    """Every series of one metric."""
+    reading = row.read(table)
+    if not isinstance(reading, dict):
+        for labels, owner in table.spots:
+            yield Series(row, labels + row.constant_labels, owner=owner)
+        return
+    starts = row.start(table) if row.start else {}
+    for by in reading:
+        nothing = [0.0] * len(table.spots)
+        for (labels, owner), start in zip(table.spots, starts.get(by, nothing), strict=True):
+            own = (*labels, *row.constant_labels, (row.by, by))
+            yield Series(row, own, by=by, owner=owner, start=start)
 
 
 def _state(report: Report) -> SourceState:

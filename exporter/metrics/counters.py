@@ -38,6 +38,9 @@ ECC_EVENTS = (
 KEPT_AFTER_EXIT = 600.0
 """Seconds: the last tally of a runtime that has gone must be scraped."""
 
+MOST_RETIRED = 4096
+"""Label sets of runtimes that have gone; beyond these the one that is gone the longest ends."""
+
 MOST_NAMES = 32
 """Statuses or error types of one tally: a bound on what a broken stream can make of them."""
 
@@ -53,10 +56,11 @@ class RuntimeKey(NamedTuple):
 
 @dataclass(slots=True)
 class Tallies:
-    """Sums of tallies, by status and by error type."""
+    """Sums of tallies, by status and by error type; `generic` stands where its level stood."""
 
     statuses: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    generic: float | None = None
 
     def begin(self, statuses: Readings, errors: Readings) -> None:
         """Stand at 0 for everything that is told of, so that its first rise is seen."""
@@ -70,6 +74,12 @@ class Tallies:
         for sums, amounts in ((self.statuses, others.statuses), (self.errors, others.errors)):
             for name, amount in amounts.items():
                 sums[name] = sums.get(name, 0.0) + amount
+        if others.generic is not None:
+            self.generic = (self.generic or 0.0) + others.generic
+
+    def copy(self) -> Tallies:
+        """The same sums, to be changed without changing these."""
+        return Tallies(dict(self.statuses), dict(self.errors), self.generic)
 
 
 def _add(own: dict[str, float], total: dict[str, float], amounts: Readings) -> None:
@@ -149,6 +159,7 @@ class Counters:
         self._generic = generic
         types = ERROR_TYPES if generic == "ignore" else (GENERIC, *ERROR_TYPES)
         self.totals = Tallies(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
+        self.context_switches: float | None = None
         self._runtimes: dict[RuntimeKey, _Runtime] = {}
         self._retired: dict[Labels, _Retired] = {}
         self._devices: dict[int, _Device] = {}
@@ -162,7 +173,7 @@ class Counters:
         runtime.labels = labels
         _add(runtime.tallies.statuses, self.totals.statuses, statuses)
         _add(runtime.tallies.errors, self.totals.errors, errors)
-        level = errors.get(GENERIC) if self._generic == "level" else None
+        level = errors.get(GENERIC)
         if level is not None:
             self._count_generic(runtime, level)
 
@@ -172,9 +183,15 @@ class Counters:
             runtime.generic = Rises("reset_aware", level)
         before = runtime.generic.value
         runtime.generic.observe(level)
-        for tallies in (runtime.tallies, self.totals):
-            so_far = tallies.errors.get(GENERIC, 0.0)
-            tallies.errors[GENERIC] = so_far + runtime.generic.value - before
+        runtime.tallies.generic = runtime.generic.value
+        if self._generic == "level":
+            for tallies in (runtime.tallies, self.totals):
+                so_far = tallies.errors.get(GENERIC, 0.0)
+                tallies.errors[GENERIC] = so_far + runtime.generic.value - before
+
+    def count_context_switches(self, tally: float) -> None:
+        """Add the host's tally of one period."""
+        self.context_switches = (self.context_switches or 0.0) + tally
 
     def settle(self, present: Iterable[RuntimeKey], now: float) -> None:
         """Retire the runtimes that are not `present`, and forget what nobody has to scrape.
@@ -198,6 +215,10 @@ class Counters:
             if now - kept.last_seen > KEPT_AFTER_EXIT
         ]:
             del self._retired[labels]
+        for labels in sorted(self._retired, key=lambda each: self._retired[each].last_seen)[
+            : max(0, len(self._retired) - MOST_RETIRED)
+        ]:
+            del self._retired[labels]
 
     def by_labels(self) -> dict[Labels, Tallies]:
         """What is to be shown: the sum of the runtimes with equal labels, gone ones included."""
@@ -212,8 +233,7 @@ class Counters:
                 continue
             if labels not in shared:  # sum into a copy, never into what a runtime has counted
                 shared.add(labels)
-                first = shown[labels]
-                shown[labels] = Tallies(dict(first.statuses), dict(first.errors))
+                shown[labels] = shown[labels].copy()
             shown[labels].merge(tallies)
         return shown
 

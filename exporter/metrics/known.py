@@ -7,11 +7,17 @@ from collections.abc import Iterable
 from exporter.metrics.counters import RuntimeKey
 from exporter.metrics.tables import Columns, Spot
 from exporter.model import NOBODY, Owners
+from exporter.text import clean
 
 MOST_NAMES = 64
 """Names of one kind: a bound on what a broken stream can make of them."""
 
+MOST_PHYSICAL_CORES = 1024
+
 _FEW = 64
+
+PhysicalKey = tuple[int, str]
+"""A logical core, and neuron-monitor's name of a physical core under it."""
 
 
 class Known:
@@ -23,8 +29,10 @@ class Known:
 
     def __init__(self, runtime_labels: tuple[str, ...]) -> None:
         self.flops = False
+        self.effective_flops = False
+        self.physical: dict[PhysicalKey, None] = {}
         self._labels = runtime_labels
-        self._names: dict[str, dict[str, None]] = {}
+        self._names: dict[str, dict[str, str]] = {}
         self._runtimes: dict[RuntimeKey, Spot] = {}
         self._holders: dict[tuple[int, RuntimeKey], Spot] = {}
         self._cores: dict[int, Spot] = {}
@@ -35,7 +43,7 @@ class Known:
         owner = owners.by_pid.get(key.pid, NOBODY)
         known = self._runtimes.get(key)
         if known is None or known.owner is not owner:
-            given = {"runtime_tag": key.tag, "pid": None if key.pid is None else str(key.pid)}
+            given = {"runtime_tag": _tag(key), "pid": None if key.pid is None else str(key.pid)}
             own = tuple((name, value) for name in self._labels if (value := given[name]))
             known = self._runtimes[key] = Spot(own + owner.labels(), owner)
         return known
@@ -47,7 +55,7 @@ class Known:
         if known is None or known.owner is not owner:
             labels = [("neuroncore", str(core))]
             if key.tag:
-                labels.append(("runtime_tag", key.tag))
+                labels.append(("runtime_tag", _tag(key)))
             if key.pid is not None:
                 labels.append(("pid", str(key.pid)))
             known = self._holders[core, key] = Spot((*labels, *owner.labels()), owner)
@@ -61,12 +69,20 @@ class Known:
             known = self._cores[core] = Spot((("neuroncore", str(core)), *owner.labels()), owner)
         return known
 
-    def device(self, device: int) -> Spot:
-        """Under which labels a device is shown."""
+    def device(self, device: int, owners: Owners) -> Spot:
+        """Under which labels a device is shown, and whose it is."""
+        owner = owners.by_device.get(device, NOBODY)
         known = self._devices.get(device)
-        if known is None:
-            known = self._devices[device] = Spot((("neuron_device_index", str(device)),))
+        if known is None or known.owner is not owner:
+            labels = (("neuron_device_index", str(device)), *owner.labels())
+            known = self._devices[device] = Spot(labels, owner)
         return known
+
+    def learn_physical(self, seen: Iterable[PhysicalKey]) -> None:
+        """Remember which physical cores there are, so that an idle one can be shown as idle."""
+        for key in seen:
+            if key not in self.physical and len(self.physical) < MOST_PHYSICAL_CORES:
+                self.physical[key] = None
 
     def forget(self, present: set[RuntimeKey]) -> None:
         """Drop the spots of runtimes that have gone, once there are more of them than others."""
@@ -83,9 +99,13 @@ class Known:
                 self._learn(names, row)
         elif not names.keys() >= set(first):
             self._learn(names, first)
-        return {name: [row.get(name) for row in rows] for name in names}
+        return {shown: [row.get(name) for row in rows] for name, shown in names.items()}
 
-    def _learn(self, names: dict[str, None], seen: Iterable[str]) -> None:
+    def _learn(self, names: dict[str, str], seen: Iterable[str]) -> None:
         for name in seen:
             if len(names) < MOST_NAMES:
-                names[name] = None
+                names[name] = clean(name)
+
+
+def _tag(key: RuntimeKey) -> str:
+    return clean(key.tag or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import TypeVar
 
@@ -9,26 +10,36 @@ from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts
 from exporter.metrics.known import Known
 from exporter.metrics.latency import distribution
+from exporter.metrics.runtime_cores import runtime_cores
 from exporter.metrics.runtimes import (
-    CATEGORIES,
     NO_MEMORY,
-    UNREAD_MEMORY,
     Notes,
     Rules,
     RuntimeWalk,
+    by_category,
     long_enough,
 )
 from exporter.metrics.tables import (
     LABELS,
     CoreTable,
+    CpuTable,
     DeviceTable,
     MachineTable,
+    PhysicalCoreTable,
     RuntimeTable,
     Spot,
     Table,
 )
-from exporter.model import Group, Machine, Owners, Place
-from exporter.report.types import CpuShares, HardwareInfo, MemoryInfo, Report, SystemData
+from exporter.model import Column, Group, Machine, Owners, Place
+from exporter.report.types import (
+    CpuShares,
+    HardwareInfo,
+    MemoryInfo,
+    Report,
+    SystemData,
+    VcpuUsage,
+)
+from exporter.text import clean
 
 N = TypeVar("N")
 
@@ -56,8 +67,9 @@ class Survey:
         self._counters = counters
         self._owners = owners
         self._known = known
-        self._rules = rules
-        self._system = report.system_data or SystemData()
+        self._report = report
+        self._machine_known = machine
+        system = report.system_data or SystemData()
         hardware = report.neuron_hardware_info
         if hardware is not None and hardware.error:
             self.notes.add("neuron_hardware_info", hardware.error)
@@ -68,9 +80,21 @@ class Survey:
         self._device_memory = self._hardware.neuron_device_memory_size
         if not self._device_memory and machine.instance_type in INSTANCE_TYPES:
             self._device_memory = INSTANCE_TYPES[machine.instance_type].device_memory_bytes
-        self._walk = RuntimeWalk(report, counters, known, owners, self.notes, rules, now)
-        # A generation that does not tell the rate shows none, not zero.
-        known.flops = known.flops or bool(self._walk.flops.sums)
+        info = report.neuron_k8s_info
+        if info is not None and info.error:
+            self.notes.add("neuron_k8s_info", info.error)
+        usable = self.notes.usable
+        self._hw_counters = usable(system.neuron_hw_counters, Group.HW_COUNTERS)
+        self._memory = usable(system.memory_info, Group.MEMORY_INFO) or MemoryInfo()
+        self._cpu = usable(system.vcpu_usage, Group.VCPU_USAGE) or VcpuUsage()
+        if self._cpu.context_switch_count is not None:
+            counters.count_context_switches(self._cpu.context_switch_count)
+        self._shares_count = long_enough(self._cpu, rules)
+        walk = self._walk = RuntimeWalk(report, counters, known, owners, self.notes, rules, now)
+        # A generation that does not tell a rate shows none, not zero.
+        known.flops = known.flops or bool(walk.flops.sums)
+        known.effective_flops = known.effective_flops or bool(walk.effective_flops.sums)
+        known.learn_physical(walk.physical.sums)
         self._fill_idle_cores()
 
     def table(self, place: Place) -> Table:
@@ -78,10 +102,20 @@ class Survey:
         match place:
             case Place.MACHINE:
                 return self._machine()
-            case Place.HARDWARE:
-                return self._hardware_table()
+            case Place.HARDWARE | Place.HARDWARE_COUNTS:
+                return self._hardware_table(LABELS[place])
+            case Place.DRIVER:
+                return _version(self._machine_known.driver_version)
+            case Place.TOOLS:
+                return _version(self._machine_known.tools_version)
+            case Place.CPU:
+                return self._cpus()
             case Place.CORE:
                 return self._cores()
+            case Place.PHYSICAL_CORE:
+                return self._physical_cores()
+            case Place.RUNTIME_CORE:
+                return runtime_cores(self._report, self._known, self._owners)
             case Place.DEVICE:
                 return self._devices()
             case Place.RUNTIME:
@@ -101,8 +135,11 @@ class Survey:
         if walk.cores_complete:
             idle = walk.listed.union(cores)
             walk.busy.fill(idle)
+            walk.physical.fill(self._known.physical)
             if self._known.flops:
                 walk.flops.fill(idle)
+            if self._known.effective_flops:
+                walk.effective_flops.fill(idle)
         if walk.memory_complete:
             for core in cores:
                 walk.memory.setdefault(core, NO_MEMORY)
@@ -110,17 +147,24 @@ class Survey:
             walk.memory = {core: amounts for core, amounts in walk.memory.items() if any(amounts)}
 
     def _cores(self) -> CoreTable:
-        busy, flops, memory = self._walk.busy.sums, self._walk.flops.sums, self._walk.memory
-        cores = sorted(busy.keys() | flops.keys() | memory.keys())
-        by_category = zip(*(memory.get(core, UNREAD_MEMORY) for core in cores), strict=True)
+        walk, memory = self._walk, self._walk.memory
+        cores = sorted(walk.busy.sums.keys() | walk.effective_flops.sums.keys() | memory.keys())
         return CoreTable(
             [self._known.core(core, self._owners) for core in cores],
+            **by_category(map(memory.get, cores)),
+            utilization=_shares(map(walk.busy.sums.get, cores)),
+            flops=list(map(walk.flops.sums.get, cores)),
+            effective_flops=list(map(walk.effective_flops.sums.get, cores)),
+        )
+
+    def _physical_cores(self) -> PhysicalCoreTable:
+        busy = self._walk.physical.sums
+        return PhysicalCoreTable(
             [
-                None if (share := busy.get(core)) is None else min(1.0, share / 100)
-                for core in cores
+                Spot((("neuroncore", str(core)), ("physical_neuroncore", _physical(name))))
+                for core, name in busy
             ],
-            [flops.get(core) for core in cores],
-            *(map(list, by_category) if cores else ([] for _ in CATEGORIES)),
+            utilization=_shares(busy.values()),
         )
 
     def _holders(self) -> Table:
@@ -133,9 +177,11 @@ class Survey:
         return RuntimeTable(
             [each.spot for each in sums],
             memory=columns("memory", [each.memory for each in sums]),
+            host_memory=columns("host_memory", [each.host_memory for each in sums]),
             vcpu=columns("vcpu", [each.vcpu for each in sums]),
             statuses=columns("statuses", [each.tallies.statuses for each in sums]),
             errors=columns("errors", [each.tallies.errors for each in sums]),
+            generic_errors=[each.tallies.generic for each in sums],
             latency=columns("latency", [each.latency for each in sums]),
             device_latency=columns("device_latency", [each.device_latency for each in sums]),
         )
@@ -143,22 +189,21 @@ class Survey:
     def _machine(self) -> MachineTable:
         done = self._walk.executions
         totals = self._counters.totals
-        cpu = self.notes.usable(self._system.vcpu_usage, Group.VCPU_USAGE)
-        shares: dict[str, float] = {}
-        if cpu is not None and cpu.average_usage is not None and long_enough(cpu, self._rules):
-            shares = _host_shares(cpu.average_usage)
-        memory = self.notes.usable(self._system.memory_info, Group.MEMORY_INFO) or MemoryInfo()
+        cpus = self._cpu.usage_data
+        shares = _host_shares(self._cpu.average_usage if self._shares_count else None)
+        memory = self._memory
         total, used = memory.memory_total_bytes, memory.memory_used_bytes
         return MachineTable(
             _THIS_MACHINE,
-            statuses={name: [total] for name, total in totals.statuses.items()},
-            errors={name: [total] for name, total in totals.errors.items()},
+            statuses={clean(name): [total] for name, total in totals.statuses.items()},
+            errors={clean(name): [total] for name, total in totals.errors.items()},
             cores_in_use=[self._cores_in_use()],
             latency=[distribution((each.completed, each.total) for each in done)],
             device_latency=[distribution((each.completed, each.device) for each in done)],
             vcpu={name: [shares.get(name)] for name in ("user", "system")},
             vcpu_utilization=[min(1.0, sum(shares.values())) if len(shares) == 2 else None],
-            vcpu_count=[float(len(cpu.usage_data)) if cpu and cpu.usage_data else None],
+            context_switches=[self._counters.context_switches],
+            vcpu_count=[float(len(cpus)) if cpus else None],
             memory_total=[total],
             memory_used=[used],
             memory_utilization=[min(1.0, used / total) if total and used is not None else None],
@@ -172,26 +217,38 @@ class Survey:
             return None
         return float(sum(map(bool, walk.busy.sums.values())))
 
-    def _hardware_table(self) -> Table:
-        numbers = ((name, getattr(self._hardware, name)) for name in LABELS[Place.HARDWARE])
-        labels = tuple((name, str(int(number))) for name, number in numbers if number is not None)
+    def _cpus(self) -> CpuTable:
+        cpus = self._cpu.usage_data if self._shares_count else None
+        shares = [_host_shares(cpu) for cpu in (cpus or {}).values()]
+        return CpuTable(
+            [Spot((("cpu", str(cpu)),)) for cpu in cpus or ()],
+            vcpu={name: [each.get(name) for each in shares] for name in ("user", "system")},
+        )
+
+    def _hardware_table(self, names: tuple[str, ...]) -> Table:
+        facts = ((name, getattr(self._hardware, name)) for name in names)
+        labels = tuple(
+            (name, clean(fact) if isinstance(fact, str) else str(int(fact)))
+            for name, fact in facts
+            if fact not in (None, "")
+        )
         return Table([Spot(labels)] if labels else [])
 
     def _devices(self) -> DeviceTable:
-        counters = self.notes.usable(self._system.neuron_hw_counters, Group.HW_COUNTERS)
-        ecc = {
-            device.neuron_device_index: self._counters.ecc(
-                device.neuron_device_index, _ecc_readings(device)
-            )
-            for device in (counters.neuron_devices if counters else None) or ()
+        listed = self._hw_counters.neuron_devices if self._hw_counters else None
+        readings: dict[int, tuple[float | None, ...]] = {
+            device.neuron_device_index: _ecc_readings(device)
+            for device in listed or ()
             if device is not None and device.neuron_device_index is not None
         }
+        ecc = {device: self._counters.ecc(device, read) for device, read in readings.items()}
         used = self._memory_by_device()
         devices = sorted(ecc.keys() | used.keys())
         counts = [ecc.get(device, _NO_ECC) for device in devices]
         size = self._device_memory
         return DeviceTable(
-            [self._known.device(device) for device in devices],
+            [self._known.device(device, self._owners) for device in devices],
+            ecc_reading=_by_event([readings.get(device, _NO_ECC.values) for device in devices]),
             ecc=_by_event([each.values for each in counts]),
             ecc_start=_by_event([each.starts for each in counts]),
             memory_used=[used.get(device) for device in devices],
@@ -218,11 +275,28 @@ def _by_event(counts: list[tuple[N, ...]]) -> dict[str, list[N]]:
     return {event: [each[at] for each in counts] for at, event in enumerate(ECC_EVENTS)}
 
 
-def _host_shares(average: CpuShares) -> dict[str, float]:
+def _shares(percents: Iterable[float | None]) -> Column:
+    """Shares of 1: a core cannot be busy for longer than the period."""
+    return [None if percent is None else min(1.0, percent / 100) for percent in percents]
+
+
+def _physical(name: str) -> str:
+    """The number at the end of a physical core's name, `nc_v3.7`, or the name without one."""
+    number = name.rpartition(".")[2]
+    return number if number.isascii() and number.isdigit() else clean(name)
+
+
+def _version(version: str) -> Table:
+    return Table([Spot((("version", version),))] if version else [])
+
+
+def _host_shares(cpu: CpuShares | None) -> dict[str, float]:
     """User and system shares of 1, added up and clipped as AWS's script does it."""
+    if cpu is None:
+        return {}
     parts = {
-        "user": (average.user, average.nice),
-        "system": (average.system, average.io_wait, average.irq, average.soft_irq),
+        "user": (cpu.user, cpu.nice),
+        "system": (cpu.system, cpu.io_wait, cpu.irq, cpu.soft_irq),
     }
     return {
         name: min(1.0, sum(known) / 100)

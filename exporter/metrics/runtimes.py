@@ -6,19 +6,26 @@ is missing or carries an error was not read, and what nobody read is absent, not
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from msgspec import UNSET
 
 from exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
-from exporter.metrics.known import Known
+from exporter.metrics.known import Known, PhysicalKey
 from exporter.metrics.tables import Spot
-from exporter.model import Group, Labels, Owners
-from exporter.report.types import CoreMemory, Report, Runtime, RuntimeReport, Section
+from exporter.model import Column, Group, Labels, Owners
+from exporter.report.types import CoreCounters, CoreMemory, Report, Runtime, RuntimeReport, Section
 
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
+
+HOST_CATEGORIES = ("application_memory", "constants", "dma_buffers", "tensors")
+
+MOST_RUNTIMES = 1024
+"""Runtimes of one report; a machine has at most 128 cores, and few processes share one."""
 
 Amounts = tuple[float | None, ...]
 """Bytes on one core in the order of `CATEGORIES`; None where nobody could read."""
@@ -33,7 +40,9 @@ UNREAD_MEMORY: Amounts = (None,) * len(CATEGORIES)
 
 
 _amounts = attrgetter(*CATEGORIES)
+_host_amounts = attrgetter(*HOST_CATEGORIES)
 
+C = TypeVar("C", bound=Hashable)
 S = TypeVar("S", bound=Section)
 
 
@@ -44,23 +53,23 @@ class Rules:
     shortest_period: float = 0.0
 
 
-class CoreSums:
+class Sums(Generic[C]):
     """One quantity by core, summed over the runtimes that read it."""
 
     __slots__ = ("sums", "unread")
 
     def __init__(self) -> None:
-        self.sums: dict[int, float] = {}
-        self.unread: set[int] = set()
+        self.sums: dict[C, float] = {}
+        self.unread: set[C] = set()
 
-    def add(self, core: int, amount: float | None) -> None:
+    def add(self, core: C, amount: float | None) -> None:
         """Add what one runtime read, or note that it could not read."""
         if amount is None:
             self.unread.add(core)
         else:
             self.sums[core] = self.sums.get(core, 0.0) + amount
 
-    def fill(self, cores: set[int]) -> None:
+    def fill(self, cores: Iterable[C]) -> None:
         """Put 0 for each of the cores that has no sum and was not left unread."""
         for core in cores:
             if core not in self.sums and core not in self.unread:
@@ -72,6 +81,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.read: set[str] = set()
+        self.left_out = 0
         self.counts: dict[str, int] = {}
         self.texts: dict[str, str] = {}
 
@@ -99,6 +109,7 @@ class RuntimeSums:
 
     spot: Spot
     memory: dict[str, float]
+    host_memory: dict[str, float]
     vcpu: dict[str, float]
     latency: dict[str, float]
     device_latency: dict[str, float]
@@ -107,7 +118,7 @@ class RuntimeSums:
     @classmethod
     def none(cls, spot: Spot) -> RuntimeSums:
         """Of runtimes of which nothing is known yet."""
-        return cls(spot, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _UNCOUNTED)
+        return cls(spot, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _UNCOUNTED)
 
 
 class Executions(NamedTuple):
@@ -131,8 +142,10 @@ class RuntimeWalk:
         rules: Rules,
         now: float,
     ) -> None:
-        self.busy = CoreSums()  # percent
-        self.flops = CoreSums()
+        self.busy = Sums[int]()  # percent, as the next
+        self.physical = Sums[PhysicalKey]()
+        self.flops = Sums[int]()
+        self.effective_flops = Sums[int]()
         self.memory: dict[int, Amounts] = {}
         self.listed: set[int] = set()
         self.holders: dict[tuple[int, RuntimeKey], None] = {}
@@ -146,10 +159,13 @@ class RuntimeWalk:
         # Null lists no runtimes; absent means that nobody looked.
         looked = runtimes is not UNSET
         self.cores_complete = self.memory_complete = looked
+        if looked and runtimes and len(runtimes) > MOST_RUNTIMES:
+            notes.left_out = len(runtimes) - MOST_RUNTIMES
+            self.cores_complete = self.memory_complete = False
         keys = set()
-        for entry in runtimes or ():
+        for entry in runtimes[:MOST_RUNTIMES] if looked and runtimes else ():
             runtime = entry or _UNREADABLE
-            key = RuntimeKey(runtime.pid, runtime.neuron_runtime_tag)
+            key = key_of(runtime)
             keys.add(key)
             self._read(runtime, key, known.runtime(key, owners))
         if looked:
@@ -184,14 +200,24 @@ class RuntimeWalk:
         # Runtimes times cores are the most of a report, and nearly all of them are 0: those are
         # only listed here, and filled in at the end.
         self.listed.update(group.neuroncores_in_use)
+        if any(
+            used is not None and used.v3d for used in islice(group.neuroncores_in_use.values(), 2)
+        ):
+            self._read_physical(group.neuroncores_in_use)
         for core, used in group.neuroncores_in_use.items():
             share = None if used is None else used.neuroncore_utilization
             if not share and share is not None:
                 continue
             self.busy.add(core, share)
-            self.flops.add(core, None if used is None else used.effective_flops)
+            self.flops.add(core, None if used is None else used.flops)
+            self.effective_flops.add(core, None if used is None else used.effective_flops)
             if share is not None:
                 self.holders[core, key] = None
+
+    def _read_physical(self, cores: dict[int, CoreCounters | None]) -> None:
+        for core, used in cores.items():
+            for name, part in ((used and used.v3d) or {}).items():
+                self.physical.add((core, name), part.neuroncore_utilization if part else None)
 
     def _read_memory(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         group = self._notes.usable(report.memory_used, Group.MEMORY_USED)
@@ -201,6 +227,9 @@ class RuntimeWalk:
                 sums.memory, {"host": used.host, "neuron_device": used.neuron_device}
             )
         breakdown = used.usage_breakdown if used else None
+        if breakdown is not None and breakdown.host is not None:
+            parts = zip(HOST_CATEGORIES, _host_amounts(breakdown.host), strict=True)
+            sums.host_memory = _added(sums.host_memory, dict(parts))
         by_core = breakdown.neuroncore_memory_usage if breakdown else None
         if by_core is None:
             self.memory_complete = False
@@ -209,8 +238,7 @@ class RuntimeWalk:
             amounts: Amounts = _amounts(memory or _UNREAD)
             if any(amounts):
                 self.holders[core, key] = None
-            others = self.memory.get(core)
-            self.memory[core] = amounts if others is None else tuple(map(_plus, others, amounts))
+            self.memory[core] = plus_each(self.memory.get(core), amounts)
 
     def _read_vcpu(self, report: RuntimeReport, sums: RuntimeSums) -> None:
         group = self._notes.usable(report.neuron_runtime_vcpu_usage, Group.RUNTIME_VCPU_USAGE)
@@ -221,10 +249,12 @@ class RuntimeWalk:
             sums.vcpu = _added(sums.vcpu, shares)
 
     def _read_executions(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
-        stats = self._notes.usable(report.execution_stats, Group.EXECUTION_STATS)
+        # Before SDK 2.4 the group had another name.
+        group = report.execution_stats or report.inference_stats
+        stats = self._notes.usable(group, Group.EXECUTION_STATS)
         if stats is None:
             return
-        statuses = stats.execution_summary or {}
+        statuses = stats.execution_summary or stats.inference_summary or {}
         self._counters.count(key, sums.spot.labels, statuses, stats.error_summary or {})
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):
@@ -236,16 +266,35 @@ class RuntimeWalk:
             )
 
 
+def key_of(runtime: Runtime) -> RuntimeKey:
+    """Which process an entry is of. Before SDK 1.16 there was an index in place of a tag."""
+    tag = runtime.neuron_runtime_tag
+    if tag is None and runtime.neuron_runtime_index is not None:
+        tag = str(runtime.neuron_runtime_index)
+    return RuntimeKey(runtime.pid, tag)
+
+
 def long_enough(section: Section, rules: Rules) -> bool:
     """Whether a period is long enough for CPU shares; a first report covers milliseconds."""
     return section.period is None or section.period >= rules.shortest_period
 
 
-def _plus(a: float | None, b: float | None) -> float | None:
+def plus(a: float | None, b: float | None) -> float | None:
     """The sum of what was read; None where neither was."""
     if a is None or b is None:
         return b if a is None else a
     return a + b
+
+
+def by_category(amounts: Iterable[Amounts | None]) -> dict[str, Column]:
+    """A column for each category; None is what was not read."""
+    each = [UNREAD_MEMORY if one is None else one for one in amounts]
+    return {name: [one[at] for one in each] for at, name in enumerate(CATEGORIES)}
+
+
+def plus_each(others: Amounts | None, amounts: Amounts) -> Amounts:
+    """The sum of each category."""
+    return amounts if others is None else tuple(map(plus, others, amounts))
 
 
 def _added(sums: dict[str, float], more: Readings) -> dict[str, float]:

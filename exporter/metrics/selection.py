@@ -16,6 +16,8 @@ _ENTRY = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"([^"]*)"\s*')
 _MOST_SHOWN = 3
 
+_OWNED = (Place.CORE, Place.DEVICE, Place.RUNTIME, Place.RUNTIME_CORE, Place.HOLDER)
+
 OWNER_LABELS = ("namespace", "pod", "container", "task_family", "service")
 
 
@@ -160,9 +162,9 @@ def label_names(row: MetricSpec) -> set[str]:
     names = {*LABELS[row.place], *(name for name, _ in row.constant_labels)}
     if row.by:
         names.add(row.by)
-    if row.place is Place.RUNTIME:
+    if row.place in (Place.RUNTIME, Place.RUNTIME_CORE):
         names.add("pid")
-    if row.place in (Place.CORE, Place.RUNTIME, Place.HOLDER):
+    if row.place in _OWNED:
         names.update(OWNER_LABELS)
     return names
 
@@ -176,7 +178,7 @@ def _near_misses(name: str, offered: list[str], cloudwatch: bool) -> str:
         twin = [
             row.name
             for row in CATALOGUE
-            if Layout.CORE in row.layouts
+            if row.name in offered
             and any(fnmatchcase(metric.name, name) for metric in row.cloudwatch)
         ]
         kind = "Prometheus"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from exporter.metrics.counters import GENERIC
 from exporter.model import NOBODY, Column, Distribution, Labels, Owner, Place
 
 LABELS: dict[Place, tuple[str, ...]] = {
@@ -18,10 +19,24 @@ LABELS: dict[Place, tuple[str, ...]] = {
         "neuron_device_count",
         "neuroncore_per_device_count",
         "neuron_device_memory_size",
+        "neuron_device_type",
+        "neuron_device_version",
+        "neuroncore_version",
+        "logical_neuroncore_config",
     ),
+    Place.HARDWARE_COUNTS: (
+        "neuron_device_count",
+        "neuroncore_per_device_count",
+        "neuron_device_memory_size",
+    ),
+    Place.DRIVER: ("version",),
+    Place.TOOLS: ("version",),
+    Place.CPU: ("cpu",),
     Place.CORE: ("neuroncore",),
+    Place.PHYSICAL_CORE: ("neuroncore", "physical_neuroncore"),
     Place.DEVICE: ("neuron_device_index",),
     Place.RUNTIME: ("runtime_tag",),
+    Place.RUNTIME_CORE: ("neuroncore", "runtime_tag"),
     Place.HOLDER: ("neuroncore", "runtime_tag", "pid"),
 }
 """The labels of each place, owners' labels aside."""
@@ -56,11 +71,9 @@ class Table:
 
 
 @dataclass(slots=True)
-class CoreTable(Table):
-    """NeuronCores, all runtimes together: shares of 1, FLOP/s, bytes by category."""
+class CoreMemoryTable(Table):
+    """Bytes on NeuronCores by category."""
 
-    utilization: Column
-    effective_flops: Column
     constants: Column
     model_code: Column
     model_shared_scratchpad: Column
@@ -69,9 +82,40 @@ class CoreTable(Table):
 
 
 @dataclass(slots=True)
-class DeviceTable(Table):
-    """Devices: ECC counters by event type, bytes, and the used share of the memory."""
+class CoreTable(CoreMemoryTable):
+    """NeuronCores, all runtimes together: shares of 1, FLOP/s, bytes."""
 
+    utilization: Column
+    flops: Column
+    effective_flops: Column
+
+
+@dataclass(slots=True)
+class RuntimeCoreTable(CoreMemoryTable):
+    """NeuronCores as each runtime uses them: shares of 1, bytes."""
+
+    utilization: Column
+
+
+@dataclass(slots=True)
+class PhysicalCoreTable(Table):
+    """Physical cores under logical ones: shares of 1."""
+
+    utilization: Column
+
+
+@dataclass(slots=True)
+class CpuTable(Table):
+    """CPUs of the host: shares of 1."""
+
+    vcpu: Columns
+
+
+@dataclass(slots=True)
+class DeviceTable(Table):
+    """Devices: ECC readings and counters by event type, bytes, and the used share of the memory."""
+
+    ecc_reading: Columns
     ecc: Columns
     ecc_start: dict[str, list[float]]
     memory_used: Column
@@ -83,11 +127,18 @@ class RuntimeTable(Table):
     """Runtimes, those with equal labels as one: bytes, shares of 1, counters, percentiles (s)."""
 
     memory: Columns
+    host_memory: Columns
     vcpu: Columns
     statuses: Columns
     errors: Columns
+    generic_errors: Column
     latency: Columns
     device_latency: Columns
+
+    @property
+    def all_errors(self) -> Columns:
+        """The errors, and the level of 2022 that is no tally of errors."""
+        return {**self.errors, GENERIC: self.generic_errors}
 
 
 @dataclass(slots=True)
@@ -101,6 +152,7 @@ class MachineTable(Table):
     device_latency: list[Distribution | None]
     vcpu: Columns
     vcpu_utilization: Column
+    context_switches: Column
     vcpu_count: Column
     memory_total: Column
     memory_used: Column

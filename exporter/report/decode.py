@@ -7,11 +7,11 @@ plain JSON and gives up only what is wrong in it (`salvage`).
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.report.salvage import Fault, salvage
+from exporter.report.salvage import Fault, Findings, salvage
 from exporter.report.types import Report
 
 _DECODER = msgspec.json.Decoder(Report)
@@ -47,14 +47,32 @@ def decode(line: bytes | bytearray | memoryview) -> Decoded:
     if (
         not isinstance(report.neuron_runtime_data, list)
         and report.system_data is None
-        and report.instance_info is None
+        and (report.instance_info or report.instance_data) is None
         and report.neuron_hardware_info is None
     ):
         raise ReportError("not_a_report", "no section of a neuron-monitor report in it")
     return Decoded(report, faults)
 
 
+def unknown_fields(line: bytes | bytearray | memoryview) -> list[str]:
+    """The paths of the fields in a report that nobody here knows, each once, in order.
+
+    It is slow: the whole line is read as plain JSON.
+
+    Raises:
+        ReportError: the line holds no report at all.
+    """
+    findings = Findings()
+    salvage(_document(bytes(line)), Report, findings)
+    return sorted(set(findings.unknown))
+
+
 def _decode_leniently(line: bytes) -> Decoded:
+    findings = Findings()
+    return Decoded(salvage(_document(line), Report, findings), tuple(findings.faults))
+
+
+def _document(line: bytes) -> dict[str, Any]:
     try:
         document = json.loads(line.decode("utf-8", "replace"), parse_int=_integer)
     except RecursionError:
@@ -63,8 +81,7 @@ def _decode_leniently(line: bytes) -> Decoded:
         raise ReportError("not_json", f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ReportError("not_a_report", f"a JSON {type(document).__name__}, not an object")
-    faults: list[Fault] = []
-    return Decoded(salvage(document, Report, faults), tuple(faults))
+    return document
 
 
 def _integer(digits: str) -> float:

@@ -1,14 +1,20 @@
-"""Keeps every reading of a damaged report that fits its type, and names every other."""
+"""Keeps every reading of a damaged report that fits its type, and names every other.
+
+The same walk finds what a report has and the types do not: news of another generation.
+"""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
+
+from exporter.report.types import SKIPPED
 
 T = TypeVar("T", bound=Struct)
 
@@ -26,14 +32,22 @@ class Fault(NamedTuple):
     problem: str
 
 
-_Keep = Callable[[Any, str, list[Fault]], Any]
+@dataclass(slots=True)
+class Findings:
+    """What was found on the way: readings that cannot be used, and paths of unknown fields."""
+
+    faults: list[Fault] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+_Keep = Callable[[Any, str, Findings], Any]
 _LOST = object()
 _NOTHINGS = (type(None), msgspec.UnsetType)
 
 
-def salvage(document: dict[str, Any], wanted: type[T], faults: list[Fault]) -> T:
-    """A `wanted` of all that fits in `document`; what does not fit is appended to `faults`."""
-    kept: T = _keeper(wanted)(document, "", faults)
+def salvage(document: dict[str, Any], wanted: type[T], findings: Findings) -> T:
+    """A `wanted` of all that fits in `document`; what does not fit, or is unknown, is noted."""
+    kept: T = _keeper(wanted)(document, "", findings)
     return kept
 
 
@@ -55,36 +69,36 @@ def _keeper(wanted: Any) -> _Keep:
 
 
 def _optional(keep: _Keep) -> _Keep:
-    def run(value: Any, path: str, faults: list[Fault]) -> Any:
-        return None if value is None else keep(value, path, faults)
+    def run(value: Any, path: str, findings: Findings) -> Any:
+        return None if value is None else keep(value, path, findings)
 
     return run
 
 
 def _scalar(wanted: Any) -> _Keep:
-    def run(value: Any, path: str, faults: list[Fault]) -> Any:
+    def run(value: Any, path: str, findings: Findings) -> Any:
         try:
-            return _text(msgspec.convert(value, wanted))
+            return msgspec.convert(_text(value), wanted)
         except msgspec.ValidationError as error:
-            faults.append(Fault(path, f"{error} (got {_shown(value)})"))
+            findings.faults.append(Fault(path, f"{error} (got {_shown(value)})"))
             return _LOST
 
     return run
 
 
 def _mapping(key_type: Any, keep: _Keep) -> _Keep:
-    def run(value: Any, path: str, faults: list[Fault]) -> Any:
+    def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, dict):
-            faults.append(Fault(path, f"Expected `object` (got {_shown(value)})"))
+            findings.faults.append(Fault(path, f"Expected `object` (got {_shown(value)})"))
             return _LOST
         kept = {}
         for key, item in value.items():
             try:
-                good_key = _text(msgspec.convert(key, key_type, strict=False))
+                good_key = msgspec.convert(_text(key), key_type, strict=False)
             except msgspec.ValidationError as error:
-                faults.append(Fault(f"{path}{{}}", f"{error} in key {_shown(key)}"))
+                findings.faults.append(Fault(f"{path}{{}}", f"{error} in key {_shown(key)}"))
                 continue
-            good = keep(item, f"{path}{{}}", faults)
+            good = keep(item, f"{path}{{}}", findings)
             if good is not _LOST:
                 kept[good_key] = good
         return kept
@@ -93,14 +107,14 @@ def _mapping(key_type: Any, keep: _Keep) -> _Keep:
 
 
 def _sequence(keep: _Keep) -> _Keep:
-    def run(value: Any, path: str, faults: list[Fault]) -> Any:
+    def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, list):
-            faults.append(Fault(path, f"Expected `array` (got {_shown(value)})"))
+            findings.faults.append(Fault(path, f"Expected `array` (got {_shown(value)})"))
             return _LOST
         # A lost entry stays as null: that a runtime was there and could not be read is a fact.
         return [
             None if good is _LOST else good
-            for good in (keep(item, f"{path}[]", faults) for item in value)
+            for good in (keep(item, f"{path}[]", findings) for item in value)
         ]
 
     return run
@@ -108,18 +122,21 @@ def _sequence(keep: _Keep) -> _Keep:
 
 def _struct(wanted: type[Struct]) -> _Keep:
     fields = {
-        field.encode_name: (field.name, _keeper(field.type))
-        for field in msgspec.structs.fields(wanted)
+        each.encode_name: (each.name, _keeper(each.type)) for each in msgspec.structs.fields(wanted)
     }
+    known = fields.keys() | SKIPPED.get(wanted, frozenset())
 
-    def run(value: Any, path: str, faults: list[Fault]) -> Any:
+    def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, dict):
-            faults.append(Fault(path, f"Expected `object` (got {_shown(value)})"))
+            findings.faults.append(Fault(path, f"Expected `object` (got {_shown(value)})"))
             return _LOST
         kept = {}
+        below = f"{path}." if path else ""
+        if not known >= value.keys():
+            findings.unknown += (below + name[:_LONGEST_SHOWN] for name in value.keys() - known)
         for name, (attribute, keep) in fields.items():
             if name in value:
-                good = keep(value[name], f"{path}.{name}" if path else name, faults)
+                good = keep(value[name], below + name, findings)
                 if good is not _LOST:
                     kept[attribute] = good
                 elif name == "error" and value[name]:

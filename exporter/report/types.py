@@ -1,8 +1,8 @@
-"""A report of neuron-monitor (SDK 2.4 and later) as types.
+"""A report of neuron-monitor as types, of every generation since 2021.
 
-Only what is used is declared: the decoder skips the rest, which is most of a line's bytes. Every
-field may be absent or null and none has a default of zero. Field names are neuron-monitor's own,
-so that a path in an error is a path in the report.
+Only what is used is declared: the decoder skips the rest, which is most of a line's bytes;
+`SKIPPED` names what is known of that rest. Every field may be absent or null and none has a default
+of zero. Field names are neuron-monitor's own, so that a path in an error is a path in the report.
 """
 
 from __future__ import annotations
@@ -33,11 +33,22 @@ class Section(Struct, gc=False):
     error: str | None = None
 
 
-class CoreCounters(Struct, gc=False):
-    """One NeuronCore as one runtime used it: percent of the period, and FLOP/s."""
+class PhysicalCore(Struct, gc=False):
+    """One physical core under a logical one: percent of the period."""
 
     neuroncore_utilization: Quantity | None = None
+
+
+class CoreCounters(Struct, gc=False):
+    """One NeuronCore as one runtime used it: percent of the period, and FLOP/s.
+
+    `flops` was there from 2.7 (2023) to 2024; `v3d` has the physical cores of Trn2 and Trn3.
+    """
+
+    neuroncore_utilization: Quantity | None = None
+    flops: Quantity | None = None
     effective_flops: Quantity | None = None
+    v3d: dict[Name, PhysicalCore | None] | None = None
 
 
 class NeuroncoreCounters(Section, gc=False):
@@ -54,10 +65,11 @@ class LatencyStats(Struct, gc=False):
 
 
 class ExecutionStats(Section, gc=False):
-    """`execution_stats`: tallies of the period."""
+    """`execution_stats`, `inference_stats` to SDK 2.3: tallies of the period."""
 
     error_summary: Quantities | None = None
     execution_summary: Quantities | None = None
+    inference_summary: Quantities | None = None
     latency_stats: LatencyStats | None = None
 
 
@@ -71,9 +83,19 @@ class CoreMemory(Struct, gc=False):
     tensors: Quantity | None = None
 
 
-class UsageBreakdown(Struct, gc=False):
-    """Where the bytes of a runtime are."""
+class HostMemory(Struct, gc=False):
+    """Bytes of the host's memory, by category."""
 
+    application_memory: Quantity | None = None
+    constants: Quantity | None = None
+    dma_buffers: Quantity | None = None
+    tensors: Quantity | None = None
+
+
+class UsageBreakdown(Struct, gc=False):
+    """Where the bytes of a runtime are; since SDK 2.4."""
+
+    host: HostMemory | None = None
     neuroncore_memory_usage: dict[Index, CoreMemory | None] | None = None
 
 
@@ -109,15 +131,20 @@ class RuntimeReport(Struct, gc=False):
 
     neuroncore_counters: NeuroncoreCounters | None = None
     execution_stats: ExecutionStats | None = None
+    inference_stats: ExecutionStats | None = None
     memory_used: MemoryUsed | None = None
     neuron_runtime_vcpu_usage: RuntimeVcpuUsage | None = None
 
 
 class Runtime(Struct, gc=False):
-    """One entry of `neuron_runtime_data`: a process that uses Neuron."""
+    """One entry of `neuron_runtime_data`: a process that uses Neuron.
+
+    Before SDK 1.16 it had an index and neither process id nor tag.
+    """
 
     pid: Pid | None = None
     neuron_runtime_tag: str | None = None
+    neuron_runtime_index: Index | None = None
     error: str | None = None
     report: RuntimeReport | None = None
 
@@ -139,7 +166,7 @@ class HwCounters(Section, gc=False):
 
 
 class CpuShares(Struct, gc=False):
-    """Percent of the period."""
+    """Percent of the period, of one CPU of the host or of all."""
 
     user: Quantity | None = None
     nice: Quantity | None = None
@@ -149,15 +176,12 @@ class CpuShares(Struct, gc=False):
     soft_irq: Quantity | None = None
 
 
-class Cpu(Struct, gc=False):
-    """One CPU of the host: counted, not read."""
-
-
 class VcpuUsage(Section, gc=False):
-    """`vcpu_usage`."""
+    """`vcpu_usage`; context switches are a tally of the period."""
 
     average_usage: CpuShares | None = None
-    usage_data: dict[str, Cpu | None] | None = None
+    usage_data: dict[Index, CpuShares | None] | None = None
+    context_switch_count: Quantity | None = None
 
 
 class MemoryInfo(Section, gc=False):
@@ -196,16 +220,47 @@ class HardwareInfo(Struct, gc=False):
     neuron_device_count: DeviceCount | None = None
     neuroncore_per_device_count: CoresPerDevice | None = None
     neuron_device_memory_size: Quantity | None = None
+    neuron_device_type: str | None = None
+    neuron_device_version: str | None = None
+    neuroncore_version: str | None = None
+    logical_neuroncore_config: CoresPerDevice | None = None
     error: str | None = None
+
+
+class Pod(Struct, gc=False):
+    """The pod that a core or device was given to. One of its containers, or several of them."""
+
+    namespace: str | None = None
+    pod_name: str | None = None
+    container_name: list[str | None] | None = None
+
+
+class KubernetesInfo(Section, gc=False):
+    """`neuron_k8s_info`, where it is switched on (SDK 2.23 and later)."""
+
+    neuroncores_k8s_info: dict[Index, Pod | None] | None = None
+    neurondevices_k8s_info: dict[Index, Pod | None] | None = None
 
 
 class Report(Struct, gc=False):
     """One line of the stream.
 
     `neuron_runtime_data` tells null (no runtimes) from absent (nobody asked for runtimes).
+    `instance_data` was the name of `instance_info` before SDK 2.3.
     """
 
     neuron_runtime_data: list[Runtime | None] | UnsetType | None = UNSET
     system_data: SystemData | None = None
     instance_info: InstanceInfo | None = None
+    instance_data: InstanceInfo | None = None
     neuron_hardware_info: HardwareInfo | None = None
+    neuron_k8s_info: KubernetesInfo | None = None
+
+
+SKIPPED: dict[type[Struct], frozenset[str]] = {
+    Runtime: frozenset({"address"}),
+    MemoryUsed: frozenset({"loaded_models"}),
+    CpuShares: frozenset({"idle"}),
+    InstanceInfo: frozenset({"instance_availability_zone_id", "ami_id"}),
+}
+"""Fields that are known and not read: what is in neither is news."""

@@ -6,7 +6,8 @@ The text around the values is prepared once for each shape; a scrape writes the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -22,7 +23,7 @@ class PrometheusSink:
     """Holds the latest snapshot and writes it out. Any thread may offer, any may expose."""
 
     def __init__(self, selection: Selection) -> None:
-        self._selection = selection
+        self.selection = selection
         self._order = {row: at for at, row in enumerate(selection.rows)}
         self._latest: Snapshot | None = None
         self._machine_labels: Labels | None = None
@@ -48,12 +49,13 @@ class PrometheusSink:
             return b""
         return self._table_for(snapshot).render(snapshot.values, format)
 
-    def series_count(self, monotonic: float) -> int:
-        """How many series a scrape would show."""
+    def series(self, monotonic: float) -> dict[str, int]:
+        """How many series of each selected metric a scrape would show."""
+        counts = dict.fromkeys((row.name for row in self.selection.rows), 0)
         snapshot = self._latest
-        if snapshot is None or not (snapshot := snapshot.at(monotonic)).shape:
-            return 0
-        return self._table_for(snapshot).count(snapshot.values)
+        if snapshot is not None and (snapshot := snapshot.at(monotonic)).shape:
+            counts.update(self._table_for(snapshot).counts(snapshot.values))
+        return counts
 
     def _table_for(self, snapshot: Snapshot) -> _Table:
         labels = self._machine_labels
@@ -72,7 +74,7 @@ class PrometheusSink:
     def _chosen(self, series: Series) -> int | None:
         """The place of a series' row among the families; None leaves the series out."""
         place = self._order.get(series.spec)
-        return place if place is not None and self._selection.takes(series) else None
+        return place if place is not None and self.selection.takes(series) else None
 
 
 class _Table:
@@ -101,8 +103,9 @@ class _Table:
         # in it; the other kind costs as many exchanges as there are families.
         self._heads: dict[int, bytes] = {}
         self._open_metrics_heads: dict[int, bytes] = {}
+        begins: list[tuple[str, int]] = []
         family: MetricSpec | None = None
-        for index in order:
+        for at, index in enumerate(order):
             series = shape[index]
             place = len(self._text)
             if series.spec is not family:
@@ -110,19 +113,26 @@ class _Table:
                 about = family.name, family.help, family.kind.value, family.unit.value
                 self._heads[place] = head(TEXT, *about).encode()
                 self._open_metrics_heads[place] = head(OPEN_METRICS, *about).encode()
+                begins.append((family.name, at))
             own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
             labels = (own + common)[1:]
             name = f"{family.name}{{{labels}}}" if labels else family.name
             self._text += [self._heads.get(place, b"") + f"\n{name} ".encode(), b""]
         self._text.append(b"\n")
+        self._families = [
+            (name, slice(begin, end))
+            for (name, begin), (_, end) in pairwise([*begins, ("", len(order))])
+        ]
 
     def fits(self, shape: Shape, machine: Labels) -> bool:
         """Whether this is the table of that shape and those labels."""
         return self._shape is shape and self._machine == machine
 
-    def count(self, values: tuple[Any, ...]) -> int:
-        """How many of the series have one of these values."""
-        return sum(value is not None for value in self._pick(values)) if self.length else 0
+    def counts(self, values: tuple[Any, ...]) -> Iterator[tuple[str, int]]:
+        """How many series of each metric have one of these values."""
+        picked = self._pick(values) if self.length else ()
+        for name, own in self._families:
+            yield name, own.stop - own.start - picked[own].count(None)
 
     def render(self, values: tuple[Any, ...], format: Format) -> bytes:
         """The text of all series with these values."""

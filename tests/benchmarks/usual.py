@@ -29,6 +29,12 @@ MACHINE = {
 }
 """Labels of every series, and the keys of `instance_info`; the last is not on every machine."""
 
+HARDWARE = (
+    "neuron_device_count",
+    "neuroncore_per_device_count",
+    "neuron_device_memory_size",  # since 2.19
+)
+
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
 
 Labels = dict[str, str]
@@ -61,8 +67,8 @@ class Usual:
         self._groups(report["system_data"], handlers, common)
         self._info("instance", common)
         hardware = report["neuron_hardware_info"]
-        counts = ("neuron_device_count", "neuroncore_per_device_count")
-        self._info("neuron_hardware", {**common, **{name: str(hardware[name]) for name in counts}})
+        told = {name: str(hardware[name]) for name in HARDWARE if name in hardware}
+        self._info("neuron_hardware", {**common, **told})
 
     def _groups(
         self,

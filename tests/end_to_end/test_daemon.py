@@ -172,7 +172,7 @@ def counters(exporter: RunningExporter) -> dict[tuple[str, ...], float]:
     return {
         key(sample): sample.value
         for family in exporter.families().values()
-        if family.type == "counter" and not family.name.startswith("process")
+        if family.type == "counter" and not family.name.startswith(("process", "python"))
         for sample in family.samples
     }
 
@@ -218,7 +218,7 @@ def test_a_missing_program_is_waited_for(tmp_path: Path) -> None:
         assert not [
             name
             for name in exporter.families()
-            if not name.startswith(("neuron_exporter", "process"))
+            if not name.startswith(("neuron_exporter", "process", "python"))
         ]
         assert exporter.process.poll() is None
 

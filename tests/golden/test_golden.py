@@ -19,7 +19,7 @@ from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
 from exporter.metrics.selection import for_cloudwatch, for_prometheus
-from exporter.model import Machine, Moment, Owners, Snapshot
+from exporter.model import Layout, Machine, Moment, Owners, Snapshot
 from exporter.report import decode
 from exporter.sinks.cloudwatch.datums import datums, heartbeats
 from exporter.sinks.cloudwatch.plan import resolve
@@ -30,8 +30,7 @@ from tests.conftest import Golden
 
 START = 1_700_000_040.0
 
-TODAY = [path for path in captures.all_captures() if "neuron-rtd" not in path.name]
-"""Recordings of SDK 2.4 and later."""
+CAPTURES = captures.all_captures()
 
 NAMES_OF_AWS = (
     # AWS's script has named these, and dashboards ask for them.
@@ -39,23 +38,24 @@ NAMES_OF_AWS = (
 )
 
 
-def snapshots(path: Path) -> list[Snapshot]:
+def snapshots(path: Path, layout: Layout = Layout.CORE) -> list[Snapshot]:
     """The snapshots of a recording, read at the end of a minute."""
-    collector = Collector(CATALOGUE, Counters(), Period(None))
+    rows = [row for row in CATALOGUE if not row.layouts or layout in row.layouts]
+    collector = Collector(rows, Counters(), Period(None))
     identity = Identity(Machine(), {})
     made = []
     for number, line in enumerate(path.read_bytes().splitlines()):
         report = decode(line).report
-        machine = identity.observe(report.instance_info)
+        machine = identity.observe(report.instance_info or report.instance_data)
         at = Moment(START + 50 + number, 100.0 + number)
         made.append(collector.collect(report, at, machine, Owners()).snapshot)
     return made
 
 
-def exposition(path: Path) -> str:
+def exposition(path: Path, layout: Layout) -> str:
     """What a scrape shows after the last report of a recording."""
-    sink = PrometheusSink(for_prometheus("full", [], [])[0])
-    for snapshot in snapshots(path):
+    sink = PrometheusSink(for_prometheus("full", ["*"], [], layout)[0])
+    for snapshot in snapshots(path, layout):
         sink.offer(snapshot)
     return sink.expose(snapshot.taken_at.monotonic).decode()
 
@@ -75,26 +75,28 @@ def payload(path: Path, preset: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("path", TODAY, ids=lambda path: path.stem)
-def test_exposition(path: Path, golden: Golden) -> None:
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_exposition(path: Path, layout: Layout, golden: Golden) -> None:
     """What a scrape shows of a recorded report does not change unnoticed."""
-    golden.check(f"{path.stem}.prom", exposition(path))
+    golden.check(f"{path.stem}.{layout}.prom", exposition(path, layout))
 
 
 @pytest.mark.parametrize("preset", ["standard", "full"])
-@pytest.mark.parametrize("path", TODAY, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
 def test_cloudwatch_payload(path: Path, preset: str, golden: Golden) -> None:
     """What CloudWatch gets of a recorded report does not change unnoticed."""
     golden.check(f"{path.stem}.{preset}.ndjson", payload(path, preset))
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-@pytest.mark.parametrize("path", TODAY, ids=lambda path: path.stem)
-def test_promtool_finds_nothing(path: Path) -> None:
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_promtool_finds_nothing(path: Path, layout: Layout) -> None:
     """Prometheus' own linter has nothing to say, names that AWS has given aside."""
     done = subprocess.run(
         ["promtool", "check", "metrics"],
-        input=exposition(path),
+        input=exposition(path, layout),
         capture_output=True,
         text=True,
         check=False,

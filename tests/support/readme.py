@@ -17,6 +17,15 @@ def block(language: str, containing: str = "") -> str:
     raise AssertionError(f"README has no {language} block with {containing!r}")
 
 
+def queries() -> list[tuple[str, str]]:
+    """The questions of the cookbook, and the query that answers each."""
+    found = []
+    for part in block("promql").strip().split("\n\n"):
+        question, _, query = part.partition("\n")
+        found.append((question.removeprefix("# "), query))
+    return found
+
+
 def table(heading: str) -> list[list[str]]:
     """The rows of the first table whose heading has a text in it, as cells."""
     lines = TEXT.splitlines()

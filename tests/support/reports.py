@@ -9,7 +9,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.collect import Collected, Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
-from exporter.model import Machine, Moment, Owners, Snapshot
+from exporter.model import Layout, Machine, Moment, Owners, Snapshot
 from exporter.report import Report, decode
 
 HARDWARE = {"neuron_device_count": 2, "neuroncore_per_device_count": 2, "error": ""}
@@ -110,20 +110,26 @@ class Bench:
         ecc: str = "reset_aware",
         generic: str = "ignore",
         runtime_labels: tuple[str, ...] = ("runtime_tag",),
+        layout: Layout = Layout.CORE,
     ) -> None:
         self.counters = Counters(ecc, generic)
-        self.collector = Collector(CATALOGUE, self.counters, Period(period), runtime_labels)
+        rows = [row for row in CATALOGUE if not row.layouts or layout in row.layouts]
+        self.collector = Collector(rows, self.counters, Period(period), runtime_labels)
         self.now = 1000.0
 
     def collect(
         self, document: Any, machine: Machine | None = None, owners: Owners | None = None
     ) -> Collected:
         """Collect one report, five seconds after the one before."""
+        return self.collect_report(decoded(document), machine, owners)
+
+    def collect_report(
+        self, read: Report, machine: Machine | None = None, owners: Owners | None = None
+    ) -> Collected:
+        """Collect one report that was read already."""
         self.now += 5
         moment = Moment(1_700_000_000 + self.now, self.now)
-        return self.collector.collect(
-            decoded(document), moment, machine or Machine(), owners or Owners()
-        )
+        return self.collector.collect(read, moment, machine or Machine(), owners or Owners())
 
     def samples(self, document: Any, **more: Any) -> Samples:
         """What one report shows."""

@@ -6,11 +6,10 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 
 from exporter import log
 
@@ -23,15 +22,6 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Yes."""
         return True
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """The log of the whole process is set back after each test."""
-    kept, last_resort = structlog.get_config(), logging.lastResort
-    yield
-    structlog.configure(**kept)
-    logging.lastResort = last_resort
 
 
 @pytest.fixture
@@ -133,8 +123,9 @@ def test_libraries_say_nothing_of_their_own(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
-def test_lines_of_many_threads_do_not_mix() -> None:
+def test_lines_of_many_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line is whole, also when all threads speak at once."""
+    monkeypatch.setattr(log, "MOST_LINES_PER_SECOND", 1000)
     stream = io.StringIO()
     log.configure("info", "json", stream)
     threads = [

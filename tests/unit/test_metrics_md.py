@@ -13,8 +13,10 @@ from botocore.session import Session
 from exporter.generate.metrics_md import as_markdown, as_text
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import label_names
-from exporter.model import CloudWatchMetric, Kind, Machine, MetricSpec
+from exporter.model import CloudWatchMetric, Kind, Layout, Machine, MetricSpec, SourceState
+from exporter.sinks.exposition import write
 from exporter.sinks.prometheus import machine_labels
+from exporter.telemetry import Telemetry
 
 COMMITTED = Path(__file__).parents[2] / "METRICS.md"
 SENT = [metric for row in CATALOGUE for metric in row.cloudwatch]
@@ -32,19 +34,29 @@ def test_the_committed_list_is_what_the_command_writes() -> None:
     assert COMMITTED.read_text() == as_markdown()
 
 
+def own_names() -> list[str]:
+    """The exporter's own metrics, as a scrape of nothing else shows them."""
+    text = write(Telemetry(SourceState).registry.collect()).decode()
+    names = re.findall(r"^# TYPE (neuron_exporter_\w+)", text, re.M)
+    return [name for name in names if name != "neuron_exporter_build_info"]
+
+
 def test_every_metric_stands_in_both_lists() -> None:
     """The table for terminals and METRICS.md leave no metric out, and invent none."""
-    names = [row.name for row in CATALOGUE if row.layouts] + [metric.name for metric in SENT]
-    markdown = [row[0].strip("`") for row in cells(as_markdown().splitlines())]
+    sent = [metric.name for metric in SENT]
+    shown = [row.name for row in CATALOGUE if Layout.CORE in row.layouts]
+    names = [row.name for row in CATALOGUE if row.layouts]
+    markdown = [row[0].strip("`\\* ") for row in cells(as_markdown().splitlines())]
     text = [line.split()[0] for line in as_text().splitlines() if line.strip()]
-    assert sorted(markdown) == sorted(names)
-    assert sorted(text) == sorted([*names, "PROMETHEUS", "CLOUDWATCH"])
+    assert sorted(markdown) == sorted([*names, *sent, *own_names()])
+    assert sorted(text) == sorted([*shown, *sent, "PROMETHEUS", "CLOUDWATCH"])
 
 
 def test_the_tables_are_whole() -> None:
     """No cell is empty, and none breaks its table."""
-    prometheus, cloudwatch = as_markdown().split("## CloudWatch")
-    for table, width in ((prometheus, 6), (cloudwatch, 5)):
+    prometheus, rest = as_markdown().split("## The exporter's own")
+    own, cloudwatch = rest.split("## CloudWatch")
+    for table, width in ((prometheus, 6), (own, 4), (cloudwatch, 5)):
         for row in cells(table.splitlines()):
             assert len(row) == width, row
             assert all(row), row
@@ -66,8 +78,10 @@ def test_the_table_for_terminals_has_no_loose_ends() -> None:
 
 
 def test_no_name_is_given_twice() -> None:
-    """A name means one thing, in Prometheus and in CloudWatch, whatever the case of its letters."""
-    for names in ([row.name for row in CATALOGUE], [metric.name for metric in SENT]):
+    """A name means one thing, in each layout for Prometheus and in CloudWatch, whatever the case
+    of its letters."""
+    layouts = [[row.name for row in CATALOGUE if layout in row.layouts] for layout in Layout]
+    for names in (*layouts, [metric.name for metric in SENT]):
         assert len({name.lower() for name in names}) == len(names)
 
 

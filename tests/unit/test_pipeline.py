@@ -11,7 +11,7 @@ import pytest
 
 from exporter.config import ConfigError, Given, Loaded, load
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.model import Group
+from exporter.model import Group, Layout
 from exporter.pipeline import NOT_BUILT_YET, Pipeline, build, make_source, summary
 from exporter.source import FileSource, NeuronMonitorSource, StdinSource
 from tests.support.listening import Recorder, running
@@ -300,7 +300,7 @@ def test_the_summary_tells_what_will_happen() -> None:
             "cloudwatch.dimension_sets": [["InstanceId"], []],
         }
     )
-    count = sum(1 for row in CATALOGUE if row.layouts and row.preset == 1)
+    count = sum(1 for row in CATALOGUE if Layout.CORE in row.layouts and row.preset == 1)
     assert lines == [
         "source: neuron-monitor, every 5s: execution_stats, memory_used, neuron_hw_counters, "
         "neuroncore_counters",

@@ -18,6 +18,9 @@ from exporter.pipeline import NOT_BUILT_YET, build
 from exporter.web.web_schema import validate
 from tests.support import readme
 
+NOT_METRICS = ("neuroncore", "neuron_device_index", "neuroncore_memory_usage_")
+"""Labels, and the beginning of several names."""
+
 
 def test_the_configuration_shows_every_key_with_its_default(tmp_path: Path) -> None:
     """What README prints is a legal file, has every key, and changes nothing."""
@@ -88,8 +91,8 @@ def test_named_metrics_exist(name: str) -> None:
 
 def test_metrics_in_queries_exist() -> None:
     """Every metric that a query asks for is one that is exposed."""
-    queries = re.sub(r"#.*", "", readme.block("promql"))
-    asked = set(re.findall(r"\b((?:neuron|execution)\w+)", queries))
+    queries = " ".join(query for _, query in readme.queries())
+    asked = set(re.findall(r"\b((?:neuron|execution|hardware)\w+)", queries)) - set(NOT_METRICS)
     built = build(load(None, {}, [Given("test", "source.kind", "stdin")]), environment={})
     own = {f.name for f in built.telemetry.registry.collect()}
     assert asked <= {row.name for row in CATALOGUE} | own

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import Problem, for_cloudwatch, for_prometheus
-from exporter.model import Layout, MetricSpec, Selection
+from exporter.model import Layout, MetricSpec, Preset, Selection
 from exporter.sinks.prometheus import PrometheusSink
 from tests.support.reports import Bench, cores, memory, report, runtime
 
@@ -74,9 +74,13 @@ def test_each_preset_holds_the_ones_before_it(choose: Choose) -> None:
 
 
 def test_the_full_preset_is_everything() -> None:
-    """Prometheus is shown every row that has its layout; CloudWatch's full preset has no hole."""
-    shown, _ = for_prometheus("full", [], [])
-    assert names(shown) == {row.name for row in CATALOGUE if Layout.CORE in row.layouts}
+    """Prometheus is shown every row that has its layout, except for what has to be asked for by
+    name; CloudWatch's full preset has no hole."""
+    for layout in Layout:
+        offered = {row for row in CATALOGUE if layout in row.layouts}
+        asked_for = {row for row in offered if row.preset is Preset.NONE}
+        assert set(for_prometheus("full", [], [], layout)[0].rows) == offered - asked_for
+        assert set(for_prometheus("full", ["*"], [], layout)[0].rows) == offered
     sent, _ = for_cloudwatch("full", [], [])
     assert sent.names == {metric.name for row in CATALOGUE for metric in row.cloudwatch}
 
@@ -188,9 +192,10 @@ def test_a_selection_without_a_metric_is_an_error(choose: Choose) -> None:
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
 def test_every_metric_can_be_had_alone(row: MetricSpec) -> None:
     """Whatever the list of metrics shows can be published without anything else."""
-    if row.layouts:
-        rest = [each.name for each in CATALOGUE if each.layouts and each is not row]
-        assert for_prometheus("full", [], rest)[0].rows == (row,)
+    for layout in row.layouts:
+        offered = [each.name for each in CATALOGUE if layout in each.layouts]
+        rest = [name for name in offered if name != row.name]
+        assert for_prometheus("full", [row.name], rest, layout)[0].rows == (row,)
     for metric in row.cloudwatch:
         rest = [m.name for each in CATALOGUE for m in each.cloudwatch if m.name != metric.name]
         assert for_cloudwatch("full", [], rest)[0].names == {metric.name}

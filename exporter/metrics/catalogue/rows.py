@@ -21,6 +21,12 @@ from exporter.model import (
 ONLY_CLOUDWATCH: frozenset[Layout] = frozenset()
 """The layouts of a row that Prometheus is not shown."""
 
+ONLY_AWS = frozenset({Layout.AWS})
+"""Of a row that stands for another one of the same name where AWS's own series are wanted."""
+
+BOTH = frozenset(Layout)
+"""Of a row that AWS's script has, too, with the same series."""
+
 
 def row(
     kind: Kind,
@@ -37,9 +43,13 @@ def row(
     layouts: frozenset[Layout] = frozenset({Layout.CORE}),
     preset: Preset = Preset.FULL,
     sends: tuple[CloudWatchMetric, ...] = (),
-    since: str = "2.4",
+    since: str = "1.x",
 ) -> MetricSpec:
-    """A row that reads one column, or one group of columns, of its place's table."""
+    """A row that reads one column, or one group of columns, of its place's table.
+
+    `since` is the SDK whose neuron-monitor first had it; 1.x is older than anything that is read
+    here.
+    """
     return MetricSpec(
         name=name,
         kind=kind,

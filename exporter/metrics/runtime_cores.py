@@ -1,0 +1,52 @@
+"""Cores as each runtime uses them: the series of AWS's script, for `layout: aws`."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from exporter.metrics.known import Known
+from exporter.metrics.runtimes import (
+    CATEGORIES,
+    MOST_RUNTIMES,
+    Amounts,
+    by_category,
+    key_of,
+    plus,
+    plus_each,
+)
+from exporter.metrics.tables import RuntimeCoreTable, Spot
+from exporter.model import Owners
+from exporter.report.types import CoreMemory, Report
+
+_UNREAD = CoreMemory()
+_amounts = attrgetter(*CATEGORIES)
+
+
+def runtime_cores(report: Report, known: Known, owners: Owners) -> RuntimeCoreTable:
+    """What every runtime says of every core; runtimes with equal labels are one."""
+    busy: dict[Spot, float | None] = {}
+    memory: dict[Spot, Amounts] = {}
+    for runtime in (report.neuron_runtime_data or ())[:MOST_RUNTIMES]:
+        if runtime is None or runtime.error or runtime.report is None:
+            continue
+        labels = known.runtime(key_of(runtime), owners).labels
+        counters = runtime.report.neuroncore_counters
+        if counters is not None and not counters.error:
+            for core, used in (counters.neuroncores_in_use or {}).items():
+                spot = Spot((("neuroncore", str(core)), *labels))
+                share = used.neuroncore_utilization if used else None
+                busy[spot] = plus(busy.get(spot), share)
+        group = runtime.report.memory_used
+        if group is None or group.error or group.neuron_runtime_used_bytes is None:
+            continue
+        breakdown = group.neuron_runtime_used_bytes.usage_breakdown
+        for core, amounts in ((breakdown and breakdown.neuroncore_memory_usage) or {}).items():
+            spot = Spot((("neuroncore", str(core)), *labels))
+            memory[spot] = plus_each(memory.get(spot), _amounts(amounts or _UNREAD))
+    spots = list(dict.fromkeys((*busy, *memory)))
+    shares = (busy.get(spot) for spot in spots)
+    return RuntimeCoreTable(
+        spots,
+        **by_category(map(memory.get, spots)),
+        utilization=[None if share is None else min(1.0, share / 100) for share in shares],
+    )

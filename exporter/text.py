@@ -1,0 +1,21 @@
+"""Text that others have written, made fit for labels and for the log."""
+
+from __future__ import annotations
+
+LONGEST = 255
+"""Characters: a label's value longer than this is nobody's name, and CloudWatch takes no more of a
+dimension's value than four times that."""
+
+_UNFIT = "\N{REPLACEMENT CHARACTER}"
+
+
+def clean(text: str, longest: int = LONGEST) -> str:
+    """The text on one line, without what a terminal or an exposition could take for its own.
+
+    Control characters, line separators and marks that turn the direction of writing are replaced.
+    """
+    if len(text) > longest:
+        text = text[: longest - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _UNFIT for char in text)

@@ -1,0 +1,157 @@
+"""`layout: aws` shows the series of AWS's script: one for each runtime and core."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import pytest
+from prometheus_client import Metric, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.config import Given, load
+from exporter.identity.machine import Identity
+from exporter.metrics.collect import Collector
+from exporter.metrics.counters import Counters
+from exporter.metrics.period import Period
+from exporter.metrics.selection import for_cloudwatch, for_prometheus
+from exporter.model import Layout, Machine, Moment, Owners
+from exporter.pipeline import build
+from exporter.sinks.cloudwatch.window import Windows
+from exporter.sinks.prometheus import PrometheusSink
+from tests import captures
+from tests.benchmarks.usual import Usual
+from tests.support.reports import Bench, cores, decoded, executions, memory, report, runtime
+
+AWS, _ = for_prometheus("full", ["*"], [], Layout.AWS)
+CHANGING = {"runtime_tag"}
+"""Labels whose values were others when AWS's script was recorded."""
+
+REAL = [path for path in captures.all_captures() if not path.name.startswith("doc_")]
+"""The examples of AWS's documentation mix periods, and one is older than the usual way reads."""
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def shown(line: bytes) -> str:
+    """A report as `layout: aws` shows it."""
+    document = json.loads(line)
+    bench = Bench(period=None, layout=Layout.AWS)
+    machine = Identity(Machine(), {}).observe(decoded(document).instance_info)
+    sink = PrometheusSink(AWS)
+    sink.offer(bench.collect(document, machine=machine, owners=Owners()).snapshot)
+    return sink.expose(bench.now).decode()
+
+
+def samples(families: Iterable[Metric], *, without: Iterable[str] = ()) -> Samples:
+    """Every hardware sample by name and labels; empty labels count as absent."""
+    return {
+        (
+            sample.name,
+            frozenset((n, "" if n in without else v) for n, v in sample.labels.items() if v),
+        ): sample.value
+        for family in families
+        if not family.name.startswith(("process_", "python_"))
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_a_report_reads_as_the_usual_way_shows_it(path: Path) -> None:
+    """The same report through prometheus_client, set as AWS's script does it: same samples."""
+    line = path.read_bytes().splitlines()[0]
+    usual = Usual()
+    with redirect_stderr(io.StringIO()):
+        usual.put(line.decode())
+    reference = generate_latest(usual.registry).decode()
+    ours = samples(text_string_to_metric_families(shown(line)))
+    theirs = samples(text_string_to_metric_families(reference))
+    assert ours.keys() == theirs.keys()
+    assert ours == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("path", sorted(captures.FOLDER.glob("*.prom")), ids=lambda path: path.stem)
+def test_every_series_that_awss_script_served_is_there(path: Path) -> None:
+    """What AWS's script served on a real machine is in ours for the report beside it: name, type,
+    labels, and every label value that does not change from one moment to the next."""
+    text = shown(path.with_suffix(".ndjson").read_bytes().splitlines()[0])
+    ours, theirs = (list(text_string_to_metric_families(t)) for t in (text, path.read_text()))
+    assert samples(theirs, without=CHANGING).keys() <= samples(ours, without=CHANGING).keys()
+    types = {family.name: family.type for family in ours}
+    for family in theirs:
+        if not family.name.startswith(("process_", "python_")) and "_created" not in family.name:
+            assert types[family.name] == family.type
+
+
+def test_runtimes_that_share_a_tag_are_merged() -> None:
+    """Where AWS's script lets one of them overwrite the other, both are summed."""
+    bench = Bench(layout=Layout.AWS)
+    both = [
+        runtime(
+            pid,
+            "1",
+            neuroncore_counters=cores(_0=share, _1=0),
+            memory_used=memory({"0": {"tensors": 5}}),
+            execution_stats=executions(2),
+        )
+        for pid, share in ((1, 60.0), (2, 70.0))
+    ]
+    found = bench.samples(report(*both))
+    assert found.of("neuroncore_utilization_ratio") == {("0", "1"): 1, ("1", "1"): 0}
+    assert found.one("neuroncore_memory_usage_tensors", "0", "1", "None") == 10
+    assert found.one("execution_status_total", "1", "completed") == 4
+
+
+def test_an_idle_machine_has_no_cores() -> None:
+    """Where nothing runs AWS's script has no series of cores, and neither has its layout."""
+    found = Bench(layout=Layout.AWS).samples(report())
+    assert found.of("neuroncore_utilization_ratio") == {}
+    assert Bench().samples(report()).of("neuroncore_utilization_ratio") != {}
+
+
+def test_a_runtime_that_cannot_be_read_has_no_cores() -> None:
+    """An error of a runtime, or of a group of it, leaves its own series out, and no others."""
+    document = report(
+        runtime(1, "a", neuroncore_counters=cores(_0=50)),
+        runtime(2, "b", error="gone", neuroncore_counters=cores(_0=50)),
+        runtime(3, "c", neuroncore_counters={**cores(_0=50), "error": "broken"}),
+        {**runtime(4, "d"), "report": None},
+        None,  # type: ignore[arg-type]
+    )
+    found = Bench(layout=Layout.AWS).samples(document)
+    assert found.of("neuroncore_utilization_ratio") == {("0", "a"): 0.5}
+
+
+def test_the_generic_errors_of_2022_are_shown_where_they_stand() -> None:
+    """A level is shown as the level that it is, whatever the configuration counts."""
+    bench = Bench(layout=Layout.AWS)
+    for level in (23654, 23692):
+        errors = executions(1, errors={"generic": level})
+        found = bench.samples(report(runtime(execution_stats=errors)))
+        assert found.one("execution_errors_total", "app", "generic") == level
+
+
+def test_cloudwatch_is_not_touched_by_the_layout() -> None:
+    """CloudWatch pools cores of the machine, whatever layout Prometheus is shown."""
+    keys = {"prometheus.layout": "aws", "cloudwatch.enabled": True}
+    parts = build(load(flags=[Given(key, key, value) for key, value in keys.items()]))
+    collector = Collector(parts.rows, Counters(), Period(5.0))
+    busy = [runtime(pid, str(pid), neuroncore_counters=cores(_0=20, _1=0)) for pid in (1, 2)]
+    moment = Moment(1_700_000_040, 5)
+    snapshot = collector.collect(decoded(report(*busy)), moment, Machine(), Owners()).snapshot
+    sink, windows = PrometheusSink(AWS), Windows(for_cloudwatch("standard", [], [])[0], 60)
+    sink.offer(snapshot)
+    windows.add(snapshot)
+    shares = {
+        (sample.labels["neuroncore"], sample.labels["runtime_tag"]): sample.value
+        for family in text_string_to_metric_families(sink.expose(5).decode())
+        if family.name == "neuroncore_utilization_ratio"
+        for sample in family.samples
+    }
+    assert shares == {("0", "1"): 0.2, ("0", "2"): 0.2, ("1", "1"): 0, ("1", "2"): 0}
+    (window,) = windows.take(1_700_000_100)
+    assert window.values["NeuronCoreUtilization"] == {0.4: 1, 0.0: 3}
