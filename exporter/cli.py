@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
@@ -179,7 +179,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from exporter.pipeline import build
     from exporter.web import BindError
 
-    loaded = _load(parsed)
+    loaded = _load(parsed.config, _flags(parsed))
     log.configure(loaded.config.log.level, loaded.config.log.format)
     try:
         daemon = Daemon(build(loaded))
@@ -196,10 +196,9 @@ def _demo(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from exporter.config import load
     from exporter.pipeline import build, summary
 
-    pipeline = build(load(parsed.config, os.environ))
+    pipeline = build(_load(parsed.config))
     for warning in pipeline.warnings:
         print(f"warning: {warning}")
     print(f"{parsed.config}: good")
@@ -225,13 +224,23 @@ def _instance_types(parsed: argparse.Namespace) -> int:
 def _record(parsed: argparse.Namespace) -> int:
     from exporter.record import record
 
-    return record(_load(parsed), parsed.output, parsed.reports, mask=parsed.mask)
+    return record(
+        _load(parsed.config, _flags(parsed)), parsed.output, parsed.reports, mask=parsed.mask
+    )
 
 
-def _load(parsed: argparse.Namespace) -> Loaded:
-    from exporter.config import load
+def _load(path: str | None, flags: Iterable[Given] = ()) -> Loaded:
+    """The configuration; what is wrong with it is told together with what the parts say of it."""
+    from exporter.config import ConfigError, load
 
-    return load(parsed.config, os.environ, _flags(parsed))
+    try:
+        return load(path, os.environ, flags)
+    except ConfigError as error:
+        if error.rest is None:
+            raise
+        from exporter.pipeline import problems_of
+
+        raise ConfigError([*error.problems, *problems_of(error.rest)]) from None
 
 
 def _flags(parsed: argparse.Namespace) -> list[Given]:

@@ -37,11 +37,16 @@ class Given(NamedTuple):
 
 
 class ConfigError(Exception):
-    """Everything that is wrong with a configuration, one line for each problem."""
+    """Everything that is wrong with a configuration, one line for each problem.
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    `rest` has the sections that are legal, and defaults for the others: what the parts say of it is
+    true as well, and can be told at once.
+    """
+
+    def __init__(self, problems: Sequence[str], rest: Loaded | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        self.rest = rest
 
 
 class Loaded(NamedTuple):
@@ -91,11 +96,15 @@ def load(
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        for each in error.errors(include_url=False):
-            problems.append(_explain(each, document, origins))
+        wrong = error.errors(include_url=False)
+        problems += (_explain(each, document, origins) for each in wrong)
+        sections = {each["loc"][0] for each in wrong}
+        legal = {name: value for name, value in document.items() if name not in sections}
+        config = Config.model_validate(legal)
+    loaded = Loaded(config, origins)
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-    return Loaded(config, origins)
+        raise ConfigError(list(dict.fromkeys(problems)), loaded)
+    return loaded
 
 
 # Reading

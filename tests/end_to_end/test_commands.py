@@ -13,6 +13,7 @@ import pytest
 
 from exporter import __version__
 from exporter.metrics.catalogue import CATALOGUE
+from exporter.metrics.selection import for_prometheus
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import Finished, run
@@ -108,6 +109,16 @@ def test_mistakes_that_only_parts_see_are_told_at_once(config: Path, command: st
     assert dimension.endswith(" (got 'InstanceID')")
 
 
+def test_mistakes_of_both_kinds_are_told_at_once(config: Path) -> None:
+    """A mistake that the parts see is not hidden behind one that the file itself shows; what
+    stands in the same section is not judged, lest one mistake makes two."""
+    config.write_text(MISTAKES_OF_PARTS.replace("kind: file", "kind: files"))
+    kind, pattern, dimension = sorted(complaints(run("check", "--config", str(config))))
+    assert kind.startswith(f"{config}:2: source.kind: must be neuron-monitor, ")
+    assert pattern.startswith(f"{config}:5: prometheus.include")
+    assert dimension.startswith(f"{config}:9: cloudwatch.dimension_sets.0: unknown dimension")
+
+
 @pytest.mark.parametrize("command", ["check", "record"])
 def test_a_missing_configuration_is_named(tmp_path: Path, command: str) -> None:
     """A file that is not there is one line with the system's reason."""
@@ -124,7 +135,7 @@ def test_a_good_configuration_is_summarized(config: Path) -> None:
     good, source, prometheus, cloudwatch = finished.out.splitlines()
     assert good == f"{config}: good"
     assert source.startswith("  source: neuron-monitor, every 5s: execution_stats, ")
-    shown = sum(1 for row in CATALOGUE if row.layouts)
+    shown = len(for_prometheus("full", [], [])[0].rows)
     assert prometheus == f"  prometheus: {shown} metrics at 0.0.0.0:9415/metrics"
     assert cloudwatch.startswith("  cloudwatch: every 30s, in 1 dimension set(s): ")
     assert "NeuronCoreUtilization" in cloudwatch
