@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint golden bench soak clean
+.PHONY: help demo test lint golden bench soak fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make golden   write the golden files anew; read the difference before you commit it"
 	@echo "make bench    measure speed and size against the usual way"
 	@echo "make soak     run for long (some minutes)"
+	@echo "make fuzz     feed the parser with anything (some minutes)"
 	@echo "make clean    remove what the other targets made"
 
 $(VENV)/python:
@@ -64,6 +65,9 @@ bench: $(VENV)/dev
 
 soak: $(VENV)/dev prometheus
 	@$(VENV)/bin/python -m pytest -m soak $(ARGS)
+
+fuzz: $(VENV)/dev
+	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
