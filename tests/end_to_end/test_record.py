@@ -292,7 +292,7 @@ def test_a_masked_recording_replays_to_the_same(tmp_path: Path) -> None:
                 {
                     name: sorted(sample.value for sample in family.samples)
                     for name, family in exporter.families().items()
-                    if not name.startswith(("neuron_exporter", "process"))
+                    if not name.startswith(("neuron_exporter", "process", "python"))
                 }
             )
     assert shown[0] == shown[1]
