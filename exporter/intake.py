@@ -177,14 +177,17 @@ class Intake:
             self._state, self._detail = state, detail
 
     def _note_faults(self, faults: tuple[Fault, ...]) -> None:
-        self._telemetry.report_errors.labels("reading").inc(len(faults))
-        for fault in faults:
-            self._say_once(f"fault:{fault.path}", "reading_unusable", **fault._asdict())
+        for path, problem, times in faults:
+            self._telemetry.report_errors.labels("reading").inc(times)
+            self._say_once(f"fault:{path}", "reading_unusable", path=path, problem=problem)
 
     def _note_unknown(self, line: memoryview) -> None:
         """Count and say what nobody here knows: a new SDK shows itself."""
-        for path in unknown_fields(line):
-            path = clean(path)
+        try:
+            paths = unknown_fields(line)
+        except ReportError:
+            return  # read by type it is a report; what is in it besides is too deep to look at
+        for path in map(clean, paths):
             if path not in self._unknown and len(self._unknown) < MOST_SAID:
                 self._unknown.add(path)
                 self._telemetry.unknown_fields.inc()

@@ -135,7 +135,8 @@ class CloudWatchMetric:
 class MetricSpec:
     """One metric: everything that is known about it, in one row.
 
-    `read` takes the table of its place. `by` names the label that splits a reading in several.
+    `read` takes the table of its place, which `group` feeds, and where they are wanted those of
+    `also`. `by` names the label that splits a reading in several.
     `start`, where it is given, reads at which values counters stood before they counted anything.
     """
 
@@ -145,6 +146,7 @@ class MetricSpec:
     place: Place
     read: Callable[[Any], Reading]
     group: Group | None
+    also: frozenset[Group] = frozenset()
     unit: Unit = Unit.NONE
     by: str = ""
     constant_labels: Labels = ()
@@ -215,6 +217,11 @@ class Series:
     by: str = ""
     owner: Owner = NOBODY
     start: float = field(default=0.0, compare=False)
+
+    def counts(self) -> tuple[MetricSpec, Labels]:
+        """What is counted, whoever holds it: the same when a core or device changes hands."""
+        mine = self.owner.labels()
+        return self.spec, tuple(pair for pair in self.labels if pair not in mine)
 
 
 Shape = tuple[Series, ...]

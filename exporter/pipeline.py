@@ -47,6 +47,9 @@ NOT_BUILT_YET = (
 )
 """Keys that are accepted and do nothing so far."""
 
+_NOBODYS = Owners()
+"""Nobody asks yet whose cores are; the same object, so that what is made of it is made once."""
+
 Connect = Callable[[str], Transport]
 
 
@@ -115,7 +118,7 @@ def build(
     return Pipeline(
         config=config,
         source=_source(config, rows),
-        intake=Intake(identity, collector, period, Owners, sinks, telemetry),
+        intake=Intake(identity, collector, period, lambda: _NOBODYS, sinks, telemetry),
         identity=identity,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
@@ -341,7 +344,7 @@ def _configured_machine(config: Config) -> Machine:
 
 
 def _groups(rows: Iterable[MetricSpec]) -> frozenset[Group]:
-    return frozenset(row.group for row in rows if row.group is not None)
+    return frozenset(group for row in rows for group in (row.group, *row.also) if group is not None)
 
 
 def _union(selections: Iterable[tuple[MetricSpec, ...]]) -> tuple[MetricSpec, ...]:

@@ -79,7 +79,8 @@ class Telemetry:
         self.report_errors = Counter(
             "neuron_exporter_report_errors_total",
             "What of the stream could not be used: whole lines (not_json, not_a_report, too_deep, "
-            "too_long), single readings (reading), and runtimes (too_many_runtimes).",
+            "too_many_values, too_long), single readings (reading), and runtimes "
+            "(too_many_runtimes).",
             ["reason"],
             registry=registry,
         )

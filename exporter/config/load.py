@@ -131,8 +131,11 @@ def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[
         problems.append(f"{path}{at}: is not YAML: {error.problem or error.context}")
     except RecursionError:
         problems.append(f"{path}: is nested too deeply")
-    except (ValueError, yaml.YAMLError) as error:
-        problems.append(f"{path}: is not YAML: {str(error).splitlines()[0]}")
+    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        # The last ones but YAMLError are what PyYAML makes of wrong tags: `!!bool maybe`.
+        problems.append(
+            f"{path}: is not YAML: {(str(error) or type(error).__name__).splitlines()[0]}"
+        )
     else:
         if isinstance(document, dict):
             origins.update(lines)

@@ -80,9 +80,14 @@ class Survey:
         self._device_memory = self._hardware.neuron_device_memory_size
         if not self._device_memory and machine.instance_type in INSTANCE_TYPES:
             self._device_memory = INSTANCE_TYPES[machine.instance_type].device_memory_bytes
-        info = report.neuron_k8s_info
-        if info is not None and info.error:
-            self.notes.add("neuron_k8s_info", info.error)
+        for name, section in (
+            ("neuron_k8s_info", report.neuron_k8s_info),
+            ("instance_info", report.instance_info or report.instance_data),
+        ):
+            if section is not None and section.error:
+                self.notes.add(name, section.error)
+            elif section is not None:
+                self.notes.read.add(name)
         usable = self.notes.usable
         self._hw_counters = usable(system.neuron_hw_counters, Group.HW_COUNTERS)
         self._memory = usable(system.memory_info, Group.MEMORY_INFO) or MemoryInfo()
@@ -91,9 +96,6 @@ class Survey:
             counters.count_context_switches(self._cpu.context_switch_count)
         self._shares_count = long_enough(self._cpu, rules)
         walk = self._walk = RuntimeWalk(report, counters, known, owners, self.notes, rules, now)
-        # A generation that does not tell a rate shows none, not zero.
-        known.flops = known.flops or bool(walk.flops.sums)
-        known.effective_flops = known.effective_flops or bool(walk.effective_flops.sums)
         known.learn_physical(walk.physical.sums)
         self._fill_idle_cores()
 
@@ -265,7 +267,7 @@ class Survey:
             return {}
         read: dict[int, list[float]] = {}
         for core, amounts in self._walk.memory.items():
-            if None not in amounts:
+            if core not in self._walk.memory_unread:
                 read.setdefault(core // each, []).append(sum(amounts))  # type: ignore[arg-type]
         return {device: sum(cores) for device, cores in read.items() if len(cores) == each}
 

@@ -13,6 +13,7 @@ from exporter.metrics.runtimes import (
     key_of,
     plus,
     plus_each,
+    readable,
 )
 from exporter.metrics.tables import RuntimeCoreTable, Spot
 from exporter.model import Owners
@@ -32,7 +33,7 @@ def runtime_cores(report: Report, known: Known, owners: Owners) -> RuntimeCoreTa
         labels = known.runtime(key_of(runtime), owners).labels
         counters = runtime.report.neuroncore_counters
         if counters is not None and not counters.error:
-            for core, used in (counters.neuroncores_in_use or {}).items():
+            for core, used in readable(counters.neuroncores_in_use or {}).items():
                 spot = Spot((("neuroncore", str(core)), *labels))
                 share = used.neuroncore_utilization if used else None
                 busy[spot] = plus(busy.get(spot), share)
@@ -40,7 +41,8 @@ def runtime_cores(report: Report, known: Known, owners: Owners) -> RuntimeCoreTa
         if group is None or group.error or group.neuron_runtime_used_bytes is None:
             continue
         breakdown = group.neuron_runtime_used_bytes.usage_breakdown
-        for core, amounts in ((breakdown and breakdown.neuroncore_memory_usage) or {}).items():
+        by_core = (breakdown and breakdown.neuroncore_memory_usage) or {}
+        for core, amounts in readable(by_core).items():
             spot = Spot((("neuroncore", str(core)), *labels))
             memory[spot] = plus_each(memory.get(spot), _amounts(amounts or _UNREAD))
     spots = list(dict.fromkeys((*busy, *memory)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,7 +17,15 @@ from exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
 from exporter.metrics.known import Known, PhysicalKey
 from exporter.metrics.tables import Spot
 from exporter.model import Column, Group, Labels, Owners
-from exporter.report.types import CoreCounters, CoreMemory, Report, Runtime, RuntimeReport, Section
+from exporter.report.types import (
+    UNREADABLE,
+    CoreCounters,
+    CoreMemory,
+    Report,
+    Runtime,
+    RuntimeReport,
+    Section,
+)
 
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
 
@@ -33,6 +40,7 @@ Amounts = tuple[float | None, ...]
 _NOTHING = RuntimeReport()
 _UNREADABLE = Runtime()
 _UNREAD = CoreMemory()
+_UNREAD_CORE = CoreCounters()
 _UNCOUNTED = Tallies()
 _EMPTY: dict[str, float] = {}
 NO_MEMORY: Amounts = (0.0,) * len(CATEGORIES)
@@ -43,6 +51,7 @@ _amounts = attrgetter(*CATEGORIES)
 _host_amounts = attrgetter(*HOST_CATEGORIES)
 
 C = TypeVar("C", bound=Hashable)
+V = TypeVar("V")
 S = TypeVar("S", bound=Section)
 
 
@@ -147,12 +156,14 @@ class RuntimeWalk:
         self.flops = Sums[int]()
         self.effective_flops = Sums[int]()
         self.memory: dict[int, Amounts] = {}
+        self.memory_unread: set[int] = set()
         self.listed: set[int] = set()
         self.holders: dict[tuple[int, RuntimeKey], None] = {}
         self.runtimes: dict[Labels, RuntimeSums] = {}
         self.executions: list[Executions] = []
 
         self._counters = counters
+        self._known = known
         self._notes = notes
         self._rules = rules
         runtimes = report.neuron_runtime_data
@@ -199,20 +210,27 @@ class RuntimeWalk:
             return
         # Runtimes times cores are the most of a report, and nearly all of them are 0: those are
         # only listed here, and filled in at the end.
-        self.listed.update(group.neuroncores_in_use)
-        if any(
-            used is not None and used.v3d for used in islice(group.neuroncores_in_use.values(), 2)
-        ):
-            self._read_physical(group.neuroncores_in_use)
-        for core, used in group.neuroncores_in_use.items():
+        cores = readable(group.neuroncores_in_use)
+        self.cores_complete &= cores is group.neuroncores_in_use
+        self.listed.update(cores)
+        first = next(iter(cores.values()), None) or _UNREAD_CORE
+        # A generation that does not tell a rate shows none, not zero.
+        self._known.flops |= first.flops is not None
+        self._known.effective_flops |= first.effective_flops is not None
+        physical = bool(first.v3d)
+        for core, used in cores.items():
             share = None if used is None else used.neuroncore_utilization
             if not share and share is not None:
                 continue
             self.busy.add(core, share)
-            self.flops.add(core, None if used is None else used.flops)
-            self.effective_flops.add(core, None if used is None else used.effective_flops)
+            used = used or _UNREAD_CORE
+            self.flops.add(core, used.flops)
+            self.effective_flops.add(core, used.effective_flops)
+            physical = physical or bool(used.v3d)
             if share is not None:
                 self.holders[core, key] = None
+        if physical:
+            self._read_physical(cores)
 
     def _read_physical(self, cores: dict[int, CoreCounters | None]) -> None:
         for core, used in cores.items():
@@ -234,8 +252,12 @@ class RuntimeWalk:
         if by_core is None:
             self.memory_complete = False
             return
-        for core, memory in by_core.items():
+        cores = readable(by_core)
+        self.memory_complete &= cores is by_core
+        for core, memory in cores.items():
             amounts: Amounts = _amounts(memory or _UNREAD)
+            if None in amounts:
+                self.memory_unread.add(core)
             if any(amounts):
                 self.holders[core, key] = None
             self.memory[core] = plus_each(self.memory.get(core), amounts)
@@ -272,6 +294,13 @@ def key_of(runtime: Runtime) -> RuntimeKey:
     if tag is None and runtime.neuron_runtime_index is not None:
         tag = str(runtime.neuron_runtime_index)
     return RuntimeKey(runtime.pid, tag)
+
+
+def readable(by_core: dict[int, V]) -> dict[int, V]:
+    """The map without what stands for unreadable keys; the same object where there are none."""
+    if UNREADABLE not in by_core:
+        return by_core
+    return {core: value for core, value in by_core.items() if core != UNREADABLE}
 
 
 def long_enough(section: Section, rules: Rules) -> bool:

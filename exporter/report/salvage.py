@@ -6,38 +6,61 @@ The same walk finds what a report has and the types do not: news of another gene
 from __future__ import annotations
 
 import types
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from reprlib import Repr
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
-from exporter.report.types import SKIPPED
+from exporter.report.types import SKIPPED, UNREADABLE, Index
 
 T = TypeVar("T", bound=Struct)
 
 _LONGEST_SHOWN = 60
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _LONGEST_SHOWN
+
+MOST_UNKNOWN = 1000
+"""Unknown fields of one report."""
 
 
 class Fault(NamedTuple):
     """A reading that could not be used.
 
     `path` has no indices and no map keys, so that one defect is one path however many cores,
-    runtimes or devices show it.
+    runtimes or devices show it; `times` says how often, `problem` is that of the first.
     """
 
     path: str
     problem: str
+    times: int
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was found on the way: readings that cannot be used, and paths of unknown fields."""
+    """What was found on the way: readings that cannot be used, and paths of unknown fields.
 
-    faults: list[Fault] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
+    However long a line is, each path is kept once.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def add(self, path: str, wanted: str, value: Any) -> None:
+        """Note a reading that cannot be used."""
+        if not self.counts[path]:
+            self.problems[path] = f"{wanted} (got {_shown(value)})"
+        self.counts[path] += 1
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The defects, in the order in which they were found."""
+        return tuple(Fault(path, self.problems[path], n) for path, n in self.counts.items())
 
 
 _Keep = Callable[[Any, str, Findings], Any]
@@ -80,7 +103,7 @@ def _scalar(wanted: Any) -> _Keep:
         try:
             return msgspec.convert(_text(value), wanted)
         except msgspec.ValidationError as error:
-            findings.faults.append(Fault(path, f"{error} (got {_shown(value)})"))
+            findings.add(path, str(error), value)
             return _LOST
 
     return run
@@ -89,18 +112,21 @@ def _scalar(wanted: Any) -> _Keep:
 def _mapping(key_type: Any, keep: _Keep) -> _Keep:
     def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, dict):
-            findings.faults.append(Fault(path, f"Expected `object` (got {_shown(value)})"))
+            findings.add(path, "Expected `object`", value)
             return _LOST
-        kept = {}
+        kept: dict[Any, Any] = {}
+        below = f"{path}{{}}"
         for key, item in value.items():
             try:
                 good_key = msgspec.convert(_text(key), key_type, strict=False)
             except msgspec.ValidationError as error:
-                findings.faults.append(Fault(f"{path}{{}}", f"{error} in key {_shown(key)}"))
+                findings.add(below, f"{error} in a key", key)
+                if key_type is Index:
+                    kept[UNREADABLE] = None
                 continue
-            good = keep(item, f"{path}{{}}", findings)
-            if good is not _LOST:
-                kept[good_key] = good
+            good = keep(item, below, findings)
+            # As in a list: that it was there and could not be read is a fact.
+            kept[good_key] = None if good is _LOST else good
         return kept
 
     return run
@@ -109,7 +135,7 @@ def _mapping(key_type: Any, keep: _Keep) -> _Keep:
 def _sequence(keep: _Keep) -> _Keep:
     def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, list):
-            findings.faults.append(Fault(path, f"Expected `array` (got {_shown(value)})"))
+            findings.add(path, "Expected `array`", value)
             return _LOST
         # A lost entry stays as null: that a runtime was there and could not be read is a fact.
         return [
@@ -128,12 +154,14 @@ def _struct(wanted: type[Struct]) -> _Keep:
 
     def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, dict):
-            findings.faults.append(Fault(path, f"Expected `object` (got {_shown(value)})"))
+            findings.add(path, "Expected `object`", value)
             return _LOST
         kept = {}
         below = f"{path}." if path else ""
         if not known >= value.keys():
-            findings.unknown += (below + name[:_LONGEST_SHOWN] for name in value.keys() - known)
+            for name in value.keys() - known:
+                if len(findings.unknown) < MOST_UNKNOWN:
+                    findings.unknown.add(below + name[:_LONGEST_SHOWN])
         for name, (attribute, keep) in fields.items():
             if name in value:
                 good = keep(value[name], below + name, findings)
@@ -153,5 +181,5 @@ def _text(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = _SHORT.repr(value)  # a value may be as deep or as long as its line
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

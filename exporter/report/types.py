@@ -16,7 +16,12 @@ Quantity = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[float, Meta(ge=0
 keeps every sum of them finite. Whole numbers stay integers, since a report is full of zeros and an
 integer zero costs nothing."""
 
-Index = Annotated[int, Meta(ge=0, le=65535)]
+Index = Annotated[int, Meta(ge=0, le=4095)]
+"""Of a core, a device or a CPU; a machine of today has at most 192 of any."""
+
+UNREADABLE = -1
+"""Stands in a map by `Index` for keys that could not be read: something was there."""
+
 DeviceCount = Annotated[int, Meta(ge=0, le=256)]
 CoresPerDevice = Annotated[int, Meta(ge=0, le=64)]
 Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]

@@ -24,7 +24,9 @@ class BcryptUsers:
     """Users and the bcrypt hashes of their passwords. There is at least one."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
-        self._hashes = {user.encode(): hashed.encode() for user, hashed in users.items()}
+        self._hashes = {
+            user.encode(errors="surrogatepass"): hashed.encode() for user, hashed in users.items()
+        }
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._remembering = threading.Lock()

@@ -123,8 +123,11 @@ class _Reading:
             self._problems.append(f"{at}is not YAML: {error.problem or error.context}")
         except RecursionError:
             self._problems.append("is nested too deeply")
-        except (ValueError, yaml.YAMLError) as error:
-            self._problems.append(f"is not YAML: {str(error).splitlines()[0]}")
+        except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+            # The last ones but YAMLError are what PyYAML makes of wrong tags: `!!bool maybe`.
+            self._problems.append(
+                f"is not YAML: {(str(error) or type(error).__name__).splitlines()[0]}"
+            )
         else:
             config, wrong = validate({} if document is None else document)
             self._problems += wrong

@@ -86,6 +86,7 @@ def survive(line: bytes) -> None:
     """Read a line, and check what comes of it."""
     with suppress(ReportError):
         unknown_fields(line)
+    with suppress(ReportError):
         check(decode(line))
 
 

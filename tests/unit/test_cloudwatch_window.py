@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Health, Moment, Snapshot, SourceState
+from exporter.model import Health, Moment, Owner, Owners, Snapshot, SourceState
 from exporter.sinks.cloudwatch.window import MOST_OPEN, Windows
 from tests.support.reports import Bench, cores, ecc, executions, report, runtime
 
@@ -122,6 +122,21 @@ def test_a_first_ecc_reading_that_comes_late_is_no_event(first: Any) -> None:
     minute.add(report(system_data={"neuron_hw_counters": late}))
     minute.add(report(system_data={"neuron_hw_counters": late}))
     assert minute.take().rises["EccUncorrected"] == 0
+
+
+def test_events_are_counted_once_whoever_holds_the_device() -> None:
+    """A device that changes hands has the errors that it had: only new ones are new, and nothing
+    of its former owners is kept."""
+    minute = Minute()
+    for number, reading in enumerate((0, 5, 5, 5, 7)):
+        owner = Owner(namespace="ml", pod=f"pod-{number}")
+        document = report(
+            system_data={"neuron_hw_counters": ecc({"mem_ecc_uncorrected": reading}, {})}
+        )
+        snapshot = minute.bench.collect(document, owners=Owners(by_device={0: owner})).snapshot
+        minute.windows.add(at(snapshot, START + number))
+    assert minute.take().rises["EccUncorrected"] == 7
+    assert len(minute.windows._remembered) == 0
 
 
 def test_ecc_that_is_away_for_a_while_counts_its_rise_once() -> None:

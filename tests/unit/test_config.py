@@ -340,6 +340,17 @@ def test_near_misses_are_suggested(given: str, hint: str) -> None:
     assert suggest(given, ("period", "path")).startswith(hint)
 
 
+@pytest.mark.parametrize(
+    "tag", ["bool", "int", "float", "timestamp", "map", "set", "omap", "binary"]
+)
+def test_a_wrong_tag_makes_no_traceback(config: Writer, tag: str) -> None:
+    """Values that are not of the kind that their tag claims are one problem, as any other."""
+    for value in ("maybe", "[a]", "{a: b}", '"\\ud800"'):
+        with pytest.raises(ConfigError) as caught:
+            config.load(f"log: {{level: !!{tag} {value}}}")
+        assert len(caught.value.problems) == 1
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.text(alphabet=" \n\t:-{}[],&*?|>!%@`'\"#ab1~<", max_size=60), st.binary()))
 def test_no_file_makes_a_traceback(config: Writer, text: str | bytes) -> None:

@@ -202,6 +202,37 @@ def test_device_memory_is_a_share_where_the_size_is_known(
     assert samples.one("neurondevice_memory_utilization_ratio", "1") == wanted
 
 
+@pytest.mark.parametrize("key", ["1", "x1", "-1", "99999"])
+def test_a_core_that_cannot_be_read_is_not_idle(key: str) -> None:
+    """A damaged reading, or a damaged name of a core, makes no core look idle or empty."""
+    used = memory({"0": {"tensors": 40}})
+    by_core = used["neuron_runtime_used_bytes"]["usage_breakdown"]["neuroncore_memory_usage"]
+    by_core[key] = "broken"
+    counters = cores(_0=50)
+    counters["neuroncores_in_use"][key] = "broken"
+    samples = Bench().samples(report(runtime(neuroncore_counters=counters, memory_used=used)))
+    assert ("1",) not in samples.of(UTILIZATION)
+    assert samples.one(UTILIZATION, "0") == 0.5
+    assert ("1", "None") not in samples.of(TENSORS)
+    assert samples.one("neuroncores_in_use") is None
+    assert samples.one("neurondevice_memory_used_bytes", "0") is None
+
+
+@pytest.mark.parametrize("unread", [{"tensors": None}, None])
+def test_a_device_is_not_emptier_than_it_is(unread: object) -> None:
+    """What one runtime uses is not known: neither is what is used in all."""
+    known, other = (
+        runtime(pid, str(pid), memory_used=memory({"0": {"tensors": 80}, "1": {}}))
+        for pid in (1, 2)
+    )
+    used = other["report"]["memory_used"]["neuron_runtime_used_bytes"]
+    by_core = used["usage_breakdown"]["neuroncore_memory_usage"]
+    by_core["0"] = {**by_core["0"], **unread} if isinstance(unread, dict) else unread
+    samples = Bench().samples(report(known, other))
+    assert samples.one("neurondevice_memory_used_bytes", "0") is None
+    assert samples.one("neurondevice_memory_used_bytes", "1") == 0
+
+
 def test_a_device_with_an_unread_core_has_no_sum() -> None:
     """A sum with a part missing is not shown; the other device's is."""
     used = memory({"0": {"tensors": 5}, "2": {"tensors": 7}, "3": {}})

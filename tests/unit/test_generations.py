@@ -92,6 +92,8 @@ def test_rates_of_cores_are_summed_and_idle_is_zero(field: str, name: str) -> No
         used = {"neuroncore_utilization": 50, **({} if rate is None else {field: rate})}
         return runtime(pid, str(pid), neuroncore_counters=group(neuroncores_in_use={"1": used}))
 
+    idle = group(neuroncores_in_use={"0": {"neuroncore_utilization": 0, field: 0}})
+    assert len(Bench().samples(report(runtime(neuroncore_counters=idle))).of(name)) == 4
     bench = Bench()
     assert bench.samples(report(busy(1, None))).of(name) == {}
     assert bench.samples(report(busy(1, 10), busy(2, 5))).of(name) == {
@@ -121,6 +123,16 @@ def test_physical_cores_stand_under_their_logical_one() -> None:
     unread = runtime(1, "a", neuroncore_counters=physical(_0={"nc_v3.0": None, "nc_v3.1": 50}))
     assert bench.samples(report(unread)).of(PHYSICAL) == {("0", "1"): 0.5}
     assert bench.samples(report()).of(PHYSICAL) == {("0", "0"): 0, ("0", "1"): 0}
+
+
+def test_a_busy_physical_core_is_found_wherever_it_is() -> None:
+    """Idle logical cores may come without their physical ones: the busy ones are read all the
+    same."""
+    counters = physical(_2={"nc_v3.4": 80, "nc_v3.5": 40})
+    counters["neuroncores_in_use"] |= {"0": {"neuroncore_utilization": 0}, "1": None}
+    counters["neuroncores_in_use"] = dict(sorted(counters["neuroncores_in_use"].items()))
+    found = Bench().samples(report(runtime(neuroncore_counters=counters))).of(PHYSICAL)
+    assert found == {("2", "4"): 0.8, ("2", "5"): 0.4}
 
 
 def test_a_device_is_made_of_logical_cores() -> None:

@@ -106,6 +106,25 @@ def test_a_reading_that_cannot_be_used_is_named_once(talk: Talk) -> None:
     assert talk.counted("neuron_exporter_report_errors_total", reason="reading") == 6
 
 
+@pytest.mark.parametrize("place", ["unknown", "neuron_hardware_info"])
+def test_no_depth_is_too_deep(talk: Talk, place: str) -> None:
+    """However deep a line is nested, it is a report or it is none; whoever looks for unknown
+    fields gives up where the decoder did not."""
+    for depth in (*range(10, 900, 100), *range(900, 1010), 5000):
+        nested = b"[" * depth + b"]" * depth
+        talk.intake.restarting("test", 0.0)  # the next report is looked at for unknown fields
+        talk.give(b'{"neuron_runtime_data":[],"%s":{"a":%s}}' % (place.encode(), nested))
+        talk.give(b'{"neuron_runtime_data":[],"neuron_hardware_info":{"error":%s}}' % nested)
+    assert talk.give(report()) is not None
+
+
+def test_an_identity_that_cannot_be_read_is_said(talk: Talk) -> None:
+    """Without the metadata service machines cannot be told apart: the log and a counter say so."""
+    talk.give(report(instance_info={"instance_id": "", "error": "IMDS unreachable"}))
+    assert ("group_failing", "instance_info") in talk.said()
+    assert talk.counted("neuron_exporter_group_errors_total", group="instance_info") == 1
+
+
 def test_what_is_said_once_has_a_bound(talk: Talk) -> None:
     """A stream that breaks in ever new ways fills no log and no memory."""
     for number in range(2 * MOST_SAID):

@@ -11,10 +11,11 @@ import pytest
 
 from exporter.config import ConfigError, Given, Loaded, load
 from exporter.metrics.catalogue import CATALOGUE
-from exporter.model import Group, Layout
+from exporter.model import Group, Layout, Moment
 from exporter.pipeline import NOT_BUILT_YET, Pipeline, build, make_source, summary
 from exporter.source import FileSource, NeuronMonitorSource, StdinSource
 from tests.support.listening import Recorder, running
+from tests.support.reports import report
 from tests.support.waiting import wait_for
 
 ALONE: dict[str, Any] = {"prometheus.enabled": False, "cloudwatch.enabled": True}
@@ -87,6 +88,26 @@ def test_the_configured_identity_and_the_environment_are_used() -> None:
 
 
 # The groups
+
+
+def test_who_holds_a_core_is_read_from_memory_as_well() -> None:
+    """An idle holder is found by its memory, which is asked for even where nobody shows it."""
+    keys = {"prometheus.exclude": ["*memory*"], "prometheus.preset": "full"}
+    assert Group.MEMORY_USED in built(keys).groups
+
+
+def test_the_series_of_pods_are_prepared_once() -> None:
+    """What the stream says of pods is worked out when it changes, not with every report."""
+    parts = built()
+    pod = {"pod_name": "p", "namespace": "n", "container_name": ["c"]}
+    info = {"period": 5.0, "neuroncores_k8s_info": {"0": pod}, "error": ""}
+    line = json.dumps(report(neuron_k8s_info=info)).encode()
+    joined = []
+    for second in (5, 10):
+        parts.intake.line(memoryview(line), Moment(1_700_000_000 + second, second))
+        joined.append(parts.intake._collector._pods._joined)
+    assert joined[0].by_core
+    assert joined[0] is joined[1]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,21 @@ def test_a_bad_number_costs_only_itself(written: str) -> None:
     assert decoded.report == kept
 
 
+def test_a_defect_is_kept_once_however_often_it_shows() -> None:
+    """A line full of the same defect takes the memory of one, and is counted in full."""
+    line = json.dumps({"neuron_runtime_data": [1] * 1000, "system_data": {}}).encode()
+    (fault,) = decode(line).faults
+    assert (fault.path, fault.times) == ("neuron_runtime_data[]", 1000)
+
+
+def test_a_line_of_millions_of_values_is_refused() -> None:
+    """No report has so many, and to read them one by one would take gigabytes."""
+    line = b'{"system_data":{},"neuron_runtime_data":[' + b"1," * 2_000_000 + b"1]}"
+    with pytest.raises(ReportError) as caught:
+        decode(line)
+    assert caught.value.reason == "too_many_values"
+
+
 def test_a_lost_runtime_is_remembered_as_unreadable() -> None:
     """A runtime that is no object stays in the list as one that could not be read."""
     assert decode(b'{"neuron_runtime_data":[5,{"pid":7}]}').report.neuron_runtime_data[0] is None  # type: ignore[index]

@@ -108,5 +108,6 @@ CORES: tuple[MetricSpec, ...] = (
         "Which runtime holds the NeuronCore: it was busy there or has memory there.",
         place=Place.HOLDER,
         group=Group.NEURONCORE_COUNTERS,
+        also=frozenset({Group.MEMORY_USED}),
     ),
 )

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.model import Selection, Series, Shape, Snapshot
+from exporter.model import Selection, Shape, Snapshot
 from exporter.sinks.cloudwatch.plan import Plan
 
 MOST_OPEN = 64
@@ -54,7 +54,7 @@ class Windows:
         self._taken_until = 0.0
         self._plan = Plan((), selection)
         self._last: list[float | None] = []
-        self._remembered: dict[Series, float] = {}
+        self._remembered: dict[object, float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -130,13 +130,13 @@ class Windows:
         """Prepare for another shape; what counters stood at is remembered for their return."""
         old = self._plan
         self._remembered.update(
-            (old.shape[index], last)
+            (old.shape[index].counts(), last)
             for index, last in zip(old.counters, self._last, strict=True)
             if last is not None
         )
         self._plan = Plan(shape, self._selection)
         counters = [shape[index] for index in self._plan.counters]
-        self._last = [self._remembered.pop(series, None) for series in counters]
+        self._last = [self._remembered.pop(series.counts(), None) for series in counters]
 
     def _rises(self, values: tuple[Any, ...]) -> list[float]:
         """By how much each counter rose. One that fell has begun again, as has one that is new;
