@@ -22,7 +22,7 @@ from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
 from exporter.model import Group, Layout, Machine, MetricSpec, Owners, Selection, SourceState
-from exporter.sinks.cloudwatch import plan
+from exporter.sinks.cloudwatch import emf, plan
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
 from exporter.sinks.cloudwatch.transport import Transport
 from exporter.sinks.prometheus import PrometheusSink
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
 
 NOT_BUILT_YET = (
-    "cloudwatch.transport",
     "cloudwatch.scope",
     "cloudwatch.budget",
     "cloudwatch.spool",
@@ -85,7 +84,7 @@ def build(
     Args:
         loaded: the configuration.
         environment: the process's environment variables.
-        connect: opens CloudWatch's transport to a region; PutMetricData when it is not given.
+        connect: opens CloudWatch's transport to a region; when it is not given, the configured one.
 
     Raises:
         ConfigError: with every problem that the parts see.
@@ -138,7 +137,7 @@ def _check(loaded: Loaded) -> tuple[list[str], dict[str, Selection], WebConfigFi
     """Every problem, and what had to be made to find them."""
     problems: list[str] = []
     chosen = _select(loaded, problems)
-    _check_cloudwatch(loaded, problems)
+    _check_cloudwatch(loaded, chosen.get("cloudwatch"), problems)
     _check_source(loaded, problems)
     return problems, chosen, _web_config(loaded, problems)
 
@@ -177,7 +176,8 @@ def summary(pipeline: Pipeline) -> Iterable[str]:
         names = ", ".join(sorted(pipeline.cloudwatch.selection.names))
         sets = len(config.cloudwatch.dimension_sets)
         every = format_duration(config.cloudwatch.flush_interval)
-        yield f"cloudwatch: every {every}, in {sets} dimension set(s): {names}"
+        where = " to standard output" if config.cloudwatch.transport == "emf" else ""
+        yield f"cloudwatch: every {every}{where}, in {sets} dimension set(s): {names}"
 
 
 def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
@@ -204,10 +204,12 @@ def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
     return chosen
 
 
-def _check_cloudwatch(loaded: Loaded, problems: list[str]) -> None:
+def _check_cloudwatch(loaded: Loaded, chosen: Selection | None, problems: list[str]) -> None:
     config = loaded.config.cloudwatch
-    for wrong in plan.check(config.namespace, config.dimension_sets, config.extra_dimensions):
-        problems.append(loaded.problem(wrong.key, wrong.message, wrong.given))
+    found = list(plan.check(config.namespace, config.dimension_sets, config.extra_dimensions))
+    if chosen is not None and config.transport == "emf":
+        found += emf.check(config.extra_dimensions, chosen.names)
+    problems += [loaded.problem(wrong.key, wrong.message, wrong.given) for wrong in found]
     known = [*plan.FIELDS, *config.extra_dimensions]
     for at, names in enumerate(config.dimension_sets):
         for name in names:
@@ -222,13 +224,8 @@ def _check_cloudwatch(loaded: Loaded, problems: list[str]) -> None:
     if config.endpoint_url is not None and not config.endpoint_url.startswith(
         ("http://", "https://")
     ):
-        problems.append(
-            loaded.problem(
-                "cloudwatch.endpoint_url",
-                "must begin with http:// or https://",
-                config.endpoint_url,
-            )
-        )
+        wanted = "must begin with http:// or https://"
+        problems.append(loaded.problem("cloudwatch.endpoint_url", wanted, config.endpoint_url))
 
 
 def _check_source(loaded: Loaded, problems: list[str]) -> None:
@@ -315,6 +312,7 @@ def _cloudwatch(
 
         return Api(region, settings.endpoint_url)
 
+    to_output = settings.transport == "emf"
     return CloudWatchSink(
         chosen,
         Settings(
@@ -323,9 +321,11 @@ def _cloudwatch(
             interval=settings.flush_interval,
             dimension_sets=settings.dimension_sets,
             extra_dimensions=settings.extra_dimensions,
+            spread=not to_output,
+            needs_region=not to_output,
         ),
         identity.machine,
-        connect or put_metric_data,
+        connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
         telemetry,
     )
 

@@ -273,7 +273,6 @@ def test_the_source_alone_is_judged_in_the_same_way() -> None:
 
 VALUES = {
     "prometheus.layout": ("prometheus.layout", "aws"),
-    "cloudwatch.transport": ("cloudwatch.transport", "emf"),
     "cloudwatch.scope": ("cloudwatch.scope", "task"),
     "cloudwatch.budget": ("cloudwatch.budget.max_metrics", 5),
     "cloudwatch.spool": ("cloudwatch.spool.max_age", "1d"),

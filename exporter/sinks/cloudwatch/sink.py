@@ -49,7 +49,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What to send where. `interval` is a window's length in seconds."""
+    """What to send where. `interval` is a window's length in seconds; `spread` is for a fleet that
+    sends to one place. Without `needs_region`, what is sent stays on this machine."""
 
     namespace: str
     region: str | None
@@ -57,6 +58,7 @@ class Settings:
     dimension_sets: Sequence[Sequence[str]]
     extra_dimensions: Mapping[str, str] = field(default_factory=dict)
     spread: bool = True
+    needs_region: bool = True
 
 
 @dataclass(slots=True)
@@ -200,7 +202,7 @@ class CloudWatchSink:
 
     def _is_ready(self, *, patient: bool) -> bool:
         """Whether it is known where to send, and under which dimensions."""
-        if self._region:
+        if self._dimensions:
             return True
         machine = self._identity()
         region = self._settings.region or machine.region
@@ -218,11 +220,12 @@ class CloudWatchSink:
             return False
         complete = [known for known in resolved if known is not None]
         self._telemetry.dropped_dimension_sets.set(len(sets) - len(complete))
-        if not complete or not region:
+        lost = self._settings.needs_region and not region
+        if not complete or lost:
             if self._held and not patient:
                 self._standing.drop("identity", len(self._held))
                 self._held.clear()
-                lacking = ", ".join([*missing, *(() if region else ("region",))])
+                lacking = ", ".join([*missing, *(("region",) if lost else ())])
                 self._standing.complain(
                     "IdentityIncomplete", f"not known of this machine: {lacking}"
                 )

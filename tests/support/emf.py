@@ -1,0 +1,151 @@
+"""The published rules of the Embedded Metric Format, each checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from botocore.session import Session
+
+UNITS = set(Session().get_service_model("cloudwatch").shape_for("StandardUnit").enum)
+LONGEST_LINE = 15 * 1024
+
+Key = tuple[str, frozenset[tuple[str, str]], float]
+"""A metric's name, its dimensions, and its stamp in Unix seconds."""
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len({name for name, _ in pairs}) == len(pairs), f"a member twice in {pairs}"
+    return dict(pairs)
+
+
+def _refuse(what: str) -> None:
+    raise AssertionError(f"{what} is no JSON")
+
+
+def _text(value: Any, longest: int) -> None:
+    assert isinstance(value, str)
+    assert 1 <= len(value) <= longest
+    assert value.isascii()
+    assert value.isprintable()
+    assert value.strip()
+
+
+def _number(value: Any) -> None:
+    assert isinstance(value, int | float)
+    assert not isinstance(value, bool)
+    assert math.isfinite(value)
+    assert abs(value) <= 2**360
+
+
+def readings(target: Any) -> Counter[float]:
+    """What a metric's value stands for; fails where it has none of the three legal forms."""
+    if not isinstance(target, dict):
+        values = target if isinstance(target, list) else [target]
+        counts = [1] * len(values)
+    else:
+        assert set(target) == {"Values", "Counts", "Count"}
+        values, counts = target["Values"], target["Counts"]
+        assert target["Count"] == sum(counts)
+    assert 1 <= len(values) <= 100
+    assert len(set(values)) == len(values)
+    for each in (*values, *counts):
+        _number(each)
+    assert all(count > 0 for count in counts)
+    return Counter(dict(zip(map(float, values), counts, strict=True)))
+
+
+def validate(line: bytes) -> dict[str, Any]:
+    """The document of a line; fails where it breaks a rule."""
+    assert len(line) <= LONGEST_LINE
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    document: dict[str, Any] = json.loads(
+        line, object_pairs_hook=_no_duplicates, parse_constant=_refuse
+    )
+    metadata = document["_aws"]
+    assert set(metadata) == {"Timestamp", "CloudWatchMetrics"}
+    assert type(metadata["Timestamp"]) is int
+    assert metadata["Timestamp"] > 10**12, "milliseconds, not seconds"
+    used = {"_aws"}
+    assert metadata["CloudWatchMetrics"]
+    for directive in metadata["CloudWatchMetrics"]:
+        assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
+        _text(directive["Namespace"], 255)
+        assert directive["Dimensions"]
+        sets = [frozenset(names) for names in directive["Dimensions"]]
+        assert len(set(sets)) == len(sets), "a set twice counts everything twice"
+        for names in directive["Dimensions"]:
+            assert len(set(names)) == len(names) <= 30
+            for name in names:
+                _text(name, 255)
+                assert not name.startswith(":")
+                _text(document[name], 1024)
+            used |= set(names)
+        assert 1 <= len(directive["Metrics"]) <= 100
+        for metric in directive["Metrics"]:
+            assert {"Name"} <= set(metric) <= {"Name", "Unit", "StorageResolution"}
+            _text(metric["Name"], 255)
+            assert metric["Name"] not in used, "two meanings of one member"
+            used.add(metric["Name"])
+            assert metric["Unit"] in UNITS
+            readings(document[metric["Name"]])
+    assert used == set(document), "bytes that nobody reads are paid for"
+    return document
+
+
+def published(lines: Iterable[bytes]) -> dict[Key, Counter[float]]:
+    """What CloudWatch would make of the lines, each of which is validated."""
+    found: dict[Key, Counter[float]] = {}
+    for line in lines:
+        document = validate(line)
+        stamp = document["_aws"]["Timestamp"] / 1000
+        for directive in document["_aws"]["CloudWatchMetrics"]:
+            for names in directive["Dimensions"]:
+                dimensions = frozenset((name, document[name]) for name in names)
+                for metric in directive["Metrics"]:
+                    key = (metric["Name"], dimensions, stamp)
+                    found.setdefault(key, Counter()).update(readings(document[metric["Name"]]))
+    return found
+
+
+def sent(datums: Iterable[dict[str, Any]]) -> dict[Key, Counter[float]]:
+    """The same of PutMetricData's datums; stamps may be dates or Unix seconds."""
+    found: dict[Key, Counter[float]] = {}
+    for datum in datums:
+        stamp = datum["Timestamp"]
+        seconds = stamp if isinstance(stamp, int | float) else stamp.timestamp()
+        dimensions = frozenset((each["Name"], each["Value"]) for each in datum["Dimensions"])
+        values = datum.get("Values", [datum.get("Value")])
+        counts = datum.get("Counts", [1] * len(values))
+        key = (datum["MetricName"], dimensions, seconds)
+        pooled = found.setdefault(key, Counter())
+        for value, count in zip(values, counts, strict=True):
+            pooled[float(value)] += count
+    return found
+
+
+def assert_stands_for(thin: Counter[float], full: Counter[float]) -> None:
+    """Exact where 100 values suffice; else extremes, count, and every percentile's rank."""
+    if len(full) <= 100:
+        assert thin == full
+        return
+    assert len(thin) <= 100
+    assert set(thin) <= set(full)
+    assert (min(thin), max(thin)) == (min(full), max(full))
+    assert sum(thin.values()) == sum(full.values())
+    total = sum(full.values())
+    below, ranks = 0.0, {}
+    for value in sorted(full):
+        ranks[value] = (below, below + full[value])
+        below += full[value]
+    reached = 0.0
+    for value in sorted(thin):
+        # The percentiles that now give this value, and those at which it truly stands.
+        first, last = ranks[value]
+        assert first - reached <= total / 98 * 1.000001
+        reached += thin[value]
+        assert reached - last <= total / 98 * 1.000001
