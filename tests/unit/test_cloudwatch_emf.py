@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.metrics.selection import for_cloudwatch
@@ -158,6 +158,7 @@ READINGS = st.dictionaries(
 ).map(lambda found: Counter({float(value): count for value, count in found.items()}))
 
 
+@settings(max_examples=40)
 @given(READINGS)
 def test_thinning_keeps_extremes_and_count_and_bounds_ranks(full: Counter[float]) -> None:
     """However the readings lie: a percentile is off by at most a 98th of them."""

@@ -248,6 +248,14 @@ def test_a_configured_region_goes_before_the_machines(start: Callable[..., Setti
     assert setting.regions == ["eu-west-1"]
 
 
+def test_what_stays_on_the_machine_needs_no_region(start: Callable[..., Setting]) -> None:
+    """Lines for a log agent go nowhere by themselves: not knowing the region holds nothing up."""
+    line = Line()
+    setting = start(line, replace(HERE, region=""), needs_region=False)
+    setting.offer(3)
+    wait_for(lambda: line.sum_of("ExecutionsCompleted") == 3)
+
+
 def test_machines_of_a_fleet_send_at_different_moments() -> None:
     """Only the sending is spread, by the instance's id, and always within the interval."""
     delays = []

@@ -120,6 +120,17 @@ def test_botocore_is_loaded_by_those_who_publish_only(enabled: bool) -> None:
     assert not loaded & {"botocore", "boto3", "urllib3", "grpc", "sqlite3", "bcrypt"}
 
 
+def test_lines_on_standard_output_need_no_botocore() -> None:
+    """Who lets a log agent carry the metrics pays for no client, not even while writing."""
+    code = BUILD.replace('"cloudwatch.enabled", %s', '"cloudwatch.transport", "emf"')
+    code = f"""{code.replace("[Given", '[Given("x", "cloudwatch.enabled", True), Given')}
+from datetime import datetime
+datum = {{"MetricName": "A", "Dimensions": [], "Timestamp": datetime.now(), "Unit": "Count"}}
+print(pipeline.cloudwatch._connect("").send("N", [{{**datum, "Value": 1}}]).verdict)
+"""
+    assert not loaded_by(code) & {"botocore", "boto3", "urllib3"}
+
+
 @pytest.mark.parametrize("users", [None, {"me": hashed("x")}])
 def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
     tmp_path: Path, users: dict[str, str] | None

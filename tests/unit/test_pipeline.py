@@ -268,6 +268,14 @@ def test_the_source_alone_is_judged_in_the_same_way() -> None:
     assert list(caught.value.problems) == problems(keys)
 
 
+def test_emf_is_judged_by_its_own_limits_too() -> None:
+    """A dimension that would replace a metric in a document is refused where there are documents."""
+    keys = {**ALONE, "cloudwatch.extra_dimensions": {"ExecutionErrors": "x"}}
+    assert built(keys).warnings == ()
+    (problem,) = problems({**keys, "cloudwatch.transport": "emf"})
+    assert "cannot have the name of a metric" in problem
+
+
 # What is said
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import select
 
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds without a byte being taken after which the reader is said to be stuck."""
 
 

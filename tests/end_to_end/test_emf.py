@@ -1,0 +1,136 @@
+"""The running exporter writes its metrics to standard output, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from exporter.simulator.machine import Machine
+from exporter.simulator.options import parse
+from tests.support.emf import assert_stands_for, published, sent
+from tests.support.endpoint import cloudwatch_endpoint
+from tests.support.exporter import running_exporter, simulated
+from tests.support.waiting import wait_for
+
+EMF = {"enabled": True, "transport": "emf", "flush_interval": "1s"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+class Reader:
+    """Collects the lines of a pipe."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        self.lines: list[bytes] = []
+        self._pipe = pipe
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._pipe:
+            self.lines.append(line)
+
+    def all_lines(self) -> list[bytes]:
+        """Every line, after the writer has gone."""
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return self.lines
+
+
+def test_lines_are_metrics_and_the_log_is_elsewhere(tmp_path: Path) -> None:
+    """A running machine without region, credentials or network gives its ten metrics; what it
+    logs is on standard error."""
+    config = {"source": simulated(), "cloudwatch": EMF}
+    with running_exporter(tmp_path, config, stdout=subprocess.PIPE) as exporter:
+        reader = Reader(exporter.process.stdout)
+        wait_for(lambda: len({name for name, _, _ in published(list(reader.lines))}) == 10)
+        exporter.wait_for_value("neuron_exporter_sink_up", 1, sink="cloudwatch")
+        assert exporter.stop() == 0
+        found = published(reader.all_lines())
+    beats = {stamp: dict(v) for (name, _, stamp), v in found.items() if name == "ExporterHeartbeat"}
+    assert beats
+    assert all(stamp == int(stamp) and value == {1.0: 1} for stamp, value in beats.items())
+    assert len(exporter.log) == len(exporter.raw_log)
+    assert exporter.events("stopped")
+    assert not exporter.events("data_lost")
+
+
+def run_through(folder: Path, reports: list[dict[str, Any]], **cloudwatch: Any) -> list[bytes]:
+    """What standard output gets of these reports, fed in one window and flushed at their end."""
+    folder.mkdir()
+    settings = {
+        "source": {"kind": "stdin"},
+        "cloudwatch": {
+            "enabled": True,
+            "flush_interval": "1h",
+            "dimension_sets": [["InstanceId", "InstanceType"], ["InstanceType"]],
+            **cloudwatch,
+        },
+    }
+    with running_exporter(
+        folder,
+        settings,
+        environment=CREDENTIALS,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as exporter:
+        reader = Reader(exporter.process.stdout)
+        assert exporter.process.stdin is not None
+        for report in reports:
+            exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
+        exporter.process.stdin.close()
+        exporter.process.stdin = None
+        assert exporter.wait() == 0
+        return reader.all_lines()
+
+
+def test_it_is_what_the_api_would_have_got(tmp_path: Path) -> None:
+    """The same reports give the same metrics over both transports, in both dimension sets: exact
+    up to a hundred values, beyond that with bounded ranks."""
+    machine = Machine(parse(["--instance-type", "trn1.32xlarge", "--scenario", "mixed"]))
+    reports = [machine.report(number) for number in range(12)]
+    with cloudwatch_endpoint() as endpoint:
+        assert run_through(tmp_path / "api", reports, endpoint_url=endpoint.url) == []
+        wanted = sent(endpoint.datums())
+    found = published(run_through(tmp_path / "emf", reports, transport="emf"))
+
+    def unstamped(metrics: dict[Any, Any]) -> dict[Any, Any]:
+        return {(name, dimensions): values for (name, dimensions, _), values in metrics.items()}
+
+    expected, got = unstamped(wanted), unstamped(found)
+    assert len(expected) == len(wanted), "one window"
+    assert got.keys() == expected.keys()
+    assert {len(dimensions) for _, dimensions in got} == {1, 2}
+    assert any(len(values) > 100 for values in expected.values())
+    for key, values in expected.items():
+        assert_stands_for(got[key], values)
+
+
+def test_a_reader_may_stop_come_back_and_leave(tmp_path: Path) -> None:
+    """Each is said once, the rest of the exporter lives on, and no line is torn."""
+    extra = {f"Long{n}": "v" * 900 for n in range(4)}
+    config = {"source": simulated(), "cloudwatch": {**EMF, "extra_dimensions": extra}}
+    with running_exporter(tmp_path, config, stdout=subprocess.PIPE) as exporter:
+        stdout = exporter.process.stdout
+        assert stdout is not None
+        fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, 4096)
+        exporter.wait_for_event("not_delivering", code="OutputBlocked")
+        assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 0
+        assert exporter.value("neuron_exporter_up") == 1
+        assert exporter.get("/healthz")[0] == 200
+        lines: list[bytes] = []
+        while not exporter.events("delivering_again"):
+            lines.append(stdout.readline())
+        assert published(lines)
+        stdout.close()
+        exporter.wait_for_event("not_delivering", code="EPIPE")
+        dropped = {"sink": "cloudwatch", "reason": "rejected"}
+        assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 0
+        assert exporter.value("neuron_exporter_sink_dropped_requests_total", **dropped)
+        assert exporter.value("neuron_exporter_up") == 1
+        assert exporter.stop() == 0
+        assert len(exporter.events("not_delivering")) == 2
