@@ -269,7 +269,7 @@ def test_the_source_alone_is_judged_in_the_same_way() -> None:
 
 
 def test_emf_is_judged_by_its_own_limits_too() -> None:
-    """A dimension that would replace a metric in a document is refused where there are documents."""
+    """A dimension that would replace a metric in a document is refused, with emf alone."""
     keys = {**ALONE, "cloudwatch.extra_dimensions": {"ExecutionErrors": "x"}}
     assert built(keys).warnings == ()
     (problem,) = problems({**keys, "cloudwatch.transport": "emf"})
