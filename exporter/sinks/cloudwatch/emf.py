@@ -1,8 +1,8 @@
 """The Embedded Metric Format: requests as lines of JSON that CloudWatch Logs makes metrics of.
 
 Limits are those of AWS's specification of the format. It names numbers and arrays of numbers as
-values. `Values` with `Counts`, which distributions need, is in none of its versions; it is what
-AWS's own writers of the format send (the CloudWatch agent and its collector,
+values. `Values` with `Counts`, which distributions need, is in none of its versions that could be
+read; it is what established writers of the format send (OpenTelemetry's awsemf exporter,
 aws-embedded-metrics-java, metrique), with the limit of the arrays. The members are those that all
 of them write.
 """
