@@ -97,7 +97,8 @@ class Collector:
                         values += column
                 else:
                     values += reading
-                dropped += _bound(values, begin)
+                if len(values) - begin > MOST_OF_A_METRIC or len(values) > MOST_SERIES:
+                    dropped += _bound(values, begin)
         signature = ([table.spots for table in tables.values()], splits)
         if signature != self._signature:
             self._signature = signature

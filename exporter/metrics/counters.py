@@ -126,6 +126,7 @@ class _Runtime:
     labels: Labels
     tallies: Tallies = field(default_factory=Tallies)
     generic: Rises | None = None
+    level: float | None = None
 
 
 @dataclass(slots=True)
@@ -174,7 +175,8 @@ class Counters:
         _add(runtime.tallies.statuses, self.totals.statuses, statuses)
         _add(runtime.tallies.errors, self.totals.errors, errors)
         level = errors.get(GENERIC)
-        if level is not None:
+        if level is not None and level != runtime.level:
+            runtime.level = level
             self._count_generic(runtime, level)
 
     def _count_generic(self, runtime: _Runtime, level: float) -> None:

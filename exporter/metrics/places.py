@@ -12,11 +12,15 @@ from exporter.metrics.known import Known
 from exporter.metrics.latency import distribution
 from exporter.metrics.runtime_cores import runtime_cores
 from exporter.metrics.runtimes import (
+    CATEGORIES,
+    HOST_CATEGORIES,
+    LOCATIONS,
     NO_MEMORY,
+    USAGES,
     Notes,
     Rules,
     RuntimeWalk,
-    by_category,
+    by_name,
     long_enough,
 )
 from exporter.metrics.tables import (
@@ -153,7 +157,7 @@ class Survey:
         cores = sorted(walk.busy.sums.keys() | walk.effective_flops.sums.keys() | memory.keys())
         return CoreTable(
             [self._known.core(core, self._owners) for core in cores],
-            **by_category(map(memory.get, cores)),
+            **by_name(CATEGORIES, map(memory.get, cores)),
             utilization=_shares(map(walk.busy.sums.get, cores)),
             flops=list(map(walk.flops.sums.get, cores)),
             effective_flops=list(map(walk.effective_flops.sums.get, cores)),
@@ -178,9 +182,12 @@ class Survey:
         columns = self._known.columns
         return RuntimeTable(
             [each.spot for each in sums],
-            memory=columns("memory", [each.memory for each in sums]),
-            host_memory=columns("host_memory", [each.host_memory for each in sums]),
-            vcpu=columns("vcpu", [each.vcpu for each in sums]),
+            memory=by_name(LOCATIONS, [each.memory for each in sums]),
+            host_memory=by_name(HOST_CATEGORIES, [each.host_memory for each in sums]),
+            vcpu={
+                usage: [None if percent is None else percent / 100 for percent in column]
+                for usage, column in by_name(USAGES, [each.vcpu for each in sums]).items()
+            },
             statuses=columns("statuses", [each.tallies.statuses for each in sums]),
             errors=columns("errors", [each.tallies.errors for each in sums]),
             generic_errors=[each.tallies.generic for each in sums],

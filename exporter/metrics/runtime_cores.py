@@ -9,7 +9,7 @@ from exporter.metrics.runtimes import (
     CATEGORIES,
     MOST_RUNTIMES,
     Amounts,
-    by_category,
+    by_name,
     key_of,
     plus,
     plus_each,
@@ -49,6 +49,6 @@ def runtime_cores(report: Report, known: Known, owners: Owners) -> RuntimeCoreTa
     shares = (busy.get(spot) for spot in spots)
     return RuntimeCoreTable(
         spots,
-        **by_category(map(memory.get, spots)),
+        **by_name(CATEGORIES, map(memory.get, spots)),
         utilization=[None if share is None else min(1.0, share / 100) for share in shares],
     )

@@ -6,7 +6,7 @@ is missing or carries an error was not read, and what nobody read is absent, not
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
@@ -29,13 +29,18 @@ from exporter.report.types import (
 
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
 
+LOCATIONS = ("host", "neuron_device")
+
+USAGES = ("user", "system")
+
 HOST_CATEGORIES = ("application_memory", "constants", "dma_buffers", "tensors")
 
 MOST_RUNTIMES = 1024
 """Runtimes of one report; a machine has at most 128 cores, and few processes share one."""
 
 Amounts = tuple[float | None, ...]
-"""Bytes on one core in the order of `CATEGORIES`; None where nobody could read."""
+"""Quantities in a stated order, as bytes on one core in that of `CATEGORIES`; None where nobody
+could read."""
 
 _NOTHING = RuntimeReport()
 _UNREADABLE = Runtime()
@@ -44,7 +49,6 @@ _UNREAD_CORE = CoreCounters()
 _UNCOUNTED = Tallies()
 _EMPTY: dict[str, float] = {}
 NO_MEMORY: Amounts = (0.0,) * len(CATEGORIES)
-UNREAD_MEMORY: Amounts = (None,) * len(CATEGORIES)
 
 
 _amounts = attrgetter(*CATEGORIES)
@@ -111,15 +115,16 @@ class Notes:
 
 @dataclass(slots=True)
 class RuntimeSums:
-    """What the runtimes with one label set use: bytes, shares of 1, highest percentiles (s).
+    """What the runtimes with one label set use: bytes in the order of `LOCATIONS` and of
+    `HOST_CATEGORIES`, percent of the host's CPUs in that of `USAGES`, highest percentiles (s).
 
     Its mappings are replaced and never changed: most start as the one empty mapping.
     """
 
     spot: Spot
-    memory: dict[str, float]
-    host_memory: dict[str, float]
-    vcpu: dict[str, float]
+    memory: Amounts | None
+    host_memory: Amounts | None
+    vcpu: Amounts | None
     latency: dict[str, float]
     device_latency: dict[str, float]
     tallies: Tallies
@@ -127,7 +132,7 @@ class RuntimeSums:
     @classmethod
     def none(cls, spot: Spot) -> RuntimeSums:
         """Of runtimes of which nothing is known yet."""
-        return cls(spot, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY, _UNCOUNTED)
+        return cls(spot, None, None, None, _EMPTY, _EMPTY, _UNCOUNTED)
 
 
 class Executions(NamedTuple):
@@ -241,13 +246,10 @@ class RuntimeWalk:
         group = self._notes.usable(report.memory_used, Group.MEMORY_USED)
         used = group.neuron_runtime_used_bytes if group else None
         if used is not None:
-            sums.memory = _added(
-                sums.memory, {"host": used.host, "neuron_device": used.neuron_device}
-            )
+            sums.memory = plus_each(sums.memory, (used.host, used.neuron_device))
         breakdown = used.usage_breakdown if used else None
         if breakdown is not None and breakdown.host is not None:
-            parts = zip(HOST_CATEGORIES, _host_amounts(breakdown.host), strict=True)
-            sums.host_memory = _added(sums.host_memory, dict(parts))
+            sums.host_memory = plus_each(sums.host_memory, _host_amounts(breakdown.host))
         by_core = breakdown.neuroncore_memory_usage if breakdown else None
         if by_core is None:
             self.memory_complete = False
@@ -260,15 +262,14 @@ class RuntimeWalk:
                 self.memory_unread.add(core)
             if any(amounts):
                 self.holders[core, key] = None
-            self.memory[core] = plus_each(self.memory.get(core), amounts)
+            others = self.memory.get(core)
+            self.memory[core] = amounts if others is None else plus_each(others, amounts)
 
     def _read_vcpu(self, report: RuntimeReport, sums: RuntimeSums) -> None:
         group = self._notes.usable(report.neuron_runtime_vcpu_usage, Group.RUNTIME_VCPU_USAGE)
         if group is not None and group.vcpu_usage and long_enough(group, self._rules):
             usage = group.vcpu_usage
-            percent = {"user": usage.user, "system": usage.system}
-            shares = {n: None if v is None else v / 100 for n, v in percent.items()}
-            sums.vcpu = _added(sums.vcpu, shares)
+            sums.vcpu = plus_each(sums.vcpu, (usage.user, usage.system))
 
     def _read_executions(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         # Before SDK 2.4 the group had another name.
@@ -315,10 +316,11 @@ def plus(a: float | None, b: float | None) -> float | None:
     return a + b
 
 
-def by_category(amounts: Iterable[Amounts | None]) -> dict[str, Column]:
-    """A column for each category; None is what was not read."""
-    each = [UNREAD_MEMORY if one is None else one for one in amounts]
-    return {name: [one[at] for one in each] for at, name in enumerate(CATEGORIES)}
+def by_name(names: Sequence[str], amounts: Iterable[Amounts | None]) -> dict[str, Column]:
+    """A column for each name, from quantities in the order of the names; None was not read."""
+    unread = (None,) * len(names)
+    each = [unread if one is None else one for one in amounts]
+    return {name: [one[at] for one in each] for at, name in enumerate(names)}
 
 
 def plus_each(others: Amounts | None, amounts: Amounts) -> Amounts:
@@ -326,13 +328,14 @@ def plus_each(others: Amounts | None, amounts: Amounts) -> Amounts:
     return amounts if others is None else tuple(map(plus, others, amounts))
 
 
-def _added(sums: dict[str, float], more: Readings) -> dict[str, float]:
-    """The sums with every reading added to its own."""
-    read = {name: value for name, value in more.items() if value is not None}
-    return {**sums, **{n: sums.get(n, 0.0) + v for n, v in read.items()}} if sums else read
+def _read(more: Readings) -> dict[str, float]:
+    """What was read of it: nearly always all."""
+    if None not in more.values():
+        return more  # type: ignore[return-value]
+    return {name: value for name, value in more.items() if value is not None}
 
 
 def _highest(so_far: dict[str, float], more: Readings) -> dict[str, float]:
     """The higher of both for every name."""
-    read = {name: value for name, value in more.items() if value is not None}
+    read = _read(more)
     return {**so_far, **{n: max(so_far.get(n, v), v) for n, v in read.items()}} if so_far else read
