@@ -32,6 +32,7 @@ class Endpoints:
         self._pipeline = pipeline
         self._silent_threads = silent_threads
         self._started = time.monotonic()
+        self._series: dict[str, int] = {}
 
     def metrics(self, request: Request) -> Response:
         """The hardware's series and the exporter's own, in the format that is asked for."""
@@ -40,8 +41,11 @@ class Endpoints:
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
         hardware = sink.expose(now, format)
-        for name, count in sink.series(now).items():
-            telemetry.series.labels(name).set(count)
+        series = sink.series(now)
+        if series != self._series:
+            self._series = series
+            for name, count in series.items():
+                telemetry.series.labels(name).set(count)
         own = write(telemetry.registry.collect(), format)
         telemetry.scrape_seconds.observe(time.perf_counter() - started)
         return Response((hardware, own, format.end), format.content_type)

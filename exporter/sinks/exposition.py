@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from prometheus_client import Metric
 
@@ -85,6 +86,7 @@ def _quality(text: str) -> float:
     return quality if 0 <= quality <= 1 else 0.0
 
 
+@lru_cache(maxsize=1024)
 def head(format: Format, name: str, documentation: str, kind: str, unit: str = "") -> str:
     """The lines before a family's samples, each with a line's end before it.
 
@@ -109,10 +111,14 @@ def write(families: Iterable[Metric], format: Format = TEXT) -> bytes:
         unit = next((each for each in _BASE_UNITS if family.name.endswith(f"_{each}")), "")
         parts.append(head(format, name, family.documentation, family.type, unit))
         for sample in family.samples:
-            labels = ",".join(f'{k}="{escape(v)}"' for k, v in sample.labels.items())
-            where = f"{{{labels}}}" if labels else ""
+            where = _labels(tuple(sample.labels.items())) if sample.labels else ""
             parts.append(f"\n{sample.name}{where} {sample.value!r}")
     return ("".join(parts)[1:] + "\n").encode()
+
+
+@lru_cache(maxsize=1024)  # the same ones at every scrape
+def _labels(labels: tuple[tuple[str, str], ...]) -> str:
+    return "{" + ",".join(f'{name}="{escape(value)}"' for name, value in labels) + "}"
 
 
 def escape(value: str) -> str:

@@ -76,7 +76,7 @@ def scrapes(count: int, encoding: str) -> list[Row]:
     The usual way has a series for each runtime and core, so that fewer runtimes make as many.
     """
     with ours(None) as own, usual() as other:
-        pair = [(own, simulated(64)), (other, simulated(32))]
+        pair = [(own, simulated(54)), (other, simulated(32))]
         _paced(pair, 2 * REPORTS_PER_SECOND)
         before = [contestant.serving_cpu for contestant, _ in pair]
         _paced(pair, count, encoding)
