@@ -193,7 +193,8 @@ class Owners:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Who this machine is. Empty means not known, and makes neither label nor dimension."""
+    """Who this machine is, and as what we run on it. Empty means not known, and makes neither label
+    nor dimension."""
 
     instance_id: str = ""
     instance_type: str = ""
@@ -204,6 +205,13 @@ class Machine:
     ultraserver_id: str = ""
     cluster: str = ""
     auto_scaling_group: str = ""
+    account: str = ""
+    service: str = ""
+    task_family: str = ""
+    task_id: str = ""
+    node_name: str = ""
+    pod_name: str = ""
+    pod_namespace: str = ""
     driver_version: str = ""
     tools_version: str = ""
 

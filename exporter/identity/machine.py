@@ -1,15 +1,19 @@
-"""The identity of the machine, field by field: configuration, then the stream, then environment.
+"""The identity of the machine, field by field, by the first place that knows it.
 
-A field that is known once does not change any more: labels and dimensions are made of it.
+Whoever makes labels or dimensions of a field keeps it: those do not change any more.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from enum import IntEnum
+from functools import reduce
 
+from exporter.identity import environment as variables
+from exporter.identity.answer import text
 from exporter.model import Machine
-from exporter.text import clean
 
 _STREAM = {
     "instance_id": "instance_id",
@@ -22,34 +26,53 @@ _STREAM = {
 }
 """Fields, and the keys of `instance_info` that hold them."""
 
-_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+
+class Step(IntEnum):
+    """The places that may know a field, in the order in which they are believed."""
+
+    CONFIGURATION = 0
+    STREAM = 1
+    DMI = 2
+    IMDS = 3
+    ECS = 4
+    ENVIRONMENT = 5
 
 
 class Identity:
-    """What is known of the machine so far. Written by one thread, read by any."""
+    """What is known of the machine so far. Any thread may tell it more, and any read it."""
 
     def __init__(self, configured: Machine, environment: Mapping[str, str]) -> None:
-        self._known = configured
-        self._fallback = Machine(
-            region=next((environment[v] for v in _REGION_VARIABLES if environment.get(v)), "")
-        )
-        self._machine = _fill(configured, self._fallback)
-        self._told: object = None
+        self._told = [Machine()] * len(Step)
+        self._told[Step.CONFIGURATION] = configured
+        self._lock = threading.Lock()
+        self._machine = Machine()
+        self._info: object = None
+        self.settled = threading.Event()
+        """Set while nobody is still being asked for the first time: what is labelled now need not
+        be labelled otherwise a moment later."""
+        self.settled.set()
+        self.learn(Step.ENVIRONMENT, variables.read(environment))
 
     def machine(self) -> Machine:
-        """The machine as it is known now."""
+        """The machine as it is known now; the same object while nothing is learned."""
         return self._machine
+
+    def learn(self, step: Step, told: Machine) -> Machine:
+        """Learn what one place tells. It neither changes what it has told before, nor what a place
+        before it has."""
+        with self._lock:
+            self._told[step] = _fill(self._told[step], told)
+            machine = reduce(_fill, self._told)
+            if machine != self._machine:
+                self._machine = machine
+            return self._machine
 
     def observe(self, instance_info: object) -> Machine:
         """Learn from a report's `instance_info`, whose fields may be missing or empty."""
-        if instance_info != self._told:  # every report repeats it
-            self._told = instance_info
-            told = {
-                name: clean((getattr(instance_info, key, None) or "").strip())
-                for name, key in _STREAM.items()
-            }
-            self._known = _fill(self._known, Machine(**told))
-            self._machine = _fill(self._known, self._fallback)
+        if instance_info != self._info:  # every report repeats it
+            self._info = instance_info
+            told = {name: text(getattr(instance_info, key, None)) for name, key in _STREAM.items()}
+            return self.learn(Step.STREAM, Machine(**told))
         return self._machine
 
 

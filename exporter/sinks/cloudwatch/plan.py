@@ -35,6 +35,13 @@ FIELDS: Mapping[str, str] = {
     "UltraServerId": "ultraserver_id",
     "ClusterName": "cluster",
     "AutoScalingGroupName": "auto_scaling_group",
+    "AccountId": "account",
+    "ServiceName": "service",
+    "TaskDefinitionFamily": "task_family",
+    "TaskId": "task_id",
+    "NodeName": "node_name",
+    "PodName": "pod_name",
+    "Namespace": "pod_namespace",
 }
 """Dimensions and the fields of the identity that they show."""
 
