@@ -72,6 +72,8 @@ class Daemon:
             for warning in self._pipeline.warnings:
                 _log.warning("not_available_yet", setting=warning)
             self._server.start()
+            if self._pipeline.finder is not None:
+                self._pipeline.finder.start()
             if self._pipeline.cloudwatch is not None:
                 self._pipeline.cloudwatch.start()
             self._reader.start()
@@ -126,6 +128,8 @@ class Daemon:
     def _stop(self) -> None:
         """End the child, join the reader, flush, close; all within one deadline."""
         deadline = time.monotonic() + self._stop_seconds
+        if self._pipeline.finder is not None:
+            self._pipeline.finder.stop()
         self._pipeline.source.stop()
         self._reader.join(max(0.0, deadline - time.monotonic()))
         if self._pipeline.cloudwatch is not None:

@@ -47,6 +47,8 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
         "source.period": "1s",
         "cloudwatch.enabled": True,
         "cloudwatch.flush_interval": f"{FLUSH_SECONDS}s",
+        "identity.imds": False,  # who the simulated machine is, the simulator tells
+        "identity.ecs": False,
         "log.level": "warning",
     }
     flags = [Given("demo", key, value) for key, value in settings.items()]

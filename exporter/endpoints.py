@@ -78,6 +78,7 @@ class Endpoints:
                 {
                     "Source": self._pipeline.intake.status(),
                     "Machine": {name: value for name, value in known.items() if value},
+                    **self._identity_status(),
                     "Prometheus": self._prometheus_status(),
                     "CloudWatch": self._cloudwatch_status(),
                     "Exporter": {"version": __version__, "running for": str(running)},
@@ -86,6 +87,10 @@ class Endpoints:
             ),
             "text/html; charset=utf-8",
         )
+
+    def _identity_status(self) -> Mapping[str, Mapping[str, str]]:
+        finder = self._pipeline.finder
+        return {} if finder is None else {"Identity": finder.status()}
 
     def _prometheus_status(self) -> Mapping[str, str]:
         sink = self._pipeline.prometheus

@@ -23,6 +23,9 @@ MOST_SAID = 100
 SURVEY_EVERY = 60.0
 """Seconds between two looks for fields that nobody here knows: they read a whole line slowly."""
 
+IDENTITY_WAIT = 2.0
+"""Seconds that the first report waits for those who are being asked who the machine is."""
+
 _PERIOD_TOLERANCE = 0.5
 _REPORTS_BEFORE_JUDGEMENT = 3
 _STDERR_PER_MINUTE = 10
@@ -93,6 +96,10 @@ class Intake:
         if at.monotonic >= self._next_survey:
             self._next_survey = at.monotonic + SURVEY_EVERY
             self._note_unknown(line)
+        if self._latest is None:
+            # Labels freeze with the first report. Whoever is asked is asked since the start, while
+            # neuron-monitor took its first period.
+            self._identity.settled.wait(IDENTITY_WAIT)
         machine = self._identity.observe(report.instance_info or report.instance_data)
         collected = self._collector.collect(report, at, machine, self._owners())
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)

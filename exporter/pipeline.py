@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 from exporter import log
 from exporter.config import ConfigError, Loaded, suggest
 from exporter.config.schema import Config
+from exporter.identify import identify
+from exporter.identity.finder import Finder
 from exporter.identity.machine import Identity
-from exporter.identity.software import driver_version, tools_version
 from exporter.intake import Intake
 from exporter.metrics import selection
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
-from exporter.model import Group, Layout, Machine, MetricSpec, Owners, Selection, SourceState
+from exporter.model import Group, Layout, MetricSpec, Owners, Selection, SourceState
 from exporter.sinks.cloudwatch import emf, plan
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
 from exporter.sinks.cloudwatch.transport import Transport
@@ -39,8 +40,6 @@ NOT_BUILT_YET = (
     "cloudwatch.scope",
     "cloudwatch.budget",
     "cloudwatch.spool",
-    "identity.imds",
-    "identity.ecs",
     "identity.kubernetes",
     "identity.pod_labels",
 )
@@ -60,6 +59,7 @@ class Pipeline:
     source: Source
     intake: Intake
     identity: Identity
+    finder: Finder | None
     prometheus: PrometheusSink | None
     cloudwatch: CloudWatchSink | None
     web_config: WebConfigFile | None
@@ -99,7 +99,7 @@ def build(
     if web_config is not None:
         web_config.on_reload = telemetry.web_config_good.set
     rows = _union(each.rows for each in chosen.values())
-    identity = Identity(_configured_machine(config), environment)
+    identity, finder = identify(config, environment)
     period = Period(config.source.period if _has_period(config) else None)
     collector = Collector(
         rows,
@@ -119,6 +119,7 @@ def build(
         source=_source(config, rows),
         intake=Intake(identity, collector, period, lambda: _NOBODYS, sinks, telemetry),
         identity=identity,
+        finder=finder,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
         web_config=web_config,
@@ -327,19 +328,6 @@ def _cloudwatch(
         identity.machine,
         connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
         telemetry,
-    )
-
-
-def _configured_machine(config: Config) -> Machine:
-    known = config.identity
-    return Machine(
-        instance_id=known.instance_id or "",
-        instance_type=known.instance_type or "",
-        region=known.region or "",
-        cluster=known.cluster or "",
-        auto_scaling_group=known.auto_scaling_group or "",
-        driver_version=driver_version(),
-        tools_version=tools_version(),
     )
 
 

@@ -284,8 +284,6 @@ VALUES = {
     "cloudwatch.scope": ("cloudwatch.scope", "task"),
     "cloudwatch.budget": ("cloudwatch.budget.max_metrics", 5),
     "cloudwatch.spool": ("cloudwatch.spool.max_age", "1d"),
-    "identity.imds": ("identity.imds", False),
-    "identity.ecs": ("identity.ecs", False),
     "identity.kubernetes": ("identity.kubernetes", True),
     "identity.pod_labels": ("identity.pod_labels", ["team"]),
 }

@@ -15,6 +15,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import SourceState
 from exporter.pipeline import NOT_BUILT_YET, build
+from exporter.sinks.cloudwatch.plan import FIELDS
 from exporter.web.web_schema import validate
 from tests.support import readme
 
@@ -48,6 +49,12 @@ def test_keys_without_effect_are_named() -> None:
     """A reader learns before the log does what is not there yet."""
     sentence = readme.TEXT.split("have no effect yet")[1].split("\n\n")[0].split("`check`:")[1]
     assert set(re.findall(r"`([a-z_.]+)`", sentence)) == set(NOT_BUILT_YET)
+
+
+def test_every_dimension_is_named() -> None:
+    """Whoever writes a dimension set finds all that there is to write, and nothing that is not."""
+    sentence = readme.TEXT.split("Dimensions may be")[1].split(", and what")[0]
+    assert re.findall(r"`(\w+)`", sentence) == list(FIELDS)
 
 
 def test_the_ten_standard_metrics_are_explained() -> None:

@@ -1,0 +1,63 @@
+"""From a configuration to who the machine is, and to who finds out what is not known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from exporter.config.schema import Config
+from exporter.identity import dmi, ecs, imds
+from exporter.identity.finder import Finder, Source, Wants
+from exporter.identity.machine import Identity, Step
+from exporter.identity.software import driver_version, tools_version
+from exporter.model import Machine
+from exporter.sinks.cloudwatch.plan import FIELDS
+
+LABELLED = frozenset({"instance_id", "instance_type", "availability_zone", "region"})
+"""Fields that every series of Prometheus should have as labels. The others of its labels may be
+missing by right: an instance need not have a name, nor be part of an UltraServer."""
+
+
+def identify(config: Config, environment: Mapping[str, str]) -> tuple[Identity, Finder | None]:
+    """What is known already, and who asks for the rest, where somebody could tell it."""
+    identity = Identity(_configured(config), environment)
+    if config.source.kind not in ("neuron-monitor", "stdin"):
+        return identity, None  # reports of another machine: what this one says would be wrong
+    identity.learn(Step.DMI, dmi.read())
+    places = (
+        (config.identity.imds, Step.IMDS, imds.endpoint(environment), imds.GIVES, imds.find),
+        (config.identity.ecs, Step.ECS, ecs.endpoint(environment), ecs.GIVES, ecs.find),
+    )
+    sources = [
+        Source(step, gives, partial(find, base))
+        for wanted, step, base, gives, find in places
+        if wanted and base is not None
+    ]
+    finder = Finder(identity, sources, _wants(config))
+    return identity, finder if finder.is_needed else None
+
+
+def _configured(config: Config) -> Machine:
+    known = config.identity
+    return Machine(
+        instance_id=known.instance_id or "",
+        instance_type=known.instance_type or "",
+        region=known.region or "",
+        cluster=known.cluster or "",
+        auto_scaling_group=known.auto_scaling_group or "",
+        driver_version=driver_version(),
+        tools_version=tools_version(),
+    )
+
+
+def _wants(config: Config) -> Wants:
+    """The fields that the sinks ask for."""
+    sent = config.cloudwatch
+    where = set() if sent.region else {"region"}
+    named = [{*names} - {*sent.extra_dimensions} for names in sent.dimension_sets]
+    return Wants(
+        labels=LABELLED if config.prometheus.enabled else frozenset(),
+        sets=tuple(frozenset({FIELDS[name] for name in names} | where) for names in named)
+        if sent.enabled
+        else (),
+    )
