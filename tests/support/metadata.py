@@ -69,8 +69,10 @@ def silent(server: Metadata, _: BaseHTTPRequestHandler) -> None:
 
 
 def dripping(server: Metadata, handler: BaseHTTPRequestHandler) -> None:
-    """An answer of which a byte comes now and then, and that has no end."""
-    while not server.closing.wait(0.05):
+    """An answer of which a byte comes now and then, for longer than anybody should listen."""
+    for _ in range(60):
+        if server.closing.wait(0.05):
+            return
         handler.wfile.write(b"X")
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter import identify
-from exporter.config import Given, load
-from exporter.identity import ask, dmi, finder
+from exporter import intake
+from exporter.config import load
+from exporter.identity import dmi, finder
 from exporter.identity.answer import Answer
 from exporter.identity.finder import LABELS_WAIT, SETS_WAIT, Finder, Source, Wants
 from exporter.identity.machine import Identity, Step
-from exporter.model import Machine
-from exporter.pipeline import build
-from tests.support import metadata
+from exporter.model import Machine, Moment
+from exporter.pipeline import Pipeline, build
+from tests.support.reports import report
 from tests.support.waiting import wait_for
 
 HERE = Machine(
@@ -36,7 +37,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions are repeated at once, and given up soon."""
     monkeypatch.setattr(finder, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(finder, "_LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(ask, "SECONDS", 0.3)
 
 
 class Asked:
@@ -44,10 +44,13 @@ class Asked:
 
     def __init__(self, step: Step, gives: Set[str], *answers: Answer | Exception) -> None:
         self.lacking: list[Set[str]] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self._answers = list(answers)
         self.source = Source(step, frozenset(gives), self._ask)
 
     def _ask(self, lacking: Set[str]) -> Answer:
+        self.may_answer.wait(5)
         self.lacking.append(lacking)
         answer = self._answers[min(len(self.lacking), len(self._answers)) - 1]
         if isinstance(answer, Exception):
@@ -171,23 +174,57 @@ def test_a_stop_ends_the_waiting(
 
 def test_the_first_round_can_be_waited_for(search: Callable[..., Search]) -> None:
     """Labels are made after everybody was asked once, not a moment before."""
-    let = threading.Event()
-
-    def slow(_: Set[str]) -> Answer:
-        let.wait(5)
-        return Answer(HERE)
-
+    slow = Asked(Step.IMDS, ID, Answer(HERE))
+    slow.may_answer.clear()
     identity = Identity(Machine(), {})
     assert identity.settled.is_set(), "where nobody asks there is nothing to wait for"
-    running = Search(identity, Wants(ID))
-    running.finder._sources = [Source(Step.IMDS, ID, slow)]
-    running.finder._status = {"imds": ""}
-    running.finder.start()
+    search(identity, Wants(ID), slow)
     assert not identity.settled.is_set()
-    let.set()
+    slow.may_answer.set()
     assert identity.settled.wait(5)
     assert identity.machine() == HERE
-    wait_for(lambda: running.over)
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A board without files, whatever machine the test runs on."""
+    monkeypatch.setattr(dmi, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def labelled(parts: Pipeline) -> bool:
+    """Whether the series of a report, which is given now, have the instance's id."""
+    line = json.dumps(report(instance_info={})).encode()
+    now = time.monotonic()
+    parts.intake.line(memoryview(line), Moment(time.time(), now))
+    assert parts.prometheus is not None
+    return HERE.instance_id.encode() in parts.prometheus.expose(now)
+
+
+@pytest.mark.usefixtures("board")
+def test_the_first_report_waits_for_the_first_answers() -> None:
+    """A label that is known a moment after the first report is not lost for the daemon's life."""
+    parts = build(load(), environment={})
+    parts.identity.settled.clear()
+
+    def answer() -> None:
+        parts.identity.learn(Step.IMDS, HERE)
+        parts.identity.settled.set()
+
+    threading.Timer(0.1, answer).start()
+    assert labelled(parts)
+
+
+@pytest.mark.usefixtures("board")
+def test_no_report_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not answer costs labels, not reports: the first waits its time, the next not at
+    all."""
+    parts = build(load(), environment={})
+    parts.identity.settled.clear()
+    monkeypatch.setattr(intake, "IDENTITY_WAIT", 0.05)
+    assert not labelled(parts)
+    monkeypatch.setattr(intake, "IDENTITY_WAIT", 600.0)
+    assert not labelled(parts)
 
 
 # For how long a field is worth asking for
@@ -238,111 +275,4 @@ def test_the_chain_decides_field_by_field() -> None:
     identity.learn(Step.STREAM, Machine(region="a"))
     assert identity.learn(Step.ECS, Machine(region="b", cluster="c")) == Machine(
         region="a", cluster="c"
-    )
-
-
-# What is asked for whom
-
-
-def sought(
-    variables: Mapping[str, str] | None = None, **keys: Any
-) -> tuple[frozenset[str], list[str]]:
-    """The fields that are lacking at the start, and who is asked."""
-    flags = [Given("flag", key.replace("__", "."), value) for key, value in keys.items()]
-    found = build(load(flags=flags), environment=variables or {}).finder
-    return (frozenset(), []) if found is None else (found._lacking(), list(found.status()))
-
-
-@pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A board without files, whatever machine the test runs on."""
-    monkeypatch.setattr(dmi, "FOLDER", tmp_path)
-    return tmp_path
-
-
-AGENT = {"ECS_CONTAINER_METADATA_URI_V4": "http://127.0.0.1:1/v4/x"}
-SENT = {"cloudwatch__enabled": True, "prometheus__enabled": False}
-
-
-@pytest.mark.usefixtures("board")
-@pytest.mark.parametrize(
-    ("variables", "keys", "asked"),
-    [
-        ({}, {}, ["imds"]),
-        (AGENT, {}, ["imds", "ecs"]),
-        (AGENT, {"identity__imds": False}, ["ecs"]),
-        (AGENT, {"identity__ecs": False}, ["imds"]),
-        ({**AGENT, "AWS_EC2_METADATA_DISABLED": "true"}, {}, ["ecs"]),
-        ({}, {"identity__imds": False}, []),
-        ({}, {"source__kind": "stdin"}, ["imds"]),
-        ({}, {"source__kind": "simulator"}, []),
-        ({}, {"source__kind": "file", "source__path": __file__}, []),
-        (
-            {},
-            {**SENT, "cloudwatch__dimension_sets": [["ClusterName"]], "cloudwatch__region": "a"},
-            [],
-        ),
-    ],
-)
-def test_those_are_asked_who_may_be_and_can_tell(
-    variables: dict[str, str], keys: dict[str, Any], asked: list[str]
-) -> None:
-    """Switches, variables and what is lacking decide; a replayed machine is never this one."""
-    assert sought(variables, **keys)[1] == asked
-
-
-@pytest.mark.usefixtures("board")
-def test_what_the_sinks_need_is_asked_for() -> None:
-    """Prometheus wants its labels, CloudWatch its dimensions and a region, nobody anything else."""
-    assert sought()[0] == identify.LABELLED
-    sets = [["InstanceId", "Stage"], ["AutoScalingGroupName"]]
-    keys: dict[str, Any] = {
-        **SENT,
-        "cloudwatch__dimension_sets": sets,
-        "cloudwatch__extra_dimensions": {"Stage": "x", "InstanceId": "mine"},
-    }
-    assert sought(**keys)[0] == {"auto_scaling_group", "region"}
-    assert sought(**keys, cloudwatch__region="eu-west-1")[0] == {"auto_scaling_group"}
-
-
-def test_the_board_goes_before_the_services(board: Path) -> None:
-    """What the firmware tells is asked of nobody."""
-    (board / "board_vendor").write_text("Amazon EC2\n")
-    (board / "board_asset_tag").write_text("i-0123456789abcdef0\n")
-    assert "instance_id" not in sought()[0]
-
-
-def test_the_whole_chain_in_a_task(board: Path) -> None:
-    """Behind a hop limit of 1 a task still learns all that its sets name, of firmware and agent."""
-    (board / "sys_vendor").write_text("Amazon EC2\n")
-    (board / "board_asset_tag").write_text("i-0123456789abcdef0\n")
-    with metadata.imds({"/latest/api/token": metadata.silent}) as imds, metadata.ecs() as agent:
-        variables = {
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.url,
-            "ECS_CONTAINER_METADATA_URI_V4": agent.url,
-            "AWS_REGION": "eu-west-1",
-        }
-        flags = [
-            Given("flag", "prometheus.enabled", False),
-            Given("flag", "cloudwatch.enabled", True),
-            Given(
-                "flag",
-                "cloudwatch.dimension_sets",
-                [["InstanceId", "AccountId"], ["ClusterName", "ServiceName"]],
-            ),
-        ]
-        parts = build(load(flags=flags), environment=variables)
-        assert parts.finder is not None
-        parts.finder.start()
-        wait_for(lambda: not parts.finder or not parts.finder._thread.is_alive())
-        status = parts.finder.status()
-    assert status == {"imds": "no token: no answer within 0.3 s", "ecs": "answered"}
-    found = parts.identity.machine()
-    assert found == replace(
-        found,
-        instance_id="i-0123456789abcdef0",
-        account="123456789012",
-        cluster="training",
-        service="resnet-inference",
-        region="us-west-2",
     )
