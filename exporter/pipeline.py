@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def build(
     *,
     environment: Mapping[str, str] = os.environ,
     connect: Connect | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Pipeline:
     """All parts of a daemon.
 
@@ -85,6 +87,7 @@ def build(
         loaded: the configuration.
         environment: the process's environment variables.
         connect: opens CloudWatch's transport to a region; when it is not given, the configured one.
+        clock: stands for both clocks of CloudWatch's sink where the time is not the real one.
 
     Raises:
         ConfigError: with every problem that the parts see.
@@ -109,7 +112,7 @@ def build(
     )
     prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
     cloudwatch = (
-        _cloudwatch(config, chosen["cloudwatch"], identity, connect, telemetry)
+        _cloudwatch(config, chosen["cloudwatch"], identity, connect, telemetry, clock)
         if "cloudwatch" in chosen
         else None
     )
@@ -304,6 +307,7 @@ def _cloudwatch(
     identity: Identity,
     connect: Connect | None,
     telemetry: Telemetry,
+    clock: Callable[[], float] | None,
 ) -> CloudWatchSink:
     settings = config.cloudwatch
 
@@ -328,6 +332,8 @@ def _cloudwatch(
         identity.machine,
         connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
         telemetry,
+        clock or time.time,
+        clock or time.monotonic,
     )
 
 

@@ -74,7 +74,7 @@ class Cranked:
         """Let time pass, and the sink do what is due."""
         self.wall += seconds
         self.uptime += seconds
-        self.sink._safely(self.sink._cycle, None)
+        self.sink.step()
 
     def offer(self, completed: int, age: float = 0.0) -> None:
         """Offer a report of now with so many executions."""

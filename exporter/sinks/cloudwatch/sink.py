@@ -119,6 +119,10 @@ class CloudWatchSink:
         """Gather a snapshot. Never waits for the network."""
         self._windows.add(snapshot)
 
+    def step(self) -> None:
+        """Do what is due now, for those who keep the time themselves and start no thread."""
+        self._safely(self._cycle, None)
+
     def close(self, timeout: float) -> bool:
         """Send what is left, in at most `timeout` seconds; gives whether the thread has ended."""
         self._stopping.set()
