@@ -119,6 +119,25 @@ def _parser() -> argparse.ArgumentParser:
     metrics.add_argument("--markdown", action="store_true", help="as METRICS.md")
     metrics.set_defaults(command=_metrics)
 
+    cost = commands.add_parser("cost", help="say what the CloudWatch metrics cost, before they do")
+    cost.add_argument("--config", metavar="FILE", required=True)
+    machine = cost.add_mutually_exclusive_group()
+    machine.add_argument(
+        "--instance-type",
+        metavar="TYPE",
+        help="a simulated machine (default: identity.instance_type, or trn1.32xlarge)",
+    )
+    machine.add_argument("--stream", metavar="FILE", help="reports, as `record` writes them")
+    cost.add_argument(
+        "--instances",
+        metavar="N",
+        type=_whole(1, 10**6),
+        default=1,
+        help="machines of the fleet (default 1)",
+    )
+    cost.add_argument("--json", action="store_true", help="for programs")
+    cost.set_defaults(command=_cost)
+
     types = commands.add_parser("instance-types", help="list the machines that have Neuron devices")
     types.add_argument("--json", action="store_true", help="for programs; null is not known")
     types.set_defaults(command=_instance_types)
@@ -211,6 +230,21 @@ def _metrics(parsed: argparse.Namespace) -> int:
     from exporter.generate.metrics_md import as_markdown, as_text
 
     print(as_markdown() if parsed.markdown else as_text(), end="")
+    return OK
+
+
+def _cost(parsed: argparse.Namespace) -> int:
+    from exporter import log
+    from exporter.generate.cost import as_json, as_text, estimate
+
+    log.configure("critical")  # what matters of a rehearsal is in its result
+    told = estimate(
+        lambda flags: _load(parsed.config, flags),
+        parsed.instance_type,
+        parsed.stream,
+        parsed.instances,
+    )
+    print(as_json(told) if parsed.json else as_text(told), end="")
     return OK
 
 

@@ -20,7 +20,7 @@ from tests.support.commands import Finished, run
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 
 LEVEL = "NEURON_EXPORTER__LOG__LEVEL"
-COMMANDS = ["run", "demo", "check", "metrics", "instance-types", "simulate", "record"]
+COMMANDS = ["run", "demo", "check", "metrics", "cost", "instance-types", "simulate", "record"]
 
 
 @pytest.fixture

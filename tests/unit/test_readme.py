@@ -72,7 +72,7 @@ def test_every_command_is_explained() -> None:
     """The table of commands has those of the command line."""
     told = {row[0].strip("`").split()[0] for row in readme.table("command")}
     assert told == {
-        *("run", "demo", "check", "metrics", "instance-types", "simulate", "record"),
+        *("run", "demo", "check", "metrics", "cost", "instance-types", "simulate", "record"),
     }
 
 

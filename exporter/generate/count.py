@@ -1,0 +1,300 @@
+"""Counts what a configuration publishes to CloudWatch, by running it: all but the network is real.
+
+The reports are those of a simulated machine, or of a file; the time is their own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from exporter.config import ConfigError, Given, Loaded, suggest
+from exporter.facts.instance_types import INSTANCE_TYPES
+from exporter.model import Group, Machine, Moment, Pooling, SourceState
+from exporter.pipeline import Pipeline, build
+from exporter.simulator.hardware import hardware
+from exporter.simulator.machine import Machine as SimulatedMachine
+from exporter.simulator.options import parse
+from exporter.sinks.cloudwatch.datums import Datum
+from exporter.sinks.cloudwatch.plan import FIELDS, Dimensions, resolve
+from exporter.sinks.cloudwatch.sink import IDENTITY_PATIENCE
+from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from exporter.source.lines import SourceError
+
+STAND_IN = "stand-in"
+"""The value of a field that a machine's surroundings tell, and a report does not."""
+
+_WINDOWS = 2
+_MOST_REPORTS = 60
+"""Of a longer window only so many are simulated: more change no metric, only how many requests
+its values need."""
+
+_SETTABLE = ("instance_id", "instance_type", "region", "cluster", "auto_scaling_group")
+_SPOTS = (Pooling.CORES, Pooling.DEVICES)
+
+Configure = Callable[[Iterable[Given]], Loaded]
+"""The user's configuration with these flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The metrics of one dimension set: how many there are of each name, on one machine."""
+
+    dimensions: tuple[str, ...]
+    metrics: Mapping[str, int]
+    shared: bool
+    """Whether all machines publish the same metrics: no dimension tells them apart."""
+
+    @property
+    def count(self) -> int:
+        """All of its metrics."""
+        return sum(self.metrics.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What one machine publishes. `spots` is how many metrics it would be with one for each core
+    and device; `otlp_bytes` are those of all `otlp_series` of Prometheus, once."""
+
+    parts: tuple[Part, ...]
+    interval: float
+    requests_a_window: int
+    spots: int
+    otlp_series: int
+    otlp_bytes: int
+    assumed: tuple[str, ...]
+    dropped: Mapping[tuple[str, ...], tuple[str, ...]]
+
+    @property
+    def metrics(self) -> int:
+        """All metrics of the machine."""
+        return sum(part.count for part in self.parts)
+
+
+def count(
+    configure: Configure,
+    *,
+    instance_type: str,
+    stream: str | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Count:
+    """Run the configuration on a machine of this type, or on the reports of a file.
+
+    What the surroundings of a machine tell (its cluster, say) is taken as known.
+
+    Raises:
+        ConfigError: configuration, type or file cannot be used.
+    """
+    settings = {
+        "cloudwatch.enabled": True,
+        "prometheus.enabled": True,
+        "prometheus.web_config_file": None,
+        "source.replay.at_end": "exit",
+        "source.replay.speed": 0,
+        **(overrides or {}),
+    }
+    flags = [Given("cost", key, value) for key, value in settings.items()]
+    flags += [
+        Given("--stream", "source.kind", "simulator" if stream is None else "file"),
+        Given("--stream", "source.path", stream),
+    ]
+    rehearsal = _Rehearsal(configure(flags))
+    rehearsal.run(instance_type, stream)
+    lacking = rehearsal.lacking()
+    if lacking:
+        flags += [Given("cost", f"identity.{field}", STAND_IN) for field in lacking]
+        rehearsal = _Rehearsal(configure(flags))
+        rehearsal.run(instance_type, stream)
+    return rehearsal.count(lacking)
+
+
+def check_type(name: str) -> None:
+    """Refuse a type that cannot be simulated.
+
+    Raises:
+        ConfigError: there is no such type, or not all of its figures are known.
+    """
+    if name not in INSTANCE_TYPES:
+        known = suggest(name, INSTANCE_TYPES)
+        raise ConfigError([f"--instance-type: unknown type; {known} (got {name!r})"])
+    try:
+        hardware(name)
+    except ValueError as error:
+        raise ConfigError([f"--instance-type: {error}"]) from None
+
+
+class _Tally:
+    """A transport that keeps what there was, and how often it was read."""
+
+    def __init__(self) -> None:
+        self.readings: defaultdict[Dimensions, Counter[str]] = defaultdict(Counter)
+        self.requests: Counter[float] = Counter()
+
+    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
+        """Count a request and the metrics in it."""
+        self.requests[datums[0]["Timestamp"].timestamp()] += 1
+        for datum in datums:
+            dimensions = tuple((each["Name"], each["Value"]) for each in datum["Dimensions"])
+            number = sum(datum.get("Counts", [1.0] * len(datum.get("Values", [0]))))
+            self.readings[dimensions][datum["MetricName"]] += number
+        return Outcome(Verdict.DELIVERED)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Rehearsal:
+    """A pipeline whose reports come at the times that they would, in no time. Listens to a source
+    in the intake's place."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._tally = _Tally()
+        interval = loaded.config.cloudwatch.flush_interval
+        self._start = self._now = 1e9 - 1e9 % interval
+        self._pipeline: Pipeline = build(
+            loaded, environment={}, connect=lambda _: self._tally, clock=lambda: self._now
+        )
+        self._reports = 0
+
+    @property
+    def machine(self) -> Machine:
+        """Who the machine is by what was read."""
+        return self._pipeline.identity.machine()
+
+    def lacking(self) -> list[str]:
+        """The fields that the sink needs, no report told, and a configuration could."""
+        sets = self._pipeline.config.cloudwatch.dimension_sets
+        needed = {"region", *(FIELDS[name] for names in sets for name in names if name in FIELDS)}
+        return [
+            field for field in _SETTABLE if field in needed and not getattr(self.machine, field)
+        ]
+
+    def run(self, instance_type: str, stream: str | None) -> None:
+        """All reports, and the end of the last window."""
+        if stream is None:
+            self._simulate(instance_type)
+        else:
+            try:
+                self._pipeline.source.run(self)
+            except SourceError as error:
+                raise ConfigError([f"--stream: {error}"]) from None
+        self._exposed = self._exposition()
+        interval = self._pipeline.config.cloudwatch.flush_interval
+        self._now += 2 * interval + IDENTITY_PATIENCE
+        self._step()
+
+    def _simulate(self, instance_type: str) -> None:
+        config = self._pipeline.config
+        period = int(config.source.period)
+        options = parse(["--instance-type", instance_type])._replace(
+            periods=dict.fromkeys(self._pipeline.groups or Group, period), own_configuration=True
+        )
+        simulated = SimulatedMachine(options)
+        number = 0
+        while (
+            simulated.next_at is not None
+            and simulated.next_at < max(_WINDOWS * config.cloudwatch.flush_interval, 2 * period)
+            and number < _MOST_REPORTS
+        ):
+            self._now = self._start + simulated.next_at
+            report = simulated.report(number)
+            report["instance_info"]["instance_name"] = STAND_IN
+            self._take(memoryview(json.dumps(report).encode()))
+            number += 1
+
+    def _take(self, line: memoryview) -> float | None:
+        covers = self._pipeline.intake.line(line, Moment(self._now, self._now))
+        self._reports += covers is not None
+        self._step()
+        return covers
+
+    def _step(self) -> None:
+        if self._pipeline.cloudwatch is not None:
+            self._pipeline.cloudwatch.step()
+
+    def _exposition(self) -> list[bytes]:
+        """The samples of a scrape, without their values."""
+        if self._pipeline.prometheus is None:
+            return []
+        text = self._pipeline.prometheus.expose(self._now)
+        return [line.rpartition(b" ")[0] for line in text.splitlines() if line and line[:1] != b"#"]
+
+    # What a source tells.
+
+    def line(self, line: memoryview, at: Moment) -> float | None:
+        """Take a line of a file at the time at which it was written."""
+        covers = self._take(line)
+        self._now += covers or 0.0
+        return covers
+
+    def skipped(self, length: int) -> None:
+        """A line that is too long is no report."""
+
+    def state(self, state: SourceState, detail: str) -> None:
+        """A file has no states that matter here."""
+
+    def restarting(self, reason: str, delay: float) -> None:
+        """A file is not started again."""
+
+    def stderr(self, line: str) -> None:
+        """A file says nothing besides."""
+
+    def tick(self) -> None:
+        """Nobody waits for us."""
+
+    # What came of it.
+
+    def count(self, assumed: Iterable[str]) -> Count:
+        """What was sent, by dimension set."""
+        config = self._pipeline.config.cloudwatch
+        extra = config.extra_dimensions
+        named = {name for names in config.dimension_sets for name in names}
+        dropped = {
+            tuple(names): tuple(
+                name for name in names if name not in extra and not self._known(name)
+            )
+            for names in config.dimension_sets
+            if resolve(names, self.machine, extra) is None
+        }
+        stands_in = {*assumed} | {
+            field for field in FIELDS.values() if getattr(self.machine, field) == STAND_IN
+        }
+        grouped: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+        for dimensions, readings in self._tally.readings.items():
+            grouped[tuple(name for name, _ in dimensions)].update(readings.keys())
+        return Count(
+            parts=tuple(
+                Part(names, dict(metrics), "InstanceId" not in names or "InstanceId" in extra)
+                for names, metrics in grouped.items()
+            ),
+            interval=config.flush_interval,
+            requests_a_window=max(self._tally.requests.values(), default=0),
+            spots=self._spots(),
+            otlp_series=len(self._exposed),
+            # Name, labels, a stamp and a value of eight bytes each.
+            otlp_bytes=sum(len(sample) + 16 for sample in self._exposed),
+            assumed=tuple(
+                name for name, field in FIELDS.items() if field in stands_in and name in named
+            ),
+            dropped=dropped,
+        )
+
+    def _known(self, dimension: str) -> str:
+        return str(getattr(self.machine, FIELDS[dimension]))
+
+    def _spots(self) -> int:
+        assert self._pipeline.cloudwatch is not None  # noqa: S101 (it was switched on)
+        by_spot = {
+            metric.name
+            for row in self._pipeline.cloudwatch.selection.rows
+            for metric in row.cloudwatch
+            if metric.pooling in _SPOTS
+        }
+        return sum(
+            math.ceil(number / max(1, self._reports)) if name in by_spot else 1
+            for readings in self._tally.readings.values()
+            for name, number in readings.items()
+        )

@@ -1,0 +1,77 @@
+"""Prices: a table with sources, and the arithmetic of tiers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from exporter.facts.instance_types import INSTANCE_TYPES
+from exporter.facts.prices import METRIC, PRICES, REQUEST, SET_UPS
+from exporter.generate.cost import Bill, charge
+
+
+@pytest.mark.parametrize("name", PRICES)
+def test_every_price_says_where_it_is_from(name: str) -> None:
+    """Each price names its unit, and at least one source with its date."""
+    price = PRICES[name]
+    assert price.unit
+    assert price.sources
+    assert all(source.name and re.search(r"20\d\d", source.date) for source in price.sources)
+
+
+@pytest.mark.parametrize("name", PRICES)
+def test_tiers_go_up_and_do_not_end(name: str) -> None:
+    """Every number of units has one price: ends of tiers rise, and the last tier has none."""
+    *ends, last = [tier.up_to for tier in PRICES[name].tiers]
+    assert last is None
+    assert None not in ends
+    assert ends == sorted(set(ends), key=lambda end: end or 0)
+    assert all(tier.usd >= 0 for tier in PRICES[name].tiers)
+    assert PRICES[name].tiers[-1].usd > 0
+
+
+@pytest.mark.parametrize(
+    ("number", "usd"),
+    [
+        (0, 0.0),
+        (10, 3.0),
+        (27, 8.1),
+        (806, 241.8),
+        (1478, 443.4),
+        (9_999, 2_999.7),
+        (10_000, 3_000.0),
+        (10_001, 3_000.1),
+        (250_000, 27_000.0),
+        (250_001, 27_000.05),
+        (1_000_000, 64_500.0),
+        (1_000_001, 64_500.02),
+        (2_000_000, 84_500.0),
+    ],
+)
+def test_metrics_are_charged_by_tier(number: int, usd: float) -> None:
+    """Only what is above a border costs less; these were computed by hand."""
+    assert charge(METRIC, number) == pytest.approx(usd, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("number", "usd"), [(43_800, 0.0), (1_000_000, 0.0), (1_001_000, 0.01), (4_380_000, 33.8)]
+)
+def test_the_first_requests_are_free(number: int, usd: float) -> None:
+    """A machine's requests cost nothing, those of a hundred machines do."""
+    assert charge(REQUEST, number) == pytest.approx(usd)
+
+
+def test_a_bill_has_both_parts() -> None:
+    """A hundred standard machines: 1,000 metrics, and a request a minute each."""
+    bill = Bill(1_000, 4_380_000)
+    assert bill.usd == pytest.approx(300 + 33.8)
+
+
+def test_other_set_ups_are_cited() -> None:
+    """What stands beside ours has a source, and a type of machine that exists."""
+    for row in SET_UPS:
+        assert row.metrics > 0
+        assert row.source.name
+        assert row.source.date
+        assert row.instance_type is None or row.instance_type in INSTANCE_TYPES
