@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from exporter import __version__
 from exporter.pipeline import Pipeline
-from exporter.sinks.exposition import negotiate, write
+from exporter.sinks.exposition import FORMATS, Format, negotiate, write
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
@@ -32,7 +32,7 @@ class Endpoints:
         self._pipeline = pipeline
         self._silent_threads = silent_threads
         self._started = time.monotonic()
-        self._series: dict[str, int] = {}
+        self._counted: tuple[object, dict[Format, bytes]] = None, {}
 
     def metrics(self, request: Request) -> Response:
         """The hardware's series and the exporter's own, in the format that is asked for."""
@@ -41,14 +41,22 @@ class Endpoints:
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
         hardware = sink.expose(now, format)
-        series = sink.series(now)
-        if series != self._series:
-            self._series = series
-            for name, count in series.items():
-                telemetry.series.labels(name).set(count)
         own = write(telemetry.registry.collect(), format)
+        counts = self._series_counts(sink.series(now), format)
         telemetry.scrape_seconds.observe(time.perf_counter() - started)
-        return Response((hardware, own, format.end), format.content_type)
+        return Response((hardware, own, counts, format.end), format.content_type)
+
+    def _series_counts(self, series: Mapping[str, int], format: Format) -> bytes:
+        """How many series there are, written anew only when there are others."""
+        counted, texts = self._counted
+        if counted is not series:
+            gauge = self._pipeline.telemetry.series
+            for name, count in series.items():
+                gauge.labels(name).set(count)
+            families = list(gauge.collect())
+            texts = {each: write(families, each) for each in FORMATS}
+            self._counted = series, texts
+        return texts[format]
 
     def healthz(self, _: Request) -> Response:
         """Whether every thread lives; the source and the sinks may be as sick as they want."""

@@ -91,9 +91,9 @@ class Telemetry:
         )
         self.series = Gauge(
             "neuron_exporter_series",
-            "Series of each hardware metric that a scrape shows.",
+            "Series of each hardware metric, those without a value now included.",
             ["metric"],
-            registry=registry,
+            registry=None,  # written only when it changes
         )
         self.scrape_seconds = Summary(
             "neuron_exporter_scrape_seconds", "Time to write a scrape.", registry=registry

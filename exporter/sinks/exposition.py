@@ -41,7 +41,7 @@ TEXT = Format("text/plain", "0.0.4")
 OPEN_METRICS = Format("application/openmetrics-text", "1.0.0", b"# EOF\n")
 OPEN_METRICS_DRAFT = Format("application/openmetrics-text", "0.0.1", b"# EOF\n")
 
-_FORMATS = (TEXT, OPEN_METRICS, OPEN_METRICS_DRAFT)
+FORMATS = (TEXT, OPEN_METRICS, OPEN_METRICS_DRAFT)
 _WILDCARDS = {"*/*": TEXT, "text/*": TEXT, "application/*": OPEN_METRICS}
 
 
@@ -71,7 +71,7 @@ def _find(media_type: str, parameters: Mapping[str, str]) -> Format | None:
     if media_type in _WILDCARDS:
         return _WILDCARDS[media_type]
     version = parameters.get("version")
-    for each in _FORMATS:
+    for each in FORMATS:
         if each.media_type == media_type and version in (None, each.version):
             return each
     return None

@@ -6,8 +6,8 @@ The text around the values is prepared once for each shape; a scrape writes the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +24,7 @@ class PrometheusSink:
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
+        self._no_series = dict.fromkeys((row.name for row in selection.rows), 0)
         self._order = {row: at for at, row in enumerate(selection.rows)}
         self._latest: Snapshot | None = None
         self._machine_labels: Labels | None = None
@@ -49,13 +50,13 @@ class PrometheusSink:
             return b""
         return self._table_for(snapshot).render(snapshot.values, format)
 
-    def series(self, monotonic: float) -> dict[str, int]:
-        """How many series of each selected metric a scrape would show."""
-        counts = dict.fromkeys((row.name for row in self.selection.rows), 0)
+    def series(self, monotonic: float) -> Mapping[str, int]:
+        """How many series each selected metric has, those without a value now included; the same
+        object while the series are the same."""
         snapshot = self._latest
-        if snapshot is not None and (snapshot := snapshot.at(monotonic)).shape:
-            counts.update(self._table_for(snapshot).counts(snapshot.values))
-        return counts
+        if snapshot is None or not (snapshot := snapshot.at(monotonic)).shape:
+            return self._no_series
+        return self._table_for(snapshot).series
 
     def _table_for(self, snapshot: Snapshot) -> _Table:
         labels = self._machine_labels
@@ -67,7 +68,7 @@ class PrometheusSink:
         with self._lock:  # one scrape prepares, the others wait for it
             table = self._table
             if table is None or not table.fits(snapshot.shape, labels):
-                table = _Table(snapshot.shape, labels, self._chosen)
+                table = _Table(snapshot.shape, labels, self._no_series, self._chosen)
                 self._table = table
         return table
 
@@ -81,7 +82,11 @@ class _Table:
     """One shape, ready to be written: the text before each value, and the values' order."""
 
     def __init__(
-        self, shape: Shape, machine: Labels, chosen: Callable[[Series], int | None]
+        self,
+        shape: Shape,
+        machine: Labels,
+        names: Mapping[str, int],
+        chosen: Callable[[Series], int | None],
     ) -> None:
         self._shape = shape
         self._machine = machine
@@ -90,6 +95,7 @@ class _Table:
             for index, series in enumerate(shape)
             if (place := chosen(series)) is not None
         )
+        self.series = {**names, **Counter(shape[index].spec.name for _, index in placed)}
         self.length = len(placed)
         order = [index for _, index in placed]
         if len(order) == 1:
@@ -103,9 +109,8 @@ class _Table:
         # in it; the other kind costs as many exchanges as there are families.
         self._heads: dict[int, bytes] = {}
         self._open_metrics_heads: dict[int, bytes] = {}
-        begins: list[tuple[str, int]] = []
         family: MetricSpec | None = None
-        for at, index in enumerate(order):
+        for index in order:
             series = shape[index]
             place = len(self._text)
             if series.spec is not family:
@@ -113,26 +118,15 @@ class _Table:
                 about = family.name, family.help, family.kind.value, family.unit.value
                 self._heads[place] = head(TEXT, *about).encode()
                 self._open_metrics_heads[place] = head(OPEN_METRICS, *about).encode()
-                begins.append((family.name, at))
             own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
             labels = (own + common)[1:]
             name = f"{family.name}{{{labels}}}" if labels else family.name
             self._text += [self._heads.get(place, b"") + f"\n{name} ".encode(), b""]
         self._text.append(b"\n")
-        self._families = [
-            (name, slice(begin, end))
-            for (name, begin), (_, end) in pairwise([*begins, ("", len(order))])
-        ]
 
     def fits(self, shape: Shape, machine: Labels) -> bool:
         """Whether this is the table of that shape and those labels."""
         return self._shape is shape and self._machine == machine
-
-    def counts(self, values: tuple[Any, ...]) -> Iterator[tuple[str, int]]:
-        """How many series of each metric have one of these values."""
-        picked = self._pick(values) if self.length else ()
-        for name, own in self._families:
-            yield name, own.stop - own.start - picked[own].count(None)
 
     def render(self, values: tuple[Any, ...], format: Format) -> bytes:
         """The text of all series with these values."""

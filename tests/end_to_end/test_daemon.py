@@ -188,6 +188,21 @@ def test_a_flood_on_standard_error_holds_nothing_up(tmp_path: Path) -> None:
         assert 1 <= len(exporter.events("source_says")) <= 20
 
 
+def test_series_are_counted_by_metric(tmp_path: Path) -> None:
+    """What a metric costs in series can be read off, in both formats, and is 0 without a source."""
+    with running_exporter(tmp_path, {"source": simulated("--reports", "2")}) as exporter:
+        exporter.wait_for_value("neuron_exporter_reports_total", 2)
+        name = "neuroncore_utilization_ratio"
+        shown = len(exporter.families()[name].samples)
+        assert exporter.value("neuron_exporter_series", metric=name) == shown == 32
+        _, text = exporter.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+        assert f'neuron_exporter_series{{metric="{name}"}} 32.0' in text
+        assert text.endswith("# EOF\n")
+    with running_exporter(tmp_path, {"source": {"command": ["/nowhere"]}}) as exporter:
+        exporter.wait_for_event("source_state", state="missing_program")
+        assert exporter.value("neuron_exporter_series", metric=name) == 0
+
+
 def test_garbage_costs_only_itself(tmp_path: Path) -> None:
     """Lines that are no reports are counted by their kind, and the reports around them are kept."""
     noise = ["print=hello", "binary", "print=[1]", "print={}", "long-line=2000"]

@@ -36,7 +36,8 @@ def test_the_committed_list_is_what_the_command_writes() -> None:
 
 def own_names() -> list[str]:
     """The exporter's own metrics, as a scrape of nothing else shows them."""
-    text = write(Telemetry(SourceState).registry.collect()).decode()
+    own = Telemetry(SourceState)
+    text = write([*own.registry.collect(), *own.series.collect()]).decode()
     names = re.findall(r"^# TYPE (neuron_exporter_\w+)", text, re.M)
     return [name for name in names if name != "neuron_exporter_build_info"]
 
