@@ -23,6 +23,8 @@ def identify(config: Config, environment: Mapping[str, str]) -> tuple[Identity, 
     identity = Identity(_configured(config), environment)
     if config.source.kind not in ("neuron-monitor", "stdin"):
         return identity, None  # reports of another machine: what this one says would be wrong
+    software = Machine(driver_version=driver_version(), tools_version=tools_version())
+    identity.learn(Step.DMI, software)
     identity.learn(Step.DMI, dmi.read())
     places = (
         (config.identity.imds, Step.IMDS, imds.endpoint(environment), imds.GIVES, imds.find),
@@ -45,8 +47,6 @@ def _configured(config: Config) -> Machine:
         region=known.region or "",
         cluster=known.cluster or "",
         auto_scaling_group=known.auto_scaling_group or "",
-        driver_version=driver_version(),
-        tools_version=tools_version(),
     )
 
 

@@ -28,7 +28,8 @@ _STREAM = {
 
 
 class Step(IntEnum):
-    """The places that may know a field, in the order in which they are believed."""
+    """The places that may know a field, in the order in which they are believed. Versions of
+    driver and tools, which no other place tells, come with what is read of the machine itself."""
 
     CONFIGURATION = 0
     STREAM = 1

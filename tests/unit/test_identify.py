@@ -39,6 +39,25 @@ SENT = {"cloudwatch__enabled": True, "prometheus__enabled": False}
 
 @pytest.mark.usefixtures("board")
 @pytest.mark.parametrize(
+    ("keys", "driver"),
+    [
+        ({}, "2.24.7"),
+        ({"source__kind": "stdin"}, "2.24.7"),
+        ({"source__kind": "simulator"}, ""),
+        ({"source__kind": "file", "source__path": __file__}, ""),
+    ],
+)
+def test_the_driver_is_that_of_the_machine_that_reports(
+    keys: dict[str, Any], driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded and simulated reports are of other machines: this one's driver is not theirs."""
+    monkeypatch.setattr(identify, "driver_version", lambda: "2.24.7")
+    flags = [Given("flag", key.replace("__", "."), value) for key, value in keys.items()]
+    assert build(load(flags=flags), environment={}).identity.machine().driver_version == driver
+
+
+@pytest.mark.usefixtures("board")
+@pytest.mark.parametrize(
     ("variables", "keys", "asked"),
     [
         ({}, {}, ["imds"]),
