@@ -18,34 +18,40 @@ class Pods:
     def __init__(self) -> None:
         self._info: KubernetesInfo | None = None
         self._until = 0.0
-        self._others = self._joined = Owners()
+        self._made_of: object = None
+        self._joined = Owners()
 
     def join(
         self, info: KubernetesInfo | None, cores_per_device: int | None, others: Owners, now: float
     ) -> Owners:
         """All that is known; `others` goes before the stream. The same object while it can be."""
         if info is not None and not info.error:
+            self._info = info
             self._until = now + max(3 * (info.period or 0.0), SHORTEST_LIFE)
         elif now > self._until:
-            self._info, self._joined = None, others
+            self._info = None
+        if self._info is None:
             return others
-        else:
-            info = self._info
-        if info is None or (info == self._info and others is self._others):
-            return self._joined if info is not None else others
-        self._info, self._others = info, others
-        devices = _owners(info.neurondevices_k8s_info or {})
-        each = cores_per_device or 0
-        cores = {
-            device * each + at: owner for device, owner in devices.items() for at in range(each)
-        }
-        cores.update(_owners(info.neuroncores_k8s_info or {}))
-        self._joined = Owners(
-            by_core={**cores, **others.by_core},
-            by_device={**devices, **others.by_device},
-            by_pid=others.by_pid,
-        )
+        made_of = self._info, cores_per_device, others
+        if made_of != self._made_of:
+            self._made_of = made_of
+            self._joined = _joined(self._info, cores_per_device or 0, others)
         return self._joined
+
+
+def _joined(info: KubernetesInfo, cores_per_device: int, others: Owners) -> Owners:
+    devices = _owners(info.neurondevices_k8s_info or {})
+    cores = {
+        device * cores_per_device + at: owner
+        for device, owner in devices.items()
+        for at in range(cores_per_device)
+    }
+    cores.update(_owners(info.neuroncores_k8s_info or {}))
+    return Owners(
+        by_core={**cores, **others.by_core},
+        by_device={**devices, **others.by_device},
+        by_pid=others.by_pid,
+    )
 
 
 def _owners(pods: Mapping[int, Pod | None]) -> dict[int, Owner]:

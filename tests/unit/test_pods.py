@@ -55,6 +55,14 @@ def test_a_pod_that_holds_a_device_holds_its_cores() -> None:
     ]  # fmt: skip
 
 
+def test_devices_may_learn_late_how_many_cores_they_have() -> None:
+    """A first report without the hardware's counts hides the owners of cores no longer than it
+    has to."""
+    bench, document = Bench(), told({}, {"1": pod("train", "c")})
+    assert owners_of_cores({**document, "neuron_hardware_info": None}, bench) == [("0",)]
+    assert owners_of_cores(document, bench)[2] == ("2", "ml", "train", "c")
+
+
 def test_an_error_names_nobody_and_is_counted() -> None:
     """With an error the section says nothing, and its group counts as failed."""
     collected = Bench().collect(told({"0": pod("infer-0", "c")}, error="no kubelet"))
