@@ -20,6 +20,7 @@ from exporter.sinks.cloudwatch.output import Output
 from exporter.sinks.cloudwatch.plan import FIELDS
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.sinks.cloudwatch.window import Windows
+from tests.support import readme
 from tests.support.emf import assert_stands_for, published, sent, validate
 from tests.support.reports import Bench
 from tests.unit.test_cloudwatch_window import START, at
@@ -73,6 +74,20 @@ def test_every_document_keeps_the_rules_and_the_readings(
     for key, readings in wanted.items():
         assert_stands_for(found[key], readings)
     assert sum(map(len, lines)) < 60_000
+
+
+def test_readme_says_what_a_machine_writes() -> None:
+    """What the log group is charged for is told as it is: kilobytes a minute, gigabytes a month."""
+    selection, _ = for_cloudwatch("standard", [], [])
+    machine, windows, bench = SimulatedMachine(parse([])), Windows(selection, 60), Bench()
+    for number in range(12):
+        windows.add(at(bench.collect(machine.report(number)).snapshot, START + 5 * number))
+    (window,) = windows.take(START + 60)
+    sets = SETS[:1]
+    made = heartbeats(window, 60, selection, sets) + datums(window, selection, sets)
+    size = sum(map(len, documents("NeuronExporter", made)))
+    a_month = size * 60 * 730 / 1e9
+    assert f"about {size / 1000:.0f} KB a minute, {a_month:.1f} GB a month" in readme.TEXT
 
 
 @pytest.mark.parametrize("counts", [None, [2.0, 1.0, 7.0]])
