@@ -328,7 +328,7 @@ def plus_each(others: Amounts | None, amounts: Amounts) -> Amounts:
     return amounts if others is None else tuple(map(plus, others, amounts))
 
 
-def _read(more: Readings) -> dict[str, float]:
+def _present(more: Readings) -> dict[str, float]:
     """What was read of it: nearly always all."""
     if None not in more.values():
         return more  # type: ignore[return-value]
@@ -337,5 +337,5 @@ def _read(more: Readings) -> dict[str, float]:
 
 def _highest(so_far: dict[str, float], more: Readings) -> dict[str, float]:
     """The higher of both for every name."""
-    read = _read(more)
+    read = _present(more)
     return {**so_far, **{n: max(so_far.get(n, v), v) for n, v in read.items()}} if so_far else read

@@ -17,7 +17,7 @@ import pytest
 from tests.support.clients import get
 from tests.support.commands import run, shell_environment
 from tests.support.exporter import EXPORTER
-from tests.support.processes import alive, children_of, listening_port
+from tests.support.processes import alive, children_of, ended, listening_port
 from tests.support.waiting import wait_for
 
 ANYWHERE = ("--listen", "127.0.0.1:0")
@@ -38,12 +38,8 @@ def demo(*flags: str, stdout: Any = subprocess.PIPE) -> Iterator[subprocess.Pope
         env=shell_environment(NEURON_EXPORTER__LOG__LEVEL="loud"),
         text=True,
     )
-    try:
+    with ended(process):
         yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def introduction(process: subprocess.Popen[str]) -> str:

@@ -21,7 +21,7 @@ from exporter.simulator.options import parse
 from tests.support.children import LINE, child
 from tests.support.commands import Finished, run, shell_environment
 from tests.support.exporter import EXPORTER, running_exporter
-from tests.support.processes import alive, children_of
+from tests.support.processes import alive, children_of, ended
 from tests.support.reports import INSTANCE, executions, group, report, runtime
 from tests.support.waiting import wait_for
 
@@ -61,12 +61,8 @@ def recording(folder: Path, *flags: str, stdout: int | None = None) -> Iterator[
         stderr=subprocess.PIPE,
         env=shell_environment(),
     )
-    try:
+    with ended(process):
         yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 # What is kept

@@ -6,8 +6,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.http import serving
 
 TOKEN = "AQAEAM-token=="  # noqa: S105 (nobody's)
 TAGS = "/latest/meta-data/tags/instance"
@@ -140,20 +142,8 @@ def _serving(metadata: Metadata) -> Iterator[Metadata]:
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """A client that went away is part of what is tested."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    metadata.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield metadata
-    finally:
-        metadata.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as metadata.url:
+        try:
+            yield metadata
+        finally:
+            metadata.closing.set()

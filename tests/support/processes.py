@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 def alive(pid: int) -> bool:
@@ -65,3 +68,14 @@ def listening_port(pid: int) -> int | None:
         if fields[3] == "0A" and f"socket:[{fields[9]}]" in held:
             return int(fields[1].rpartition(":")[2], 16)
     return None
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """See to it that a process that the test has started has ended, and its pipes are closed."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

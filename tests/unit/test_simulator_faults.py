@@ -22,6 +22,7 @@ from exporter.simulator.machine import Machine
 from exporter.simulator.options import Asked, parse
 from tests.support.commands import Finished, run, shell_environment
 from tests.support.exporter import SIMULATOR
+from tests.support.processes import ended
 
 SMALL = ("--instance-type", "inf2.xlarge", "--runtimes", "1")
 
@@ -61,12 +62,8 @@ def simulator(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
         # A shell that runs the tests in the background has made them ignore it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    try:
+    with ended(process):
         yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 # Faults
