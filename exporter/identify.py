@@ -11,7 +11,7 @@ from exporter.identity.finder import Finder, Source, Wants
 from exporter.identity.machine import Identity, Step
 from exporter.identity.software import driver_version, tools_version
 from exporter.model import Machine
-from exporter.sinks.cloudwatch.plan import FIELDS
+from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER
 
 LABELLED = frozenset({"instance_id", "instance_type", "availability_zone", "region"})
 """Fields that every series of Prometheus should have as labels. The others of its labels may be
@@ -54,7 +54,8 @@ def _wants(config: Config) -> Wants:
     """The fields that the sinks ask for."""
     sent = config.cloudwatch
     where = set() if sent.region else {"region"}
-    named = [{*names} - {*sent.extra_dimensions} for names in sent.dimension_sets]
+    elsewhere = {*sent.extra_dimensions, *(HOLDER if sent.scope == "machine" else ())}
+    named = [{*names} - elsewhere for names in sent.dimension_sets]
     return Wants(
         labels=LABELLED if config.prometheus.enabled else frozenset(),
         sets=tuple(frozenset({FIELDS[name] for name in names} | where) for names in named)

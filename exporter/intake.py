@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exporter.identity.machine import Identity
 from exporter.log import get_logger
@@ -40,26 +40,32 @@ class Sink(Protocol):
         """Take a snapshot. Never blocks, never raises."""
 
 
+class Lane(NamedTuple):
+    """A way from reports to sinks."""
+
+    collector: Collector
+    sinks: Sequence[Sink]
+
+
 class Intake:
     """Listens to the source and drives the pipeline.
 
-    It says what changes, once: a state, a group that fails or recovers, a kind of fault.
+    It says what changes, once: a state, a group that fails or recovers, a kind of fault. The first
+    of the lanes is the one whose snapshots tell of the source.
     """
 
     def __init__(
         self,
         identity: Identity,
-        collector: Collector,
+        lanes: Sequence[Lane],
         period: Period,
         owners: Callable[[], Owners],
-        sinks: Sequence[Sink],
         telemetry: Telemetry,
     ) -> None:
         self._identity = identity
-        self._collector = collector
+        self._main, *self._others = lanes
         self._period = period
         self._owners = owners
-        self._sinks = sinks
         self._telemetry = telemetry
         self.on_tick: Callable[[], None] = lambda: None
         self._state = SourceState.STARTING
@@ -101,7 +107,8 @@ class Intake:
             # neuron-monitor took its first period.
             self._identity.settled.wait(IDENTITY_WAIT)
         machine = self._identity.observe(report.instance_info or report.instance_data)
-        collected = self._collector.collect(report, at, machine, self._owners())
+        owners = self._owners()
+        collected = self._main.collector.collect(report, at, machine, owners)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
         snapshot = self._latest = collected.snapshot
         self._count += 1
@@ -118,8 +125,12 @@ class Intake:
             self._say_once("series", "too_many_series", dropped=str(collected.series_dropped))
         self._judge_period()
         self._enter(snapshot.health.state, "")
-        for sink in self._sinks:
+        for sink in self._main.sinks:
             sink.offer(snapshot)
+        for lane in self._others:
+            other = lane.collector.collect(report, at, machine, owners).snapshot
+            for sink in lane.sinks:
+                sink.offer(other)
         self.has_verdict = True
         return collected.covers
 

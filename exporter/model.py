@@ -138,6 +138,8 @@ class MetricSpec:
     `read` takes the table of its place, which `group` feeds, and where they are wanted those of
     `also`. `by` names the label that splits a reading in several.
     `start`, where it is given, reads at which values counters stood before they counted anything.
+    `per_owner` is the row that tells of each core or runtime, and so of each owner, what this one
+    tells of the machine.
     """
 
     name: str
@@ -154,6 +156,7 @@ class MetricSpec:
     layouts: frozenset[Layout] = frozenset({Layout.CORE})
     preset: Preset = Preset.FULL
     cloudwatch: tuple[CloudWatchMetric, ...] = ()
+    per_owner: MetricSpec | None = None
     since: str = "2.4"
 
 
@@ -180,6 +183,13 @@ class Owner:
 
 
 NOBODY = Owner()
+
+
+class Spot(NamedTuple):
+    """One place: its labels, and its owner."""
+
+    labels: Labels
+    owner: Owner = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +237,10 @@ class Series:
     start: float = field(default=0.0, compare=False)
 
     def counts(self) -> tuple[MetricSpec, Labels]:
-        """What is counted, whoever holds it: the same when a core or device changes hands."""
+        """What is counted, whoever holds it: the same when a core or device changes hands. A
+        runtime does not; its labels without its owner's are those of others, too."""
+        if self.spec.place is Place.RUNTIME:
+            return self.spec, self.labels
         mine = self.owner.labels()
         return self.spec, tuple(pair for pair in self.labels if pair not in mine)
 

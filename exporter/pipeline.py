@@ -5,28 +5,27 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import log
-from exporter.config import ConfigError, Loaded, suggest
+from exporter import log, publish
+from exporter.config import ConfigError, Loaded
 from exporter.config.schema import Config
 from exporter.identify import identify
+from exporter.identity.devices import devices
 from exporter.identity.finder import Finder
 from exporter.identity.machine import Identity
-from exporter.intake import Intake
+from exporter.intake import Intake, Lane
 from exporter.metrics import selection
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.collect import Collector
 from exporter.metrics.counters import Counters
 from exporter.metrics.period import Period
+from exporter.metrics.task import Task
 from exporter.model import Group, Layout, MetricSpec, Owners, Selection, SourceState
-from exporter.sinks.cloudwatch import emf, plan
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
-from exporter.sinks.cloudwatch.transport import Transport
+from exporter.sinks.cloudwatch.sink import CloudWatchSink
 from exporter.sinks.prometheus import PrometheusSink
 from exporter.source import FileSource, NeuronMonitorSource, Source, StdinSource
 from exporter.telemetry import Telemetry
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
 
 NOT_BUILT_YET = (
-    "cloudwatch.scope",
-    "cloudwatch.budget",
     "cloudwatch.spool",
     "identity.kubernetes",
     "identity.pod_labels",
@@ -48,8 +45,6 @@ NOT_BUILT_YET = (
 
 _NOBODYS = Owners()
 """Nobody asks yet whose cores are; the same object, so that what is made of it is made once."""
-
-Connect = Callable[[str], Transport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ def build(
     loaded: Loaded,
     *,
     environment: Mapping[str, str] = os.environ,
-    connect: Connect | None = None,
+    connect: publish.Connect | None = None,
     clock: Callable[[], float] | None = None,
 ) -> Pipeline:
     """All parts of a daemon.
@@ -103,24 +98,20 @@ def build(
         web_config.on_reload = telemetry.web_config_good.set
     rows = _union(each.rows for each in chosen.values())
     identity, finder = identify(config, environment)
-    period = Period(config.source.period if _has_period(config) else None)
-    collector = Collector(
-        rows,
-        Counters(config.counters.ecc, config.counters.generic),
-        period,
-        tuple(config.prometheus.runtime_labels),
-    )
     prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
     cloudwatch = (
-        _cloudwatch(config, chosen["cloudwatch"], identity, connect, telemetry, clock)
+        publish.make_sink(
+            config.cloudwatch, chosen["cloudwatch"], identity.machine, connect, telemetry, clock
+        )
         if "cloudwatch" in chosen
         else None
     )
-    sinks = [sink for sink in (prometheus, cloudwatch) if sink is not None]
+    period = _period(config)
+    lanes = _lanes(config, period, prometheus, cloudwatch)
     return Pipeline(
         config=config,
         source=_source(config, rows),
-        intake=Intake(identity, collector, period, lambda: _NOBODYS, sinks, telemetry),
+        intake=Intake(identity, lanes, period, lambda: _NOBODYS, telemetry),
         identity=identity,
         finder=finder,
         prometheus=prometheus,
@@ -141,7 +132,7 @@ def _check(loaded: Loaded) -> tuple[list[str], dict[str, Selection], WebConfigFi
     """Every problem, and what had to be made to find them."""
     problems: list[str] = []
     chosen = _select(loaded, problems)
-    _check_cloudwatch(loaded, chosen.get("cloudwatch"), problems)
+    problems += publish.check(loaded, chosen.get("cloudwatch"))
     _check_source(loaded, problems)
     return problems, chosen, _web_config(loaded, problems)
 
@@ -188,48 +179,18 @@ def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
     """The selection of every sink that is on."""
     config = loaded.config
     chosen = {}
-    found: list[tuple[str, list[selection.Problem]]] = []
     if config.prometheus.enabled:
         wanted = config.prometheus
         chosen["prometheus"], wrong = selection.for_prometheus(
             wanted.preset, wanted.include, wanted.exclude, Layout(wanted.layout)
         )
-        found.append(("prometheus", wrong))
-    if config.cloudwatch.enabled:
-        sent = config.cloudwatch
-        chosen["cloudwatch"], wrong = selection.for_cloudwatch(
-            sent.preset, sent.include, sent.exclude
-        )
-        found.append(("cloudwatch", wrong))
-    for sink, wrong in found:
         problems += [
-            loaded.problem(f"{sink}.{each.key}", each.message, each.given) for each in wrong
+            loaded.problem(f"prometheus.{each.key}", each.message, each.given) for each in wrong
         ]
+    if config.cloudwatch.enabled:
+        chosen["cloudwatch"], unusable = publish.select(loaded)
+        problems += unusable
     return chosen
-
-
-def _check_cloudwatch(loaded: Loaded, chosen: Selection | None, problems: list[str]) -> None:
-    config = loaded.config.cloudwatch
-    found = list(plan.check(config.namespace, config.dimension_sets, config.extra_dimensions))
-    if chosen is not None and config.transport == "emf":
-        found += emf.check(config.extra_dimensions, chosen.names)
-    problems += [loaded.problem(wrong.key, wrong.message, wrong.given) for wrong in found]
-    known = [*plan.FIELDS, *config.extra_dimensions]
-    for at, names in enumerate(config.dimension_sets):
-        for name in names:
-            if name not in known:
-                problems.append(
-                    loaded.problem(
-                        f"cloudwatch.dimension_sets.{at}",
-                        f"unknown dimension; {suggest(name, known)}",
-                        name,
-                    )
-                )
-    if config.endpoint_url is not None and not config.endpoint_url.startswith(
-        ("http://", "https://")
-    ):
-        wanted = "must begin with http:// or https://"
-        problems.append(loaded.problem("cloudwatch.endpoint_url", wanted, config.endpoint_url))
 
 
 def _check_source(loaded: Loaded, problems: list[str]) -> None:
@@ -278,9 +239,38 @@ def _not_built_yet(loaded: Loaded) -> Iterable[str]:
             yield loaded.problem(key, "has no effect yet")
 
 
-def _has_period(config: Config) -> bool:
-    """Whether reports come at a period that we ask for."""
-    return config.source.kind in ("neuron-monitor", "simulator")
+def _lanes(
+    config: Config,
+    period: Period,
+    prometheus: PrometheusSink | None,
+    cloudwatch: CloudWatchSink | None,
+) -> list[Lane]:
+    """One way for all sinks; but what is sent of a task is another thing than the machine."""
+    sinks = [sink for sink in (prometheus, cloudwatch) if sink is not None]
+    if cloudwatch is None or config.cloudwatch.scope == "machine":
+        rows = _union(sink.selection.rows for sink in sinks)
+        return [Lane(_collector(config, rows, period), sinks)]
+    task = Task(devices) if config.source.kind == "neuron-monitor" else None
+    rows = cloudwatch.selection.rows
+    if prometheus is None:
+        return [Lane(_collector(config, rows, period, task), [cloudwatch])]
+    return [
+        Lane(_collector(config, prometheus.selection.rows, period), [prometheus]),
+        Lane(_collector(config, rows, _period(config), task), [cloudwatch]),
+    ]
+
+
+def _collector(
+    config: Config, rows: Iterable[MetricSpec], period: Period, task: Task | None = None
+) -> Collector:
+    counters = Counters(config.counters.ecc, config.counters.generic)
+    return Collector(rows, counters, period, tuple(config.prometheus.runtime_labels), task)
+
+
+def _period(config: Config) -> Period:
+    """The period of reports: the one that we ask for, where we do."""
+    asks = config.source.kind in ("neuron-monitor", "simulator")
+    return Period(config.source.period if asks else None)
 
 
 def _source(config: Config, rows: Iterable[MetricSpec]) -> Source:
@@ -299,42 +289,6 @@ def _source(config: Config, rows: Iterable[MetricSpec]) -> Source:
         case _:
             command = SIMULATOR if source.kind == "simulator" else source.command
             return NeuronMonitorSource(command, _groups(rows), source.period, source.max_line)
-
-
-def _cloudwatch(
-    config: Config,
-    chosen: Selection,
-    identity: Identity,
-    connect: Connect | None,
-    telemetry: Telemetry,
-    clock: Callable[[], float] | None,
-) -> CloudWatchSink:
-    settings = config.cloudwatch
-
-    def put_metric_data(region: str) -> Transport:
-        # botocore is 20 MiB that only those pay who publish.
-        from exporter.sinks.cloudwatch.api import Api
-
-        return Api(region, settings.endpoint_url)
-
-    to_output = settings.transport == "emf"
-    return CloudWatchSink(
-        chosen,
-        Settings(
-            namespace=settings.namespace,
-            region=settings.region,
-            interval=settings.flush_interval,
-            dimension_sets=settings.dimension_sets,
-            extra_dimensions=settings.extra_dimensions,
-            spread=not to_output,
-            needs_region=not to_output,
-        ),
-        identity.machine,
-        connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
-        telemetry,
-        clock or time.time,
-        clock or time.monotonic,
-    )
 
 
 def _groups(rows: Iterable[MetricSpec]) -> frozenset[Group]:

@@ -182,6 +182,16 @@ class Telemetry:
             "Metrics (name and dimensions) that the last window held: what CloudWatch bills.",
             registry=registry,
         )
+        self.wanted_metrics = Gauge(
+            "neuron_exporter_cloudwatch_wanted_metrics",
+            "Metrics that would be published without a budget, at the most in the last day.",
+            registry=registry,
+        )
+        self.budget_dropped = Gauge(
+            "neuron_exporter_cloudwatch_budget_dropped_metrics",
+            "Metrics that are not published since the budget does not allow them.",
+            registry=registry,
+        )
         self.dropped_dimension_sets = Gauge(
             "neuron_exporter_cloudwatch_dropped_dimension_sets",
             "Dimension sets that are not sent because this machine lacks one of their fields.",

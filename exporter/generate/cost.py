@@ -11,6 +11,7 @@ from typing import Any
 from exporter.facts.instance_types import Source
 from exporter.facts.prices import (
     HOURS_OF_A_MONTH,
+    LOG_GIGABYTE,
     METRIC,
     OTLP_GIGABYTE,
     REGION,
@@ -19,6 +20,7 @@ from exporter.facts.prices import (
     Price,
 )
 from exporter.generate.count import Configure, Count, check_type, count
+from exporter.sinks.cloudwatch.budget import Spending
 from exporter.units import format_duration
 
 DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
@@ -29,10 +31,11 @@ _WIDTH = 78
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What so many metrics and requests cost in a month (USD)."""
+    """What so many metrics, requests and bytes of logs cost in a month (USD)."""
 
     metrics: int
     requests: int
+    log_bytes: int
 
     @property
     def metrics_usd(self) -> float:
@@ -45,9 +48,14 @@ class Bill:
         return charge(REQUEST, self.requests)
 
     @property
+    def logs_usd(self) -> float:
+        """The logs alone."""
+        return charge(LOG_GIGABYTE, self.log_bytes / 1e9)
+
+    @property
     def usd(self) -> float:
-        """Both together."""
-        return self.metrics_usd + self.requests_usd
+        """All together."""
+        return self.metrics_usd + self.requests_usd + self.logs_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +97,20 @@ def estimate(
     if stream is None:
         check_type(name)
     counted = count(configure, instance_type=name, stream=stream)
-    requests = _requests(counted)
+    windows = HOURS_OF_A_MONTH * 3600 / counted.interval
+    # To standard output nothing is requested; what reads it asks for something else.
+    requests = 0 if counted.log_bytes_a_window else math.ceil(counted.requests_a_window * windows)
+    log_bytes = math.ceil(counted.log_bytes_a_window * windows)
     own = sum(part.count for part in counted.parts if not part.shared)
     return Estimate(
         machine=f"a simulated {name}" if stream is None else f"the machine of {stream}",
         enabled=config.cloudwatch.enabled,
         counted=counted,
-        one=Bill(counted.metrics, requests),
+        one=Bill(counted.metrics, requests, log_bytes),
         instances=instances,
-        fleet=Bill(counted.metrics + (instances - 1) * own, instances * requests),
+        fleet=Bill(
+            counted.metrics + (instances - 1) * own, instances * requests, instances * log_bytes
+        ),
         beside=tuple(_beside(configure, name, stream, counted)),
     )
 
@@ -112,11 +125,6 @@ def charge(price: Price, number: float) -> float:
     return total
 
 
-def _requests(counted: Count) -> int:
-    windows = HOURS_OF_A_MONTH * 3600 / counted.interval
-    return math.ceil(counted.requests_a_window * windows)
-
-
 def _beside(configure: Configure, name: str, stream: str | None, counted: Count) -> list[Choice]:
     choices = []
     for preset in _PRESETS:
@@ -124,6 +132,7 @@ def _beside(configure: Configure, name: str, stream: str | None, counted: Count)
             "cloudwatch.preset": preset,
             "cloudwatch.include": [],
             "cloudwatch.exclude": [],
+            "cloudwatch.budget": {"max_metrics": None},
         }
         other = count(configure, instance_type=name, stream=stream, overrides=overrides)
         choices.append(_choice(f"preset {preset}, in the same sets", other.metrics))
@@ -187,6 +196,14 @@ def as_json(told: Estimate) -> str:
             {"dimensions": list(names), "unknown": list(unknown)}
             for names, unknown in told.counted.dropped.items()
         ],
+        "budget": {
+            "metrics": told.counted.spending.limit,
+            "wanted": told.counted.spending.wanted,
+            "not_sent": [
+                {"dimensions": list(names), "name": name, "metrics": number}
+                for (names, name), number in told.counted.spending.dropped.items()
+            ],
+        },
         "sources": [_cited(source) for source in _sources()],
     }
     return json.dumps(document, indent=2) + "\n"
@@ -199,6 +216,8 @@ def _bill(bill: Bill) -> dict[str, Any]:
         "metrics_usd": _cents(bill.metrics_usd),
         "requests": bill.requests,
         "requests_usd": _cents(bill.requests_usd),
+        "log_bytes": bill.log_bytes,
+        "logs_usd": _cents(bill.logs_usd),
     }
 
 
@@ -215,6 +234,7 @@ def as_text(told: Estimate) -> str:
             name if number == 1 else f"{name} x {number}" for name, number in part.metrics.items()
         )
         lines += wrap(listed, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    lines += _over_budget(told.counted.spending)
     for names, unknown in told.counted.dropped.items():
         lines.append(f"{', '.join(names)}: not sent, for lack of {', '.join(unknown)}")
     if told.counted.assumed:
@@ -235,11 +255,24 @@ def as_text(told: Estimate) -> str:
 
 
 def _billed(machines: str, bill: Bill) -> list[str]:
-    requests = f"  and {bill.requests:,} requests"
+    beside = f"  and {bill.requests:,} requests", bill.requests_usd
+    if bill.log_bytes:
+        beside = f"  and {bill.log_bytes / 1e9:,.2f} GB of logs", bill.logs_usd
     return [
         _row(machines, f"{bill.metrics:,}", _money(bill.metrics_usd)),
-        _row(requests, "", _money(bill.requests_usd)),
+        _row(beside[0], "", _money(beside[1])),
     ]
+
+
+def _over_budget(spending: Spending) -> list[str]:
+    if not spending.dropped:
+        return []
+    usd = charge(METRIC, spending.wanted)
+    told = (
+        f"over the budget of {spending.limit:,} metrics: {spending.wanted:,} ({_money(usd)}) are "
+        f"wanted; not sent: {'; '.join(spending.told())}"
+    )
+    return wrap(told, _WIDTH, subsequent_indent="  ")
 
 
 def _notes() -> list[str]:
@@ -254,7 +287,7 @@ def _notes() -> list[str]:
 
 def _sources() -> list[Source]:
     """Where the prices are from, and what stands beside them."""
-    priced = [*METRIC.sources, *REQUEST.sources, *OTLP_GIGABYTE.sources]
+    priced = [*METRIC.sources, *REQUEST.sources, *OTLP_GIGABYTE.sources, *LOG_GIGABYTE.sources]
     return list(dict.fromkeys([*priced, *(row.source for row in SET_UPS)]))
 
 

@@ -11,16 +11,20 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from exporter import publish
 from exporter.config import ConfigError, Given, Loaded, suggest
 from exporter.facts.instance_types import INSTANCE_TYPES
+from exporter.identity.machine import Step
 from exporter.model import Group, Machine, Moment, Pooling, SourceState
 from exporter.pipeline import Pipeline, build
 from exporter.simulator.hardware import hardware
 from exporter.simulator.machine import Machine as SimulatedMachine
 from exporter.simulator.options import parse
+from exporter.sinks.cloudwatch import emf
+from exporter.sinks.cloudwatch.budget import Spending
 from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.plan import FIELDS, Dimensions, resolve
-from exporter.sinks.cloudwatch.sink import IDENTITY_PATIENCE
+from exporter.sinks.cloudwatch.dimensions import FIELDS, ONE_MACHINE, Dimensions
+from exporter.sinks.cloudwatch.sink import IDENTITY_PATIENCE, CloudWatchSink
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.source.lines import SourceError
 
@@ -32,7 +36,11 @@ _MOST_REPORTS = 60
 """Of a longer window only so many are simulated: more change no metric, only how many requests
 its values need."""
 
-_SETTABLE = ("instance_id", "instance_type", "region", "cluster", "auto_scaling_group")
+_SURROUNDINGS = Machine(
+    **{field: STAND_IN for field in FIELDS.values() if field != "ultraserver_id"}
+)
+"""All that somebody could tell. Most machines are part of no UltraServer."""
+
 _SPOTS = (Pooling.CORES, Pooling.DEVICES)
 
 Configure = Callable[[Iterable[Given]], Loaded]
@@ -57,7 +65,9 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Count:
     """What one machine publishes. `spots` is how many metrics it would be with one for each core
-    and device; `otlp_bytes` are those of all `otlp_series` of Prometheus, once."""
+    and device; `otlp_bytes` are those of all `otlp_series` of Prometheus, once; with transport emf,
+    `log_bytes_a_window` go to the log. `assumed` are dimensions whose values nobody here tells,
+    `dropped` the sets that lack some; `spending` says what the budget drops."""
 
     parts: tuple[Part, ...]
     interval: float
@@ -65,8 +75,10 @@ class Count:
     spots: int
     otlp_series: int
     otlp_bytes: int
+    log_bytes_a_window: int
     assumed: tuple[str, ...]
     dropped: Mapping[tuple[str, ...], tuple[str, ...]]
+    spending: Spending
 
     @property
     def metrics(self) -> int:
@@ -103,12 +115,7 @@ def count(
     ]
     rehearsal = _Rehearsal(configure(flags))
     rehearsal.run(instance_type, stream)
-    lacking = rehearsal.lacking()
-    if lacking:
-        flags += [Given("cost", f"identity.{field}", STAND_IN) for field in lacking]
-        rehearsal = _Rehearsal(configure(flags))
-        rehearsal.run(instance_type, stream)
-    return rehearsal.count(lacking)
+    return rehearsal.count()
 
 
 def check_type(name: str) -> None:
@@ -129,13 +136,18 @@ def check_type(name: str) -> None:
 class _Tally:
     """A transport that keeps what there was, and how often it was read."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, to_log: bool) -> None:
         self.readings: defaultdict[Dimensions, Counter[str]] = defaultdict(Counter)
         self.requests: Counter[float] = Counter()
+        self.log_bytes: Counter[float] = Counter()
+        self._to_log = to_log
 
     def send(self, namespace: str, datums: list[Datum]) -> Outcome:
         """Count a request and the metrics in it."""
-        self.requests[datums[0]["Timestamp"].timestamp()] += 1
+        stamp = datums[0]["Timestamp"].timestamp()
+        self.requests[stamp] += 1
+        if self._to_log:
+            self.log_bytes[stamp] += sum(map(len, emf.documents(namespace, datums)))
         for datum in datums:
             dimensions = tuple((each["Name"], each["Value"]) for each in datum["Dimensions"])
             number = sum(datum.get("Counts", [1.0] * len(datum.get("Values", [0]))))
@@ -151,26 +163,20 @@ class _Rehearsal:
     in the intake's place."""
 
     def __init__(self, loaded: Loaded) -> None:
-        self._tally = _Tally()
-        interval = loaded.config.cloudwatch.flush_interval
+        config = loaded.config.cloudwatch
+        self._tally = _Tally(to_log=config.transport == "emf")
+        interval = config.flush_interval
         self._start = self._now = 1e9 - 1e9 % interval
         self._pipeline: Pipeline = build(
             loaded, environment={}, connect=lambda _: self._tally, clock=lambda: self._now
         )
+        self._pipeline.identity.learn(Step.ENVIRONMENT, _SURROUNDINGS)
         self._reports = 0
 
     @property
     def machine(self) -> Machine:
         """Who the machine is by what was read."""
         return self._pipeline.identity.machine()
-
-    def lacking(self) -> list[str]:
-        """The fields that the sink needs, no report told, and a configuration could."""
-        sets = self._pipeline.config.cloudwatch.dimension_sets
-        needed = {"region", *(FIELDS[name] for names in sets for name in names if name in FIELDS)}
-        return [
-            field for field in _SETTABLE if field in needed and not getattr(self.machine, field)
-        ]
 
     def run(self, instance_type: str, stream: str | None) -> None:
         """All reports, and the end of the last window."""
@@ -190,7 +196,9 @@ class _Rehearsal:
         config = self._pipeline.config
         period = int(config.source.period)
         options = parse(["--instance-type", instance_type])._replace(
-            periods=dict.fromkeys(self._pipeline.groups or Group, period), own_configuration=True
+            kubernetes=self._needs_pods() and not hardware(instance_type).generation.old_tools,
+            periods=dict.fromkeys(self._pipeline.groups or Group, period),
+            own_configuration=True,
         )
         simulated = SimulatedMachine(options)
         number = 0
@@ -201,7 +209,6 @@ class _Rehearsal:
         ):
             self._now = self._start + simulated.next_at
             report = simulated.report(number)
-            report["instance_info"]["instance_name"] = STAND_IN
             self._take(memoryview(json.dumps(report).encode()))
             number += 1
 
@@ -212,8 +219,7 @@ class _Rehearsal:
         return covers
 
     def _step(self) -> None:
-        if self._pipeline.cloudwatch is not None:
-            self._pipeline.cloudwatch.step()
+        self._sink.step()
 
     def _exposition(self) -> list[bytes]:
         """The samples of a scrape, without their values."""
@@ -247,27 +253,22 @@ class _Rehearsal:
 
     # What came of it.
 
-    def count(self, assumed: Iterable[str]) -> Count:
+    def count(self) -> Count:
         """What was sent, by dimension set."""
         config = self._pipeline.config.cloudwatch
-        extra = config.extra_dimensions
-        named = {name for names in config.dimension_sets for name in names}
-        dropped = {
-            tuple(names): tuple(
-                name for name in names if name not in extra and not self._known(name)
-            )
+        elsewhere = {*config.extra_dimensions, *publish.holder(config)}
+        named = {name for names in config.dimension_sets for name in names if name in FIELDS}
+        known = {name: str(getattr(self.machine, FIELDS[name])) for name in named - elsewhere}
+        lacking = {
+            tuple(names): tuple(name for name in names if known.get(name) == "")
             for names in config.dimension_sets
-            if resolve(names, self.machine, extra) is None
-        }
-        stands_in = {*assumed} | {
-            field for field in FIELDS.values() if getattr(self.machine, field) == STAND_IN
         }
         grouped: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for dimensions, readings in self._tally.readings.items():
             grouped[tuple(name for name, _ in dimensions)].update(readings.keys())
         return Count(
             parts=tuple(
-                Part(names, dict(metrics), "InstanceId" not in names or "InstanceId" in extra)
+                Part(names, dict(metrics), self._is_shared(names))
                 for names, metrics in grouped.items()
             ),
             interval=config.flush_interval,
@@ -276,20 +277,28 @@ class _Rehearsal:
             otlp_series=len(self._exposed),
             # Name, labels, a stamp and a value of eight bytes each.
             otlp_bytes=sum(len(sample) + 16 for sample in self._exposed),
-            assumed=tuple(
-                name for name, field in FIELDS.items() if field in stands_in and name in named
-            ),
-            dropped=dropped,
+            log_bytes_a_window=max(self._tally.log_bytes.values(), default=0),
+            assumed=tuple(name for name in FIELDS if known.get(name) == STAND_IN),
+            dropped={names: lacks for names, lacks in lacking.items() if lacks},
+            spending=self._sink.spending,
         )
 
-    def _known(self, dimension: str) -> str:
-        return str(getattr(self.machine, FIELDS[dimension]))
+    def _is_shared(self, names: tuple[str, ...]) -> bool:
+        told_apart = ONE_MACHINE - self._pipeline.config.cloudwatch.extra_dimensions.keys()
+        return told_apart.isdisjoint(names)
+
+    def _needs_pods(self) -> bool:
+        return any(publish.by_holder(self._pipeline.config.cloudwatch))
+
+    @property
+    def _sink(self) -> CloudWatchSink:
+        assert self._pipeline.cloudwatch is not None  # noqa: S101 (it was switched on)
+        return self._pipeline.cloudwatch
 
     def _spots(self) -> int:
-        assert self._pipeline.cloudwatch is not None  # noqa: S101 (it was switched on)
         by_spot = {
             metric.name
-            for row in self._pipeline.cloudwatch.selection.rows
+            for row in self._sink.selection.rows
             for metric in row.cloudwatch
             if metric.pooling in _SPOTS
         }

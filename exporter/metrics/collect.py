@@ -12,6 +12,7 @@ from exporter.metrics.places import Survey
 from exporter.metrics.pods import Pods
 from exporter.metrics.runtimes import Rules
 from exporter.metrics.tables import Table
+from exporter.metrics.task import Task
 from exporter.model import (
     Health,
     Machine,
@@ -48,7 +49,8 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """Makes snapshots. One for the life of a daemon; used by one thread."""
+    """Makes snapshots, of the machine or of a `task`. One for the life of a daemon; used by one
+    thread."""
 
     def __init__(
         self,
@@ -56,7 +58,9 @@ class Collector:
         counters: Counters,
         period: Period,
         runtime_labels: tuple[str, ...] = ("runtime_tag",),
+        task: Task | None = None,
     ) -> None:
+        self._task = task
         self._counters = counters
         self._period = period
         self._known = Known(runtime_labels)
@@ -71,6 +75,8 @@ class Collector:
     def collect(self, report: Report, at: Moment, machine: Machine, owners: Owners) -> Collected:
         """The snapshot of one report that was read at `at`."""
         covers = self._period.observe(report)
+        if self._task is not None:
+            self._task.begin(report)
         hardware = report.neuron_hardware_info
         each = hardware.neuroncore_per_device_count if hardware else None
         survey = Survey(
@@ -79,7 +85,7 @@ class Collector:
             machine=machine,
             owners=self._pods.join(report.neuron_k8s_info, each, owners, at.monotonic),
             known=self._known,
-            rules=Rules(shortest_period=self._period.seconds / 2),
+            rules=Rules(self._period.seconds / 2, self._task),
             now=at.monotonic,
         )
         tables = {place: survey.table(place) for place in self._rows}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.model import Labels
+from exporter.model import Spot
 
 STATUSES = (
     "completed",
@@ -123,7 +123,7 @@ class Rises:
 
 @dataclass(slots=True)
 class _Runtime:
-    labels: Labels
+    spot: Spot
     tallies: Tallies = field(default_factory=Tallies)
     generic: Rises | None = None
     level: float | None = None
@@ -162,16 +162,16 @@ class Counters:
         self.totals = Tallies(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
         self.context_switches: float | None = None
         self._runtimes: dict[RuntimeKey, _Runtime] = {}
-        self._retired: dict[Labels, _Retired] = {}
+        self._retired: dict[Spot, _Retired] = {}
         self._devices: dict[int, _Device] = {}
 
-    def count(self, key: RuntimeKey, labels: Labels, statuses: Readings, errors: Readings) -> None:
-        """Add a runtime's tallies of one period, to it and to the machine."""
+    def count(self, key: RuntimeKey, spot: Spot, statuses: Readings, errors: Readings) -> None:
+        """Add a runtime's tallies of one period, to it (shown at `spot`) and to the machine."""
         runtime = self._runtimes.get(key)
         if runtime is None:
-            runtime = self._runtimes[key] = _Runtime(labels)
+            runtime = self._runtimes[key] = _Runtime(spot)
             runtime.tallies.begin(statuses, errors)
-        runtime.labels = labels
+        runtime.spot = spot
         _add(runtime.tallies.statuses, self.totals.statuses, statuses)
         _add(runtime.tallies.errors, self.totals.errors, errors)
         level = errors.get(GENERIC)
@@ -203,40 +203,38 @@ class Counters:
         present = set(present)
         for key in [key for key in self._runtimes if key not in present]:
             gone = self._runtimes.pop(key)
-            kept = self._retired.get(gone.labels)
+            kept = self._retired.get(gone.spot)
             if kept is None:
-                self._retired[gone.labels] = _Retired(gone.tallies, now)
+                self._retired[gone.spot] = _Retired(gone.tallies, now)
             else:
                 kept.tallies.merge(gone.tallies)
         for runtime in self._runtimes.values() if self._retired else ():
-            if runtime.labels in self._retired:
-                self._retired[runtime.labels].last_seen = now
-        for labels in [
-            labels
-            for labels, kept in self._retired.items()
-            if now - kept.last_seen > KEPT_AFTER_EXIT
+            if runtime.spot in self._retired:
+                self._retired[runtime.spot].last_seen = now
+        for spot in [
+            spot for spot, kept in self._retired.items() if now - kept.last_seen > KEPT_AFTER_EXIT
         ]:
-            del self._retired[labels]
-        for labels in sorted(self._retired, key=lambda each: self._retired[each].last_seen)[
+            del self._retired[spot]
+        for spot in sorted(self._retired, key=lambda each: self._retired[each].last_seen)[
             : max(0, len(self._retired) - MOST_RETIRED)
         ]:
-            del self._retired[labels]
+            del self._retired[spot]
 
-    def by_labels(self) -> dict[Labels, Tallies]:
-        """What is to be shown: the sum of the runtimes with equal labels, gone ones included."""
-        shown: dict[Labels, Tallies] = {}
-        shared: set[Labels] = set()
-        for labels, tallies in (
-            *((runtime.labels, runtime.tallies) for runtime in self._runtimes.values()),
-            *((labels, kept.tallies) for labels, kept in self._retired.items()),
+    def by_spot(self) -> dict[Spot, Tallies]:
+        """What is to be shown: the sum of the runtimes of one spot, gone ones included."""
+        shown: dict[Spot, Tallies] = {}
+        shared: set[Spot] = set()
+        for spot, tallies in (
+            *((runtime.spot, runtime.tallies) for runtime in self._runtimes.values()),
+            *((spot, kept.tallies) for spot, kept in self._retired.items()),
         ):
-            if labels not in shown:
-                shown[labels] = tallies
+            if spot not in shown:
+                shown[spot] = tallies
                 continue
-            if labels not in shared:  # sum into a copy, never into what a runtime has counted
-                shared.add(labels)
-                shown[labels] = shown[labels].copy()
-            shown[labels].merge(tallies)
+            if spot not in shared:  # sum into a copy, never into what a runtime has counted
+                shared.add(spot)
+                shown[spot] = shown[spot].copy()
+            shown[spot].merge(tallies)
         return shown
 
     def ecc(self, device: int, readings: tuple[float | None, ...]) -> EccCounts:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from exporter.metrics.counters import RuntimeKey
-from exporter.metrics.tables import Columns, Spot
-from exporter.model import NOBODY, Owners
+from exporter.metrics.tables import Columns
+from exporter.model import NOBODY, Owners, Spot
 from exporter.text import clean
 
 MOST_NAMES = 64

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import TypeVar
 
 from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts
+from exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, Readings
 from exporter.metrics.known import Known
 from exporter.metrics.latency import distribution
 from exporter.metrics.runtime_cores import runtime_cores
@@ -17,8 +17,10 @@ from exporter.metrics.runtimes import (
     LOCATIONS,
     NO_MEMORY,
     USAGES,
+    Executions,
     Notes,
     Rules,
+    RuntimeSums,
     RuntimeWalk,
     by_name,
     long_enough,
@@ -31,10 +33,9 @@ from exporter.metrics.tables import (
     MachineTable,
     PhysicalCoreTable,
     RuntimeTable,
-    Spot,
     Table,
 )
-from exporter.model import Column, Group, Machine, Owners, Place
+from exporter.model import Column, Distribution, Group, Machine, Owners, Place, Spot
 from exporter.report.types import (
     CpuShares,
     HardwareInfo,
@@ -73,6 +74,7 @@ class Survey:
         self._known = known
         self._report = report
         self._machine_known = machine
+        self._task = rules.task
         system = report.system_data or SystemData()
         hardware = report.neuron_hardware_info
         if hardware is not None and hardware.error:
@@ -139,7 +141,7 @@ class Survey:
             (hardware.neuron_device_count or 0) * (hardware.neuroncore_per_device_count or 0)
         )
         if walk.cores_complete:
-            idle = walk.listed.union(cores)
+            idle = walk.listed.union(self._mine(cores))
             walk.busy.fill(idle)
             walk.physical.fill(self._known.physical)
             if self._known.flops:
@@ -147,10 +149,14 @@ class Survey:
             if self._known.effective_flops:
                 walk.effective_flops.fill(idle)
         if walk.memory_complete:
-            for core in cores:
+            for core in self._mine(cores):
                 walk.memory.setdefault(core, NO_MEMORY)
         else:
             walk.memory = {core: amounts for core, amounts in walk.memory.items() if any(amounts)}
+
+    def _mine(self, cores: Iterable[int]) -> Iterable[int]:
+        task = self._task
+        return cores if task is None else filter(task.has, cores)
 
     def _cores(self) -> CoreTable:
         walk, memory = self._walk, self._walk.memory
@@ -193,10 +199,11 @@ class Survey:
             generic_errors=[each.tallies.generic for each in sums],
             latency=columns("latency", [each.latency for each in sums]),
             device_latency=columns("device_latency", [each.device_latency for each in sums]),
+            latencies=_distributions(sums, attrgetter("total")),
+            device_latencies=_distributions(sums, attrgetter("device")),
         )
 
     def _machine(self) -> MachineTable:
-        done = self._walk.executions
         totals = self._counters.totals
         cpus = self._cpu.usage_data
         shares = _host_shares(self._cpu.average_usage if self._shares_count else None)
@@ -207,8 +214,6 @@ class Survey:
             statuses={clean(name): [total] for name, total in totals.statuses.items()},
             errors={clean(name): [total] for name, total in totals.errors.items()},
             cores_in_use=[self._cores_in_use()],
-            latency=[distribution((each.completed, each.total) for each in done)],
-            device_latency=[distribution((each.completed, each.device) for each in done)],
             vcpu={name: [shares.get(name)] for name in ("user", "system")},
             vcpu_utilization=[min(1.0, sum(shares.values())) if len(shares) == 2 else None],
             context_switches=[self._counters.context_switches],
@@ -277,6 +282,18 @@ class Survey:
             if core not in self._walk.memory_unread:
                 read.setdefault(core // each, []).append(sum(amounts))  # type: ignore[arg-type]
         return {device: sum(cores) for device, cores in read.items() if len(cores) == each}
+
+
+def _distributions(
+    runtimes: Iterable[RuntimeSums], percentiles: Callable[[Executions], Readings | None]
+) -> list[Distribution | None]:
+    """How long the executions of each took (s)."""
+    return [
+        distribution((done.completed, percentiles(done)) for done in each.executions)
+        if each.executions
+        else None
+        for each in runtimes
+    ]
 
 
 def _by_event(counts: list[tuple[N, ...]]) -> dict[str, list[N]]:

@@ -15,8 +15,8 @@ from exporter.metrics.runtimes import (
     plus_each,
     readable,
 )
-from exporter.metrics.tables import RuntimeCoreTable, Spot
-from exporter.model import Owners
+from exporter.metrics.tables import RuntimeCoreTable
+from exporter.model import Owners, Spot
 from exporter.report.types import CoreMemory, Report
 
 _UNREAD = CoreMemory()

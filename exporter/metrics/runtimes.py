@@ -15,8 +15,8 @@ from msgspec import UNSET
 
 from exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
 from exporter.metrics.known import Known, PhysicalKey
-from exporter.metrics.tables import Spot
-from exporter.model import Column, Group, Labels, Owners
+from exporter.metrics.task import Task
+from exporter.model import Column, Group, Labels, Owners, Spot
 from exporter.report.types import (
     UNREADABLE,
     CoreCounters,
@@ -61,9 +61,15 @@ S = TypeVar("S", bound=Section)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to read a report: a period (s) that is shorter says nothing of CPU shares."""
+    """How to read a report: a period (s) that is shorter says nothing of CPU shares, and what is
+    not the `task`'s is left out."""
 
     shortest_period: float = 0.0
+    task: Task | None = None
+
+    def cores(self, by_core: dict[int, V]) -> dict[int, V]:
+        """The entries of the cores that count."""
+        return by_core if self.task is None else self.task.cores(by_core)
 
 
 class Sums(Generic[C]):
@@ -127,12 +133,13 @@ class RuntimeSums:
     vcpu: Amounts | None
     latency: dict[str, float]
     device_latency: dict[str, float]
+    executions: tuple[Executions, ...]
     tallies: Tallies
 
     @classmethod
     def none(cls, spot: Spot) -> RuntimeSums:
         """Of runtimes of which nothing is known yet."""
-        return cls(spot, None, None, None, _EMPTY, _EMPTY, _UNCOUNTED)
+        return cls(spot, None, None, None, _EMPTY, _EMPTY, (), _UNCOUNTED)
 
 
 class Executions(NamedTuple):
@@ -165,7 +172,6 @@ class RuntimeWalk:
         self.listed: set[int] = set()
         self.holders: dict[tuple[int, RuntimeKey], None] = {}
         self.runtimes: dict[Labels, RuntimeSums] = {}
-        self.executions: list[Executions] = []
 
         self._counters = counters
         self._known = known
@@ -183,14 +189,18 @@ class RuntimeWalk:
             runtime = entry or _UNREADABLE
             key = key_of(runtime)
             keys.add(key)
+            if rules.task and not rules.task.takes(key, holds=_holds(runtime, rules)):
+                continue
             self._read(runtime, key, known.runtime(key, owners))
         if looked:
             counters.settle(keys, now)
             known.forget(keys)
-        for labels, tallies in counters.by_labels().items():
-            shown = self.runtimes.get(labels)
+            if rules.task:
+                rules.task.forget(keys)
+        for spot, tallies in counters.by_spot().items():
+            shown = self.runtimes.get(spot.labels)
             if shown is None:
-                shown = self.runtimes[labels] = RuntimeSums.none(Spot(labels))
+                shown = self.runtimes[spot.labels] = RuntimeSums.none(spot)
             shown.tallies = tallies
 
     def _read(self, runtime: Runtime, key: RuntimeKey, spot: Spot) -> None:
@@ -217,6 +227,7 @@ class RuntimeWalk:
         # only listed here, and filled in at the end.
         cores = readable(group.neuroncores_in_use)
         self.cores_complete &= cores is group.neuroncores_in_use
+        cores = self._rules.cores(cores)
         self.listed.update(cores)
         first = next(iter(cores.values()), None) or _UNREAD_CORE
         # A generation that does not tell a rate shows none, not zero.
@@ -256,6 +267,7 @@ class RuntimeWalk:
             return
         cores = readable(by_core)
         self.memory_complete &= cores is by_core
+        cores = self._rules.cores(cores)
         for core, memory in cores.items():
             amounts: Amounts = _amounts(memory or _UNREAD)
             if None in amounts:
@@ -278,15 +290,31 @@ class RuntimeWalk:
         if stats is None:
             return
         statuses = stats.execution_summary or stats.inference_summary or {}
-        self._counters.count(key, sums.spot.labels, statuses, stats.error_summary or {})
+        self._counters.count(key, sums.spot, statuses, stats.error_summary or {})
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):
             sums.latency = _highest(sums.latency, latency.total_latency or {})
             sums.device_latency = _highest(sums.device_latency, latency.device_latency or {})
             completed = statuses.get("completed") or 0.0
-            self.executions.append(
-                Executions(completed, latency.total_latency, latency.device_latency)
-            )
+            done = Executions(completed, latency.total_latency, latency.device_latency)
+            sums.executions = (*sums.executions, done)
+
+
+def _holds(runtime: Runtime, rules: Rules) -> bool | None:
+    """Whether a runtime was busy or has memory on one of the cores that count; None where neither
+    could be read."""
+    report = runtime.report
+    if runtime.error or report is None:
+        return None
+    counters, memory = report.neuroncore_counters, report.memory_used
+    busy = counters.neuroncores_in_use if counters and not counters.error else None
+    used = memory.neuron_runtime_used_bytes if memory and not memory.error else None
+    held = used.usage_breakdown.neuroncore_memory_usage if used and used.usage_breakdown else None
+    if busy is None and held is None:
+        return None
+    return any(
+        core and core.neuroncore_utilization for core in rules.cores(readable(busy or {})).values()
+    ) or any(any(_amounts(core)) for core in rules.cores(readable(held or {})).values() if core)
 
 
 def key_of(runtime: Runtime) -> RuntimeKey:

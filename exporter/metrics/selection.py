@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.tables import LABELS
-from exporter.model import Layout, MetricSpec, Place, Preset, Selection, Series
+from exporter.model import Group, Layout, MetricSpec, Place, Preset, Selection, Series
 
 _ENTRY = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"([^"]*)"\s*')
 _MOST_SHOWN = 3
+
+_NOT_OF_A_TASK = (None, Group.HW_COUNTERS, Group.VCPU_USAGE, Group.MEMORY_INFO)
+"""The groups of what all tasks of a machine share; without a group is what the exporter tells."""
 
 _OWNED = (Place.CORE, Place.DEVICE, Place.RUNTIME, Place.RUNTIME_CORE, Place.HOLDER)
 
@@ -63,26 +66,55 @@ def for_prometheus(
 
 
 def for_cloudwatch(
-    preset: str, include: Sequence[str], exclude: Sequence[str]
+    preset: str,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    keep: Sequence[str] = (),
+    *,
+    of_task: bool = False,
+    per_owner: bool = False,
 ) -> tuple[Selection, list[Problem]]:
     """The rows for CloudWatch, by CloudWatch names; each keeps only the metrics that are chosen.
 
-    A CloudWatch metric pools all series of its row, so an entry cannot choose among them.
+    A CloudWatch metric pools all series of its row, so an entry cannot choose among them. With
+    `of_task` there are only metrics of cores and runtimes, for a machine that several tasks share;
+    with `per_owner` the rows are there that tell owners apart. `keep` is only looked through.
     """
-    offered = {metric.name: row for row in CATALOGUE for metric in row.cloudwatch}
-    presets = {metric.name: metric.preset for row in CATALOGUE for metric in row.cloudwatch}
+    metrics = [
+        (row, metric)
+        for row in CATALOGUE
+        for metric in row.cloudwatch
+        if not (of_task and row.group in _NOT_OF_A_TASK)
+    ]
+    offered = {metric.name: row for row, metric in metrics}
+    presets = {metric.name: metric.preset for _, metric in metrics}
     problems: list[Problem] = []
     added = _parse("include", include, offered, problems, cloudwatch=True)
     taken = _parse("exclude", exclude, offered, problems, cloudwatch=True)
+    _parse("budget.keep", keep, offered, problems, cloudwatch=True)
+    if of_task:
+        problems = [_of_the_machine(each, offered) for each in problems]
     level = Preset[preset.upper()]
     chosen = {
         name
         for name in offered
         if (presets[name] <= level or _names(added, name)) and not _names(taken, name)
     }
-    rows = tuple(row for row in CATALOGUE if any(m.name in chosen for m in row.cloudwatch))
+    rows = [row for row in CATALOGUE if any(m.name in chosen for m in row.cloudwatch)]
     _check_some(rows, exclude, problems)
-    return Selection(rows, _everything, frozenset(chosen)), problems
+    if per_owner:
+        rows += [
+            row.per_owner for row in rows if row.per_owner is not None and row.per_owner not in rows
+        ]
+    return Selection(tuple(rows), _everything, frozenset(chosen)), problems
+
+
+def _of_the_machine(problem: Problem, offered: Mapping[str, MetricSpec]) -> Problem:
+    """The same problem, better explained where the entry names what a task does not send."""
+    everything = [metric.name for row in CATALOGUE for metric in row.cloudwatch]
+    if not any(fnmatchcase(name, problem.given) for name in everything if name not in offered):
+        return problem
+    return problem._replace(message="is of the whole machine, which scope task does not send")
 
 
 def _check_some(

@@ -8,10 +8,9 @@ cheap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from exporter.metrics.counters import GENERIC
-from exporter.model import NOBODY, Column, Distribution, Labels, Owner, Place
+from exporter.model import Column, Distribution, Place, Spot
 
 LABELS: dict[Place, tuple[str, ...]] = {
     Place.MACHINE: (),
@@ -40,13 +39,6 @@ LABELS: dict[Place, tuple[str, ...]] = {
     Place.HOLDER: ("neuroncore", "runtime_tag", "pid"),
 }
 """The labels of each place, owners' labels aside."""
-
-
-class Spot(NamedTuple):
-    """One place: its labels, and its owner."""
-
-    labels: Labels
-    owner: Owner = NOBODY
 
 
 Columns = dict[str, Column]
@@ -124,7 +116,8 @@ class DeviceTable(Table):
 
 @dataclass(slots=True)
 class RuntimeTable(Table):
-    """Runtimes, those with equal labels as one: bytes, shares of 1, counters, percentiles (s)."""
+    """Runtimes, those with equal labels as one: bytes, shares of 1, counters, percentiles and
+    distributions (s)."""
 
     memory: Columns
     host_memory: Columns
@@ -134,6 +127,8 @@ class RuntimeTable(Table):
     generic_errors: Column
     latency: Columns
     device_latency: Columns
+    latencies: list[Distribution | None]
+    device_latencies: list[Distribution | None]
 
     @property
     def all_errors(self) -> Columns:
@@ -148,8 +143,6 @@ class MachineTable(Table):
     statuses: Columns
     errors: Columns
     cores_in_use: Column
-    latency: list[Distribution | None]
-    device_latency: list[Distribution | None]
     vcpu: Columns
     vcpu_utilization: Column
     context_switches: Column

@@ -144,11 +144,11 @@ def test_a_good_configuration_is_summarized(config: Path) -> None:
 def test_keys_without_effect_are_said_once(config: Path) -> None:
     """What is accepted and does nothing yet is one warning each, in `check` and in the log."""
     config.write_text(
-        "cloudwatch: {budget: {max_metrics: 3, keep: []}}\nidentity: {kubernetes: yes}\n"
+        "cloudwatch: {spool: {path: null, max_age: 1d}}\nidentity: {kubernetes: yes}\n"
     )
     checked = run("check", "--config", str(config))
     wanted = [
-        f"{config}:1: cloudwatch.budget: has no effect yet",
+        f"{config}:1: cloudwatch.spool: has no effect yet",
         f"{config}:2: identity.kubernetes: has no effect yet",
     ]
     assert checked.status == 0

@@ -161,10 +161,13 @@ def test_a_set_that_nobody_can_fill_is_said(tmp_path: Path) -> None:
 def test_the_json_has_its_shape(tmp_path: Path) -> None:
     """Programs find the same keys, and numbers in them, from version to version."""
     told = cost(configuration(tmp_path), "--instance-type", "inf2.xlarge", "--instances", "100")
-    bill = {"metrics", "monthly_usd", "metrics_usd", "requests", "requests_usd"}
+    bill = {
+        *("metrics", "monthly_usd", "metrics_usd", "requests", "requests_usd"),
+        *("log_bytes", "logs_usd"),
+    }
     assert set(told) == bill | {
         *("machine", "cloudwatch_enabled", "region", "instances", "parts", "fleet", "beside"),
-        *("assumed_dimensions", "dropped_sets", "sources"),
+        *("assumed_dimensions", "dropped_sets", "budget", "sources"),
     }
     assert {key: told[key] for key in bill} == {
         "metrics": 10,
@@ -172,13 +175,18 @@ def test_the_json_has_its_shape(tmp_path: Path) -> None:
         "metrics_usd": 3.0,
         "requests": 43_800,
         "requests_usd": 0.0,
+        "log_bytes": 0,
+        "logs_usd": 0.0,
     }
+    assert told["budget"] == {"metrics": 100, "wanted": 10, "not_sent": []}
     assert told["fleet"] == {
         "metrics": 1_000,
         "monthly_usd": 333.8,
         "metrics_usd": 300.0,
         "requests": 4_380_000,
         "requests_usd": 33.8,
+        "log_bytes": 0,
+        "logs_usd": 0.0,
     }
     (part,) = told["parts"]
     names = part.pop("names")

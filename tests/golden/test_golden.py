@@ -21,8 +21,8 @@ from exporter.metrics.period import Period
 from exporter.metrics.selection import for_cloudwatch, for_prometheus
 from exporter.model import Layout, Machine, Moment, Owners, Snapshot
 from exporter.report import decode
-from exporter.sinks.cloudwatch.datums import datums, heartbeats
-from exporter.sinks.cloudwatch.plan import resolve
+from exporter.sinks.cloudwatch.datums import datums, heartbeats, measure
+from exporter.sinks.cloudwatch.dimensions import resolve
 from exporter.sinks.cloudwatch.window import Windows
 from exporter.sinks.prometheus import PrometheusSink
 from tests import captures
@@ -67,10 +67,11 @@ def payload(path: Path, preset: str) -> str:
     for snapshot in snapshots(path):
         windows.add(snapshot)
     (window,) = windows.take(START + 60)
-    dimensions = resolve(["InstanceId", "InstanceType"], snapshot.machine, {})
-    assert dimensions
-    made: list[dict[str, Any]] = heartbeats(window, 60, selection, [dimensions])
-    made += datums(window, selection, [dimensions])
+    named = resolve(["InstanceId", "InstanceType"], snapshot.machine, {})
+    assert named
+    made: list[dict[str, Any]] = datums(
+        window, heartbeats(window, 60, selection, [named]) + measure(window, selection, [named])
+    )
     lines = (json.dumps({**datum, "Timestamp": datum["Timestamp"].isoformat()}) for datum in made)
     return "\n".join(lines) + "\n"
 

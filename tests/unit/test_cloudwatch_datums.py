@@ -23,13 +23,12 @@ from exporter.sinks.cloudwatch.datums import (
     MOST_DATUMS,
     MOST_VALUES,
     count_metrics,
-    datums,
-    heartbeats,
     requests,
     untimely,
 )
-from exporter.sinks.cloudwatch.plan import FIELDS, check, clean, resolve
+from exporter.sinks.cloudwatch.dimensions import FIELDS, Dimensions, check, clean, resolve
 from exporter.sinks.cloudwatch.window import Window, Windows
+from tests.support.datums import beats, readings, window
 from tests.support.reports import Bench
 from tests.unit.test_cloudwatch_window import at
 
@@ -49,16 +48,17 @@ TEN = {
 }
 
 
-def window(**values: Counter[float]) -> Window:
-    """A window with these values."""
-    return Window(1_700_000_040.0, values=dict(values))
-
-
 @pytest.fixture(scope="module")
 def limits() -> dict[str, Any]:
     """The shapes of CloudWatch's own service model."""
     model = Session().get_service_model("cloudwatch")
     return {name: model.shape_for(name) for name in ("StandardUnit", "DatapointValues")}
+
+
+def values(names: list[str], machine: Machine, extra: dict[str, str]) -> Dimensions | None:
+    """The dimensions that a set of this machine has, where nobody holds anything."""
+    found = resolve(names, machine, extra, {})
+    return found and found.held_by(())
 
 
 def test_the_standard_preset_is_ten_metrics() -> None:
@@ -74,7 +74,7 @@ def test_the_standard_preset_is_ten_metrics() -> None:
         }
         windows.add(at(bench.collect(document).snapshot, 1_700_000_040 + 5 * number))
     (full,) = windows.take(1_700_000_100)
-    made = heartbeats(full, 60, STANDARD, [SET]) + datums(full, STANDARD, [SET])
+    made = beats(full, STANDARD, SET) + readings(full, STANDARD, SET)
     assert {datum["MetricName"]: datum["Unit"] for datum in made} == TEN
     assert count_metrics(made) == 10
     assert len(list(requests(made))) == 1
@@ -88,10 +88,10 @@ def test_units_are_cloudwatchs(limits: dict[str, Any]) -> None:
 
 def test_values_keep_their_counts() -> None:
     """What came once needs no count; what came more often keeps it."""
-    made = datums(window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1, 2.0: 5})), STANDARD, [SET])
+    made = readings(window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1, 2.0: 5})), STANDARD, SET)
     (datum,) = made
     assert dict(zip(datum["Values"], datum["Counts"], strict=True)) == {2.0: 5, 3.0: 1, 4.0: 1}
-    (once,) = datums(window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1})), STANDARD, [SET])
+    (once,) = readings(window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1})), STANDARD, SET)
     assert once["Values"] == [3.0, 4.0]
     assert "Counts" not in once
 
@@ -99,7 +99,7 @@ def test_values_keep_their_counts() -> None:
 def test_many_values_are_several_datums() -> None:
     """A datum has at most 150 values; nothing is lost at the seams."""
     values = Counter({float(n): 1 + n % 3 for n in range(384)})
-    made = datums(window(NeuronCoresInUse=values), STANDARD, [SET])
+    made = readings(window(NeuronCoresInUse=values), STANDARD, SET)
     assert len(made) == 3
     assert all(len(datum["Values"]) <= MOST_VALUES for datum in made)
     together: Counter[float] = Counter()
@@ -112,19 +112,19 @@ def test_many_values_are_several_datums() -> None:
 
 def test_ratios_are_percent() -> None:
     """7 % of the report is 7, not 7.000000000000001."""
-    (datum,) = datums(window(NeuronCoreUtilization=Counter({0.07: 1, 0.155: 1})), STANDARD, [SET])
+    (datum,) = readings(window(NeuronCoreUtilization=Counter({0.07: 1, 0.155: 1})), STANDARD, SET)
     assert datum["Values"] == [7.0, 15.5]
 
 
 def test_a_stamp_is_the_windows_start() -> None:
     """All that a window holds is stamped with its start, in UTC."""
-    (datum,) = datums(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, [SET])
+    (datum,) = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET)
     assert datum["Timestamp"] == datetime(2023, 11, 14, 22, 14, tzinfo=UTC)
 
 
 def test_each_dimension_set_is_a_metric_of_its_own() -> None:
     """Finer and coarser sets hold the same values, and are counted as they are billed."""
-    made = datums(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, [SET, SET[:1], ()])
+    made = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET, SET[:1], ())
     assert [len(datum["Dimensions"]) for datum in made] == [2, 1, 0]
     assert count_metrics(made) == 3
 
@@ -137,7 +137,7 @@ def test_the_heartbeat_is_one_or_zero(alive: bool) -> None:
         from tests.support.reports import report
 
         empty.seen = at(Bench().collect(report()).snapshot, 1_700_000_095)
-    (beat,) = heartbeats(empty, 60, STANDARD, [SET])
+    (beat,) = beats(empty, STANDARD, SET)
     assert (beat["MetricName"], beat["Value"]) == ("ExporterHeartbeat", float(alive))
 
 
@@ -145,12 +145,12 @@ def test_no_heartbeat_unless_it_is_selected() -> None:
     """What is excluded is not sent."""
     without, problems = for_cloudwatch("standard", [], ["ExporterHeartbeat"])
     assert not problems
-    assert heartbeats(Window(0.0), 60, without, [SET]) == []
+    assert beats(Window(0.0), without, SET) == []
 
 
 def test_requests_keep_the_number_of_datums() -> None:
     """At most 1,000 datums go into a request, in their order."""
-    made = datums(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, [SET]) * 2500
+    made = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET) * 2500
     batches = list(requests(made))
     assert [len(batch) for batch in batches] == [MOST_DATUMS, MOST_DATUMS, 500]
     assert list(chain.from_iterable(batches)) == made
@@ -159,7 +159,7 @@ def test_requests_keep_the_number_of_datums() -> None:
 def test_requests_keep_the_number_of_bytes() -> None:
     """No request is larger than CloudWatch takes, counted without compression."""
     values = Counter({n + 1 / 3: 7 for n in range(150)})
-    made = datums(window(NeuronCoresInUse=values), STANDARD, [SET]) * 900
+    made = readings(window(NeuronCoresInUse=values), STANDARD, SET) * 900
     batches = list(requests(made))
     assert len(batches) > 1
     assert list(chain.from_iterable(batches)) == made
@@ -182,7 +182,7 @@ DAY = 86400.0
 )
 def test_stamps_that_cloudwatch_refuses_are_known(age: float, why: str) -> None:
     """Two weeks back and two hours ahead are the limits, and are legal themselves."""
-    made = datums(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, [SET])
+    made = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET)
     assert untimely(made, made[0]["Timestamp"].timestamp() + age) == why
 
 
@@ -238,18 +238,18 @@ def test_thirty_dimensions_are_allowed() -> None:
 def test_a_set_needs_every_field() -> None:
     """An empty string is no dimension: a set with a missing field does not exist."""
     here = Machine(instance_id="i-1")
-    assert resolve(["InstanceId"], here, {}) == (("InstanceId", "i-1"),)
+    assert values(["InstanceId"], here, {}) == (("InstanceId", "i-1"),)
     assert resolve(["InstanceId", "ClusterName"], here, {}) is None
     assert resolve(["InstanceId"], Machine(instance_id=" \t"), {}) is None
-    assert resolve([], here, {}) == ()
+    assert values([], here, {}) == ()
 
 
 def test_extra_dimensions_are_on_every_set() -> None:
     """What the user adds is on all metrics, and may stand in a set by its name."""
     here = Machine(instance_id="i-1")
     wanted = (("InstanceId", "i-1"), ("Stage", "prod"))
-    assert resolve(["InstanceId"], here, {"Stage": "prod"}) == wanted
-    assert resolve(["InstanceId", "Stage"], here, {"Stage": "prod"}) == wanted
+    assert values(["InstanceId"], here, {"Stage": "prod"}) == wanted
+    assert values(["InstanceId", "Stage"], here, {"Stage": "prod"}) == wanted
 
 
 @pytest.mark.parametrize(
@@ -265,4 +265,4 @@ def test_every_dimension_is_a_field_of_the_identity() -> None:
     """No documented dimension can fail when it is used."""
     for name in FIELDS:
         full = Machine(**{field: "x" for field in Machine.__dataclass_fields__})
-        assert resolve([name], full, {}) == ((name, "x"),)
+        assert values([name], full, {}) == ((name, "x"),)

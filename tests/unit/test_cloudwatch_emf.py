@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from exporter.metrics.selection import for_cloudwatch
 from exporter.simulator.machine import Machine as SimulatedMachine
 from exporter.simulator.options import parse
-from exporter.sinks.cloudwatch.datums import Datum, datums, heartbeats
+from exporter.sinks.cloudwatch.datums import Datum
+from exporter.sinks.cloudwatch.dimensions import FIELDS
 from exporter.sinks.cloudwatch.emf import Emf, check, documents, thinned
 from exporter.sinks.cloudwatch.output import Output
-from exporter.sinks.cloudwatch.plan import FIELDS
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.sinks.cloudwatch.window import Windows
 from tests.support import readme
+from tests.support.datums import beats, readings
 from tests.support.emf import assert_stands_for, published, sent, validate
 from tests.support.reports import Bench
 from tests.unit.test_cloudwatch_window import START, at
@@ -67,12 +68,12 @@ def test_every_document_keeps_the_rules_and_the_readings(
     for number in range(12):
         windows.add(at(bench.collect(machine.report(number)).snapshot, START + 5 * number))
     (window,) = windows.take(START + 60)
-    made = heartbeats(window, 60, selection, SETS) + datums(window, selection, SETS)
+    made = beats(window, selection, *SETS) + readings(window, selection, *SETS)
     lines = list(documents("NeuronExporter", made))
     wanted, found = sent(made), published(lines)
     assert found.keys() == wanted.keys()
-    for key, readings in wanted.items():
-        assert_stands_for(found[key], readings)
+    for key, sent_values in wanted.items():
+        assert_stands_for(found[key], sent_values)
     assert sum(map(len, lines)) < 60_000
 
 
@@ -84,7 +85,7 @@ def test_readme_says_what_a_machine_writes() -> None:
         windows.add(at(bench.collect(machine.report(number)).snapshot, START + 5 * number))
     (window,) = windows.take(START + 60)
     sets = SETS[:1]
-    made = heartbeats(window, 60, selection, sets) + datums(window, selection, sets)
+    made = beats(window, selection, *sets) + readings(window, selection, *sets)
     size = sum(map(len, documents("NeuronExporter", made)))
     a_month = size * 60 * 730 / 1e9
     assert f"about {size / 1000:.0f} KB a minute, {a_month:.1f} GB a month" in readme.TEXT

@@ -9,6 +9,7 @@ import pytest
 
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import Health, Moment, Owner, Owners, Snapshot, SourceState
+from exporter.sinks.cloudwatch.plan import MACHINE
 from exporter.sinks.cloudwatch.window import MOST_OPEN, Windows
 from tests.support.reports import Bench, cores, ecc, executions, report, runtime
 
@@ -57,14 +58,19 @@ def test_every_core_gives_one_value_a_reading() -> None:
     minute = Minute()
     minute.add(report(runtime(neuroncore_counters=cores(_0=50, _1=25))))
     minute.add(report(runtime(neuroncore_counters=cores(_0=50, _1=75))))
-    assert minute.take().values["NeuronCoreUtilization"] == {0.5: 2, 0.25: 1, 0.75: 1, 0.0: 4}
+    assert minute.take().values[MACHINE, "NeuronCoreUtilization"] == {
+        0.5: 2,
+        0.25: 1,
+        0.75: 1,
+        0.0: 4,
+    }
 
 
 def test_absent_values_are_no_readings() -> None:
     """A core that was not read leaves no trace in the distribution."""
     minute = Minute()
     minute.add(report(runtime(neuroncore_counters=cores(_0=50)), runtime(2, "b")))
-    assert minute.take().values["NeuronCoreUtilization"] == {0.5: 1}
+    assert minute.take().values[MACHINE, "NeuronCoreUtilization"] == {0.5: 1}
 
 
 def test_the_rise_of_counters_is_one_value_an_interval() -> None:
@@ -74,8 +80,8 @@ def test_the_rise_of_counters_is_one_value_an_interval() -> None:
         stats = executions(completed, timed_out=1, completed_with_err=2)
         minute.add(report(runtime(execution_stats=stats)))
     window = minute.take()
-    assert window.rises["ExecutionsCompleted"] == 7
-    assert window.rises["ExecutionErrors"] == 9
+    assert window.rises[MACHINE, "ExecutionsCompleted"] == 7
+    assert window.rises[MACHINE, "ExecutionErrors"] == 9
 
 
 def test_nothing_that_happened_before_the_window_is_in_it() -> None:
@@ -86,8 +92,8 @@ def test_nothing_that_happened_before_the_window_is_in_it() -> None:
         snapshot = bench.collect(report(runtime(execution_stats=stats))).snapshot
         windows.add(at(snapshot, START + 5 * number))
     first, second = windows.take(START + 2 * MINUTE)
-    assert first.rises["ExecutionsCompleted"] == sum(range(12))
-    assert second.rises["ExecutionsCompleted"] == sum(range(12, 24))
+    assert first.rises[MACHINE, "ExecutionsCompleted"] == sum(range(12))
+    assert second.rises[MACHINE, "ExecutionsCompleted"] == sum(range(12, 24))
 
 
 def test_counters_that_share_series_do_not_disturb_each_other() -> None:
@@ -97,8 +103,8 @@ def test_counters_that_share_series_do_not_disturb_each_other() -> None:
     minute.add(report(runtime(1, "a", execution_stats=executions(1, timed_out=2)), runtime(2, "b")))
     minute.add(report(runtime(1, "a", execution_stats=executions(1, timed_out=4))))
     rises = minute.take().rises
-    assert rises["ExecutionsTimedOut"] == rises["ExecutionErrors"] == 7
-    assert rises["ExecutionsCompleted"] == 3
+    assert rises[MACHINE, "ExecutionsTimedOut"] == rises[MACHINE, "ExecutionErrors"] == 7
+    assert rises[MACHINE, "ExecutionsCompleted"] == 3
 
 
 def test_the_first_ecc_reading_is_no_event() -> None:
@@ -108,7 +114,7 @@ def test_the_first_ecc_reading_is_no_event() -> None:
         minute.add(
             report(system_data={"neuron_hw_counters": ecc({"mem_ecc_uncorrected": reading})})
         )
-    assert minute.take().rises["EccUncorrected"] == 2
+    assert minute.take().rises[MACHINE, "EccUncorrected"] == 2
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_a_first_ecc_reading_that_comes_late_is_no_event(first: Any) -> None:
     minute.add(report(system_data={"neuron_hw_counters": first}))
     minute.add(report(system_data={"neuron_hw_counters": late}))
     minute.add(report(system_data={"neuron_hw_counters": late}))
-    assert minute.take().rises["EccUncorrected"] == 0
+    assert minute.take().rises[MACHINE, "EccUncorrected"] == 0
 
 
 def test_events_are_counted_once_whoever_holds_the_device() -> None:
@@ -135,7 +141,7 @@ def test_events_are_counted_once_whoever_holds_the_device() -> None:
         )
         snapshot = minute.bench.collect(document, owners=Owners(by_device={0: owner})).snapshot
         minute.windows.add(at(snapshot, START + number))
-    assert minute.take().rises["EccUncorrected"] == 7
+    assert minute.take().rises[MACHINE, "EccUncorrected"] == 7
     assert len(minute.windows._remembered) == 0
 
 
@@ -145,7 +151,7 @@ def test_ecc_that_is_away_for_a_while_counts_its_rise_once() -> None:
     for readings in ({"sram_ecc_uncorrected": 1}, None, {"sram_ecc_uncorrected": 4}):
         system = {"neuron_hw_counters": ecc(readings)} if readings else {}
         minute.add(report(system_data=system))
-    assert minute.take().rises["EccUncorrected"] == 3
+    assert minute.take().rises[MACHINE, "EccUncorrected"] == 3
 
 
 def test_a_runtimes_percentiles_weigh_by_what_it_completed() -> None:
@@ -157,7 +163,7 @@ def test_a_runtimes_percentiles_weigh_by_what_it_completed() -> None:
             runtime(2, "1", execution_stats=executions(10, {"p50": 2.0})),
         )
     )
-    assert minute.take().values["ExecutionLatency"] == {1.0: 30, 2.0: 10}
+    assert minute.take().values[MACHINE, "ExecutionLatency"] == {1.0: 30, 2.0: 10}
 
 
 def test_a_window_without_a_report_is_given_once() -> None:

@@ -23,7 +23,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "sinks.cloudwatch": {"sinks.cloudwatch"},
         "web": {"web"},
     },
-    {"pipeline": {"pipeline", "intake", "identify"}},
+    {"pipeline": {"pipeline", "publish", "intake", "identify"}},
     {
         "daemon": {"daemon", "endpoints"},
         "generate": {"generate"},

@@ -20,6 +20,7 @@ from exporter.metrics.period import Period
 from exporter.metrics.selection import for_cloudwatch, for_prometheus
 from exporter.model import Layout, Machine, Moment, Owners
 from exporter.pipeline import build
+from exporter.sinks.cloudwatch.plan import MACHINE
 from exporter.sinks.cloudwatch.window import Windows
 from exporter.sinks.prometheus import PrometheusSink
 from tests import captures
@@ -154,4 +155,4 @@ def test_cloudwatch_is_not_touched_by_the_layout() -> None:
     }
     assert shares == {("0", "1"): 0.2, ("0", "2"): 0.2, ("1", "1"): 0, ("1", "2"): 0}
     (window,) = windows.take(1_700_000_100)
-    assert window.values["NeuronCoreUtilization"] == {0.4: 1, 0.0: 3}
+    assert window.values[MACHINE, "NeuronCoreUtilization"] == {0.4: 1, 0.0: 3}

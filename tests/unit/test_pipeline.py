@@ -105,7 +105,7 @@ def test_the_series_of_pods_are_prepared_once() -> None:
     joined = []
     for second in (5, 10):
         parts.intake.line(memoryview(line), Moment(1_700_000_000 + second, second))
-        joined.append(parts.intake._collector._pods._joined)
+        joined.append(parts.intake._main.collector._pods._joined)
     assert joined[0].by_core
     assert joined[0] is joined[1]
 
@@ -281,8 +281,6 @@ def test_emf_is_judged_by_its_own_limits_too() -> None:
 
 VALUES = {
     "prometheus.layout": ("prometheus.layout", "aws"),
-    "cloudwatch.scope": ("cloudwatch.scope", "task"),
-    "cloudwatch.budget": ("cloudwatch.budget.max_metrics", 5),
     "cloudwatch.spool": ("cloudwatch.spool.max_age", "1d"),
     "identity.kubernetes": ("identity.kubernetes", True),
     "identity.pod_labels": ("identity.pod_labels", ["team"]),
@@ -300,7 +298,7 @@ def test_a_key_that_does_nothing_yet_warns_once(without_effect: str) -> None:
 
 def test_a_section_that_does_nothing_yet_warns_once_for_all_its_keys() -> None:
     """Two keys of one section make one warning."""
-    keys = {"cloudwatch.budget.max_metrics": 5, "cloudwatch.budget.max_monthly_usd": 3}
+    keys = {"cloudwatch.spool.max_bytes": "1MiB", "cloudwatch.spool.max_age": "1d"}
     assert len(built(keys).warnings) == 1
 
 

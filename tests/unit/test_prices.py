@@ -62,10 +62,10 @@ def test_the_first_requests_are_free(number: int, usd: float) -> None:
     assert charge(REQUEST, number) == pytest.approx(usd)
 
 
-def test_a_bill_has_both_parts() -> None:
-    """A hundred standard machines: 1,000 metrics, and a request a minute each."""
-    bill = Bill(1_000, 4_380_000)
-    assert bill.usd == pytest.approx(300 + 33.8)
+def test_a_bill_has_all_parts() -> None:
+    """A hundred standard machines: 1,000 metrics, a request a minute each, and 30 GB of logs."""
+    bill = Bill(1_000, 4_380_000, 30_000_000_000)
+    assert bill.usd == pytest.approx(300 + 33.8 + 15)
 
 
 def test_other_set_ups_are_cited() -> None:

@@ -15,7 +15,7 @@ from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import SourceState
 from exporter.pipeline import NOT_BUILT_YET, build
-from exporter.sinks.cloudwatch.plan import FIELDS
+from exporter.sinks.cloudwatch.dimensions import FIELDS
 from exporter.web.web_schema import validate
 from tests.support import readme
 

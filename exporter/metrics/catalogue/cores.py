@@ -34,17 +34,19 @@ def _memory(category: str, name: str, what: str) -> tuple[MetricSpec, MetricSpec
     )
 
 
+UTILIZATION = gauge(
+    "neuroncore_utilization_ratio",
+    "Share of the period in which the NeuronCore was busy, all runtimes together.",
+    place=Place.CORE,
+    group=Group.NEURONCORE_COUNTERS,
+    reads="utilization",
+    unit=Unit.RATIO,
+    preset=Preset.MINIMAL,
+    sends=(send("NeuronCoreUtilization", "Percent", Pooling.CORES, Preset.MINIMAL, scale=100),),
+)
+
 CORES: tuple[MetricSpec, ...] = (
-    gauge(
-        "neuroncore_utilization_ratio",
-        "Share of the period in which the NeuronCore was busy, all runtimes together.",
-        place=Place.CORE,
-        group=Group.NEURONCORE_COUNTERS,
-        reads="utilization",
-        unit=Unit.RATIO,
-        preset=Preset.MINIMAL,
-        sends=(send("NeuronCoreUtilization", "Percent", Pooling.CORES, Preset.MINIMAL, scale=100),),
-    ),
+    UTILIZATION,
     gauge(
         "neuroncore_utilization_ratio",
         "Share of the period in which one runtime kept the NeuronCore busy.",
@@ -71,6 +73,7 @@ CORES: tuple[MetricSpec, ...] = (
         group=Group.NEURONCORE_COUNTERS,
         reads="cores_in_use",
         preset=Preset.MINIMAL,
+        per_owner=UTILIZATION,
         sends=(send("NeuronCoresInUse", "Count", Pooling.MACHINE, Preset.STANDARD),),
     ),
     gauge(

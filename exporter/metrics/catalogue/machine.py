@@ -7,12 +7,12 @@ from exporter.metrics.catalogue.rows import (
     ONLY_AWS,
     ONLY_CLOUDWATCH,
     counter,
-    distribution,
     gauge,
     info,
     rise,
     send,
 )
+from exporter.metrics.catalogue.runtimes import EXECUTION_ERRORS, EXECUTION_STATUS
 from exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
 
 TOTALS: tuple[MetricSpec, ...] = (
@@ -24,6 +24,7 @@ TOTALS: tuple[MetricSpec, ...] = (
         reads="statuses",
         by="status_type",
         preset=Preset.MINIMAL,
+        per_owner=EXECUTION_STATUS,
         sends=(
             rise("ExecutionsCompleted", Preset.STANDARD, only=("completed",)),
             rise("ExecutionErrors", Preset.MINIMAL, all_but=("completed",)),
@@ -42,6 +43,7 @@ TOTALS: tuple[MetricSpec, ...] = (
         reads="errors",
         by="error_type",
         preset=Preset.MINIMAL,
+        per_owner=EXECUTION_ERRORS,
         sends=(
             rise("ExecutionErrorsNumerical", only=("numerical",)),
             rise("ExecutionErrorsTransient", only=("transient",)),
@@ -49,26 +51,6 @@ TOTALS: tuple[MetricSpec, ...] = (
             rise("ExecutionErrorsRuntime", only=("runtime",)),
             rise("ExecutionErrorsHardware", only=("hardware",)),
         ),
-    ),
-    distribution(
-        "execution_latency_distribution",
-        "How long executions took in all: each runtime's percentiles, weighted by what it "
-        "completed; an approximation.",
-        place=Place.MACHINE,
-        group=Group.EXECUTION_STATS,
-        reads="latency",
-        unit=Unit.SECONDS,
-        sends=(send("ExecutionLatency", "Seconds", Pooling.RUNTIMES, Preset.STANDARD),),
-    ),
-    distribution(
-        "execution_device_latency_distribution",
-        "How long executions spent on the device: each runtime's percentiles, weighted by what it "
-        "completed; an approximation.",
-        place=Place.MACHINE,
-        group=Group.EXECUTION_STATS,
-        reads="device_latency",
-        unit=Unit.SECONDS,
-        sends=(send("ExecutionDeviceLatency", "Seconds", Pooling.RUNTIMES),),
     ),
 )
 

@@ -44,6 +44,7 @@ def row(
     layouts: frozenset[Layout] = frozenset({Layout.CORE}),
     preset: Preset = Preset.FULL,
     sends: tuple[CloudWatchMetric, ...] = (),
+    per_owner: MetricSpec | None = None,
     since: str = "1.x",
 ) -> MetricSpec:
     """A row that reads one column, or one group of columns, of its place's table.
@@ -66,6 +67,7 @@ def row(
         layouts=layouts,
         preset=preset,
         cloudwatch=sends,
+        per_owner=per_owner,
         since=since,
     )
 

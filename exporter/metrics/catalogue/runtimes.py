@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from exporter.metrics.catalogue.rows import BOTH, ONLY_AWS, counter, gauge, send
+from exporter.metrics.catalogue.rows import (
+    BOTH,
+    ONLY_AWS,
+    counter,
+    distribution,
+    gauge,
+    send,
+)
 from exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
+
+EXECUTION_STATUS = counter(
+    "execution_status_total",
+    "Executions of the runtime by how they ended.",
+    place=Place.RUNTIME,
+    group=Group.EXECUTION_STATS,
+    layouts=BOTH,
+    reads="statuses",
+    by="status_type",
+    preset=Preset.STANDARD,
+)
+
+EXECUTION_ERRORS = counter(
+    "execution_errors_total",
+    "Errors of the runtime's executions by type.",
+    place=Place.RUNTIME,
+    group=Group.EXECUTION_STATS,
+    reads="errors",
+    by="error_type",
+    preset=Preset.STANDARD,
+)
 
 RUNTIMES: tuple[MetricSpec, ...] = (
     gauge(
@@ -45,25 +73,8 @@ RUNTIMES: tuple[MetricSpec, ...] = (
             send("RuntimeCpuSystem", "Percent", Pooling.RUNTIMES, scale=100, only=("system",)),
         ),
     ),
-    counter(
-        "execution_status_total",
-        "Executions of the runtime by how they ended.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        layouts=BOTH,
-        reads="statuses",
-        by="status_type",
-        preset=Preset.STANDARD,
-    ),
-    counter(
-        "execution_errors_total",
-        "Errors of the runtime's executions by type.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        reads="errors",
-        by="error_type",
-        preset=Preset.STANDARD,
-    ),
+    EXECUTION_STATUS,
+    EXECUTION_ERRORS,
     counter(
         "execution_errors_total",
         "Errors of the runtime's executions by type, with the level that 2022 called generic.",
@@ -93,5 +104,25 @@ RUNTIMES: tuple[MetricSpec, ...] = (
         reads="device_latency",
         by="percentile",
         unit=Unit.SECONDS,
+    ),
+    distribution(
+        "execution_latency_distribution",
+        "How long executions took in all: each runtime's percentiles, weighted by what it "
+        "completed; an approximation.",
+        place=Place.RUNTIME,
+        group=Group.EXECUTION_STATS,
+        reads="latencies",
+        unit=Unit.SECONDS,
+        sends=(send("ExecutionLatency", "Seconds", Pooling.RUNTIMES, Preset.STANDARD),),
+    ),
+    distribution(
+        "execution_device_latency_distribution",
+        "How long executions spent on the device: each runtime's percentiles, weighted by what it "
+        "completed; an approximation.",
+        place=Place.RUNTIME,
+        group=Group.EXECUTION_STATS,
+        reads="device_latencies",
+        unit=Unit.SECONDS,
+        sends=(send("ExecutionDeviceLatency", "Seconds", Pooling.RUNTIMES),),
     ),
 )

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from exporter.model import Pooling, Selection
-from exporter.sinks.cloudwatch.plan import Dimensions
+from exporter.model import CloudWatchMetric, Pooling, Selection
+from exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
+from exporter.sinks.cloudwatch.plan import Key
 from exporter.sinks.cloudwatch.window import Window
 
 MOST_VALUES = 150
@@ -24,49 +25,69 @@ LONGEST_AHEAD = 2 * 3600.0
 Datum = dict[str, Any]
 
 
-def datums(
-    window: Window, selection: Selection, dimension_sets: Iterable[Dimensions]
-) -> list[Datum]:
-    """The datums of one window, the heartbeat aside, in the order of the catalogue."""
-    stamp = timestamp(window)
-    made: list[Datum] = []
-    for dimensions in dimension_sets:
-        named = [{"Name": name, "Value": value} for name, value in dimensions]
-        for row in selection.rows:
-            for metric in row.cloudwatch:
-                base = {
-                    "MetricName": metric.name,
-                    "Dimensions": named,
-                    "Timestamp": stamp,
-                    "Unit": metric.unit,
-                }
-                if metric.name in window.rises:
-                    made.append({**base, "Value": window.rises[metric.name]})
-                made += [{**base, **chunk} for chunk in _chunks(window, metric.name, metric.scale)]
-    return made
+class Measured(NamedTuple):
+    """What a window holds of one metric under one set of dimensions, which is what CloudWatch
+    bills: `names` is the dimension set as it was configured, `parts` are the values."""
+
+    names: tuple[str, ...]
+    metric: CloudWatchMetric
+    dimensions: Dimensions
+    parts: list[dict[str, Any]]
+
+
+def measure(
+    window: Window, selection: Selection, dimension_sets: Iterable[DimensionSet]
+) -> list[Measured]:
+    """All that a window gathered, set by set in the order of the catalogue; the heartbeat aside."""
+    pools: dict[tuple[str, ...], dict[Dimensions, None]] = {}
+    for pool, _ in (*window.values, *window.rises):
+        pools.setdefault(tuple(name for name, _ in pool), {})[pool] = None
+    return [
+        Measured(each.names, metric, each.held_by(pool), parts)
+        for each in dimension_sets
+        for pool in pools.get(each.holder, ())
+        for row in selection.rows
+        for metric in row.cloudwatch
+        if (parts := list(_parts(window, (pool, metric.name), metric.scale)))
+    ]
 
 
 def heartbeats(
     window: Window,
     interval: float,
     selection: Selection,
-    dimension_sets: Iterable[Dimensions],
-) -> list[Datum]:
-    """1 for a window at whose end the source lived, else 0; nothing where it is not selected."""
+    dimension_sets: Iterable[DimensionSet],
+) -> list[Measured]:
+    """1 for a window at whose end the source lived, else 0; nothing where it is not selected. It is
+    the machine's, and of no holder."""
     alive = window.alive(window.start + interval)
     return [
-        {
-            "MetricName": metric.name,
-            "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions],
-            "Timestamp": timestamp(window),
-            "Unit": metric.unit,
-            "Value": float(alive),
-        }
-        for dimensions in dimension_sets
+        Measured(each.names, metric, each.machine, [{"Value": float(alive)}])
+        for each in dimension_sets
         for row in selection.rows
         for metric in row.cloudwatch
-        if metric.pooling is Pooling.HEARTBEAT and metric.name in selection.names
+        if metric.pooling is Pooling.HEARTBEAT
+        and metric.name in selection.names
+        and not each.holder
     ]
+
+
+def datums(window: Window, measured: Iterable[Measured]) -> list[Datum]:
+    """What was measured in a window, as PutMetricData takes it."""
+    stamp = timestamp(window)
+    named: dict[Dimensions, list[dict[str, str]]] = {}
+    made: list[Datum] = []
+    for _, metric, dimensions, parts in measured:
+        if dimensions not in named:
+            named[dimensions] = [{"Name": name, "Value": value} for name, value in dimensions]
+        base = {
+            "MetricName": metric.name,
+            "Dimensions": named[dimensions],
+            "Timestamp": stamp,
+            "Unit": metric.unit,
+        }
+        made += [{**base, **part} for part in parts]
+    return made
 
 
 def requests(all_datums: Sequence[Datum]) -> Iterator[list[Datum]]:
@@ -108,13 +129,15 @@ def timestamp(window: Window) -> datetime:
     return datetime.fromtimestamp(window.start, UTC)
 
 
-def _chunks(window: Window, name: str, scale: float) -> Iterator[dict[str, list[float]]]:
-    """Values and counts of a metric, at most 150 of them at a time.
+def _parts(window: Window, key: Key, scale: float) -> Iterator[dict[str, Any]]:
+    """A rise, or values and counts, at most 150 of them at a time.
 
     Values that came once stand together, since counts may then be left out.
     """
+    if key in window.rises:
+        yield {"Value": window.rises[key]}
     gathered = iter(
-        sorted(window.values.get(name, {}).items(), key=lambda pair: (pair[1] == 1, pair[0]))
+        sorted(window.values.get(key, {}).items(), key=lambda pair: (pair[1] == 1, pair[0]))
     )
     while chunk := list(islice(gathered, MOST_VALUES)):
         # Ratios are made percent again; rounding takes back what the division added.

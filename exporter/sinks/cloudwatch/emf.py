@@ -18,8 +18,8 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from exporter.sinks.cloudwatch.datums import Datum
+from exporter.sinks.cloudwatch.dimensions import Dimensions, Problem
 from exporter.sinks.cloudwatch.output import Output, OutputError
-from exporter.sinks.cloudwatch.plan import Dimensions, Problem
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 
 MOST_VALUES = 100

@@ -12,15 +12,17 @@ from typing import TypeVar
 
 from exporter.log import get_logger
 from exporter.model import Machine, Pooling, Selection, Snapshot
+from exporter.sinks.cloudwatch.budget import Budget, Spending
 from exporter.sinks.cloudwatch.datums import (
     Datum,
-    count_metrics,
+    Measured,
     datums,
     heartbeats,
+    measure,
     requests,
     untimely,
 )
-from exporter.sinks.cloudwatch.plan import FIELDS, Dimensions, resolve
+from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER, DimensionSet, of_holder, resolve
 from exporter.sinks.cloudwatch.standing import NAME, Standing
 from exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
 from exporter.sinks.cloudwatch.window import Window, Windows
@@ -50,13 +52,18 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What to send where. `interval` is a window's length in seconds; `spread` is for a fleet that
-    sends to one place. Without `needs_region`, what is sent stays on this machine."""
+    sends to one place. Without `needs_region`, what is sent stays on this machine. `holder` has the
+    dimensions that show who holds a core. `limit` is how many metrics may be published, `keep` are
+    globs of names that always are."""
 
     namespace: str
     region: str | None
     interval: float
     dimension_sets: Sequence[Sequence[str]]
     extra_dimensions: Mapping[str, str] = field(default_factory=dict)
+    holder: Mapping[str, str] = field(default_factory=lambda: HOLDER)
+    limit: int | None = None
+    keep: Sequence[str] = ()
     spread: bool = True
     needs_region: bool = True
 
@@ -90,7 +97,12 @@ class CloudWatchSink:
         self._telemetry = telemetry
         self._clock = clock
         self._monotonic = monotonic
-        self._windows = Windows(selection, settings.interval)
+        holders = {
+            of_holder(names, settings.holder, settings.extra_dimensions)
+            for names in settings.dimension_sets
+        }
+        self._windows = Windows(selection, settings.interval, sorted(holders))
+        self._budget = Budget(settings.limit, selection, settings.dimension_sets, settings.keep)
         self._heartbeat_names = {
             metric.name
             for row in selection.rows
@@ -99,7 +111,7 @@ class CloudWatchSink:
         }
         self._transport: Transport | None = None
         self._region = ""
-        self._dimensions: list[Dimensions] = []
+        self._sets: list[DimensionSet] = []
         self._held: list[Window] = []
         self._queue: deque[Waiting] = deque()
         self._started = monotonic()
@@ -133,9 +145,18 @@ class CloudWatchSink:
             self._tell_losses()
         return ended
 
+    @property
+    def spending(self) -> Spending:
+        """What the budget said of the last window."""
+        return self._budget.spending
+
     def status(self) -> Mapping[str, str]:
         """How the sink is, for people."""
-        return {"state": self._standing.state, "queued requests": str(len(self._queue))}
+        return {
+            "state": self._standing.state,
+            "queued requests": str(len(self._queue)),
+            **self._standing.spending,
+        }
 
     # The sink's thread.
 
@@ -206,19 +227,20 @@ class CloudWatchSink:
 
     def _is_ready(self, *, patient: bool) -> bool:
         """Whether it is known where to send, and under which dimensions."""
-        if self._dimensions:
+        if self._sets:
             return True
         machine = self._identity()
         region = self._settings.region or machine.region
         sets = self._settings.dimension_sets
         extra = self._settings.extra_dimensions
-        resolved = [resolve(names, machine, extra) for names in sets]
+        holder = self._settings.holder
+        resolved = [resolve(names, machine, extra, holder) for names in sets]
         missing = dict.fromkeys(
             name
             for names, known in zip(sets, resolved, strict=True)
             if known is None
             for name in names
-            if name not in extra and not getattr(machine, FIELDS[name])
+            if name not in extra and name not in holder and not getattr(machine, FIELDS[name])
         )
         if missing and patient:
             return False
@@ -234,7 +256,7 @@ class CloudWatchSink:
                     "IdentityIncomplete", f"not known of this machine: {lacking}"
                 )
             return False
-        self._region, self._dimensions = region, complete
+        self._region, self._sets = region, complete
         if missing:
             _log.warning("dimension_sets_dropped", missing=list(missing))
         return True
@@ -245,10 +267,9 @@ class CloudWatchSink:
         while self._held:
             window = self._held[0]
             try:
-                beats = self._heartbeats(window) if window.start < beats_before else []
-                all_datums = beats + datums(window, self.selection, self._dimensions)
-                self._telemetry.published_metrics.set(count_metrics(all_datums))
-                for request in requests(all_datums):
+                measured = self._heartbeats(window) if window.start < beats_before else []
+                measured += measure(window, self.selection, self._sets)
+                for request in requests(datums(window, self._affordable(measured))):
                     if Verdict.RETRY not in verdicts:
                         verdicts.add(self._send(request).verdict)
                     if Verdict.RETRY in verdicts:
@@ -257,12 +278,18 @@ class CloudWatchSink:
                 del self._held[0]
         return verdicts
 
-    def _heartbeats(self, window: Window) -> list[Datum]:
+    def _affordable(self, measured: Sequence[Measured]) -> list[Measured]:
+        """What the budget allows of a window."""
+        admitted = self._budget.admit(measured, self._clock())
+        self._standing.spend(len(admitted), self._budget.spending)
+        return admitted
+
+    def _heartbeats(self, window: Window) -> list[Measured]:
         """Those of a window, unless the source had not spoken and need not have."""
         end = window.start + self._settings.interval
         if window.seen is None and self._age_at(end) < SOURCE_GRACE:
             return []
-        return heartbeats(window, self._settings.interval, self.selection, self._dimensions)
+        return heartbeats(window, self._settings.interval, self.selection, self._sets)
 
     def _send_queued(
         self,

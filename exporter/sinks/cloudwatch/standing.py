@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from exporter.facts.prices import METRIC
 from exporter.log import get_logger
+from exporter.sinks.cloudwatch.budget import Spending, Unit
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.telemetry import Telemetry
 
@@ -31,12 +33,14 @@ class Standing:
 
     def __init__(self, telemetry: Telemetry, clock: Callable[[], float]) -> None:
         self.state = "waiting for its first window"
+        self.spending: dict[str, str] = {}
         self._telemetry = telemetry
         self._clock = clock
         self._said = ""
         self._delivered = False
         self._failed: Trouble | None = None
         self._trouble: Trouble | None = None
+        self._dropped: frozenset[Unit] = frozenset()
         telemetry.sink_up.labels(NAME).set(0)
 
     def count(self, outcome: Outcome) -> None:
@@ -61,6 +65,34 @@ class Standing:
         """Count a trouble that nothing makes good."""
         self._telemetry.sink_errors.labels(NAME, code).inc()
         self._trouble = self._trouble or Trouble(code, message)
+
+    def spend(self, published: int, spending: Spending) -> None:
+        """Show what the budget says of a window, and say it when it drops something else."""
+        self._telemetry.published_metrics.set(published)
+        self._telemetry.wanted_metrics.set(spending.wanted)
+        self._telemetry.budget_dropped.set(spending.lost)
+        price = METRIC.tiers[0].usd
+        self.spending = {"metrics": f"{published}, {published * price:.2f} USD a month at most"}
+        if spending.lost:
+            self.spending |= {
+                "wanted": f"{spending.wanted}, {spending.wanted * price:.2f} USD a month at most; "
+                f"the budget is {spending.limit}",
+                "dropped": "; ".join(spending.told()) or "until the hour is over",
+            }
+        dropped = frozenset(spending.dropped)
+        if dropped == self._dropped:
+            return
+        if dropped:
+            _log.warning(
+                "over_budget",
+                budget=spending.limit,
+                wanted=spending.wanted,
+                wanted_monthly_usd=round(spending.wanted * price, 2),
+                dropped=spending.told(),
+            )
+        else:
+            _log.info("within_budget", budget=spending.limit, wanted=spending.wanted)
+        self._dropped = dropped
 
     def settle(self) -> None:
         """Judge what happened since the last time, and say it when it is news."""

@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.model import Selection, Shape, Snapshot
-from exporter.sinks.cloudwatch.plan import Plan
+from exporter.model import Labels, MetricSpec, Place, Selection, Shape, Snapshot
+from exporter.sinks.cloudwatch.plan import WHOLE_MACHINE, Holders, Key, Plan, counted
 
 MOST_OPEN = 64
 """Windows that wait to be taken: more than the sink ever leaves behind while it lives."""
@@ -26,15 +26,15 @@ class Window:
     """
 
     start: float
-    values: dict[str, Counter[Any]] = field(default_factory=dict)
-    rises: dict[str, float] = field(default_factory=dict)
+    values: dict[Key, Counter[Any]] = field(default_factory=dict)
+    rises: dict[Key, float] = field(default_factory=dict)
     seen: Snapshot | None = None
 
-    def gathered(self, name: str) -> Counter[Any]:
-        """The values of a metric and how often each came, to be added to."""
-        found = self.values.get(name)
+    def gathered(self, key: Key) -> Counter[Any]:
+        """The values of a pool's metric and how often each came, to be added to."""
+        found = self.values.get(key)
         if found is None:
-            found = self.values[name] = Counter()
+            found = self.values[key] = Counter()
         return found
 
     def alive(self, end: float) -> bool:
@@ -45,16 +45,19 @@ class Window:
 class Windows:
     """The windows that are open. `interval` is their length in seconds."""
 
-    def __init__(self, selection: Selection, interval: float) -> None:
+    def __init__(
+        self, selection: Selection, interval: float, holders: Holders = WHOLE_MACHINE
+    ) -> None:
         self.interval = interval
         self._selection = selection
+        self._holders = holders
         self._lock = threading.Lock()
         self._open: dict[float, Window] = {}
         self._latest: Snapshot | None = None
         self._taken_until = 0.0
-        self._plan = Plan((), selection)
+        self._plan = Plan((), selection, holders)
         self._last: list[float | None] = []
-        self._remembered: dict[object, float] = {}
+        self._remembered: dict[tuple[MetricSpec, Labels], float] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -73,19 +76,22 @@ class Windows:
             if snapshot.shape is not self._plan.shape:
                 self._replan(snapshot.shape)
             values = snapshot.values
-            for metric, pick in self._plan.gauges:
-                gathered = window.gathered(metric.name)
+            for key, pick in self._plan.gauges:
+                gathered = window.gathered(key)
                 gathered.update(pick(values))
                 del gathered[None]  # counted, but no reading
-            for metric, pick in self._plan.distributions:
-                gathered = window.gathered(metric.name)
+            for key, pick, whole in self._plan.tallies:
+                if values[whole] is not None:
+                    window.gathered(key)[counted(pick(values))] += 1
+            for key, pick in self._plan.distributions:
+                gathered = window.gathered(key)
                 for distribution in pick(values):
                     for value, count in distribution or ():
                         gathered[value] += count
             rises = self._rises(values)
-            for metric, places in self._plan.deltas:
+            for key, places in self._plan.deltas:
                 rise = sum(rises[place] for place in places)
-                window.rises[metric.name] = window.rises.get(metric.name, 0.0) + rise
+                window.rises[key] = window.rises.get(key, 0.0) + rise
 
     def take(self, until: float) -> list[Window]:
         """Remove and give all windows that begin before `until`, oldest first.
@@ -127,16 +133,19 @@ class Windows:
         return self.start_of(start + 1.5 * self.interval)
 
     def _replan(self, shape: Shape) -> None:
-        """Prepare for another shape; what counters stood at is remembered for their return."""
+        """Prepare for another shape; what counters stood at is remembered for their return, but
+        for those of runtimes: one that has gone has ended, and would begin again."""
         old = self._plan
         self._remembered.update(
             (old.shape[index].counts(), last)
             for index, last in zip(old.counters, self._last, strict=True)
             if last is not None
         )
-        self._plan = Plan(shape, self._selection)
+        self._plan = Plan(shape, self._selection, self._holders)
         counters = [shape[index] for index in self._plan.counters]
         self._last = [self._remembered.pop(series.counts(), None) for series in counters]
+        for ended in [key for key in self._remembered if key[0].place is Place.RUNTIME]:
+            del self._remembered[ended]
 
     def _rises(self, values: tuple[Any, ...]) -> list[float]:
         """By how much each counter rose. One that fell has begun again, as has one that is new;

@@ -1,0 +1,175 @@
+"""From a configuration to CloudWatch's sink, or to everything that is wrong with its section."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from exporter.config import Loaded, suggest
+from exporter.config.schema import CloudWatch
+from exporter.facts.prices import METRIC
+from exporter.metrics import selection
+from exporter.model import Machine, Selection
+from exporter.sinks.cloudwatch import dimensions, emf
+from exporter.sinks.cloudwatch.budget import kept
+from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER, Problem, of_holder
+from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.transport import Transport
+from exporter.telemetry import Telemetry
+
+Connect = Callable[[str], Transport]
+
+_OF_A_TASK = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
+"""Dimensions of which a set for one task of a machine needs one."""
+
+_NO_HOLDER: Mapping[str, str] = {}
+
+
+def select(loaded: Loaded) -> tuple[Selection, list[str]]:
+    """What is chosen for CloudWatch, and what is wrong with the choice."""
+    config = loaded.config.cloudwatch
+    chosen, wrong = selection.for_cloudwatch(
+        config.preset,
+        config.include,
+        config.exclude,
+        config.budget.keep,
+        of_task=config.scope == "task",
+        per_owner=any(by_holder(config)),
+    )
+    return chosen, [_line(loaded, Problem(each.key, each.given, each.message)) for each in wrong]
+
+
+def check(loaded: Loaded, chosen: Selection | None) -> list[str]:
+    """Everything that cannot be used of CloudWatch's section; `chosen` is None where it is off."""
+    config = loaded.config.cloudwatch
+    problems = [
+        loaded.problem(wrong.key, wrong.message, wrong.given)
+        for wrong in dimensions.check(
+            config.namespace, config.dimension_sets, config.extra_dimensions
+        )
+    ]
+    if chosen is not None and config.transport == "emf":
+        problems += [
+            loaded.problem(wrong.key, wrong.message, wrong.given)
+            for wrong in emf.check(config.extra_dimensions, chosen.names)
+        ]
+    problems += [_line(loaded, wrong) for wrong in _sets(config)]
+    if chosen is not None:
+        problems += [_line(loaded, wrong) for wrong in _budget(config, chosen)]
+    if config.endpoint_url is not None and not config.endpoint_url.startswith(
+        ("http://", "https://")
+    ):
+        wanted = "must begin with http:// or https://"
+        problems.append(loaded.problem("cloudwatch.endpoint_url", wanted, config.endpoint_url))
+    return problems
+
+
+def make_sink(
+    config: CloudWatch,
+    chosen: Selection,
+    identity: Callable[[], Machine],
+    connect: Connect | None,
+    telemetry: Telemetry,
+    clock: Callable[[], float] | None,
+) -> CloudWatchSink:
+    """The sink. `connect` stands for the configured transport, `clock` for both clocks."""
+
+    def put_metric_data(region: str) -> Transport:
+        # botocore is 20 MiB that only those pay who publish.
+        from exporter.sinks.cloudwatch.api import Api
+
+        return Api(region, config.endpoint_url)
+
+    to_output = config.transport == "emf"
+    return CloudWatchSink(
+        chosen,
+        Settings(
+            namespace=config.namespace,
+            region=config.region,
+            interval=config.flush_interval,
+            dimension_sets=config.dimension_sets,
+            extra_dimensions=config.extra_dimensions,
+            holder=holder(config),
+            limit=limit(config),
+            keep=config.budget.keep,
+            spread=not to_output,
+            needs_region=not to_output,
+        ),
+        identity,
+        connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
+        telemetry,
+        clock or time.time,
+        clock or time.monotonic,
+    )
+
+
+def limit(config: CloudWatch) -> int | None:
+    """How many metrics a machine may publish, each at the price of the first tier."""
+    budget = config.budget
+    limits = [] if budget.max_metrics is None else [budget.max_metrics]
+    if budget.max_monthly_usd is not None:
+        # A thousandth of a cent is for 3.00 / 0.30, which is not 10 to the last bit.
+        limits.append(int((budget.max_monthly_usd + 1e-5) / METRIC.tiers[0].usd))
+    return min(limits, default=None)
+
+
+def holder(config: CloudWatch) -> Mapping[str, str]:
+    """Which dimensions show who holds a core. All cores of a task are its own."""
+    return HOLDER if config.scope == "machine" else _NO_HOLDER
+
+
+def by_holder(config: CloudWatch) -> Iterable[tuple[str, ...]]:
+    """The dimensions of each set that are the holder's."""
+    for names in config.dimension_sets:
+        yield of_holder(names, holder(config), config.extra_dimensions)
+
+
+def _sets(config: CloudWatch) -> Iterable[Problem]:
+    """What is wrong with names of dimensions, and with the sets for a task."""
+    known = [*dict.fromkeys((*FIELDS, *holder(config), *config.extra_dimensions))]
+    for at, names in enumerate(config.dimension_sets):
+        for name in names:
+            if name in known:
+                continue
+            message = f"unknown dimension; {suggest(name, known)}"
+            if name in HOLDER:
+                message = "is not known of our own task: with scope task, use PodName or TaskId"
+            yield Problem(f"dimension_sets.{at}", name, message)
+    if config.scope == "task" and not any(
+        name in names for names in config.dimension_sets for name in _OF_A_TASK
+    ):
+        yield Problem(
+            "dimension_sets",
+            config.dimension_sets,
+            "with scope task, one set has to tell tasks of a machine apart, as [ServiceName] or "
+            "[ClusterName, TaskDefinitionFamily] do",
+        )
+
+
+def _budget(config: CloudWatch, chosen: Selection) -> Iterable[Problem]:
+    """A budget that what is never dropped does not fit in."""
+    number = limit(config)
+    if number is None:
+        return
+    budget = config.budget
+    by_price = budget.max_metrics is None or number < budget.max_metrics
+    key = "budget.max_monthly_usd" if by_price else "budget.max_metrics"
+    given = budget.max_monthly_usd if by_price else budget.max_metrics
+    if number < 1:
+        yield Problem(
+            key, given, f"affords no metric: one is {METRIC.tiers[0].usd:.2f} USD a month"
+        )
+        return
+    always = sorted(kept(chosen, budget.keep))
+    sets = sum(1 for names in by_holder(config) if not names)
+    if always and number < len(always) * sets:
+        yield Problem(
+            key,
+            given,
+            f"is less than the {len(always) * sets} metrics that are never dropped: "
+            f"{', '.join(always)} in {sets} dimension set(s)",
+        )
+
+
+def _line(loaded: Loaded, wrong: Problem) -> str:
+    return loaded.problem(f"cloudwatch.{wrong.key}", wrong.message, wrong.given)

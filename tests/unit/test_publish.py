@@ -1,0 +1,260 @@
+"""CloudWatch's section: what cannot be used is refused, and what can reaches the sink."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from exporter import pipeline
+from exporter.config import ConfigError, Given, Loaded, load
+from exporter.identity.devices import devices
+from exporter.model import Moment
+from exporter.pipeline import Pipeline, build
+from exporter.publish import limit
+from exporter.sinks.cloudwatch.datums import Datum
+from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from tests.support.reports import cores, executions, report, runtime
+
+START = 1_700_000_040.0
+
+
+def loaded(keys: dict[str, Any]) -> Loaded:
+    """A configuration with CloudWatch on and these values."""
+    on = {"cloudwatch.enabled": True, "cloudwatch.region": "us-east-1", **keys}
+    return load(flags=[Given(f"--{key}", key, value) for key, value in on.items()])
+
+
+def problems(keys: dict[str, Any]) -> list[str]:
+    """What is said against it."""
+    with pytest.raises(ConfigError) as caught:
+        build(loaded(keys), environment={})
+    return list(caught.value.problems)
+
+
+class Published:
+    """A pipeline that was given reports for some minutes, and what it published."""
+
+    def __init__(self, keys: dict[str, Any], minutes: Iterable[Any]) -> None:
+        self._now = START
+        self.datums: list[Datum] = []
+        self.parts: Pipeline = build(
+            loaded(keys), environment={}, connect=lambda _: self, clock=lambda: self._now
+        )
+        sink = self.parts.cloudwatch
+        assert sink is not None
+        for document in minutes:
+            line = memoryview(json.dumps(document).encode())
+            self.parts.intake.line(line, Moment(self._now, self._now))
+            self._now += 60
+            sink.step()
+        self.status = sink.status()
+
+    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
+        """Take what is sent."""
+        self.datums += datums
+        return Outcome(Verdict.DELIVERED)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def names(self) -> set[str]:
+        """The metrics that were published."""
+        return {datum["MetricName"] for datum in self.datums}
+
+    def values(self, name: str) -> list[float]:
+        """The values of a metric."""
+        return [
+            value
+            for datum in self.datums
+            if datum["MetricName"] == name
+            for value in datum.get("Values", [datum.get("Value")])
+        ]
+
+    def own(self, name: str) -> float | None:
+        """One of the exporter's own metrics."""
+        registry = self.parts.telemetry.registry
+        return registry.get_sample_value(f"neuron_exporter_cloudwatch_{name}")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (
+            {"cloudwatch.dimension_sets": [[f"D{n}" for n in range(31)]]}
+            | {"cloudwatch.extra_dimensions": {f"D{n}": "x" for n in range(31)}},
+            "cloudwatch.dimension_sets.0: a metric has at most 30 dimensions, extra_dimensions "
+            "included (got 31)",
+        ),
+        (
+            {"cloudwatch.budget.max_monthly_usd": 0.2},
+            "cloudwatch.budget.max_monthly_usd: affords no metric: one is 0.30 USD a month "
+            "(got 0.2)",
+        ),
+        (
+            {"cloudwatch.budget.max_metrics": 2, "cloudwatch.budget.keep": ["Execution*"]},
+            "cloudwatch.budget.max_metrics: is less than the 4 metrics that are never dropped: "
+            "ExecutionErrors, ExecutionLatency, ExecutionsCompleted, ExporterHeartbeat in 1 "
+            "dimension set(s) (got 2)",
+        ),
+        (
+            {"cloudwatch.budget.max_monthly_usd": 0.5}
+            | {"cloudwatch.dimension_sets": [["InstanceId"], ["Region"]]},
+            "cloudwatch.budget.max_monthly_usd: is less than the 2 metrics that are never dropped: "
+            "ExporterHeartbeat in 2 dimension set(s) (got 0.5)",
+        ),
+        (
+            {"cloudwatch.budget.keep": ["ExecutionLatncy"]},
+            "cloudwatch.budget.keep: matches no metric; did you mean ExecutionLatency",
+        ),
+        (
+            {"cloudwatch.dimension_sets": [["PodNam"]]},
+            "cloudwatch.dimension_sets.0: unknown dimension; did you mean PodName",
+        ),
+        (
+            {"cloudwatch.scope": "task"},
+            "cloudwatch.dimension_sets: with scope task, one set has to tell tasks of a machine "
+            "apart, as [ServiceName]",
+        ),
+        (
+            {"cloudwatch.scope": "task", "cloudwatch.include": ["HostCpu*"]}
+            | {"cloudwatch.dimension_sets": [["ServiceName"]]},
+            "cloudwatch.include: is of the whole machine, which scope task does not send "
+            "(got 'HostCpu*')",
+        ),
+        (
+            {"cloudwatch.scope": "task"}
+            | {"cloudwatch.dimension_sets": [["ServiceName", "ContainerName"]]},
+            "cloudwatch.dimension_sets.0: is not known of our own task: with scope task, use "
+            "PodName or TaskId (got 'ContainerName')",
+        ),
+    ],
+)
+def test_what_cannot_be_published_is_refused(keys: dict[str, Any], problem: str) -> None:
+    """Each mistake is one line with its place, its value and what is allowed."""
+    (found,) = problems(keys)
+    assert problem in found
+
+
+def test_a_budget_of_zero_is_refused() -> None:
+    """Nothing for nothing is no budget: `enabled: false` is how to send nothing."""
+    with pytest.raises(ConfigError) as caught:
+        loaded({"cloudwatch.budget.max_metrics": 0, "cloudwatch.budget.max_monthly_usd": 0})
+    assert [line.partition(": ")[2] for line in caught.value.problems] == [
+        "cloudwatch.budget.max_metrics: must be at least 1 (got 0)",
+        "cloudwatch.budget.max_monthly_usd: must be more than 0 (got 0)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ({}, 100),
+        ({"cloudwatch.budget.max_metrics": None}, None),
+        ({"cloudwatch.budget.max_monthly_usd": 3.0}, 10),
+        ({"cloudwatch.budget.max_monthly_usd": 2.99}, 9),
+        ({"cloudwatch.budget.max_monthly_usd": 6.6}, 22),
+        ({"cloudwatch.budget.max_monthly_usd": 6, "cloudwatch.budget.max_metrics": 15}, 15),
+        ({"cloudwatch.budget.max_monthly_usd": 6, "cloudwatch.budget.max_metrics": 25}, 20),
+    ],
+)
+def test_a_price_is_a_number_of_metrics(keys: dict[str, Any], wanted: int | None) -> None:
+    """The smaller of both bounds holds, and 3 USD are ten metrics, not nine."""
+    assert limit(loaded(keys).config.cloudwatch) == wanted
+
+
+# The budget, from end to end
+
+
+def test_what_the_budget_drops_is_said_everywhere() -> None:
+    """Log, metrics and page say which metrics are not published, and what all would cost."""
+    keys = {
+        "cloudwatch.budget.max_metrics": 8,
+        "cloudwatch.budget.keep": ["HostMemory*"],
+        "cloudwatch.preset": "minimal",
+        "cloudwatch.include": ["HostMemoryUsed", "HostMemoryUtilization"],
+        "cloudwatch.dimension_sets": [["InstanceId"], ["Region"]],
+    }
+    memory = {"memory_total_bytes": 100, "memory_used_bytes": 25, "period": 5, "error": ""}
+    document = report(
+        runtime(1, neuroncore_counters=cores(_0=50), execution_stats=executions(1)),
+        system_data={"memory_info": memory},
+    )
+    with structlog.testing.capture_logs() as log:
+        published = Published(keys, [document] * 3)
+    by_set = {
+        names: {d["MetricName"] for d in published.datums if d["Dimensions"][0]["Name"] == names}
+        for names in ("InstanceId", "Region")
+    }
+    kept = {"ExporterHeartbeat", "HostMemoryUsed", "HostMemoryUtilization"}
+    assert by_set["Region"] == kept | {"NeuronCoreUtilization", "ExecutionErrors"}
+    assert by_set["InstanceId"] == kept
+    (said,) = [entry for entry in log if entry["event"] == "over_budget"]
+    assert (said["budget"], said["wanted"], said["wanted_monthly_usd"]) == (8, 10, 3.0)
+    assert said["dropped"] == ["ExecutionErrors, NeuronCoreUtilization in [InstanceId]"]
+    assert published.own("metrics") == 8
+    assert published.own("wanted_metrics") == 10
+    assert published.own("budget_dropped_metrics") == 2
+    assert published.status["metrics"] == "8, 2.40 USD a month at most"
+    assert published.status["wanted"] == "10, 3.00 USD a month at most; the budget is 8"
+    assert published.status["dropped"] == said["dropped"][0]
+
+
+# One task of several
+
+
+@pytest.fixture
+def second_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This container has the second of the machine's two devices."""
+    (tmp_path / "neuron1").touch()
+    monkeypatch.setattr(pipeline, "devices", lambda: devices(str(tmp_path)))
+
+
+@pytest.mark.usefixtures("second_device")
+def test_a_sidecar_publishes_its_task_alone() -> None:
+    """CloudWatch gets our cores and runtimes, nothing of host, ECC or heartbeat; Prometheus has the
+    whole machine."""
+    keys = {"cloudwatch.scope": "task", "cloudwatch.dimension_sets": [["Region", "TaskId"]]}
+    keys["cloudwatch.extra_dimensions"] = {"TaskId": "7"}
+    document = report(
+        runtime(1, "a", neuroncore_counters=cores(_0=90), execution_stats=executions(9)),
+        runtime(2, "b", neuroncore_counters=cores(_2=40), execution_stats=executions(4)),
+        system_data={
+            "memory_info": {"memory_total_bytes": 100, "memory_used_bytes": 25, "error": ""}
+        },
+    )
+    published = Published(keys, [document] * 2)
+    assert published.names() == {
+        *("NeuronCoreUtilization", "NeuronCoresInUse", "ExecutionsCompleted", "ExecutionErrors"),
+    }
+    assert sorted(set(published.values("NeuronCoreUtilization"))) == [0, 40]
+    assert set(published.values("ExecutionsCompleted")) == {4}
+    assert set(published.values("NeuronCoresInUse")) == {1}
+    exposed = published.parts.prometheus
+    assert exposed is not None
+    text = exposed.expose(START + 61).decode()
+    assert 'neuron_executions_total{status_type="completed"' in text
+    (in_use,) = [line for line in text.splitlines() if line.startswith("neuroncores_in_use{")]
+    assert in_use.endswith(" 2.0")
+
+
+@pytest.mark.usefixtures("second_device")
+def test_a_sidecar_without_prometheus_collects_once() -> None:
+    """Nobody pays for a view of the machine that nobody asks for."""
+    keys = {
+        "prometheus.enabled": False,
+        "cloudwatch.scope": "task",
+        "cloudwatch.dimension_sets": [["TaskId"]],
+        "cloudwatch.extra_dimensions": {"TaskId": "7"},
+    }
+    document = report(runtime(1, "a", neuroncore_counters=cores(_0=90, _3=10)))
+    published = Published(keys, [document] * 2)
+    assert sorted(set(published.values("NeuronCoreUtilization"))) == [0, 10]
+    assert published.parts.intake._others == []
