@@ -7,22 +7,24 @@ from operator import attrgetter
 from typing import TypeVar
 
 from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, Readings
-from exporter.metrics.known import Known
-from exporter.metrics.latency import distribution
-from exporter.metrics.runtime_cores import runtime_cores
-from exporter.metrics.runtimes import (
+from exporter.metrics.amounts import (
     CATEGORIES,
     HOST_CATEGORIES,
     LOCATIONS,
     NO_MEMORY,
     USAGES,
+    by_name,
+)
+from exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, Readings
+from exporter.metrics.known import Known
+from exporter.metrics.latency import distribution
+from exporter.metrics.runtime_cores import runtime_cores
+from exporter.metrics.runtimes import (
     Executions,
     Notes,
     Rules,
     RuntimeSums,
     RuntimeWalk,
-    by_name,
     long_enough,
 )
 from exporter.metrics.tables import (

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+from exporter.metrics.amounts import CATEGORIES, Amounts, by_name, plus, plus_each, readable
 from exporter.metrics.known import Known
-from exporter.metrics.runtimes import (
-    CATEGORIES,
-    MOST_RUNTIMES,
-    Amounts,
-    by_name,
-    key_of,
-    plus,
-    plus_each,
-    readable,
-)
+from exporter.metrics.runtimes import MOST_RUNTIMES, key_of
 from exporter.metrics.tables import RuntimeCoreTable
 from exporter.model import Owners, Spot
 from exporter.report.types import CoreMemory, Report

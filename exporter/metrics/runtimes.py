@@ -6,19 +6,18 @@ is missing or carries an error was not read, and what nobody read is absent, not
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
 
+from exporter.metrics.amounts import CATEGORIES, HOST_CATEGORIES, Amounts, Sums, plus_each, readable
 from exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
 from exporter.metrics.known import Known, PhysicalKey
 from exporter.metrics.task import Task
-from exporter.model import Column, Group, Labels, Owners, Spot
+from exporter.model import Group, Labels, Owners, Spot
 from exporter.report.types import (
-    UNREADABLE,
     CoreCounters,
     CoreMemory,
     Report,
@@ -27,20 +26,8 @@ from exporter.report.types import (
     Section,
 )
 
-CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
-
-LOCATIONS = ("host", "neuron_device")
-
-USAGES = ("user", "system")
-
-HOST_CATEGORIES = ("application_memory", "constants", "dma_buffers", "tensors")
-
 MOST_RUNTIMES = 1024
 """Runtimes of one report; a machine has at most 128 cores, and few processes share one."""
-
-Amounts = tuple[float | None, ...]
-"""Quantities in a stated order, as bytes on one core in that of `CATEGORIES`; None where nobody
-could read."""
 
 _NOTHING = RuntimeReport()
 _UNREADABLE = Runtime()
@@ -48,13 +35,11 @@ _UNREAD = CoreMemory()
 _UNREAD_CORE = CoreCounters()
 _UNCOUNTED = Tallies()
 _EMPTY: dict[str, float] = {}
-NO_MEMORY: Amounts = (0.0,) * len(CATEGORIES)
 
 
 _amounts = attrgetter(*CATEGORIES)
 _host_amounts = attrgetter(*HOST_CATEGORIES)
 
-C = TypeVar("C", bound=Hashable)
 V = TypeVar("V")
 S = TypeVar("S", bound=Section)
 
@@ -70,29 +55,6 @@ class Rules:
     def cores(self, by_core: dict[int, V]) -> dict[int, V]:
         """The entries of the cores that count."""
         return by_core if self.task is None else self.task.cores(by_core)
-
-
-class Sums(Generic[C]):
-    """One quantity by core, summed over the runtimes that read it."""
-
-    __slots__ = ("sums", "unread")
-
-    def __init__(self) -> None:
-        self.sums: dict[C, float] = {}
-        self.unread: set[C] = set()
-
-    def add(self, core: C, amount: float | None) -> None:
-        """Add what one runtime read, or note that it could not read."""
-        if amount is None:
-            self.unread.add(core)
-        else:
-            self.sums[core] = self.sums.get(core, 0.0) + amount
-
-    def fill(self, cores: Iterable[C]) -> None:
-        """Put 0 for each of the cores that has no sum and was not left unread."""
-        for core in cores:
-            if core not in self.sums and core not in self.unread:
-                self.sums[core] = 0.0
 
 
 class Notes:
@@ -325,35 +287,9 @@ def key_of(runtime: Runtime) -> RuntimeKey:
     return RuntimeKey(runtime.pid, tag)
 
 
-def readable(by_core: dict[int, V]) -> dict[int, V]:
-    """The map without what stands for unreadable keys; the same object where there are none."""
-    if UNREADABLE not in by_core:
-        return by_core
-    return {core: value for core, value in by_core.items() if core != UNREADABLE}
-
-
 def long_enough(section: Section, rules: Rules) -> bool:
     """Whether a period is long enough for CPU shares; a first report covers milliseconds."""
     return section.period is None or section.period >= rules.shortest_period
-
-
-def plus(a: float | None, b: float | None) -> float | None:
-    """The sum of what was read; None where neither was."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a + b
-
-
-def by_name(names: Sequence[str], amounts: Iterable[Amounts | None]) -> dict[str, Column]:
-    """A column for each name, from quantities in the order of the names; None was not read."""
-    unread = (None,) * len(names)
-    each = [unread if one is None else one for one in amounts]
-    return {name: [one[at] for one in each] for at, name in enumerate(names)}
-
-
-def plus_each(others: Amounts | None, amounts: Amounts) -> Amounts:
-    """The sum of each category."""
-    return amounts if others is None else tuple(map(plus, others, amounts))
 
 
 def _present(more: Readings) -> dict[str, float]:
