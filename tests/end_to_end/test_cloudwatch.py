@@ -19,6 +19,7 @@ from exporter.simulator.machine import Machine
 from exporter.simulator.options import parse
 from tests.support.endpoint import Endpoint, accept, cloudwatch_endpoint, refuse
 from tests.support.exporter import RunningExporter, clean_environment, running_exporter, simulated
+from tests.support.strict_front import strict_front
 from tests.support.waiting import wait_for
 
 CREDENTIALS = {
@@ -81,8 +82,8 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """Twelve reports, fed through standard input and flushed at its end."""
+def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    """Twelve reports, fed through standard input and flushed at its end; none was refused."""
     folder = tmp_path_factory.mktemp("published")
     options = ["--instance-type", "inf1.xlarge", "--scenario", "mixed", "--runtimes", "3"]
     config = folder / "monitor.json"
@@ -104,18 +105,22 @@ def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Published:
         for runtime in report["neuron_runtime_data"]:
             summary = runtime["report"]["execution_stats"]["execution_summary"]
             summary["completed"] //= 100
-    made = Published(moto, "Published", reports)
-    settings = {"source": {"kind": "stdin"}, "cloudwatch": cloudwatch(moto, namespace="Published")}
-    with running_exporter(
-        folder, settings, environment=CREDENTIALS, stdin=subprocess.PIPE
-    ) as exporter:
-        assert exporter.process.stdin is not None
-        for report in reports:
-            exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
-        exporter.process.stdin.close()
-        exporter.process.stdin = None
-        assert exporter.wait() == 0
-    return made
+    with strict_front(moto) as front:
+        settings = {
+            "source": {"kind": "stdin"},
+            "cloudwatch": cloudwatch(front.url, namespace="Published"),
+        }
+        with running_exporter(
+            folder, settings, environment=CREDENTIALS, stdin=subprocess.PIPE
+        ) as exporter:
+            assert exporter.process.stdin is not None
+            for report in reports:
+                exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
+            exporter.process.stdin.close()
+            exporter.process.stdin = None
+            assert exporter.wait() == 0
+        assert (front.refused, front.inconsistent) == ([], [])
+        yield Published(front.url, "Published", reports)
 
 
 def statistics(published: Published, name: str) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,6 @@ import yaml
 
 from exporter.config import load
 from exporter.generate.count import count
-from exporter.model import Group, Moment
-from exporter.pipeline import build
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import run
@@ -60,56 +55,7 @@ def identities(endpoint: Endpoint) -> set[tuple[str, ...]]:
     }
 
 
-def by_set(sent: set[tuple[str, ...]]) -> dict[tuple[str, ...], set[str]]:
-    """The names that came in each dimension set."""
-    found: dict[tuple[str, ...], set[str]] = {}
-    for name, *dimensions in sent:
-        found.setdefault(tuple(each.partition("=")[0] for each in dimensions), set()).add(name)
-    return found
-
-
 # The count
-
-
-@pytest.mark.parametrize("preset", ["minimal", "standard", "full"])
-@pytest.mark.parametrize("instance_type", ["inf1.xlarge", "trn1.32xlarge", "trn2.48xlarge"])
-def test_what_is_counted_is_what_is_sent(
-    tmp_path: Path,
-    endpoint: Endpoint,
-    monkeypatch: pytest.MonkeyPatch,
-    instance_type: str,
-    preset: str,
-) -> None:
-    """The real sink and botocore's client send a real server just the metrics, and as many
-    requests a window, as were counted, on any machine and in any preset."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    path = configuration(
-        tmp_path, preset=preset, dimension_sets=SETS, endpoint_url=endpoint.url, region="us-east-1"
-    )
-    counted = count(lambda flags: load(path, {}, flags), instance_type=instance_type)
-
-    now = [time.time() // 60 * 60 - 600]
-    sending = build(load(path, {}), environment={}, clock=lambda: now[0])
-    assert sending.cloudwatch is not None
-    options = parse(["--instance-type", instance_type])
-    machine = Machine(options._replace(periods=dict.fromkeys(Group, 5)))
-    for number in range(24):
-        line = json.dumps(machine.report(number)).encode()
-        sending.intake.line(memoryview(line), Moment(now[0], now[0]))
-        now[0] += 5
-        sending.cloudwatch.step()
-    now[0] += 60
-    sending.cloudwatch.step()
-    sending.cloudwatch.start()
-    assert sending.cloudwatch.close(5)
-
-    sent = identities(endpoint)
-    assert counted.metrics == len(sent)
-    assert {part.dimensions: set(part.metrics) for part in counted.parts} == by_set(sent)
-    assert [part.shared for part in counted.parts] == [False, True]
-    stamps = [request["MetricData"][0]["Timestamp"] for request in endpoint.requests]
-    assert counted.requests_a_window == max(map(stamps.count, stamps)) == 1
 
 
 def test_a_running_exporter_sends_what_was_counted(tmp_path: Path, endpoint: Endpoint) -> None:
