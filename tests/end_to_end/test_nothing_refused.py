@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,16 @@ def test_many_dimensions(tmp_path: Path, front: Front) -> None:
     assert len(by_set(sent)) == 4
     (cluster,) = values_of(sent, "ClusterName")
     assert len(cluster) == 1024
+
+
+def test_many_dimension_sets(tmp_path: Path, front: Front) -> None:
+    """More datums than a request may hold go in several, as many as may in each."""
+    fields = ["InstanceId", "InstanceType", "Region", "AvailabilityZone", "SubnetId"]
+    sets = [names for size in range(1, 6) for names in combinations(fields, size)]
+    reports = write_simulated(tmp_path / "r", 14, *simulated.SMALL, "--scenario", "mixed")
+    sent = front.sent(reports, preset="full", dimension_sets=[list(names) for names in sets])
+    assert set(by_set(sent)) == set(sets)
+    assert max(len(request["MetricData"]) for request in sent) == 1000
 
 
 def test_an_hour_on_a_large_machine(tmp_path: Path, front: Front) -> None:
