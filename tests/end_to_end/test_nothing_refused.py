@@ -130,6 +130,7 @@ def test_every_machine_sends_what_was_counted(
         chosen = [
             Given("test", "cloudwatch.preset", preset),
             Given("test", "cloudwatch.dimension_sets", SETS),
+            Given("test", "cloudwatch.budget.max_metrics", None),
         ]
         counted = count(
             lambda flags, chosen=chosen: load(None, {}, [*chosen, *flags]),
