@@ -146,6 +146,31 @@ def test_every_machine_sends_what_was_counted(
             assert len(set(stamps)) == len(stamps) > 2
 
 
+@pytest.mark.parametrize("instance_type", [t for t in SIMULATED if not t.startswith("inf1")])
+def test_workloads_are_sent_as_counted(tmp_path: Path, front: Front, instance_type: str) -> None:
+    """A set by pod has as many metrics as `cost` counts, with and without a budget that drops some
+    of them."""
+    flags = ("--instance-type", instance_type, "--kubernetes")
+    reports = write_simulated(tmp_path / "r", MANY_REPORTS, *flags)
+    sets = [["InstanceId"], ["Region", "Namespace", "PodName"]]
+    for most in (None, 12):
+        given = {
+            "cloudwatch.preset": "standard",
+            "cloudwatch.dimension_sets": sets,
+            "cloudwatch.budget.max_metrics": most,
+        }
+        chosen = [Given("test", key, value) for key, value in given.items()]
+        counted = count(
+            lambda flags, chosen=chosen: load(None, {}, [*chosen, *flags]),
+            instance_type=instance_type,
+        )
+        sent = front.sent(reports, config=given)
+        metrics = {named(datum) for request in sent for datum in request["MetricData"]}
+        assert counted.metrics == len(metrics)
+        assert {part.dimensions: set(part.metrics) for part in counted.parts} == by_set(sent)
+        assert len(metrics) > 12 if most is None else len(metrics) <= most
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_scenario(tmp_path: Path, front: Front, scenario: str) -> None:
     """Whatever goes on, on every machine."""

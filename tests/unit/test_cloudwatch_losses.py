@@ -402,3 +402,15 @@ def test_the_death_of_the_thread_is_told() -> None:
     assert [event["event"] for event in said] == ["thread_died"]
     assert cranked.value("sink_up") == 0
     assert "a library's idea" in cranked.sink.status()["state"]
+
+
+def test_a_field_that_is_nothing_legal_is_lacking() -> None:
+    """A name of spaces is no dimension: its set is waited for, and then named as dropped."""
+    line = Line()
+    cranked = Cranked(line, replace(HERE, cluster=" \n"), (("InstanceId",), ("ClusterName",)))
+    with capture_logs() as log:
+        for _ in range(3):
+            cranked.minute(1)
+    (said,) = [entry for entry in log if entry["event"] == "dimension_sets_dropped"]
+    assert said["missing"] == ["ClusterName"]
+    assert line.sum_of("ExecutionsCompleted") == 3

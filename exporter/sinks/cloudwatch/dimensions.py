@@ -94,12 +94,17 @@ def resolve(
     for name in names:
         if name in owned:
             continue
-        value = clean(extra[name] if name in extra else getattr(machine, FIELDS[name]))
+        value = clean(extra[name]) if name in extra else value_of(machine, name)
         if not value:
             return None
         found.append((name, value))
     found += [(name, clean(value)) for name, value in extra.items() if name not in names]
     return DimensionSet(tuple(names), tuple(found), owned)
+
+
+def value_of(machine: Machine, name: str) -> str:
+    """What a dimension shows of the machine; empty where that is not known, or nothing legal."""
+    return clean(getattr(machine, FIELDS[name]))
 
 
 def dimensions_of(owner: Owner, names: Iterable[str]) -> Dimensions | None:

@@ -22,7 +22,7 @@ from exporter.sinks.cloudwatch.datums import (
     requests,
     untimely,
 )
-from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER, DimensionSet, of_holder, resolve
+from exporter.sinks.cloudwatch.dimensions import HOLDER, DimensionSet, of_holder, resolve, value_of
 from exporter.sinks.cloudwatch.standing import NAME, Standing
 from exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
 from exporter.sinks.cloudwatch.window import Window, Windows
@@ -240,7 +240,7 @@ class CloudWatchSink:
             for names, known in zip(sets, resolved, strict=True)
             if known is None
             for name in names
-            if name not in extra and name not in holder and not getattr(machine, FIELDS[name])
+            if name not in extra and name not in holder and not value_of(machine, name)
         )
         if missing and patient:
             return False
