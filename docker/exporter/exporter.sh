@@ -1,0 +1,29 @@
+#!/bin/sh
+# What supervisord starts: the exporter, and somebody who sees with which status it ends.
+# supervisord tells nobody the status of what ends before startsecs, and would try a wrong
+# configuration again and again.
+set -u
+exec >&8 2>&9 8>&- 9>&-
+
+# supervisord signals the whole group: the exporter stops by itself, and its end is waited for.
+trap : TERM INT
+
+eval "set -- $NEURON_EXPORTER_ARGUMENTS"
+setpriv --pdeathsig KILL neuron-exporter run "$@" &
+exporter=$!
+while
+    wait "$exporter" 2>/dev/null # where the shell would say "Killed"; supervisord says more
+    status=$?
+    kill -0 "$exporter" 2>/dev/null
+do :; done
+
+case $status in
+    0 | 2) # stopped, or not to be mended by another start: nothing is left to supervise
+        ended=$NEURON_EXPORTER_RUN_DIRECTORY/ended
+        if [ ! -e "$ended" ]; then
+            (set -C && echo "$status" >"$ended") 2>/dev/null
+            kill -TERM "$PPID"
+        fi
+        ;;
+esac
+exit "$status"
