@@ -7,8 +7,8 @@
 #   entrypoint.sh [FLAG ...]              supervised: neuron-exporter run FLAG ...
 #   entrypoint.sh COMMAND [ARGUMENT ...]  not supervised: neuron-exporter COMMAND ARGUMENT ...
 #
-# It is a shell's script because it stays for as long as the container lives: Python would take
-# eight times its memory. As process 1, a shell that waits also reaps the orphans of others.
+# It is a shell's script because it stays for as long as the container lives, and Python would take
+# several times its memory. As process 1, a shell that waits also reaps the orphans of others.
 set -u
 
 case ${1--} in

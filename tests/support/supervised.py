@@ -15,7 +15,7 @@ import yaml
 
 from tests.support.children import script
 from tests.support.exporter import EXPORTER, RunningExporter, clean_environment
-from tests.support.processes import alive, children_of
+from tests.support.processes import children_of
 from tests.support.waiting import wait_for
 
 IMAGE = Path(__file__).resolve().parents[2] / "docker" / "exporter"
@@ -88,6 +88,17 @@ def variables(folder: Path, **more: str) -> dict[str, str]:
     return clean_environment(**{"PATH": path, **run, **more})
 
 
+def _started_in(folder: Path) -> list[int]:
+    """What runs with the variables of this folder, whoever its parent is by now."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if f"={folder / 'run'}\0".encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
 @contextmanager
 def supervised(
     folder: Path,
@@ -114,11 +125,10 @@ def supervised(
     try:
         yield running
     finally:
-        started = descendants(process.pid)
         if process.poll() is None:
             process.kill()
         process.wait()
-        for pid in filter(alive, started):
+        for pid in _started_in(folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         running._reading.join(5)
