@@ -125,10 +125,11 @@ def supervised(
     try:
         yield running
     finally:
+        below = descendants(process.pid)
         if process.poll() is None:
             process.kill()
         process.wait()
-        for pid in _started_in(folder):
+        for pid in {*below, *_started_in(folder)}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         running._reading.join(5)
