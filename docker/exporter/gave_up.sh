@@ -6,8 +6,8 @@ echo READY
 read -r _ || exit 0
 (
     set -C && echo 2 >"$NEURON_EXPORTER_RUN_DIRECTORY/ended" &&
-        echo "neuron-exporter: given up: it ended $((NEURON_EXPORTER_STARTRETRIES + 1)) times" \
-            "within $NEURON_EXPORTER_STARTSECS s of its start" >&9
+        echo "neuron-exporter: given up: no start lasted for $NEURON_EXPORTER_STARTSECS s" \
+            "(tries: $((NEURON_EXPORTER_STARTRETRIES + 1)))" >&9
 ) 2>/dev/null
 kill -TERM "$PPID"
 # Whoever ends now is started again; supervisord ends us.

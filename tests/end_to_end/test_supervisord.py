@@ -223,7 +223,7 @@ def test_who_never_starts_is_given_up(tmp_path: Path) -> None:
 
     assert not alive(supervisord)
     assert len([line for line in exporter.raw_log if "prometheus.listen" in line]) == 2
-    assert exporter.said("neuron-exporter: given up: it ended 2 times within 60 s of its start")
+    assert exporter.said("neuron-exporter: given up: no start lasted for 60 s (tries: 2)")
 
 
 def test_a_stop_between_two_tries_is_a_stop(tmp_path: Path) -> None:
