@@ -16,11 +16,21 @@ case ${1--} in
     *) exec neuron-exporter "$@" ;;
 esac
 
-here=$(dirname "$(readlink -f "$0")")
 : "${NEURON_EXPORTER_RUN_DIRECTORY:=/run/neuron-exporter}"
 : "${NEURON_EXPORTER_STARTSECS:=10}" "${NEURON_EXPORTER_STARTRETRIES:=20}"
 ended=$NEURON_EXPORTER_RUN_DIRECTORY/ended
 
+told=
+supervisord=
+stop() {
+    told=yes
+    # The first reason counts: to stop is none to be given up. Whoever is just being started reads it.
+    (set -C && echo 0 >"$ended") 2>/dev/null
+    [ -z "$supervisord" ] || kill -TERM "$supervisord" 2>/dev/null
+}
+trap stop TERM INT # process 1 does not get what it has no handler for
+
+here=$(dirname "$(readlink -f "$0")")
 complain() {
     echo "neuron-exporter: $*" >&2
     exit 2
@@ -57,17 +67,11 @@ export NEURON_EXPORTER_ARGUMENTS TMPDIR
 set --
 [ "$(id -u)" != 0 ] || set -- -u root
 
-supervisord=
-stop() {
-    # The first reason counts: to stop is none to be given up.
-    (set -C && echo 0 >"$ended") 2>/dev/null
-    [ -z "$supervisord" ] || kill -TERM "$supervisord" 2>/dev/null
-}
-trap stop TERM INT
-
+[ -z "$told" ] || exit 0
 supervisord -c "$here/supervisord.conf" "$@" 8>&1 9>&2 >&2 &
 supervisord=$!
-[ ! -e "$ended" ] || kill -TERM "$supervisord" # told to stop before it was known
+# Told to stop before it was known: a signal to what is just being forked may be lost.
+while [ -n "$told" ] && kill -TERM "$supervisord" 2>/dev/null; do sleep 1; done
 
 # A signal interrupts wait.
 while

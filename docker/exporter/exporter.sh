@@ -4,13 +4,15 @@
 # configuration again and again.
 set -u
 exec >&8 2>&9 8>&- 9>&-
-
-# supervisord signals the whole group: the exporter stops by itself, and its end is waited for.
-trap : TERM INT
+ended=$NEURON_EXPORTER_RUN_DIRECTORY/ended
+[ ! -e "$ended" ] || exit 0 # supervisord loses a signal to what it is just starting
 
 eval "set -- $NEURON_EXPORTER_ARGUMENTS"
 setpriv --pdeathsig KILL neuron-exporter run "$@" &
 exporter=$!
+# supervisord signals the whole group: the exporter stops by itself, and its end is waited for. Only
+# from here on: a stop that came before would be ours alone, and the exporter would never know.
+trap : TERM INT
 while
     wait "$exporter" 2>/dev/null # where the shell would say "Killed"; supervisord says more
     status=$?
@@ -19,7 +21,6 @@ do :; done
 
 case $status in
     0 | 2) # stopped, or not to be mended by another start: nothing is left to supervise
-        ended=$NEURON_EXPORTER_RUN_DIRECTORY/ended
         if [ ! -e "$ended" ]; then
             (set -C && echo "$status" >"$ended") 2>/dev/null
             kill -TERM "$PPID"

@@ -247,7 +247,7 @@ def test_a_stop_right_after_the_start_leaves_nothing(tmp_path: Path) -> None:
             wait_for(lambda e=exporter, m=moment: not m or e.said(m))  # type: ignore[misc]
             below = descendants(exporter.process.pid)
 
-            assert exporter.stop() == 0
+            assert exporter.stop(seconds=10) == 0
 
         assert not any(map(alive, [supervisord, *below]))
 
