@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
-import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exporter import __version__
+from exporter.standard_streams import discard_output, prepare
 
 if TYPE_CHECKING:
     from exporter.config import Given, Loaded
@@ -39,7 +39,7 @@ _REPLACED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 success, 1 failure while running, 2 wrong use."""
-    _prepare_streams()
+    prepare()
     # An ignored SIGCHLD is inherited, and would make children vanish before their end is read.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -49,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here, since a failure at the interpreter's exit is not ours to say
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say to it.
-        _discard_output()
+        discard_output()
         return OK
     except KeyboardInterrupt:
         return OK
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        _discard_output()
+        discard_output()
         print(f"neuron-exporter: the output cannot be written: {error.strerror}", file=sys.stderr)
         return FAILED
 
@@ -120,14 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     metrics.set_defaults(command=_metrics)
 
     cost = commands.add_parser("cost", help="say what the CloudWatch metrics cost, before they do")
-    cost.add_argument("--config", metavar="FILE", required=True)
-    machine = cost.add_mutually_exclusive_group()
-    machine.add_argument(
-        "--instance-type",
-        metavar="TYPE",
-        help="a simulated machine (default: identity.instance_type, or trn1.32xlarge)",
-    )
-    machine.add_argument("--stream", metavar="FILE", help="reports, as `record` writes them")
+    _rehearsal_flags(cost)
     cost.add_argument(
         "--instances",
         metavar="N",
@@ -137,6 +130,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     cost.add_argument("--json", action="store_true", help="for programs")
     cost.set_defaults(command=_cost)
+
+    alarms = commands.add_parser(
+        "alarms", help="write a CloudFormation template with alarms on what is published"
+    )
+    _rehearsal_flags(alarms)
+    alarms.add_argument(
+        "--instance-id", metavar="ID", help="alarms on this machine, in place of a fleet's"
+    )
+    alarms.add_argument(
+        "--without", metavar="NAME", nargs="+", action="extend", default=[], help="leave alarms out"
+    )
+    alarms.add_argument("--json", action="store_true", help="JSON in place of YAML")
+    alarms.set_defaults(command=_alarms)
 
     types = commands.add_parser("instance-types", help="list the machines that have Neuron devices")
     types.add_argument("--json", action="store_true", help="for programs; null is not known")
@@ -164,6 +170,17 @@ def _source_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="WHAT", help="stdin, simulator, neuron-monitor, or a file of reports"
     )
+
+
+def _rehearsal_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", required=True)
+    machine = parser.add_mutually_exclusive_group()
+    machine.add_argument(
+        "--instance-type",
+        metavar="TYPE",
+        help="a simulated machine (default: identity.instance_type, or trn1.32xlarge)",
+    )
+    machine.add_argument("--stream", metavar="FILE", help="reports, as `record` writes them")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -248,6 +265,24 @@ def _cost(parsed: argparse.Namespace) -> int:
     return OK
 
 
+def _alarms(parsed: argparse.Namespace) -> int:
+    from exporter import log
+    from exporter.generate.alarms import Asked, alarms, as_json, as_yaml
+
+    log.configure("critical")  # what matters of a rehearsal is in its result
+    document = alarms(
+        lambda flags: _load(parsed.config, flags),
+        Asked(
+            instance_type=parsed.instance_type,
+            stream=parsed.stream,
+            instance_id=parsed.instance_id,
+            without=parsed.without,
+        ),
+    )
+    print(as_json(document) if parsed.json else as_yaml(document), end="")
+    return OK
+
+
 def _instance_types(parsed: argparse.Namespace) -> int:
     from exporter.generate.instance_types import as_json, as_text
 
@@ -305,35 +340,6 @@ def _flags(parsed: argparse.Namespace) -> list[Given]:
         sets = [dimensions] if dimensions else []
         flags.append(Given("--common-dims", "cloudwatch.dimension_sets", sets))
     return flags
-
-
-class _StandardError(io.FileIO):
-    """Complaints that nobody can be told change neither what is done nor the exit status."""
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
-
-
-def _prepare_streams() -> None:
-    """Open what was closed of standard input, output and error, lest a socket takes its number."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text
-    complaints = io.BufferedWriter(_StandardError(2, "w", closefd=False))
-    sys.stderr = io.TextIOWrapper(complaints, errors="backslashreplace", line_buffering=True)
-
-
-def _discard_output() -> None:
-    """Let what is still in the buffer of standard output go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,221 @@
+"""A CloudFormation template with alarms on just those series that a configuration publishes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from exporter.config import ConfigError, Given, suggest
+from exporter.config.schema import CloudWatch
+from exporter.generate import alarm_rules
+from exporter.generate.alarm_rules import Rule
+from exporter.generate.alarm_template import Value, template
+from exporter.generate.cost import DEFAULT_INSTANCE_TYPE
+from exporter.generate.count import STAND_IN, Configure, Count, Part, check_type, count
+from exporter.metrics.selection import for_cloudwatch
+from exporter.pipeline import build
+from exporter.sinks.cloudwatch.plan import clean
+
+ONE_MACHINE = ("InstanceId", "NodeName", "TaskId", "PodName")
+"""Dimensions that differ from machine to machine, so that no alarm can name all of their values."""
+
+_PSEUDO = {"Region": "AWS::Region", "AccountId": "AWS::AccountId"}
+
+_HEAD = "# Written by `neuron-exporter alarms`: change the configuration and write it anew.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without aliases, which CloudFormation refuses; what is short stands on one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:
+        return super().represent_sequence(tag, sequence, _is_short(sequence))
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+        return super().represent_mapping(tag, mapping, _is_short(mapping.values()))
+
+
+def _is_short(items: Collection[Any]) -> bool:
+    """Whether these are numbers and names, or one reference to such."""
+    return all(isinstance(item, int | float) for item in items) or (
+        len(items) == 1 and all(isinstance(item, str) and " " not in item for item in items)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command was asked for."""
+
+    instance_type: str | None = None
+    stream: str | None = None
+    instance_id: str | None = None
+    without: Collection[str] = ()
+
+
+def alarms(configure: Configure, asked: Asked) -> dict[str, Any]:
+    """The template.
+
+    Raises:
+        ConfigError: configuration, type, file or name cannot be used, or an alarm would watch what
+            is not published.
+    """
+    config = configure(()).config
+    cloudwatch = config.cloudwatch
+    name = asked.instance_type or config.identity.instance_type or DEFAULT_INSTANCE_TYPE
+    if asked.stream is None:
+        check_type(name)
+    rules = _wanted(asked)
+    if not cloudwatch.enabled:
+        raise ConfigError(
+            ["cloudwatch.enabled: must be true for alarms: nothing is published (got False)"]
+        )
+    counted = count(configure, instance_type=name, stream=asked.stream)
+    part = _choose(counted, rules, asked.instance_id)
+    _check_published(rules, part, counted, cloudwatch)
+    known = asked.instance_type or config.identity.instance_type
+    if asked.stream is not None and "InstanceType" in part.dimensions:
+        known = _type_in(configure, asked.stream)
+    values = {
+        dimension: _value(dimension, asked, cloudwatch.extra_dimensions, known or "")
+        for dimension in part.dimensions
+    }
+    return template(
+        rules,
+        namespace=cloudwatch.namespace,
+        interval=int(cloudwatch.flush_interval),
+        dimensions=values,
+        machine=asked.instance_id,
+    )
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """The template for people and for CloudFormation."""
+    return _HEAD + str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100))
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """The template for programs."""
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _wanted(asked: Asked) -> tuple[Rule, ...]:
+    unknown = [
+        f"--without: no such alarm; {suggest(name, alarm_rules.NAMES)} (got {name!r})"
+        for name in asked.without
+        if name not in alarm_rules.NAMES
+    ]
+    if unknown:
+        raise ConfigError(unknown)
+    given = asked.instance_id
+    if given is not None and (not given.strip() or clean(given) != given):
+        raise ConfigError(
+            ["--instance-id: must be 1 to 1024 printable ASCII characters, such as i-0abc, as "
+             f"InstanceId has them (got {given!r})"]
+        )  # fmt: skip
+    rules = alarm_rules.FLEET if given is None else alarm_rules.MACHINE
+    left = tuple(rule for rule in rules if rule.name not in asked.without)
+    if not left:
+        raise ConfigError(["--without: leaves no alarm"])
+    return left
+
+
+# The series
+
+
+def _choose(counted: Count, rules: Iterable[Rule], instance_id: str | None) -> Part:
+    """The set that most alarms can be made on; of several such the coarsest."""
+    if instance_id is None:
+        fitting = [each for each in counted.parts if not {*each.dimensions} & {*ONE_MACHINE}]
+        line = "[ClusterName]"
+        what = "alarms on a fleet need a set without " + ", ".join(ONE_MACHINE)
+    else:
+        fitting = [each for each in counted.parts if "InstanceId" in each.dimensions]
+        line = "[InstanceId, InstanceType]"
+        what = "alarms on one machine need a set with InstanceId"
+    if not fitting:
+        published = ", ".join(_shown(each.dimensions) for each in counted.parts) or "none"
+        also = "" if instance_id is not None else "; or name one machine with --instance-id"
+        raise ConfigError(
+            [f"cloudwatch.dimension_sets: {what}: add {line} to it{also} (published: {published})"]
+        )
+    return min(fitting, key=lambda each: (len(list(_lacking(rules, each))), len(each.dimensions)))
+
+
+def _lacking(rules: Iterable[Rule], part: Part) -> Iterable[tuple[Rule, str]]:
+    """Alarms and the metrics that they would watch in vain."""
+    for rule in rules:
+        for query in rule.queries:
+            if query.metric not in part.metrics:
+                yield rule, query.metric
+
+
+def _check_published(
+    rules: Iterable[Rule], part: Part, counted: Count, settings: CloudWatch
+) -> None:
+    problems = [
+        f"{rule.name}: {metric} is not published in {_shown(part.dimensions)}: "
+        f"{_remedy(metric, counted, settings)}, or leave the alarm out: --without {rule.name}"
+        for rule, metric in _lacking(rules, part)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _remedy(metric: str, counted: Count, settings: CloudWatch) -> str:
+    """How a metric can be had that is not published. What a budget drops belongs here as well."""
+    include = [*settings.include, metric]
+    chosen, _ = for_cloudwatch(settings.preset, settings.include, settings.exclude)
+    if metric in chosen.names:
+        return "it is selected, but such a machine does not report it or it goes to other sets only"
+    included, _ = for_cloudwatch(settings.preset, include, settings.exclude)
+    if metric not in included.names:
+        return f"cloudwatch.exclude takes it away (it holds {', '.join(settings.exclude)})"
+    return f"cloudwatch.include: [{metric}]"
+
+
+def _value(dimension: str, asked: Asked, extra: Mapping[str, str], known_type: str) -> Value:
+    """A dimension's value: text, a pseudo parameter, or a parameter of the template."""
+    if dimension in extra:
+        return Value(text=clean(extra[dimension]))
+    if dimension in _PSEUDO:
+        return Value(reference=_PSEUDO[dimension])
+    if dimension == "InstanceId" and asked.instance_id is not None:
+        return Value(text=asked.instance_id)
+    if dimension == "InstanceType":
+        if known_type and asked.instance_id is not None:
+            return Value(text=known_type)
+        if asked.instance_id is not None:
+            raise ConfigError(
+                ["--instance-type: must be given (or --stream, or identity.instance_type): the "
+                 "set of dimensions names the machine's type"]
+            )  # fmt: skip
+        return Value(reference=dimension, default=known_type)
+    return Value(reference=dimension)
+
+
+def _type_in(configure: Configure, stream: str) -> str:
+    """The machine's type as the reports of a file tell it."""
+    settings = {
+        "source.kind": "file",
+        "source.path": stream,
+        "source.replay.at_end": "exit",
+        "source.replay.speed": 0,
+        "prometheus.enabled": True,
+        "prometheus.web_config_file": None,
+        "cloudwatch.enabled": False,
+    }
+    flags = [Given("--stream", key, value) for key, value in settings.items()]
+    pipeline = build(configure(flags), environment={})
+    pipeline.source.run(pipeline.intake)
+    found = pipeline.identity.machine().instance_type
+    return "" if found == STAND_IN else found
+
+
+def _shown(names: Iterable[str]) -> str:
+    return f"[{', '.join(names)}]"
