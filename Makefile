@@ -45,10 +45,26 @@ prometheus:
 		{ $(SUDO) apt-get update -q && $(APT) prometheus; } >/dev/null 2>&1 || \
 		echo "prometheus could not be installed"; }
 
+# An environment of its own: it needs the libraries of its time, and newer ones do not start on 3.11.
+LOCALSTACK := .localstack
+LOCALSTACK_VERSION := 4.9.2
+$(LOCALSTACK)/$(LOCALSTACK_VERSION):
+	@echo "installing LocalStack into $(LOCALSTACK)"
+	@{ $(PYTHON) -m venv --clear $(LOCALSTACK) && \
+		$(LOCALSTACK)/bin/pip install -q --disable-pip-version-check uv && \
+		$(LOCALSTACK)/bin/uv pip install -q --python $(LOCALSTACK)/bin/python \
+			--exclude-newer 2025-10-15 'localstack-core[runtime]==$(LOCALSTACK_VERSION)' && \
+		touch $@; } >/dev/null 2>&1 || \
+		{ rm -rf $(LOCALSTACK); echo "LocalStack could not be installed"; }
+
+# Without the means to install it, the tests that need LocalStack are skipped and say so.
+.PHONY: localstack
+localstack: $(VENV)/python $(LOCALSTACK)/$(LOCALSTACK_VERSION)
+
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
-test: lint prometheus
+test: lint prometheus localstack
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/dev
@@ -59,6 +75,7 @@ lint: $(VENV)/dev
 golden: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -q tests/golden --update-golden
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md
+	@$(VENV)/bin/neuron-exporter alarms --config ecs/exporter-fleet.yaml > ecs/alarms.yaml
 
 bench: $(VENV)/dev
 	@$(VENV)/bin/python -m tests.benchmarks $(ARGS)
@@ -70,4 +87,4 @@ fuzz: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LOCALSTACK) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ import structlog
 from hypothesis import settings
 
 from tests import captures
-from tests.support.servers import moto_server
+from tests.support.servers import LOCALSTACK, localstack_server, moto_server
 
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 
@@ -97,4 +97,13 @@ def needs_prometheus() -> None:
 def moto() -> Iterator[str]:
     """The address of a moto server that the whole run shares; tests use namespaces of their own."""
     with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a LocalStack that the whole run shares."""
+    if not LOCALSTACK.exists():
+        _missing("LocalStack is not installed (make localstack)")
+    with localstack_server(tmp_path_factory.mktemp("localstack")) as url:
         yield url

@@ -115,7 +115,9 @@ _MACHINE_HEARTBEAT = Rule(
     "CloudWatch.",
     queries=(Query("beats", "ExporterHeartbeat", "Maximum"),),
     comparison="LessThanThreshold",
-    threshold=Threshold("Heartbeats", 1, "1 while neuron-monitor reports, 0 while it does not"),
+    threshold=Threshold(
+        "LowestHeartbeat", 1, "1 while neuron-monitor reports, 0 while it does not"
+    ),
     period=60,
     datapoints=(3, 5),
     missing="breaching",

@@ -75,7 +75,7 @@ def template(
         **({"Rules": _rules()} if grouped else {}),
         "Conditions": {
             _HAS_TOPIC: _given("SnsTopicArn"),
-            _EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]},
+            **({_EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]}} if ill else {}),
             **({_HAS_GROUP: _reads_group(dimensions)} if grouped else {}),
         },
         "Resources": resources,
@@ -210,7 +210,7 @@ def _composite(keys: Iterable[str], whom: str, fleet: bool) -> Node:
             "AlarmDescription": f"{title}: at least one of the alarms on {whom} is in ALARM; its "
             "own description says what to look at. Idle machines are a matter of money, not of "
             "health, and are left out.",
-            "AlarmRule": {"Fn::Sub": " OR ".join(f'ALARM("${{{key}}}")' for key in keys)},
+            "AlarmRule": {"Fn::Sub": " OR ".join(f'ALARM("${{{key}.Arn}}")' for key in keys)},
             "ActionsEnabled": _if(_EACH, False, True),
             **_actions(),
         },
@@ -238,12 +238,13 @@ def _parameters(
         "Default": "",
         "Description": "SNS topic that is told when an alarm begins and ends; empty: nobody is",
     }
-    made["Notify"] = {
-        "Type": "String",
-        "Default": "each",
-        "AllowedValues": ["each", "composite"],
-        "Description": "Whether each alarm notifies, or the composite in place of its members",
-    }
+    if any(rule.unhealthy for rule in rules):
+        made["Notify"] = {
+            "Type": "String",
+            "Default": "each",
+            "AllowedValues": ["each", "composite"],
+            "Description": "Whether each alarm notifies, or the composite in place of its members",
+        }
     if grouped and _GROUP not in dimensions:
         made[_GROUP] = {
             "Type": "String",

@@ -139,12 +139,21 @@ def _choose(counted: Count, rules: Iterable[Rule], instance_id: str | None) -> P
         line = "[InstanceId, InstanceType]"
         what = "alarms on one machine need a set with InstanceId"
     if not fitting:
-        published = ", ".join(_shown(each.dimensions) for each in counted.parts) or "none"
         also = "" if instance_id is not None else "; or name one machine with --instance-id"
         raise ConfigError(
-            [f"cloudwatch.dimension_sets: {what}: add {line} to it{also} (published: {published})"]
+            [f"cloudwatch.dimension_sets: {what}: add {line} to it{also} ({_sets(counted)})"]
         )
     return min(fitting, key=lambda each: (len(list(_lacking(rules, each))), len(each.dimensions)))
+
+
+def _sets(counted: Count) -> str:
+    """What is published and what is not, by dimension set."""
+    published = ", ".join(_shown(each.dimensions) for each in counted.parts) or "none"
+    unknown = [
+        f"{_shown(names)} for lack of {', '.join(lacking)}"
+        for names, lacking in counted.dropped.items()
+    ]
+    return "; not counted: ".join([f"published: {published}", *unknown])
 
 
 def _lacking(rules: Iterable[Rule], part: Part) -> Iterable[tuple[Rule, str]]:

@@ -1,9 +1,10 @@
-"""Real servers: Prometheus, and moto in server mode."""
+"""Real servers: Prometheus, moto in server mode, and LocalStack."""
 
 from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -106,6 +107,41 @@ def moto_server() -> Iterator[str]:
     try:
         url = _find_in(process, rb"Running on (http://\S+)")
         wait_for(lambda: _answers(f"{url}/moto-api/data.json"), 30)
+        yield url
+    finally:
+        _end(process)
+
+
+LOCALSTACK = Path(__file__).resolve().parents[2] / ".localstack" / "bin" / "python"
+"""Where `make localstack` puts it: an environment of its own, since it needs older libraries."""
+
+
+@contextmanager
+def localstack_server(folder: Path) -> Iterator[str]:
+    """LocalStack with CloudWatch, which evaluates alarms, and CloudFormation; gives its address."""
+    with socket.socket() as free:  # it cannot say which port it was given
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [LOCALSTACK, "-m", "localstack.runtime.main"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean_environment(
+            GATEWAY_LISTEN=address,
+            SERVICES="cloudwatch,cloudformation,s3,ssm,sts",
+            FILESYSTEM_ROOT=str(folder),  # a stack's metrics outlive it otherwise
+            OVERRIDE_IN_DOCKER="0",
+            DNS_ADDRESS="0",
+            DISABLE_EVENTS="1",
+            SKIP_SSL_CERT_DOWNLOAD="1",
+        ),
+    )
+    assert process.stderr is not None
+    reading = threading.Thread(target=process.stderr.read, daemon=True)
+    reading.start()
+    try:
+        url = f"http://{address}"
+        wait_for(lambda: _answers(f"{url}/_localstack/health"), 60)
         yield url
     finally:
         _end(process)

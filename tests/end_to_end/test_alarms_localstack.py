@@ -1,0 +1,160 @@
+"""Alarms that somebody else evaluates: LocalStack creates the stack, and judges what is published.
+
+It judges alarms on one metric with a plain statistic, and composite alarms of such; those with
+metric math or a percentile it keeps and leaves alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from exporter.config import load
+from exporter.generate.alarms import Asked, alarms, as_yaml
+from tests.support.fleet import CREDENTIALS, publish
+from tests.support.readme import ROOT
+from tests.support.waiting import wait_for
+
+FLEET = ROOT / "ecs" / "exporter-fleet.yaml"
+COMMITTED = ROOT / "ecs" / "alarms.yaml"
+BUSY = ("--instance-type", "inf2.xlarge", "--scenario", "training")
+MINUTES = 20
+NOT_JUDGED = {"Heartbeats", "ErrorRatio", "Latency", "Hang", "Idle"}
+
+
+class Account:
+    """CloudFormation and CloudWatch of one LocalStack."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.cloudformation, self.cloudwatch = (
+            boto3.client(
+                service,
+                region_name="us-east-1",
+                endpoint_url=url,
+                aws_access_key_id="test",
+                aws_secret_access_key="test",  # noqa: S106 (nobody's)
+            )
+            for service in ("cloudformation", "cloudwatch")
+        )
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self.cloudformation.close()
+        self.cloudwatch.close()
+
+    def create(self, name: str, template: str, **parameters: str) -> None:
+        """Create a stack, and wait until it is."""
+        self.cloudformation.create_stack(
+            StackName=name, TemplateBody=template, Parameters=_listed(parameters)
+        )
+        self._wait(name, "CREATE_COMPLETE")
+
+    def update(self, name: str, **parameters: str) -> None:
+        """Give a stack other parameters, and wait until it has them."""
+        self.cloudformation.update_stack(
+            StackName=name, UsePreviousTemplate=True, Parameters=_listed(parameters)
+        )
+        self._wait(name, "UPDATE_COMPLETE")
+
+    def _wait(self, name: str, wanted: str) -> None:
+        def status() -> str | None:
+            (stack,) = self.cloudformation.describe_stacks(StackName=name)["Stacks"]
+            found = str(stack["StackStatus"])
+            return None if found.endswith("IN_PROGRESS") else found
+
+        assert wait_for(status, 30) == wanted
+
+    def states(self, stack: str) -> dict[str, str]:
+        """The state of each alarm of a stack, by its key."""
+        listed = self.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+        keys = {each["PhysicalResourceId"]: each["LogicalResourceId"] for each in listed}
+        found = self.cloudwatch.describe_alarms(
+            AlarmNamePrefix=f"{stack}-", AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        )
+        return {
+            keys[each["AlarmName"]]: each["StateValue"]
+            for each in (*found["MetricAlarms"], *found["CompositeAlarms"])
+        }
+
+
+def _listed(parameters: dict[str, str]) -> list[dict[str, str]]:
+    return [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+
+
+@pytest.fixture
+def account(localstack: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """One LocalStack, and credentials for it."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    opened = Account(localstack)
+    yield opened
+    opened.close()
+
+
+def run(account: Account, cluster: str, *flags: str) -> None:
+    """Let a machine of a cluster publish what it would have in the last minutes."""
+    start = time.time() // 60 * 60 - MINUTES * 60
+    publish(
+        FLEET,
+        account.url,
+        MINUTES,
+        [(*BUSY, *flags)],
+        ("identity.cluster", cluster),
+        ("identity.instance_id", f"i-{cluster}"),
+        start=start,
+    )
+
+
+def judged(account: Account, stack: str) -> dict[str, str]:
+    """The states of what LocalStack judges."""
+    return {key: seen for key, seen in account.states(stack).items() if key not in NOT_JUDGED}
+
+
+def test_a_fleet_that_is_well_is_ok(account: Account) -> None:
+    """What a healthy exporter publishes raises none of the alarms that are judged."""
+    run(account, "well")
+    account.create("well", COMMITTED.read_text(), ClusterName="well", ExpectedMachines="1")
+    fine = dict.fromkeys(("DeviceMemory", "UncorrectedEcc", "NeuronFleetUnhealthy"), "OK")
+    wait_for(lambda: judged(account, "well") == fine, 30)
+
+
+def test_a_fleet_that_is_ill_is_in_alarm_until_its_thresholds_allow_it(account: Account) -> None:
+    """Errors and full memory raise their alarms and the composite; with other values of the
+    stack's parameters they are allowed."""
+    run(account, "ill", "--faults", "ecc-tally,memory-filling")
+    known = {"ClusterName": "ill", "ExpectedMachines": "1"}
+    account.create("ill", COMMITTED.read_text(), **known)
+    keys = ("DeviceMemory", "UncorrectedEcc", "NeuronFleetUnhealthy")
+    wait_for(lambda: judged(account, "ill") == dict.fromkeys(keys, "ALARM"), 30)
+    account.update("ill", **known, DeviceMemoryPercent="99", UncorrectedEccCount="1000")
+    wait_for(lambda: judged(account, "ill") == dict.fromkeys(keys, "OK"), 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "wanted"),
+    [("alive", (), "OK"), ("dead", ("--faults", "stall@20"), "ALARM")],
+)
+def test_a_machine_is_missed(
+    account: Account, name: str, flags: tuple[str, ...], wanted: str
+) -> None:
+    """The heartbeat of one machine is judged: a source that fell silent raises the alarm and the
+    machine's composite."""
+    run(account, name, *flags)
+    asked = Asked(instance_id=f"i-{name}", instance_type="inf2.xlarge")
+    template = as_yaml(alarms(lambda given: load(str(FLEET), {}, given), asked))
+    account.create(name, template)
+    wait_for(lambda: account.states(name)["Heartbeats"] == wanted, 30)
+    wait_for(lambda: account.states(name)["NeuronMachineUnhealthy"] == wanted, 30)
+
+
+def test_what_is_not_judged_is_kept(account: Account) -> None:
+    """LocalStack says of no alarm with metric math, and of no percentile, what its state is: those
+    are judged by the tests' own evaluator alone."""
+    account.create("silent", COMMITTED.read_text(), ClusterName="silent", ExpectedMachines="1")
+    wait_for(lambda: set(judged(account, "silent").values()) == {"OK"}, 30)
+    found = account.states("silent")
+    assert {key for key, seen in found.items() if seen == "INSUFFICIENT_DATA"} == NOT_JUDGED
