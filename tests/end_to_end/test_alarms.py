@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-import yaml
 
-from exporter.config import load
-from exporter.generate import alarm_rules
-from exporter.generate.alarm_template import LONGEST_DESCRIPTION, alarm_metrics
-from exporter.generate.alarms import Asked, alarms, as_json, as_yaml
-from exporter.simulator.hardware import hardware
-from exporter.simulator.system import instance_info
+from tests.support.alarm_templates import (
+    CONFIGURATIONS,
+    FLEET,
+    fleet_stack,
+    group_stack,
+    machine_stack,
+    made,
+    template_of,
+    write,
+)
 from tests.support.alarms import Identity, Published, state, stats
 from tests.support.cloudformation import Stack
-from tests.support.commands import run
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.fleet import CREDENTIALS, PERIOD, START, publish
-from tests.support.readme import ROOT
 
-FLEET = ROOT / "ecs" / "exporter-fleet.yaml"
-COMMITTED = ROOT / "ecs" / "alarms.yaml"
 SMALL = ("--instance-type", "inf2.xlarge")
 BUSY = (*SMALL, "--scenario", "training")
 GROUP = Identity(
@@ -36,9 +31,6 @@ GROUP = Identity(
     frozenset({("AutoScalingGroupName", "machines")}),
     "None",
 )
-MACHINE = instance_info(hardware("inf2.xlarge"), seed=0)["instance_id"]
-"""The first of the simulated machines."""
-
 HOUR_AND_MORE = 70
 """Minutes: as many as the longest of the alarms looks at."""
 
@@ -49,11 +41,6 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def made(config: Path, **asked: Any) -> dict[str, Any]:
-    """The template for a configuration."""
-    return alarms(lambda flags: load(str(config), {}, flags), Asked(**asked))
-
-
 def after(
     minutes: float, *machines: Sequence[str], config: Path = FLEET, settings: Any = ()
 ) -> Published:
@@ -61,12 +48,6 @@ def after(
     with cloudwatch_endpoint() as endpoint:
         publish(config, endpoint.url, minutes, machines, *settings)
         return Published(endpoint.requests)
-
-
-def fleet_stack(**parameters: Any) -> Stack:
-    """The committed template, for two machines of the cluster."""
-    template = yaml.safe_load(COMMITTED.read_text())
-    return Stack(template, {"ClusterName": "here", "ExpectedMachines": 2, **parameters})
 
 
 def states(stack: Stack, published: Published, minutes: float) -> dict[str, str]:
@@ -84,166 +65,7 @@ def healthy() -> Published:
         return after(HOUR_AND_MORE, BUSY, BUSY)
 
 
-# The template
-
-
-def write(folder: Path, document: Mapping[str, Any]) -> Path:
-    """A configuration."""
-    path = folder / "exporter.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "fleet": ({"dimension_sets": [["InstanceId"], ["ClusterName"]]}, {}),
-    "fleet by its group": ({"dimension_sets": [["AutoScalingGroupName"]]}, {}),
-    "fleet by type": (
-        {"dimension_sets": [["InstanceType", "Region"]]},
-        {"instance_type": "trn2.48xlarge"},
-    ),
-    "fleet without heartbeats": (
-        {"dimension_sets": [["ClusterName"]], "exclude": ["ExporterHeartbeat"]},
-        {"without": ["heartbeats", "idle"]},
-    ),
-    "one machine": ({}, {"instance_id": MACHINE}),
-    "one machine in more sets": (
-        {"dimension_sets": [["InstanceId", "ClusterName"], ["InstanceId"]]},
-        {"instance_id": MACHINE},
-    ),
-    "every ten seconds": ({"dimension_sets": [["ClusterName"]], "flush_interval": "10s"}, {}),
-    "every 45 seconds": ({"dimension_sets": [["ClusterName"]], "flush_interval": "45s"}, {}),
-    "every hour": ({"dimension_sets": [["ClusterName"]], "flush_interval": "1h"}, {}),
-    "extra dimensions": (
-        {"dimension_sets": [["ClusterName"]], "extra_dimensions": {"Stage": "it's 100% prod: yes"}},
-        {},
-    ),
-    "only a matter of money": (
-        {"dimension_sets": [["ClusterName"]]},
-        {"without": [rule.name for rule in alarm_rules.FLEET if rule.unhealthy]},
-    ),
-}
-"""Settings of CloudWatch, and what is asked for with them."""
-
-
-def template_of(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
-    """One of the configurations, and the template for it."""
-    settings, asked = CONFIGURATIONS[name]
-    document = {
-        "cloudwatch": {"enabled": True, "namespace": "My/Own", **settings},
-        "identity": {"auto_scaling_group": "machines"},
-    }
-    config = write(folder, document)
-    return config, made(config, **{"instance_type": "inf2.xlarge", **asked})
-
-
-def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
-    """The template of any configuration is one that AWS's own linter takes without a remark."""
-    written = []
-    for number, name in enumerate(CONFIGURATIONS):
-        _, template = template_of(tmp_path, name)
-        for suffix, text in ((".yaml", as_yaml(template)), (".json", as_json(template))):
-            path = tmp_path / f"{number}{suffix}"
-            path.write_text(text)
-            assert yaml.safe_load(text) == template
-            written.append(path)
-    lint = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), "--include-checks", "I", "--", *written],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (lint.stdout, lint.stderr, lint.returncode) == ("", "", 0)
-
-
-def test_the_committed_template_is_what_the_command_writes() -> None:
-    """ecs/alarms.yaml is never out of date: `make golden` writes it anew."""
-    assert COMMITTED.read_text() == as_yaml(made(FLEET))
-
-
-def test_descriptions_say_what_missing_data_means() -> None:
-    """Whoever is called at night reads what happened, why silence counts as it does, and what to
-    look at; it fits into what CloudWatch keeps."""
-    for stack in (fleet_stack(), machine_stack()):
-        for alarm in stack.alarms.values():
-            text = alarm["AlarmDescription"]
-            assert f"Missing data is {alarm['TreatMissingData']}: " in text
-            assert ". First: " in text
-            assert len(text) <= LONGEST_DESCRIPTION
-            assert text.isascii()
-
-
-def test_two_stacks_get_along() -> None:
-    """Every name begins with that of its stack."""
-    names = []
-    for name in ("blue", "green"):
-        template = yaml.safe_load(COMMITTED.read_text())
-        stack = Stack(template, {"ClusterName": "here"}, name)
-        own = [each["AlarmName"] for each in (stack.alarms | stack.composites).values()]
-        assert all(each.startswith(f"{name}-") for each in own)
-        names += own
-    assert len(set(names)) == len(names) == 2 * 8
-
-
-def test_the_composite_is_about_health() -> None:
-    """It holds every alarm but the one on idle machines, by the name that the stack gives it."""
-    stack = fleet_stack()
-    (composite,) = stack.composites.values()
-    ill = [alarm["AlarmName"] for key, alarm in stack.alarms.items() if key != "Idle"]
-    assert composite["AlarmRule"] == " OR ".join(f'ALARM("{name}")' for name in ill)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "each", "composite"),
-    [
-        ({}, None, None),
-        ({"SnsTopicArn": "arn:x"}, ["arn:x"], None),
-        ({"SnsTopicArn": "arn:x", "Notify": "composite"}, None, ["arn:x"]),
-    ],
-)
-def test_nobody_is_told_twice(
-    parameters: dict[str, str], each: list[str] | None, composite: list[str] | None
-) -> None:
-    """Either each alarm notifies or the composite does; the one on idle machines always."""
-    stack = fleet_stack(**parameters)
-
-    def told(alarm: Mapping[str, Any]) -> Any:
-        assert alarm.get("AlarmActions") == alarm.get("OKActions")
-        return alarm.get("AlarmActions") if alarm["ActionsEnabled"] else None
-
-    (together,) = stack.composites.values()
-    assert told(together) == composite
-    topic = [parameters["SnsTopicArn"]] if parameters else None
-    for key, alarm in stack.alarms.items():
-        assert told(alarm) == (topic if key == "Idle" else each)
-
-
-def test_somebody_has_to_say_how_many_machines_there_are() -> None:
-    """CloudFormation refuses a stack in which nobody would ever be missed."""
-    assert fleet_stack(ExpectedMachines=0).assertions == [False]
-    assert fleet_stack().assertions == [True]
-    assert fleet_stack(ExpectedMachines=0, AutoScalingGroupName="machines").assertions == [True]
-
-
-def test_what_is_billed_is_counted() -> None:
-    """Each metric that an alarm reads costs, and so does a composite alarm."""
-    read = {key: len(stats(alarm)) for key, alarm in group_stack().alarms.items()}
-    assert alarm_metrics(yaml.safe_load(COMMITTED.read_text())) == (sum(read.values()), 1)
-    assert read["Heartbeats"] == 2
-    template = made(FLEET, without=[rule.name for rule in alarm_rules.FLEET if rule.unhealthy])
-    assert alarm_metrics(template) == (2, 0)
-
-
 # The series
-
-
-def group_stack() -> Stack:
-    """The committed template, where the scaling group knows how many machines there are."""
-    return fleet_stack(AutoScalingGroupName="machines", ExpectedMachines=0)
-
-
-def machine_stack() -> Stack:
-    """The template for one machine."""
-    return Stack(made(FLEET, instance_id=MACHINE, instance_type="inf2.xlarge"), {})
 
 
 def test_every_series_is_there(healthy: Published) -> None:

@@ -9,6 +9,11 @@ from typing import Any
 _NO_VALUE = object()
 
 
+def arn(name: str) -> str:
+    """The ARN of an alarm."""
+    return f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}"
+
+
 class Stack:
     """A template with values for its parameters; those that are not given have their defaults."""
 
@@ -38,9 +43,11 @@ class Stack:
             for assertion in rule["Assertions"]
         ]
         resources = template["Resources"]
-        self._values |= {
+        names = {
             key: self._resolve(made["Properties"]["AlarmName"]) for key, made in resources.items()
         }
+        self._values |= names
+        self._values |= {f"{key}.Arn": arn(alarm) for key, alarm in names.items()}
         self._made = {
             key: (made["Type"], self._resolve(made["Properties"]))
             for key, made in resources.items()
@@ -77,7 +84,7 @@ class Stack:
         match name:
             case "Fn::Sub":
                 return re.sub(
-                    r"\$\{([\w:]+)\}", lambda found: str(self._values[found[1]]), argument
+                    r"\$\{([\w:.]+)\}", lambda found: str(self._values[found[1]]), argument
                 )
             case "Fn::If":
                 condition, then, otherwise = argument

@@ -1,0 +1,170 @@
+"""The tests' own CloudWatch does what the user guide says, table by table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.alarms import Identity, Published, state
+
+NOW = 600_000
+PERIOD = 60
+
+
+def published(**series: str) -> Published:
+    """Series as the guide draws them: a value a period, and - where there is none; the last one is
+    the period that has just ended."""
+    made = Published([])
+    for name, drawn in series.items():
+        values = drawn.split()
+        for at, value in enumerate(values):
+            if value != "-":
+                stamp = NOW - PERIOD * (len(values) - at)
+                made.add(identity(name), stamp, float(value))
+    return made
+
+
+def identity(name: str) -> Identity:
+    """A series by its name."""
+    return Identity("N", name, frozenset(), "None")
+
+
+def alarm(of: int, datapoints: int, missing: str, **more: Any) -> dict[str, Any]:
+    """An alarm on values above 0.5 of the series m1."""
+    return {
+        "AlarmName": "a",
+        "Namespace": "N",
+        "MetricName": "m1",
+        "Dimensions": [],
+        "Statistic": "Sum",
+        "Period": PERIOD,
+        "EvaluationPeriods": of,
+        "DatapointsToAlarm": datapoints,
+        "Threshold": 0.5,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": missing,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("datapoints", "drawn", "breaching", "not_breaching"),
+    [
+        (3, "0 - 1 - 1", "OK", "OK"),
+        (3, "0 - - - -", "OK", "OK"),
+        (3, "- - - - -", "ALARM", "OK"),
+        (3, "0 1 1 - 1", "ALARM", "ALARM"),
+        (3, "- - - - 1", "ALARM", "OK"),
+        (3, "1 - - - -", "ALARM", "OK"),
+        (2, "0 - 1 - 1", "ALARM", "ALARM"),
+        (2, "0 0 1 0 1", "ALARM", "ALARM"),
+        (2, "0 - 1 - -", "ALARM", "OK"),
+        (2, "- - - - 0", "ALARM", "OK"),
+        (2, "- - - - 1", "ALARM", "OK"),
+    ],
+)
+def test_missing_data_is_treated_as_the_guide_tables_it(
+    datapoints: int, drawn: str, breaching: str, not_breaching: str
+) -> None:
+    """Both tables of AlarmThatSendsEmail, for three periods."""
+    seen = published(m1=drawn)
+    assert state(alarm(3, datapoints, "breaching"), seen, NOW) == breaching
+    assert state(alarm(3, datapoints, "notBreaching"), seen, NOW) == not_breaching
+
+
+def watched(expression: str, above: float, **series: str) -> list[bool]:
+    """For each of five periods, whether an expression has a point there, and above a value."""
+    found = []
+    for at in range(5):
+        last = [
+            {"Id": "watched", "Expression": expression, "ReturnData": True},
+            *(
+                {
+                    "Id": name,
+                    "MetricStat": {
+                        "Metric": {"Namespace": "N", "MetricName": name, "Dimensions": []},
+                        "Period": PERIOD,
+                        "Stat": "Sum",
+                    },
+                    "ReturnData": False,
+                }
+                for name in series
+            ),
+        ]
+        one = {name: _only(drawn, at) for name, drawn in series.items()}
+        made = alarm(1, 1, "notBreaching", Metrics=last, Threshold=above)
+        found.append(state(made, published(**one), NOW) == "ALARM")
+    return found
+
+
+def _only(drawn: str, at: int) -> str:
+    """The one value of a drawn series, as the latest."""
+    return drawn.split()[at]
+
+
+@pytest.mark.parametrize(
+    ("expression", "series", "values"),
+    [
+        (
+            "IF(m1, m2, m3)",
+            {"m1": "1 1 0 0 -", "m2": "30 - 0 0 30", "m3": "0 0 20 - 20"},
+            "30 0 20 - -",
+        ),
+        ("IF(m1, 5, m3)", {"m1": "1 1 0 0 -", "m3": "0 0 20 - 20"}, "5 5 20 - -"),
+        ("IF(m1, m2, 5)", {"m1": "1 1 0 0 -", "m2": "30 - 0 0 30"}, "30 0 5 5 -"),
+        ("IF(m1 > 15, m1)", {"m1": "30 15 16 - 0"}, "30 - 16 - -"),
+        ("FILL(m1, 7) * 2 / 4 - 1 + 0", {"m1": "2 - 4 - -"}, "0 2.5 1 2.5 2.5"),
+        ("m1 / m2", {"m1": "6 6 0 1 -", "m2": "3 0 2 2 -"}, "2 - 0 .5 -"),
+        ("m1 / PERIOD(m1)", {"m1": "60 120 - - 6"}, "1 2 - - .1"),
+    ],
+)
+def test_metric_math_is_that_of_the_guide(
+    expression: str, series: dict[str, str], values: str
+) -> None:
+    """The tables of using-metric-math, point by point."""
+    wanted = [None if each == "-" else float(each) for each in values.split()]
+    for above in (-1000.0, -0.01, 0.25, 1.5, 4.0, 25.0):
+        expected = [each is not None and each > above for each in wanted]
+        assert watched(expression, above, **series) == expected
+
+
+def test_what_depends_on_missing_points_is_an_error() -> None:
+    """Where the guide and users disagree, no verdict is given."""
+    with pytest.raises(AssertionError, match="depends on what arithmetic makes"):
+        watched("m1 - m2", 0.5, m1="1 1 1 1 1", m2="0 - 0 0 0")
+
+
+@pytest.mark.parametrize(
+    ("statistic", "value"),
+    [
+        ("Sum", 505),
+        ("Average", 5.05),
+        ("SampleCount", 100),
+        ("Maximum", 10),
+        ("p50", 5),
+        ("p99", 5),
+    ],
+)
+def test_statistics_are_those_of_all_values(statistic: str, value: float) -> None:
+    """Values with counts are as many values."""
+    stamp = NOW - PERIOD
+    datum = {"MetricName": "m1", "Dimensions": [], "Timestamp": stamp, "Unit": "None"}
+    seen = Published(
+        [{"Namespace": "N", "MetricData": [{**datum, "Values": [5, 10], "Counts": [99, 1]}]}]
+    )
+    found = seen.points(identity("m1"), statistic, range(stamp, NOW, PERIOD))
+    assert found == {stamp: pytest.approx(value)}
+    assert seen.points(identity("m2"), statistic, range(stamp, NOW, PERIOD)) == {}
+
+
+@pytest.mark.parametrize(("count", "seen"), [(332, "as before"), (334, "ALARM")])
+def test_too_few_samples_leave_the_state(count: int, seen: str) -> None:
+    """p99 is judged from 1,000 values on, in all of what is evaluated."""
+    drawn = Published([])
+    for at in range(3):
+        drawn.series[identity("m1")].append((NOW - PERIOD * (at + 1), 1.0, float(count)))
+    low = {"Statistic": None, "ExtendedStatistic": "p99"}
+    ignoring = alarm(3, 3, "notBreaching", EvaluateLowSampleCountPercentile="ignore", **low)
+    assert state(ignoring, drawn, NOW) == seen
+    assert state(alarm(3, 3, "notBreaching", **low), drawn, NOW) == "ALARM"
