@@ -81,7 +81,7 @@ _ERRORS = Query("errors", "ExecutionErrors", "Sum")
 
 _PRESENT = "FILL(beats, 0) * {interval} / PERIOD(beats)"
 """Machines whose source lived all the time; one that did so half of the time is half a machine.
-Without FILL no point would be left when the last machine falls silent."""
+Without FILL nobody's silence has no points, and a group that is scaled to 0 would be in alarm."""
 
 _FLEET_HEARTBEATS = Rule(
     name="heartbeats",

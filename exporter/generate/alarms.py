@@ -76,7 +76,7 @@ def alarms(configure: Configure, asked: Asked) -> dict[str, Any]:
             ["cloudwatch.enabled: must be true for alarms: nothing is published (got False)"]
         )
     counted = count(configure, instance_type=name, stream=asked.stream)
-    part = _choose(counted, rules, asked.instance_id)
+    part = _choose(counted, rules, asked.instance_id, cloudwatch.extra_dimensions)
     _check_published(rules, part, counted, cloudwatch)
     known = asked.instance_type or config.identity.instance_type
     if asked.stream is not None and "InstanceType" in part.dimensions:
@@ -128,10 +128,13 @@ def _wanted(asked: Asked) -> tuple[Rule, ...]:
 # The series
 
 
-def _choose(counted: Count, rules: Iterable[Rule], instance_id: str | None) -> Part:
+def _choose(
+    counted: Count, rules: Iterable[Rule], instance_id: str | None, extra: Collection[str]
+) -> Part:
     """The set that most alarms can be made on; of several such the coarsest."""
     if instance_id is None:
-        fitting = [each for each in counted.parts if not {*each.dimensions} & {*ONE_MACHINE}]
+        own = {*ONE_MACHINE} - {*extra}
+        fitting = [each for each in counted.parts if not own & {*each.dimensions}]
         line = "[ClusterName]"
         what = "alarms on a fleet need a set without " + ", ".join(ONE_MACHINE)
     else:

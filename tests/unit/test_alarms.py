@@ -230,6 +230,30 @@ def test_the_type_is_that_of_the_reports(tmp_path: Path) -> None:
     }
 
 
+def test_a_group_that_names_the_series_counts_its_machines(tmp_path: Path) -> None:
+    """The scaling group of the dimensions is the one that is asked, until a number is given."""
+    template = made(
+        fleet_of(tmp_path, dimension_sets=[["AutoScalingGroupName"]]), instance_type="inf2.xlarge"
+    )
+    for expected, wanted in (
+        (0, {"ExporterHeartbeat", "GroupInServiceInstances"}),
+        (3, {"ExporterHeartbeat"}),
+    ):
+        stack = Stack(template, {"AutoScalingGroupName": "machines", "ExpectedMachines": expected})
+        read = {stat.identity.name for stat in stats(stack.alarms["Heartbeats"])}
+        assert read == wanted
+        assert stack.assertions == [True]
+
+
+def test_a_machine_may_be_named_for_all(tmp_path: Path) -> None:
+    """An extra dimension has one value everywhere, whatever its name: a fleet shares it."""
+    config = fleet_of(tmp_path, extra_dimensions={"InstanceId": "all"})
+    pairs = made(config, instance_type="inf2.xlarge")["Resources"]["Latency"]["Properties"][
+        "Dimensions"
+    ]
+    assert {"Name": "InstanceId", "Value": "all"} in pairs
+
+
 @pytest.mark.parametrize("given", ["", " ", "i-0abc ", "i-ä", "i-0\n", "i" * 1025])
 def test_no_machine_has_such_an_id(given: str) -> None:
     """An id that CloudWatch would not take as a dimension is refused."""
