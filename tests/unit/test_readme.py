@@ -11,6 +11,7 @@ import yaml
 
 from exporter.config import Given, load
 from exporter.config.schema import Config
+from exporter.generate import alarm_rules
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import SourceState
@@ -72,8 +73,15 @@ def test_every_command_is_explained() -> None:
     """The table of commands has those of the command line."""
     told = {row[0].strip("`").split()[0] for row in readme.table("command")}
     assert told == {
-        *("run", "demo", "check", "metrics", "cost", "instance-types", "simulate", "record"),
+        *("run", "demo", "check", "metrics", "cost", "alarms", "instance-types", "simulate"),
+        "record",
     }
+
+
+def test_every_alarm_is_explained() -> None:
+    """The table has each alarm, and treats missing data as its template does."""
+    told = {row[0].strip("`"): row[2].partition(":")[0] for row in readme.table("missing data")}
+    assert told == {rule.name: rule.missing for rule in alarm_rules.FLEET}
 
 
 def test_every_state_has_an_advice() -> None:
