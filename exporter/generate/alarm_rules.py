@@ -80,8 +80,7 @@ _COMPLETED = Query("completed", "ExecutionsCompleted", "Sum")
 _ERRORS = Query("errors", "ExecutionErrors", "Sum")
 
 _PRESENT = "FILL(beats, 0) * {interval} / PERIOD(beats)"
-"""Machines whose source lived all the time; one that did so half of the time is half a machine.
-Without FILL nobody's silence has no points, and a group that is scaled to 0 would be in alarm."""
+"""Machines whose source lived all the time; one that did so half of the time is half a machine."""
 
 _FLEET_HEARTBEATS = Rule(
     name="heartbeats",
@@ -91,8 +90,9 @@ _FLEET_HEARTBEATS = Rule(
     "why) or missing (is the task or the machine there? may it call CloudWatch?). A machine that "
     "has just been added has a few minutes.",
     queries=(_BEATS,),
-    # Without IF, a group whose metrics are not collected would count as one of no machines.
-    expression=f"IF(machines >= 0, machines - {_PRESENT})",
+    # Without IF, a group whose metrics are not collected would count as one of no machines, and it
+    # would be for FILL alone to give a group that is scaled to 0 a point.
+    expression=f"IF(machines > 0, machines - {_PRESENT}, 0)",
     machines=Machines(
         Query("machines", "GroupInServiceInstances", "Average"),
         f"${{ExpectedMachines}} - {_PRESENT}",
@@ -213,15 +213,15 @@ _OTHERS = (
         "accelerators are paid for. A matter of money, so no part of the composite alarm.",
         first="Find whom they are waiting for (an empty queue, an input that is too slow, a "
         "deployment that was forgotten), or scale in.",
-        # FILL: where nobody reads the cores, they are not idle.
-        queries=(_BEATS, Query("busy", "NeuronCoreUtilization", "Average")),
-        expression="IF(beats > 0, FILL(busy, 100))",
+        # It is there only while the source lives: no heartbeat has to be asked.
+        queries=(Query("busy", "NeuronCoreUtilization", "Average"),),
         comparison="LessThanThreshold",
         threshold=Threshold("IdlePercent", 5, "percent that cores are busy on average", 100),
         period=300,
         datapoints=(12, 12),
         missing="notBreaching",
-        because="who does not report is not known to be idle",
+        because="the cores are read only while neuron-monitor reports; who does not report is not "
+        "known to be idle",
         unhealthy=False,
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from exporter.generate.alarm_rules import Query, Rule
 from exporter.metrics.catalogue import CATALOGUE
 
 LONGEST_DESCRIPTION = 1024
+"""Characters, of an alarm's description and of a template's."""
+
 _HOUR, _DAY, _WEEK = 3600, 86_400, 604_800
 _SHORTEST = 60
 """Seconds. Metrics are sent with a resolution of a minute: an alarm of 10, 20 or 30 s would find no
@@ -69,8 +71,10 @@ def template(
         resources[key] = _composite(ill, whom, machine is None)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": f"Alarms on what Neuron Exporter publishes of {whom}, in {namespace} "
-        f"with the dimensions {', '.join(dimensions)}.",
+        "Description": (
+            f"Alarms on what Neuron Exporter publishes of {whom}, in {namespace} with the "
+            f"dimensions {', '.join(dimensions)}."
+        )[:LONGEST_DESCRIPTION],
         "Parameters": _parameters(rules, interval, dimensions, grouped=grouped),
         **({"Rules": _rules()} if grouped else {}),
         "Conditions": {
@@ -245,10 +249,10 @@ def _parameters(
             "AllowedValues": ["each", "composite"],
             "Description": "Whether each alarm notifies, or the composite in place of its members",
         }
-    if grouped and _GROUP not in dimensions:
+    if grouped and not _names_group(dimensions):
         made[_GROUP] = {
             "Type": "String",
-            "Default": "",
+            "Default": dimensions[_GROUP].text if _GROUP in dimensions else "",
             "Description": "Scaling group of the machines, with its group metrics collected; "
             f"empty: {_EXPECTED}",
         }
@@ -281,9 +285,14 @@ def _parameters(
 _NONE_EXPECTED = {"Fn::Equals": [{"Ref": _EXPECTED}, "0"]}
 
 
-def _reads_group(dimensions: Collection[str]) -> Node:
-    """Whether the scaling group counts the machines. One that names the series is always given."""
-    return _NONE_EXPECTED if _GROUP in dimensions else _given(_GROUP)
+def _names_group(dimensions: Mapping[str, Value]) -> bool:
+    """Whether the series are those of a scaling group, whose name is then always given."""
+    return _GROUP in dimensions and dimensions[_GROUP].reference == _GROUP
+
+
+def _reads_group(dimensions: Mapping[str, Value]) -> Node:
+    """Whether the scaling group counts the machines."""
+    return _NONE_EXPECTED if _names_group(dimensions) else _given(_GROUP)
 
 
 def _rules() -> Node:

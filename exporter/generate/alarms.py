@@ -181,11 +181,12 @@ def _check_published(
 
 def _remedy(metric: str, counted: Count, settings: CloudWatch) -> str:
     """How a metric can be had that is not published. What a budget drops belongs here as well."""
-    include = [*settings.include, metric]
     chosen, _ = for_cloudwatch(settings.preset, settings.include, settings.exclude)
     if metric in chosen.names:
-        return "it is selected, but such a machine does not report it or it goes to other sets only"
-    included, _ = for_cloudwatch(settings.preset, include, settings.exclude)
+        others = [_shown(each.dimensions) for each in counted.parts if metric in each.metrics]
+        return f"it goes to {', '.join(others)}" if others else "such a machine does not report it"
+    added = [*settings.include, metric]
+    included, _ = for_cloudwatch(settings.preset, added, settings.exclude)
     if metric not in included.names:
         return f"cloudwatch.exclude takes it away (it holds {', '.join(settings.exclude)})"
     return f"cloudwatch.include: [{metric}]"

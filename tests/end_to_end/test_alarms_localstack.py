@@ -19,7 +19,7 @@ from tests.support.waiting import wait_for
 
 BUSY = ("--instance-type", "inf2.xlarge", "--scenario", "training")
 MINUTES = 20
-NOT_JUDGED = {"Heartbeats", "ErrorRatio", "Latency", "Hang", "Idle"}
+NOT_JUDGED = {"Heartbeats", "ErrorRatio", "Latency", "Hang"}
 
 
 class Account:
@@ -96,13 +96,13 @@ def account(localstack: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Accoun
     opened.close()
 
 
-def run(account: Account, cluster: str, *flags: str) -> None:
+def run(account: Account, cluster: str, *flags: str, minutes: int = MINUTES) -> None:
     """Let a machine of a cluster publish what it would have in the last minutes."""
-    start = time.time() // 60 * 60 - MINUTES * 60
+    start = time.time() // 60 * 60 - minutes * 60
     publish(
         FLEET,
         account.url,
-        MINUTES,
+        minutes,
         [(*BUSY, *flags)],
         ("identity.cluster", cluster),
         ("identity.instance_id", f"i-{cluster}"),
@@ -119,6 +119,7 @@ def judged(account: Account, stack: str, wanted: str, *keys: str) -> None:
 
     wait_for(lambda: have(keys), 30)
     account.judge_again(stack)
+    wait_for(lambda: have(keys), 30)
     (composite,) = [key for key in account.states(stack) if key.endswith("Unhealthy")]
     wait_for(lambda: have([*keys, composite]), 30)
 
@@ -158,6 +159,14 @@ def test_a_machine_is_missed(
     template = made(FLEET, instance_id=f"i-{name}", instance_type="inf2.xlarge")
     account.create(name, as_yaml(template))
     judged(account, name, wanted, "Heartbeats")
+
+
+def test_a_fleet_that_is_idle_costs_money_and_is_well(account: Account) -> None:
+    """An hour without work raises the alarm on it, and not the composite."""
+    run(account, "lazy", "--scenario", "idle", minutes=90)
+    account.create("lazy", COMMITTED.read_text(), ClusterName="lazy", ExpectedMachines="1")
+    wait_for(lambda: account.states("lazy")["Idle"] == "ALARM", 30)
+    judged(account, "lazy", "OK", "DeviceMemory", "UncorrectedEcc")
 
 
 def test_what_is_not_judged_is_kept(account: Account) -> None:

@@ -65,7 +65,7 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "fleet without heartbeats": (
         {"dimension_sets": [["ClusterName"]], "exclude": ["ExporterHeartbeat"]},
-        {"without": ["heartbeats", "idle"]},
+        {"without": ["heartbeats"]},
     ),
     "one machine": ({}, {"instance_id": MACHINE}),
     "one machine in more sets": (
@@ -77,6 +77,13 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "every hour": ({"dimension_sets": [["ClusterName"]], "flush_interval": "1h"}, {}),
     "extra dimensions": (
         {"dimension_sets": [["ClusterName"]], "extra_dimensions": {"Stage": "it's 100% prod: yes"}},
+        {},
+    ),
+    "the group is an extra dimension": (
+        {
+            "dimension_sets": [["ClusterName"]],
+            "extra_dimensions": {"AutoScalingGroupName": "machines"},
+        },
         {},
     ),
     "only a matter of money": (

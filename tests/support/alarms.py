@@ -1,9 +1,9 @@
 """CloudWatch's part: what alarms make of what was published.
 
 After the user guide (AlarmThatSendsEmail, using-metric-math, percentiles-with-low-samples), as far
-as the alarms need it; anything else is an error. In one point the guide and reports of users
-differ: whether arithmetic with a missing point takes it as 0 or has no result. Every verdict here
-is the same either way, or an error.
+as the alarms need it; anything else is an error. Two points are open: whether arithmetic with a
+missing point takes it as 0 (the guide) or has no result (reports of users), and whether FILL fills
+a series that has no point at all. Every verdict here is the same either way, or an error.
 """
 
 from __future__ import annotations
@@ -127,11 +127,12 @@ def _identity(metric: Mapping[str, Any], holder: Mapping[str, Any]) -> Identity:
 
 def state(alarm: Mapping[str, Any], published: Published, now: float) -> str:
     """OK or ALARM at that moment; "as before" where too few samples leave it as it was."""
-    one, other = (
-        _Evaluation(alarm, published, now, missing_is_zero=zero).state() for zero in (True, False)
-    )
-    assert one == other, f"{alarm['AlarmName']} depends on what arithmetic makes of missing points"
-    return one
+    verdicts = {
+        _Evaluation(alarm, published, now, missing_is_zero=zero, fills_empty=fills).state()
+        for zero, fills in ((True, True), (True, False), (False, True))
+    }
+    assert len(verdicts) == 1, f"{alarm['AlarmName']} depends on what is made of missing points"
+    return verdicts.pop()
 
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -145,13 +146,20 @@ class _Evaluation:
     """One evaluation of one alarm."""
 
     def __init__(
-        self, alarm: Mapping[str, Any], published: Published, now: float, *, missing_is_zero: bool
+        self,
+        alarm: Mapping[str, Any],
+        published: Published,
+        now: float,
+        *,
+        missing_is_zero: bool,
+        fills_empty: bool,
     ) -> None:
         self._alarm = alarm
         self._published = published
         self._stats = {stat.id: stat for stat in stats(alarm)}
         (self._period,) = {stat.period for stat in self._stats.values()}
         self._zero = missing_is_zero
+        self._fills_empty = fills_empty
         until = int(now // self._period * self._period)
         back = (alarm["EvaluationPeriods"] + _RETRIEVED_BESIDE) * self._period
         self._grid = range(until - back, until, self._period)
@@ -207,6 +215,8 @@ class _Evaluation:
                 points, value = self._math(series), self._math(filler)
                 assert isinstance(points, dict)
                 assert isinstance(value, float)
+                if not points and not self._fills_empty:
+                    return points
                 return dict.fromkeys(self._grid, value) | points
             case ast.Call(func=ast.Name(id="PERIOD"), args=[ast.Name()]):
                 return float(self._period)

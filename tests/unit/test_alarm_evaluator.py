@@ -73,34 +73,25 @@ def test_missing_data_is_treated_as_the_guide_tables_it(
     assert state(alarm(3, datapoints, "notBreaching"), seen, NOW) == not_breaching
 
 
+def metrics(expression: str, *names: str) -> list[dict[str, Any]]:
+    """An expression on these series."""
+    made = []
+    for name in names:
+        metric = {"Namespace": "N", "MetricName": name, "Dimensions": []}
+        stat = {"Metric": metric, "Period": PERIOD, "Stat": "Sum"}
+        made.append({"Id": name, "MetricStat": stat, "ReturnData": False})
+    return [{"Id": "watched", "Expression": expression, "ReturnData": True}, *made]
+
+
 def watched(expression: str, above: float, **series: str) -> list[bool]:
     """For each of five periods, whether an expression has a point there, and above a value."""
+    asked = metrics(expression, *series)
     found = []
     for at in range(5):
-        last = [
-            {"Id": "watched", "Expression": expression, "ReturnData": True},
-            *(
-                {
-                    "Id": name,
-                    "MetricStat": {
-                        "Metric": {"Namespace": "N", "MetricName": name, "Dimensions": []},
-                        "Period": PERIOD,
-                        "Stat": "Sum",
-                    },
-                    "ReturnData": False,
-                }
-                for name in series
-            ),
-        ]
-        one = {name: _only(drawn, at) for name, drawn in series.items()}
-        made = alarm(1, 1, "notBreaching", Metrics=last, Threshold=above)
-        found.append(state(made, published(**one), NOW) == "ALARM")
+        latest = {name: drawn.split()[at] for name, drawn in series.items()}
+        made = alarm(1, 1, "notBreaching", Metrics=asked, Threshold=above)
+        found.append(state(made, published(**latest), NOW) == "ALARM")
     return found
-
-
-def _only(drawn: str, at: int) -> str:
-    """The one value of a drawn series, as the latest."""
-    return drawn.split()[at]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +105,7 @@ def _only(drawn: str, at: int) -> str:
         ("IF(m1, 5, m3)", {"m1": "1 1 0 0 -", "m3": "0 0 20 - 20"}, "5 5 20 - -"),
         ("IF(m1, m2, 5)", {"m1": "1 1 0 0 -", "m2": "30 - 0 0 30"}, "30 0 5 5 -"),
         ("IF(m1 > 15, m1)", {"m1": "30 15 16 - 0"}, "30 - 16 - -"),
-        ("FILL(m1, 7) * 2 / 4 - 1 + 0", {"m1": "2 - 4 - -"}, "0 2.5 1 2.5 2.5"),
+        ("m1 * 2 / 4 - 1 + 0", {"m1": "2 - 4 8 -"}, "0 - 1 3 -"),
         ("m1 / m2", {"m1": "6 6 0 1 -", "m2": "3 0 2 2 -"}, "2 - 0 .5 -"),
         ("m1 / PERIOD(m1)", {"m1": "60 120 - - 6"}, "1 2 - - .1"),
     ],
@@ -129,9 +120,16 @@ def test_metric_math_is_that_of_the_guide(
         assert watched(expression, above, **series) == expected
 
 
+@pytest.mark.parametrize(("datapoints", "seen"), [(3, "ALARM"), (4, "OK")])
+def test_gaps_are_filled(datapoints: int, seen: str) -> None:
+    """FILL gives every period without a point the filler, and leaves the others alone."""
+    made = alarm(5, datapoints, "notBreaching", Metrics=metrics("FILL(m1, 7)", "m1"), Threshold=6)
+    assert state(made, published(m1="2 - 4 - -"), NOW) == seen
+
+
 def test_what_depends_on_missing_points_is_an_error() -> None:
     """Where the guide and users disagree, no verdict is given."""
-    with pytest.raises(AssertionError, match="depends on what arithmetic makes"):
+    with pytest.raises(AssertionError, match="depends on what is made of missing"):
         watched("m1 - m2", 0.5, m1="1 1 1 1 1", m2="0 - 0 0 0")
 
 
