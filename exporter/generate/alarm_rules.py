@@ -30,6 +30,7 @@ class Threshold:
     default: float
     help: str
     most: float | None = None
+    least: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ _FLEET_HEARTBEATS = Rule(
         f"${{ExpectedMachines}} - {_PRESENT}",
     ),
     comparison="GreaterThanOrEqualToThreshold",
-    threshold=Threshold("MissingMachines", 1, "machines that do not report"),
+    threshold=Threshold("MissingMachines", 1, "machines that do not report", least=0.1),
     period=60,
     # Values are sent up to 1.8 intervals after their stamp: the last two points may be incomplete.
     datapoints=(3, 5),

@@ -267,7 +267,7 @@ def _parameters(
         made[rule.threshold.parameter] = {
             "Type": "Number",
             "Default": rule.threshold.default,
-            "MinValue": 0,
+            "MinValue": rule.threshold.least,
             **({"MaxValue": rule.threshold.most} if rule.threshold.most is not None else {}),
             "Description": f"{rule.name}: {rule.threshold.help}",
         }

@@ -85,6 +85,10 @@ def alarms(configure: Configure, asked: Asked) -> dict[str, Any]:
         dimension: _value(dimension, asked, cloudwatch.extra_dimensions, known or "")
         for dimension in part.dimensions
     }
+    sent_to, runs_in = cloudwatch.region, config.identity.region
+    by_region = "Region" in values and "Region" not in cloudwatch.extra_dimensions
+    if by_region and sent_to and runs_in and sent_to != runs_in:
+        values["Region"] = Value(text=runs_in)  # the stack is where the metrics are
     return template(
         rules,
         namespace=cloudwatch.namespace,

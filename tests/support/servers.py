@@ -141,7 +141,7 @@ def localstack_server(folder: Path) -> Iterator[str]:
     reading.start()
     try:
         url = f"http://{address}"
-        wait_for(lambda: _answers(f"{url}/_localstack/health"), 60)
+        wait_for(lambda: _answers(f"{url}/_localstack/health"), 120)  # its first start compiles
         yield url
     finally:
         _end(process)

@@ -245,6 +245,15 @@ def test_a_group_that_names_the_series_counts_its_machines(tmp_path: Path) -> No
         assert stack.assertions == [True]
 
 
+def test_the_region_of_the_machines_may_be_another(tmp_path: Path) -> None:
+    """Where metrics are sent to another region than the machine's, the stack is there, and the
+    dimension still has the machine's."""
+    cloudwatch = {"enabled": True, "region": "us-east-1", "dimension_sets": [["Region"]]}
+    config = write(tmp_path, {"cloudwatch": cloudwatch, "identity": {"region": "eu-west-1"}})
+    latency = made(config, instance_type="inf2.xlarge")["Resources"]["Latency"]
+    assert latency["Properties"]["Dimensions"] == [{"Name": "Region", "Value": "eu-west-1"}]
+
+
 def test_a_machine_may_be_named_for_all(tmp_path: Path) -> None:
     """An extra dimension has one value everywhere, whatever its name: a fleet shares it."""
     config = fleet_of(tmp_path, extra_dimensions={"InstanceId": "all"})
