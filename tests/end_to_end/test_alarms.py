@@ -161,6 +161,27 @@ def test_idle_is_not_what_nobody_reads() -> None:
     assert states(fleet_stack(), published, HOUR_AND_MORE)["Idle"] == "OK"
 
 
+@pytest.mark.parametrize(
+    ("key", "script", "when"),
+    [
+        ("Idle", "- {at: 30m, scenario: idle}", {85: "OK", 95: "ALARM"}),
+        ("Hang", "- {at: 20m, fault: hang, for: 25m}", {30: "OK", 40: "ALARM", 55: "OK"}),
+        ("UncorrectedEcc", "- {at: 0s, fault: ecc-tally, for: 20m}", {70: "ALARM", 95: "OK"}),
+        ("DeviceMemory", "- {at: 20m, fault: memory-filling, for: 7m}", {28: "OK"}),
+    ],
+)
+def test_an_alarm_begins_and_ends_in_its_time(
+    tmp_path: Path, key: str, script: str, when: Mapping[int, str]
+) -> None:
+    """What passes soon is no alarm, where it need not be one; what is over ends its alarm; errors
+    of memory stay visible for an hour."""
+    path = tmp_path / "script.yaml"
+    path.write_text(script)
+    published = after(max(when), (*BUSY, "--script", str(path)))
+    stack = fleet_stack(ExpectedMachines=1)
+    assert {minutes: states(stack, published, minutes)[key] for minutes in when} == when
+
+
 # Heartbeats
 
 STOPS = 15
