@@ -14,14 +14,18 @@ from exporter.config.schema import CloudWatch
 from exporter.generate import alarm_rules
 from exporter.generate.alarm_rules import Rule
 from exporter.generate.alarm_template import Value, template
-from exporter.generate.cost import DEFAULT_INSTANCE_TYPE
-from exporter.generate.count import STAND_IN, Configure, Count, Part, check_type, count
+from exporter.generate.count import (
+    DEFAULT_INSTANCE_TYPE,
+    STAND_IN,
+    Configure,
+    Count,
+    Part,
+    check_type,
+    count,
+)
 from exporter.metrics.selection import for_cloudwatch
 from exporter.pipeline import build
-from exporter.sinks.cloudwatch.plan import clean
-
-ONE_MACHINE = ("InstanceId", "NodeName", "TaskId", "PodName")
-"""Dimensions that differ from machine to machine, so that no alarm can name all of their values."""
+from exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, clean
 
 _PSEUDO = {"Region": "AWS::Region", "AccountId": "AWS::AccountId"}
 
@@ -76,7 +80,7 @@ def alarms(configure: Configure, asked: Asked) -> dict[str, Any]:
             ["cloudwatch.enabled: must be true for alarms: nothing is published (got False)"]
         )
     counted = count(configure, instance_type=name, stream=asked.stream)
-    part = _choose(counted, rules, asked.instance_id, cloudwatch.extra_dimensions)
+    part = _choose(counted, rules, asked.instance_id)
     _check_published(rules, part, counted, cloudwatch)
     known = asked.instance_type or config.identity.instance_type
     if asked.stream is not None and "InstanceType" in part.dimensions:
@@ -132,15 +136,12 @@ def _wanted(asked: Asked) -> tuple[Rule, ...]:
 # The series
 
 
-def _choose(
-    counted: Count, rules: Iterable[Rule], instance_id: str | None, extra: Collection[str]
-) -> Part:
+def _choose(counted: Count, rules: Iterable[Rule], instance_id: str | None) -> Part:
     """The set that most alarms can be made on; of several such the coarsest."""
     if instance_id is None:
-        own = {*ONE_MACHINE} - {*extra}
-        fitting = [each for each in counted.parts if not own & {*each.dimensions}]
+        fitting = [each for each in counted.parts if each.shared]
         line = "[ClusterName]"
-        what = "alarms on a fleet need a set without " + ", ".join(ONE_MACHINE)
+        what = "alarms on a fleet need a set without " + ", ".join(sorted(ONE_MACHINE))
     else:
         fitting = [each for each in counted.parts if "InstanceId" in each.dimensions]
         line = "[InstanceId, InstanceType]"
@@ -176,21 +177,30 @@ def _check_published(
 ) -> None:
     problems = [
         f"{rule.name}: {metric} is not published in {_shown(part.dimensions)}: "
-        f"{_remedy(metric, counted, settings)}, or leave the alarm out: --without {rule.name}"
+        f"{_remedy(metric, part, counted, settings)}, or leave the alarm out: --without {rule.name}"
         for rule, metric in _lacking(rules, part)
     ]
     if problems:
         raise ConfigError(problems)
 
 
-def _remedy(metric: str, counted: Count, settings: CloudWatch) -> str:
-    """How a metric can be had that is not published. What a budget drops belongs here as well."""
-    chosen, _ = for_cloudwatch(settings.preset, settings.include, settings.exclude)
+def _remedy(metric: str, part: Part, counted: Count, settings: CloudWatch) -> str:
+    """How a metric can be had that is not published."""
+    of_task = settings.scope == "task"
+    chosen, _ = for_cloudwatch(settings.preset, settings.include, settings.exclude, of_task=of_task)
+    spending = counted.spending
+    if any(name == metric and {*names} <= {*part.dimensions} for names, name in spending.dropped):
+        return (
+            f"the budget of {spending.limit} drops it, where {spending.wanted} are wanted: name it "
+            "in cloudwatch.budget.keep, or raise cloudwatch.budget"
+        )
     if metric in chosen.names:
         others = [_shown(each.dimensions) for each in counted.parts if metric in each.metrics]
         return f"it goes to {', '.join(others)}" if others else "such a machine does not report it"
     added = [*settings.include, metric]
-    included, _ = for_cloudwatch(settings.preset, added, settings.exclude)
+    included, unusable = for_cloudwatch(settings.preset, added, settings.exclude, of_task=of_task)
+    if unusable:
+        return f"it {unusable[0].message}"
     if metric not in included.names:
         return f"cloudwatch.exclude takes it away (it holds {', '.join(settings.exclude)})"
     return f"cloudwatch.include: [{metric}]"

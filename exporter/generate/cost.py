@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from exporter.config import ConfigError, Given, Loaded
 from exporter.facts.instance_types import Source
 from exporter.facts.prices import (
+    ALARM,
+    ALARM_COMPOSITE,
     HOURS_OF_A_MONTH,
     LOG_GIGABYTE,
     METRIC,
@@ -19,11 +23,11 @@ from exporter.facts.prices import (
     SET_UPS,
     Price,
 )
-from exporter.generate.count import Configure, Count, check_type, count
+from exporter.generate.alarm_template import alarm_metrics
+from exporter.generate.alarms import Asked, alarms
+from exporter.generate.count import DEFAULT_INSTANCE_TYPE, Configure, Count, check_type, count
 from exporter.sinks.cloudwatch.budget import Spending
 from exporter.units import format_duration
-
-DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
 
 _PRESETS = ("minimal", "standard", "full")
 _WIDTH = 78
@@ -59,6 +63,21 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarms:
+    """What `neuron-exporter alarms` writes for a fleet, or where nothing is shared, for a machine:
+    the metrics that its alarms read, and its composite alarms."""
+
+    whom: str
+    metrics: int
+    composites: int
+
+    @property
+    def usd(self) -> float:
+        """What they cost in a month (USD)."""
+        return charge(ALARM, self.metrics) + charge(ALARM_COMPOSITE, self.composites)
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Another way to watch one machine; its metrics are None where they are not what is billed."""
 
@@ -78,6 +97,7 @@ class Estimate:
     one: Bill
     instances: int
     fleet: Bill
+    alarms: Alarms | None
     beside: tuple[Choice, ...]
 
 
@@ -111,8 +131,28 @@ def estimate(
         fleet=Bill(
             counted.metrics + (instances - 1) * own, instances * requests, instances * log_bytes
         ),
+        alarms=_alarms(configure, name, stream, counted),
         beside=tuple(_beside(configure, name, stream, counted)),
     )
+
+
+def _alarms(configure: Configure, name: str, stream: str | None, counted: Count) -> Alarms | None:
+    """All alarms that could be made; None where some of them would have nothing to watch."""
+    shared = any(part.shared for part in counted.parts)
+    asked = Asked(
+        instance_type=name if stream is None else None,
+        stream=stream,
+        instance_id=None if shared else "i-0",
+    )
+
+    def switched_on(flags: Iterable[Given]) -> Loaded:
+        return configure([Given("cost", "cloudwatch.enabled", True), *flags])
+
+    try:
+        metrics, composites = alarm_metrics(alarms(switched_on, asked))
+    except ConfigError:
+        return None
+    return Alarms("the fleet" if shared else "one machine", metrics, composites)
 
 
 def charge(price: Price, number: float) -> float:
@@ -182,6 +222,13 @@ def as_json(told: Estimate) -> str:
             for part in told.counted.parts
         ],
         "fleet": _bill(told.fleet),
+        "alarms": told.alarms
+        and {
+            "on": told.alarms.whom,
+            "metrics": told.alarms.metrics,
+            "composites": told.alarms.composites,
+            "monthly_usd": _cents(told.alarms.usd),
+        },
         "beside": [
             {
                 "name": choice.name,
@@ -243,6 +290,16 @@ def as_text(told: Estimate) -> str:
     lines += _billed("1", told.one)
     if told.instances > 1:
         lines += _billed(f"{told.instances:,}", told.fleet)
+    if told.alarms is not None:
+        lines += [
+            "",
+            _row("ALARMS, AS `neuron-exporter alarms` WRITES THEM", "METRICS", "USD"),
+            _row(
+                f"on {told.alarms.whom}, {told.alarms.composites} composite among them",
+                f"{told.alarms.metrics:,}",
+                _money(told.alarms.usd),
+            ),
+        ]
     lines += ["", _row("BESIDE IT, FOR ONE MACHINE", "METRICS", "USD")]
     sources = _sources()
     for choice in told.beside:
@@ -288,6 +345,7 @@ def _notes() -> list[str]:
 def _sources() -> list[Source]:
     """Where the prices are from, and what stands beside them."""
     priced = [*METRIC.sources, *REQUEST.sources, *OTLP_GIGABYTE.sources, *LOG_GIGABYTE.sources]
+    priced += [*ALARM.sources, *ALARM_COMPOSITE.sources]
     return list(dict.fromkeys([*priced, *(row.source for row in SET_UPS)]))
 
 

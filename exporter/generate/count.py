@@ -31,6 +31,9 @@ from exporter.source.lines import SourceError
 STAND_IN = "stand-in"
 """The value of a field that a machine's surroundings tell, and a report does not."""
 
+DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
+"""The machine that is simulated where none is named."""
+
 _WINDOWS = 2
 _MOST_REPORTS = 60
 """Of a longer window only so many are simulated: more change no metric, only how many requests

@@ -113,7 +113,7 @@ def test_the_json_has_its_shape(tmp_path: Path) -> None:
     }
     assert set(told) == bill | {
         *("machine", "cloudwatch_enabled", "region", "instances", "parts", "fleet", "beside"),
-        *("assumed_dimensions", "dropped_sets", "budget", "sources"),
+        *("assumed_dimensions", "dropped_sets", "budget", "alarms", "sources"),
     }
     assert {key: told[key] for key in bill} == {
         "metrics": 10,
@@ -123,6 +123,12 @@ def test_the_json_has_its_shape(tmp_path: Path) -> None:
         "requests_usd": 0.0,
         "log_bytes": 0,
         "logs_usd": 0.0,
+    }
+    assert told["alarms"] == {
+        "on": "one machine",
+        "metrics": 10,
+        "composites": 1,
+        "monthly_usd": 1.5,
     }
     assert told["budget"] == {"metrics": 100, "wanted": 10, "not_sent": []}
     assert told["fleet"] == {

@@ -197,6 +197,33 @@ def test_what_is_not_published_has_no_alarm(tmp_path: Path) -> None:
     assert keys == {"Heartbeats", "UncorrectedEcc", "ErrorRatio", "Idle", "NeuronFleetUnhealthy"}
 
 
+def test_what_the_budget_drops_has_no_alarm(tmp_path: Path) -> None:
+    """An alarm on a metric that is not sent for its price would never fire: the budget is named."""
+    sets = [["ClusterName"], ["InstanceId"]]
+    small = fleet_of(tmp_path, dimension_sets=sets, budget={"max_metrics": 11})
+    assert made(small, instance_type="inf2.xlarge")
+    smaller = fleet_of(tmp_path, dimension_sets=sets, budget={"max_metrics": 10})
+    (said,) = refused(smaller, without=["hang", "idle"], instance_id="i-0abc", instance_type=None)[
+        :1
+    ]
+    assert said == (
+        "uncorrected-ecc: EccUncorrected is not published in [InstanceId]: the budget of 10 drops "
+        "it, where 20 are wanted: name it in cloudwatch.budget.keep, or raise cloudwatch.budget, "
+        "or leave the alarm out: --without uncorrected-ecc"
+    )
+
+
+def test_what_a_task_does_not_send_has_no_alarm(tmp_path: Path) -> None:
+    """A sidecar that shares its machine sends no heartbeat, and no include would change that."""
+    task = fleet_of(tmp_path, scope="task", dimension_sets=[["ServiceName"]])
+    said = refused(task)
+    assert said[0] == (
+        "heartbeats: ExporterHeartbeat is not published in [ServiceName]: it is of the whole "
+        "machine, which scope task does not send, or leave the alarm out: --without heartbeats"
+    )
+    assert [line.partition(":")[0] for line in said] == ["heartbeats", "uncorrected-ecc"]
+
+
 def test_nothing_is_published_where_cloudwatch_is_off(tmp_path: Path) -> None:
     """A configuration that publishes nothing gets no alarms."""
     (said,) = refused(fleet_of(tmp_path, enabled=False))
