@@ -11,7 +11,7 @@ last commits, and with them the marks of requests that were delivered, each of w
 again. It costs a sync for each change of state.
 
 The size on disk is the file's and its log's. The file has a number of pages that SQLite itself does
-not exceed; the log is written back and cut before a change once it is longer than a quarter of its
+not exceed; the log is written back and cut before a change once it is longer than an eighth of its
 share, and no change is larger than the rest. What the file does not need is given back by and by
 (`auto_vacuum=INCREMENTAL`, which has to be set before there are tables).
 
@@ -42,8 +42,10 @@ PAGE = 1024
 """Bytes; a packed request has about as many."""
 
 _APPLICATION = 0x4E455854
-_LOG_SHARE = 5 / 8  # of a small spool; each page may have to be in the log once
+_LOG_SHARE = 1 / 4
+_SHORT_LOG = 64 * 1024
 _LONGEST_LOG = 4 * 2**20
+_LARGEST_LOG_SHARE = 9 / 16  # so that every page of a small file can be in its log once
 _BUSY_SECONDS = 0.1
 _TIDIED_PAGES = 1024
 
@@ -73,7 +75,10 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise StoreError(_BY_SQLITE.get(code, Reason.IO), f"{path}: {error} ({name})") from error
+        reason = _BY_SQLITE.get(code, Reason.IO)
+        if reason is Reason.IO and not os.access(path.parent, os.W_OK):
+            reason = Reason.READ_ONLY  # SQLite says only that it could not open the log
+        raise StoreError(reason, f"{path}: {error} ({name})") from error
     except OSError as error:
         reason = _BY_SYSTEM.get(error.errno or 0, Reason.IO)
         raise StoreError(reason, f"{error.filename or path}: {error.strerror}") from error
@@ -91,8 +96,9 @@ class Database:
         self.bytes = 0
         self._log: tuple[int, int] | None = None
         self._log_path = Path(f"{path}-wal")
-        log = min(int(max_bytes * _LOG_SHARE), _LONGEST_LOG)
-        self._longest_log = log // 4
+        log = min(max(int(max_bytes * _LOG_SHARE), _SHORT_LOG), _LONGEST_LOG)
+        log = min(log, int(max_bytes * _LARGEST_LOG_SHARE))
+        self._longest_log = log // 8
         self._pages = (max_bytes - log) // PAGE
         self.largest = min(log // 4, self._pages * PAGE // 4)
         with translated(path):
@@ -186,9 +192,10 @@ class Database:
         spare = self._pragma("freelist_count") - kept_free
         if spare > 0:
             self._shorten_log()
-            self._connection.execute(
+            # As a script: `execute` takes the first step of this pragma only, which is one page.
+            self._connection.executescript(
                 f"PRAGMA incremental_vacuum({min(spare, _TIDIED_PAGES)})"
-            ).fetchall()
+            )
             self._shorten_log()
 
     @contextmanager

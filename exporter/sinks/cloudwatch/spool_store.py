@@ -12,7 +12,7 @@ from exporter.sinks.cloudwatch.spool_database import PAGE, Database
 from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
 from exporter.sinks.cloudwatch.spool_rows import Row
 
-_DROPPED_AT_ONCE = 500
+_SPARE_PAGES = 6  # for what a change of state may need: pages of indexes that are split
 
 _TABLES = """
 CREATE TABLE file (token TEXT NOT NULL);
@@ -79,16 +79,16 @@ class Store(Database):
 
     def insert(self, rows: Sequence[Row], *, in_flight: bool) -> list[int]:
         """Keep rows; gives their numbers. The oldest pending ones are dropped to make room."""
+        dropped, ids = 0, []
         with self._change():
-            dropped = self._make_room(sum(2 + len(row.payload) // (PAGE - 300) for row in rows))
-            ids = [
-                self._connection.execute(
+            for row in rows:
+                pages = 2 + len(row.payload) // (PAGE - 300)
+                dropped += self._make_room(_SPARE_PAGES + pages)
+                cursor = self._connection.execute(
                     f"INSERT INTO requests (in_flight, {_ROW}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
                     (in_flight, *row),
-                ).lastrowid
-                or 0
-                for row in rows
-            ]
+                )
+                ids.append(cursor.lastrowid or 0)
         self.pending += 0 if in_flight else len(ids)
         if dropped:
             self.pending -= dropped
@@ -140,7 +140,7 @@ class Store(Database):
                 ids = self._connection.execute(
                     f"SELECT id FROM requests WHERE in_flight = 0 AND {condition}"  # noqa: S608
                     " ORDER BY stamp LIMIT ?",
-                    (bound, _DROPPED_AT_ONCE),
+                    (bound, self.largest // PAGE),
                 ).fetchall()
             if ids:
                 with self._change():

@@ -1,0 +1,101 @@
+"""Spools under test: their requests, their clocks, and what they said."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+from exporter.sinks.cloudwatch.spool import Spool
+from exporter.sinks.cloudwatch.spool_rows import Entry, pack
+
+START = 1_700_000_040.0
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 86400.0
+MIB = 2**20
+
+
+def entry(name: str = "one", stamp: float = START, noise: int = 0, region: str = "r-1") -> Entry:
+    """A request of one datum; `noise` is how many numbers it holds that cannot be packed well."""
+    random = Random(f"{name} {stamp}")
+    return Entry(
+        "NeuronExporter",
+        region,
+        [
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
+                "Timestamp": datetime.fromtimestamp(stamp, UTC),
+                "Unit": "Percent",
+                "Values": [random.random() for _ in range(noise or 1)],
+            }
+        ],
+    )
+
+
+def name_of(kept: Entry) -> str:
+    """The name that the request was made with."""
+    return str(kept.datums[0]["MetricName"])
+
+
+class Shelf:
+    """A spool whose clocks are moved by hand, and what it lost."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        max_bytes: int = MIB,
+        max_age: float = 14 * DAY,
+        template: str = "",
+        wall: float = START,
+    ) -> None:
+        self.wall = wall
+        self.uptime = 1000.0
+        self.path = path
+        self.lost: Counter[str] = Counter()
+        self.spool = Spool(
+            path,
+            max_bytes,
+            max_age,
+            self._lose,
+            template=template,
+            clock=lambda: self.wall,
+            monotonic=lambda: self.uptime,
+        )
+
+    def _lose(self, reason: str, number: int) -> None:
+        assert number > 0
+        self.lost[reason] += number
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and the spool do its upkeep."""
+        self.wall += seconds
+        self.uptime += seconds
+        self.spool.upkeep()
+
+    def add(self, *names: str, noise: int = 0) -> None:
+        """Add pending requests, each stamped a second after the one before."""
+        for number, name in enumerate(names):
+            self.spool.add(entry(name, START + number, noise))
+
+    def fill(self, number: int, noise: int = 100) -> None:
+        """Add as many pending requests, named 0, 1, 2 …, by few transactions."""
+        for each in range(number):
+            self.spool._remember(pack(entry(str(each), START + each, noise)))
+        self.spool.upkeep()
+
+    def names(self) -> list[str]:
+        """The names of all that can be sent now, in their order; they are settled by this."""
+        found = []
+        while (kept := self.spool.next()) is not None:
+            found.append(name_of(kept.entry))
+            self.spool.settled(kept.key)
+        return found
+
+    def size(self) -> int:
+        """Bytes on disk: the file, its log, and whatever else has its name."""
+        assert self.path is not None
+        return sum(os.stat(each).st_size for each in self.path.parent.glob(f"{self.path.name}*"))
