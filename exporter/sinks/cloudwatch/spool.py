@@ -177,11 +177,12 @@ class Spool:
 
     def upkeep(self) -> None:
         """Once a cycle: try the disk again, drop what is too old, adopt orphans, free space."""
+        if self._disk:
+            self._disk.upkeep()
         self._move_to_disk()
         self._drop_untimely()
         stamps = [row.stamp for row in self._memory]
         if self._disk:
-            self._disk.upkeep()
             stamp = self._disk.oldest()
             stamps += [] if stamp is None else [stamp]
         self.oldest = min(stamps, default=None)
@@ -224,7 +225,8 @@ class Spool:
         return _Held(row, None)
 
     def _move_to_disk(self) -> None:
-        """Move what is in memory, in as few transactions as the file allows."""
+        """Move what is in memory, in as few transactions as the file allows; and what is in flight,
+        if its file was lost."""
         if self._disk is None:
             return
         self._disk.open()
@@ -242,6 +244,14 @@ class Spool:
                 return
             for row in batch:
                 self._memory.remove(row)
+        for key, (row, place) in list(self._held.items()):
+            if place is None or not self._disk.holds(place):
+                places = self._disk.write([row], in_flight=True)
+                if places is None:
+                    return
+                if place is not None:
+                    self._disk.delete(place)
+                self._held[key] = _Held(row, places[0])
 
     def _drop_untimely(self) -> None:
         now = self._clock() - self._monotonic()

@@ -121,6 +121,10 @@ class Disk:
                 found.append((turn, Place(store.token, turn.id)))
         return sorted(found)
 
+    def holds(self, place: Place) -> bool:
+        """Whether the file of a row is open."""
+        return self._store_of(place) is not None
+
     def take(self, place: Place) -> Row | None:
         """Mark a row as in flight, committed, and give it; None if it cannot be marked."""
         store = self._store_of(place)
@@ -145,6 +149,7 @@ class Disk:
 
     def upkeep(self) -> None:
         """Delete what could not be deleted before, adopt orphans, give free space back."""
+        self.open()
         for store in self._stores():
             for number in list(self._obsolete.get(store.token, ())):
                 place = Place(store.token, number)
