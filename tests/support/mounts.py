@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,20 @@ def tmpfs(folder: Path, size: str) -> Iterator[None]:
     finally:
         # Lazily: a test that failed may still have a file open there.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def filled_up(folder: Path) -> Iterator[None]:
+    """Leave no space on the file system of a folder, for a while."""
+    ballast = folder / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 512)
+    assert os.statvfs(folder).f_bavail == 0
+    try:
+        yield
+    finally:
+        ballast.unlink()
 
 
 def remount(folder: Path, how: str) -> None:

@@ -4,8 +4,8 @@
 
 It says the point on a line of standard output, then waits for ever. WHICH is `live` (a new request,
 named so, is kept and sent) or `resent` (the next pending one is). POINT is `before` (the write),
-`written`, `sent` (it waits for the answer) or `answered`. With WHICH `hold` it opens the spool only.
-With `drain` it sends all that is pending, says how many were ambiguous, and ends.
+`written`, `sent` (it waits for the answer) or `answered`. With WHICH `hold` it opens the spool, and
+no more. With `drain` it sends all that is pending, says how many were ambiguous, and ends.
 """
 
 from __future__ import annotations

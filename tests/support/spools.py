@@ -99,3 +99,10 @@ class Shelf:
         """Bytes on disk: the file, its log, and whatever else has its name."""
         assert self.path is not None
         return sum(os.stat(each).st_size for each in self.path.parent.glob(f"{self.path.name}*"))
+
+
+def filled(path: Path, number: int = 3, max_bytes: int = 16 * MIB) -> Shelf:
+    """A spool with pending requests named 0, 1, 2 …"""
+    shelf = Shelf(path, max_bytes)
+    shelf.fill(number)
+    return shelf

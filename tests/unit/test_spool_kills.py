@@ -39,15 +39,17 @@ def killed_at(point: str, which: str, path: Path, endpoint: Endpoint) -> None:
         handler.close_connection = True
 
     endpoint.answer = hold if point == "sent" else accept
-    with subprocess.Popen(
-        spooler(path, endpoint.url, which, point), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        with ended(process):
-            assert process.stdout is not None
-            assert process.stdout.readline() == f"{point}\n"
-            if point in ("sent", "answered"):
-                wait_for(lambda: endpoint.requests)
-            process.kill()
+    with (
+        subprocess.Popen(
+            spooler(path, endpoint.url, which, point), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process,
+        ended(process),
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{point}\n"
+        if point in ("sent", "answered"):
+            wait_for(lambda: endpoint.requests)
+        process.kill()
     answer.set()
     endpoint.answer = accept
 

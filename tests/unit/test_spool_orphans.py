@@ -145,18 +145,20 @@ def test_a_file_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
     """However old a file looks, while its exporter lives it is not adopted; after a kill it is."""
     template = str(tmp_path / "{task_id}.db")
     path = left_behind(tmp_path / "a.db", "a")
-    with subprocess.Popen(
-        spooler(path, "", "hold"), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as owner:
-        with ended(owner):
-            assert owner.stdout is not None
-            assert owner.stdout.readline() == "disk\n"
-            for each in tmp_path.iterdir():
-                os.utime(each, (1, 1))
-            shelf = of(template)
-            with capture_logs() as said:
-                shelf.spool.upkeep()
-            assert (len(shelf.spool), said) == (0, [])
+    with (
+        subprocess.Popen(
+            spooler(path, "", "hold"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as owner,
+        ended(owner),
+    ):
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "disk\n"
+        for each in tmp_path.iterdir():
+            os.utime(each, (1, 1))
+        shelf = of(template)
+        with capture_logs() as said:
+            shelf.spool.upkeep()
+        assert (len(shelf.spool), said) == (0, [])
     for each in tmp_path.glob("a.db*"):
         os.utime(each, (1, 1))
     shelf.wait(SCAN_EVERY)
@@ -228,7 +230,7 @@ def test_an_orphan_that_breaks_is_let_go(tmp_path: Path) -> None:
 
 
 def test_a_returning_owner_gets_a_new_file(tmp_path: Path) -> None:
-    """An owner that opened its file while it was drained and deleted does not write into nothing."""
+    """An owner that comes back while its file is drained and deleted does not write into it."""
     template = str(tmp_path / "{task_id}.db")
     left_behind(tmp_path / "a.db", "a")
     shelf, owner = of(template), of(template, "a")

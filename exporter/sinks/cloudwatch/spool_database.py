@@ -31,6 +31,7 @@ from typing import Any
 from urllib.parse import quote
 
 from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
+from exporter.sinks.cloudwatch.spool_path import Identity, identity
 
 SCHEMA = 1
 """Rises when the tables change; a file with a newer one is set aside, not read."""
@@ -94,7 +95,7 @@ class Database:
         """Open the file, and lock it. An empty or, if `create`, a missing one gets its tables."""
         self.path = path
         self.bytes = 0
-        self._log: tuple[int, int] | None = None
+        self._log: Identity | None = None
         self._log_path = Path(f"{path}-wal")
         log = min(max(int(max_bytes * _LOG_SHARE), _SHORT_LOG), _LONGEST_LOG)
         log = min(log, int(max_bytes * _LARGEST_LOG_SHARE))
@@ -104,7 +105,9 @@ class Database:
         with translated(path):
             if create:
                 _create(path)
-            self.identity = _identity(path)
+            self.identity = identity(path)
+            if not path.is_file():
+                raise StoreError(Reason.IO, f"{path}: not a regular file")
             self._connection = sqlite3.connect(
                 f"file:{quote(str(path))}?mode=rw",
                 uri=True,
@@ -159,7 +162,7 @@ class Database:
     def check(self) -> None:
         """See that the path still leads to this file and this log."""
         try:
-            if _identity(self.path) == self.identity:
+            if identity(self.path) == self.identity:
                 if not self.bytes or self._log_path.exists():
                     return
                 raise StoreError(Reason.IO, f"{self._log_path}: deleted while it was in use")
@@ -177,7 +180,7 @@ class Database:
         be applied to whatever comes to that path."""
         if self._log is not None:
             with suppress(OSError):
-                if _identity(self._log_path) == self._log:
+                if identity(self._log_path) == self._log:
                     self._log_path.unlink()
         self.close()
 
@@ -233,7 +236,7 @@ class Database:
 
     def _measure(self) -> None:
         log = self._log_path.stat()
-        self._log = (log.st_dev, log.st_ino)
+        self._log = log.st_dev, log.st_ino
         self.bytes = self.path.stat().st_size + log.st_size
 
     def _pragma(self, text: str) -> Any:
@@ -250,8 +253,3 @@ def _create(path: Path) -> None:
     with suppress(FileExistsError):
         # Never opened if it exists: closing it would free a lock that this process has on it.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from exporter.log import get_logger
 from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
-from exporter.sinks.cloudwatch.spool_path import set_aside
+from exporter.sinks.cloudwatch.spool_path import Identity, identity, set_aside
 from exporter.sinks.cloudwatch.spool_store import Store
 
 FIRST_DELAY = 30.0
@@ -57,13 +58,15 @@ class SpoolFile:
     def open(self) -> Store | None:
         """Open the file; one that cannot be used is set aside for a new one."""
         for attempt in (1, 2):
-            identity = _identity(self.path)
+            found: Identity | None = None
             try:
+                with suppress(OSError):
+                    found = identity(self.path)
                 self.store = Store(self.path, self._max_bytes, self._on_drop)
                 return self.store
             except StoreError as error:
                 unusable = error.reason in (Reason.CORRUPT, Reason.FOREIGN)
-                if attempt == 1 and unusable and identity and self._aside(error, identity):
+                if attempt == 1 and unusable and found and self._aside(error, found):
                     continue
                 self.failed(error)
         return None
@@ -108,19 +111,11 @@ class SpoolFile:
         self.failed(error)
         return store
 
-    def _aside(self, error: StoreError, identity: tuple[int, int]) -> bool:
+    def _aside(self, error: StoreError, which: Identity) -> bool:
         try:
-            moved = set_aside(self.path, error.reason.value, self._clock(), identity)
+            moved = set_aside(self.path, error.reason.value, self._clock(), which)
         except OSError:
             return False
         if moved is not None:
             _log.warning("spool_set_aside", message=str(error), kept_as=str(moved))
         return moved is not None
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

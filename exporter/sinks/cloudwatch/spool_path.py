@@ -25,6 +25,9 @@ ORPHAN_AGE = 600.0
 MOST_ASIDE = 2
 """Files that are kept of those that were set aside, the newest."""
 
+Identity = tuple[int, int]
+"""Device and inode."""
+
 _NAME = r"[A-Za-z0-9_-]{1,128}"
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -52,18 +55,20 @@ def expand(template: str, values: Mapping[str, str]) -> Path:
 def orphans(template: str, own: Path, now: float) -> list[Path]:
     """Files that the template could stand for and that have not changed for `ORPHAN_AGE` before
     `now` (Unix seconds), the longest unchanged first. Whether they are locked is not known yet."""
+    template = str(Path(template))
     if not _BRACES.search(template):
         return []
     constant = _BRACES.split(template)[::2]
     pattern = re.compile(_NAME.join(map(re.escape, constant)))
     found = []
     for name in glob.glob("*".join(map(glob.escape, constant))):
-        if name == str(own) or name.endswith(_BESIDE) or not pattern.fullmatch(name):
+        path = Path(name)
+        if path == own or name.endswith(_BESIDE) or not pattern.fullmatch(name):
             continue
         with suppress(OSError):
-            changed = _last_change(Path(name))
-            if now - changed > ORPHAN_AGE:
-                found.append((changed, Path(name)))
+            changed = _last_change(path)
+            if now - changed > ORPHAN_AGE and path.is_file():
+                found.append((changed, path))
     return [path for _, path in sorted(found)]
 
 
@@ -75,11 +80,17 @@ def _last_change(path: Path) -> float:
     return max(stamps)
 
 
-def set_aside(path: Path, reason: str, now: float, identity: tuple[int, int]) -> Path | None:
+def identity(path: Path) -> Identity:
+    """Which file a path leads to. Raises OSError."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def set_aside(path: Path, reason: str, now: float, which: Identity) -> Path | None:
     """Rename a file that cannot be used, and its log, to `PATH.REASON-SECONDS`; gives the new name.
 
-    Nothing is done if the file is not the one of this identity (device, inode) any more: another
-    exporter was faster, and the file is its new one. Raises OSError.
+    Nothing is done if the path does not lead to that file any more: another exporter was faster,
+    and the file is its new one. Raises OSError.
     """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -89,8 +100,7 @@ def set_aside(path: Path, reason: str, now: float, identity: tuple[int, int]) ->
             return None
         except OSError:  # some network file systems lock no folders
             pass
-        found = path.stat()
-        if (found.st_dev, found.st_ino) != identity:
+        if identity(path) != which:
             return None
         aside = Path(f"{path}.{reason}-{int(now)}")
         path.rename(aside)

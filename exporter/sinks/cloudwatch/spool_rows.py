@@ -18,7 +18,7 @@ _LARGEST_INTEGER = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A request as it was or will be sent, and where to."""
+    """A request as it was or will be sent, of one datum at least, and where to."""
 
     namespace: str
     region: str
