@@ -20,7 +20,7 @@ from exporter.log import configure
 from exporter.sinks.cloudwatch.spool import Spool
 from exporter.sinks.cloudwatch.spool_rows import Entry
 from tests.support.children import FOREVER
-from tests.support.spools import DAY, MIB, START, entry
+from tests.support.entries import DAY, MIB, START, entry
 
 ROOT = Path(__file__).resolve().parents[2]
 

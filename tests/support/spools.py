@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from random import Random
+
+import pytest
 
 from exporter.sinks.cloudwatch.spool import Spool
-from exporter.sinks.cloudwatch.spool_rows import Entry, pack
+from exporter.sinks.cloudwatch.spool_rows import pack
+from tests.support.entries import DAY, MIB, START, entry, name_of
 
-START = 1_700_000_040.0
-MINUTE = 60.0
-HOUR = 3600.0
-DAY = 86400.0
-MIB = 2**20
+_made: list[Shelf] = []
 
 
-def entry(name: str = "one", stamp: float = START, noise: int = 0, region: str = "r-1") -> Entry:
-    """A request of one datum; `noise` is how many numbers it holds that cannot be packed well."""
-    random = Random(f"{name} {stamp}")
-    return Entry(
-        "NeuronExporter",
-        region,
-        [
-            {
-                "MetricName": name,
-                "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
-                "Timestamp": datetime.fromtimestamp(stamp, UTC),
-                "Unit": "Percent",
-                "Values": [random.random() for _ in range(noise or 1)],
-            }
-        ],
-    )
-
-
-def name_of(kept: Entry) -> str:
-    """The name that the request was made with."""
-    return str(kept.datums[0]["MetricName"])
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Imported by a module, closes what its tests have left open."""
+    yield
+    while _made:
+        _made.pop().spool.close()
 
 
 class Shelf:
@@ -56,6 +39,7 @@ class Shelf:
         self.uptime = 1000.0
         self.path = path
         self.lost: Counter[str] = Counter()
+        _made.append(self)
         self.spool = Spool(
             path,
             max_bytes,

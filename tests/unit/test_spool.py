@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 from exporter.sinks.cloudwatch import spool_rows
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.spool_rows import Entry, pack, unpack
-from tests.support.spools import HOUR, START, Shelf, entry, name_of
+from tests.support.entries import HOUR, START, entry, name_of
+from tests.support.spools import Shelf
+from tests.support.spools import closed as closed
 
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False))
 
@@ -41,7 +43,7 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
         min_size=1,
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_what_is_read_equals_what_was_written(datums: list[Datum]) -> None:
     """Numbers to the last bit, stamps, and texts of any kind come back as they were sent."""
     written = Entry("N", "us-east-1", datums)

@@ -8,7 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.sinks.cloudwatch.spool import QUIET
-from tests.support.spools import DAY, HOUR, MINUTE, START, Shelf, entry
+from tests.support.entries import DAY, HOUR, MINUTE, START, entry
+from tests.support.spools import Shelf
+from tests.support.spools import closed as closed
 
 
 @pytest.fixture(params=["disk", "memory"])

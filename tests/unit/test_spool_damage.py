@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 
 from exporter.sinks.cloudwatch.spool_file import FIRST_DELAY, LONGEST_DELAY
 from exporter.sinks.cloudwatch.spool_path import MOST_ASIDE
-from tests.support.spools import MIB, START, Shelf, entry, filled
+from tests.support.entries import MIB, START, entry
+from tests.support.spools import Shelf, filled
+from tests.support.spools import closed as closed
 
 PAGE = 1024
 

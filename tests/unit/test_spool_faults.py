@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -14,10 +16,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.sinks.cloudwatch.spool_file import FIRST_DELAY, LONGEST_DELAY
+from tests.support.entries import DAY, MIB, START, entry
 from tests.support.mounts import filled_up, remount, tmpfs
 from tests.support.processes import ended
 from tests.support.spooler import ROOT, spooler
-from tests.support.spools import DAY, MIB, START, Shelf, entry, filled
+from tests.support.spools import Shelf, filled
+from tests.support.spools import closed as closed
 from tests.support.waiting import wait_for
 
 NOISE = 100
@@ -201,3 +205,24 @@ def test_only_one_exporter_has_the_file(tmp_path: Path) -> None:
     assert shelf.spool.state == "disk"
     assert shelf.names() == ["0", "1", "2", "3"]
     assert not list(tmp_path.glob("*.corrupt*"))
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    """A path to a device, a pipe or a folder is left alone, and gives one clear message."""
+    path = tmp_path / "spool.db"
+    {"device": lambda: path.symlink_to("/dev/null"), "pipe": lambda: os.mkfifo(path)}.get(
+        kind, path.mkdir
+    )()
+    shelf = Shelf(path)
+    shelf.add("a")
+    assert "not a regular file" in shelf.spool.state
+    assert not path.is_file()
+    assert shelf.names() == ["a"]
+
+
+def test_without_a_path_there_is_no_sqlite() -> None:
+    """Who keeps the spool in memory does not pay for SQLite."""
+    code = "from exporter.sinks.cloudwatch.spool import Spool; import sys; "
+    code += "Spool(None, 10**6, 60, print).upkeep(); sys.exit('sqlite3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

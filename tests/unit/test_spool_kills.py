@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.endpoint import Endpoint, accept, cloudwatch_endpoint
+from tests.support.entries import entry
 from tests.support.processes import ended
 from tests.support.spooler import ROOT, spooler
-from tests.support.spools import Shelf, entry
+from tests.support.spools import Shelf
+from tests.support.spools import closed as closed
 from tests.support.waiting import wait_for
 
 

@@ -10,7 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support.spools import START, Shelf, entry, name_of
+from tests.support.entries import START, entry, name_of
+from tests.support.spools import Shelf
+from tests.support.spools import closed as closed
 
 
 class Model(RuleBasedStateMachine):

@@ -11,9 +11,11 @@ from structlog.testing import capture_logs
 
 from exporter.sinks.cloudwatch.spool_orphans import SCAN_EVERY
 from exporter.sinks.cloudwatch.spool_path import ORPHAN_AGE, UNKNOWN, expand, orphans, problem
+from tests.support.entries import MINUTE, START, entry
 from tests.support.processes import ended
 from tests.support.spooler import ROOT, spooler
-from tests.support.spools import MINUTE, START, Shelf, entry
+from tests.support.spools import Shelf
+from tests.support.spools import closed as closed
 
 
 def left_behind(path: Path, *names: str, age: float = ORPHAN_AGE + 1, live: str = "") -> Path:
@@ -89,6 +91,10 @@ def test_which_files_are_orphans(tmp_path: Path) -> None:
         "spool-a.db",  # its log was written later
     ]
     assert orphans(str(own), own, START) == []
+    assert own not in orphans(template.replace("spool-", "/./spool-"), own, ORPHAN_AGE + 100)
+    (tmp_path / "[x]" / "spool-folder.db").mkdir()
+    os.utime(tmp_path / "[x]" / "spool-folder.db", (0, 0))
+    assert len(orphans(template, own, ORPHAN_AGE + 100)) == 2
     template = f"{tmp_path}/[x]/spool-{{task_id}}"
     assert not [each for each in orphans(template, own, 1e12) if "-wal" in each.name]
 
