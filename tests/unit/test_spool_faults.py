@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -197,8 +197,11 @@ def test_only_one_exporter_has_the_file(tmp_path: Path) -> None:
             ("spool_in_memory", "locked")
         ]
         assert len(shelf.spool) == 1
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            sqlite3.connect(path, timeout=0).execute("SELECT * FROM requests")
+        with (
+            closing(sqlite3.connect(path, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("SELECT * FROM requests")
         holder.kill()
         wait_for(lambda: holder.poll() is not None)
         shelf.wait(LONGEST_DELAY)
