@@ -125,6 +125,8 @@ def test_a_stop_leaves_nothing_in_doubt(tmp_path: Path) -> None:
     shelf.spool.returned(shelf.spool.keep(entry("d", START + HOUR)))
     shelf.spool.close()
     assert [each.name for each in tmp_path.iterdir()] == ["spool.db"]
+    shelf.spool.close()
+    assert shelf.names() == []  # closed is closed
     again = Shelf(tmp_path / "spool.db")
     with capture_logs() as said:
         again.spool.upkeep()

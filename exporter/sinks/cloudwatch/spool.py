@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.log import get_logger
 from exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
-from exporter.sinks.cloudwatch.spool_rows import Entry, Memory, Place, Row, pack, unpack
+from exporter.sinks.cloudwatch.spool_rows import Entry, Memory, Place, Row, batches, pack, unpack
 
 if TYPE_CHECKING:  # SQLite is loaded by those who have a path
     from exporter.sinks.cloudwatch.spool_disk import Disk
@@ -230,16 +230,8 @@ class Spool:
         if self._disk is None:
             return
         self._disk.open()
-        largest = self._disk.largest
-        waiting = sorted(self._memory, key=lambda row: row.stamp)
-        while waiting and largest:
-            batch, size = [waiting.pop(0)], 0
-            size += batch[0].size
-            while waiting and size + waiting[0].size <= largest:
-                size += waiting[0].size
-                batch.append(waiting.pop(0))
-            if size > largest:
-                continue
+        oldest_first = sorted(self._memory, key=lambda row: row.stamp)
+        for batch in batches(oldest_first, self._disk.largest):
             if self._disk.write(batch, in_flight=False) is None:
                 return
             for row in batch:
@@ -247,11 +239,10 @@ class Spool:
         for key, (row, place) in list(self._held.items()):
             if place is None or not self._disk.holds(place):
                 places = self._disk.write([row], in_flight=True)
-                if places is None:
-                    return
-                if place is not None:
-                    self._disk.delete(place)
-                self._held[key] = _Held(row, places[0])
+                if places is not None:
+                    self._held[key] = _Held(row, places[0])
+                    if place is not None:
+                        self._disk.delete(place)
 
     def _drop_untimely(self) -> None:
         now = self._clock() - self._monotonic()

@@ -39,6 +39,7 @@ class Disk:
         rescue: Callable[[Row], None],
         held: Callable[[], Iterable[Place]],
     ) -> None:
+        self._closed = False
         self._own_ambiguous = 0
         self._dropped = dropped
         self._rescue = rescue
@@ -77,7 +78,7 @@ class Disk:
     def open(self) -> None:
         """Open the own file if it is not, and it is time to try."""
         file = self._file
-        if file.store is not None or not file.is_due:
+        if self._closed or file.store is not None or not file.is_due:
             return
         store = file.open()
         if store is None:
@@ -166,7 +167,8 @@ class Disk:
         return min((stamp for stamp in stamps if stamp is not None), default=None)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files, for good."""
+        self._closed = True
         for store in self._stores():
             store.close()
         self._file.store = self._orphans.store = None

@@ -59,9 +59,9 @@ class SpoolFile:
         """Open the file; one that cannot be used is set aside for a new one."""
         for attempt in (1, 2):
             found: Identity | None = None
+            with suppress(OSError):
+                found = identity(self.path)
             try:
-                with suppress(OSError):
-                    found = identity(self.path)
                 self.store = Store(self.path, self._max_bytes, self._on_drop)
                 return self.store
             except StoreError as error:

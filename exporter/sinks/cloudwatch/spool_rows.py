@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,6 +68,23 @@ def unpack(row: Row) -> Entry:
     except (zlib.error, msgspec.MsgspecError, TypeError) as error:
         raise ValueError(f"a request of the spool is damaged: {error}") from error
     return Entry(row.namespace, row.region, datums)
+
+
+def batches(rows: Iterable[Row], largest: int) -> Iterator[list[Row]]:
+    """The rows in as few lists of at most so many bytes as their order allows, without those that
+    are larger."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        if row.size > largest:
+            continue
+        if size + row.size > largest:
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row.size
+    if batch:
+        yield batch
 
 
 def _as_doubles(value: Any) -> Any:
