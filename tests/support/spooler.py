@@ -17,8 +17,8 @@ import urllib.request
 from pathlib import Path
 
 from exporter.log import configure
-from exporter.sinks.cloudwatch.spool import Spool
-from exporter.sinks.cloudwatch.spool_rows import Entry
+from exporter.sinks.cloudwatch.spool.rows import Entry
+from exporter.sinks.cloudwatch.spool.spool import Spool
 from tests.support.children import FOREVER
 from tests.support.entries import DAY, MIB, START, entry
 

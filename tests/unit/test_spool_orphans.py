@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.sinks.cloudwatch.spool_orphans import SCAN_EVERY
-from exporter.sinks.cloudwatch.spool_path import ORPHAN_AGE, UNKNOWN, expand, orphans, problem
+from exporter.sinks.cloudwatch.spool.orphans import SCAN_EVERY
+from exporter.sinks.cloudwatch.spool.path import ORPHAN_AGE, UNKNOWN, expand, orphans, problem
 from tests.support.entries import MINUTE, START, entry
 from tests.support.processes import ended
 from tests.support.spooler import ROOT, spooler

@@ -1,4 +1,4 @@
-"""What waits to be sent again, on disk if that can be, else in memory.
+"""Keeps requests until CloudWatch has taken them, on disk if that can be, else in memory.
 
 A request is written as in flight before it is sent; the answer deletes it or makes it pending. What
 is found in flight when a file is opened was being sent when the exporter ended: whether it arrived
@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.log import get_logger
 from exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
-from exporter.sinks.cloudwatch.spool_rows import Entry, Memory, Place, Row, batches, pack, unpack
+from exporter.sinks.cloudwatch.spool.rows import Entry, Memory, Place, Row, batches, pack, unpack
 
 if TYPE_CHECKING:  # SQLite is loaded by those who have a path
-    from exporter.sinks.cloudwatch.spool_disk import Disk
+    from exporter.sinks.cloudwatch.spool.disk import Disk
 
 MOST_IN_MEMORY = 16 * 2**20
 """Bytes without a disk: days of a standard machine, and a quarter of what the exporter may hold."""
@@ -93,7 +93,7 @@ class Spool:
         self._last_drop: dict[str, float] = {}
         self._disk: Disk | None = None
         if path is not None:
-            from exporter.sinks.cloudwatch.spool_disk import Disk
+            from exporter.sinks.cloudwatch.spool.disk import Disk
 
             self._disk = Disk(
                 path,

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from exporter.log import get_logger
-from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
-from exporter.sinks.cloudwatch.spool_path import Identity, identity, set_aside
-from exporter.sinks.cloudwatch.spool_store import Store
+from exporter.sinks.cloudwatch.spool.error import Reason, StoreError
+from exporter.sinks.cloudwatch.spool.path import Identity, identity, set_aside
+from exporter.sinks.cloudwatch.spool.store import Store
 
 FIRST_DELAY = 30.0
 LONGEST_DELAY = 300.0

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.sinks.cloudwatch.spool_database import PAGE, Database
-from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
-from exporter.sinks.cloudwatch.spool_rows import Row
+from exporter.sinks.cloudwatch.spool.database import PAGE, Database
+from exporter.sinks.cloudwatch.spool.error import Reason, StoreError
+from exporter.sinks.cloudwatch.spool.rows import Row
 
 _SPARE_PAGES = 6  # for what a change of state may need: pages of indexes that are split
 

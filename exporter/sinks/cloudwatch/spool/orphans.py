@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from exporter.log import get_logger
-from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
-from exporter.sinks.cloudwatch.spool_path import orphans
-from exporter.sinks.cloudwatch.spool_store import Store
+from exporter.sinks.cloudwatch.spool.error import Reason, StoreError
+from exporter.sinks.cloudwatch.spool.path import orphans
+from exporter.sinks.cloudwatch.spool.store import Store
 
 SCAN_EVERY = 600.0
 """Seconds between looks for orphans."""

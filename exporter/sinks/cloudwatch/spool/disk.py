@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from exporter.log import get_logger
-from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
-from exporter.sinks.cloudwatch.spool_file import SpoolFile
-from exporter.sinks.cloudwatch.spool_orphans import Orphans
-from exporter.sinks.cloudwatch.spool_rows import Place, Row
-from exporter.sinks.cloudwatch.spool_store import Store, Turn
+from exporter.sinks.cloudwatch.spool.error import Reason, StoreError
+from exporter.sinks.cloudwatch.spool.file import SpoolFile
+from exporter.sinks.cloudwatch.spool.orphans import Orphans
+from exporter.sinks.cloudwatch.spool.rows import Place, Row
+from exporter.sinks.cloudwatch.spool.store import Store, Turn
 
 T = TypeVar("T")
 

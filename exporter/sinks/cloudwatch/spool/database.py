@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from exporter.sinks.cloudwatch.spool_error import Reason, StoreError
-from exporter.sinks.cloudwatch.spool_path import Identity, identity
+from exporter.sinks.cloudwatch.spool.error import Reason, StoreError
+from exporter.sinks.cloudwatch.spool.path import Identity, identity
 
 SCHEMA = 1
 """Rises when the tables change; a file with a newer one is set aside, not read."""
