@@ -47,6 +47,7 @@ def demo(listen: str, instance_type: str, scenario: str) -> int:
         "source.period": "1s",
         "cloudwatch.enabled": True,
         "cloudwatch.flush_interval": f"{FLUSH_SECONDS}s",
+        "cloudwatch.spool.path": None,
         "identity.imds": False,  # who the simulated machine is, the simulator tells
         "identity.ecs": False,
         "log.level": "warning",

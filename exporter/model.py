@@ -222,6 +222,7 @@ class Machine:
     node_name: str = ""
     pod_name: str = ""
     pod_namespace: str = ""
+    pod_uid: str = ""
     driver_version: str = ""
     tools_version: str = ""
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
 
 NOT_BUILT_YET = (
-    "cloudwatch.spool",
     "identity.kubernetes",
     "identity.pod_labels",
 )

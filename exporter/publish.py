@@ -13,7 +13,9 @@ from exporter.model import Machine, Selection
 from exporter.sinks.cloudwatch import dimensions, emf
 from exporter.sinks.cloudwatch.budget import kept
 from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER, Problem, of_holder
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.sink import CloudWatchSink, Dropped, Settings
+from exporter.sinks.cloudwatch.spool import path
+from exporter.sinks.cloudwatch.spool.spool import Spool
 from exporter.sinks.cloudwatch.transport import Transport
 from exporter.telemetry import Telemetry
 
@@ -56,6 +58,8 @@ def check(loaded: Loaded, chosen: Selection | None) -> list[str]:
     problems += [_line(loaded, wrong) for wrong in _sets(config)]
     if chosen is not None:
         problems += [_line(loaded, wrong) for wrong in _budget(config, chosen)]
+    if config.spool.path is not None and (wrong := path.problem(config.spool.path)):
+        problems.append(loaded.problem("cloudwatch.spool.path", wrong))
     if config.endpoint_url is not None and not config.endpoint_url.startswith(
         ("http://", "https://")
     ):
@@ -80,6 +84,20 @@ def make_sink(
 
         return Api(region, config.endpoint_url)
 
+    def open_spool(machine: Machine, dropped: Dropped) -> Spool:
+        # What waits for standard output's reader is of no use to another process.
+        template = "" if to_output else config.spool.path or ""
+        known = {"task_id": machine.task_id, "pod_uid": machine.pod_uid}
+        return Spool(
+            path.expand(template, known) if template else None,
+            config.spool.max_bytes,
+            config.spool.max_age,
+            dropped,
+            template=template,
+            clock=clock or time.time,
+            monotonic=clock or time.monotonic,
+        )
+
     to_output = config.transport == "emf"
     return CloudWatchSink(
         chosen,
@@ -98,6 +116,7 @@ def make_sink(
         identity,
         connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
         telemetry,
+        open_spool,
         clock or time.time,
         clock or time.monotonic,
     )

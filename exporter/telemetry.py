@@ -171,6 +171,27 @@ class Telemetry:
             ["sink", "reason"],
             registry=registry,
         )
+        self.sink_ambiguous = Counter(
+            "neuron_exporter_sink_ambiguous_requests_total",
+            "Requests of which nobody knows whether they arrived: each may count twice.",
+            ["sink"],
+            registry=registry,
+        )
+        self.spool_bytes = Gauge(
+            "neuron_exporter_spool_bytes",
+            "Bytes of the requests that wait for another attempt, in memory and on disk.",
+            registry=registry,
+        )
+        self.spool_oldest = Gauge(
+            "neuron_exporter_spool_oldest_timestamp_seconds",
+            "The stamp of the oldest request that waits, in Unix seconds; 0 while none does.",
+            registry=registry,
+        )
+        self.spool_on_disk = Gauge(
+            "neuron_exporter_spool_on_disk",
+            "1 while requests wait on disk, 0 while a kill would lose them.",
+            registry=registry,
+        )
         self.web_config_good = Gauge(
             "neuron_exporter_web_config_last_reload_successful",
             "0 while the web configuration in use is not the newest, since that cannot be used.",

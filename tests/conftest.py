@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from exporter.config import load
 from tests import captures
 from tests.support.servers import LOCALSTACK, localstack_server, moto_server
 
@@ -59,6 +60,15 @@ class Golden:
             f"no golden file {path.name}: run `make golden`, and read what it wrote"
         )
         assert path.read_text() == text, f"{path.name} differs: `make golden`, then read the diff"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _this_machine_as_before() -> Iterator[None]:
+    """No test leaves requests where an exporter of this machine would find and send them."""
+    default = Path(load().config.cloudwatch.spool.path or "")
+    before = default.parent.exists()
+    yield
+    assert default.parent.exists() == before
 
 
 @pytest.fixture(autouse=True)

@@ -107,6 +107,7 @@ def count(
         "cloudwatch.enabled": True,
         "prometheus.enabled": True,
         "prometheus.web_config_file": None,
+        "cloudwatch.spool.path": None,
         "source.replay.at_end": "exit",
         "source.replay.speed": 0,
         **(overrides or {}),

@@ -12,6 +12,7 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "node_name": ("NODE_NAME", "K8S_NODE_NAME"),
     "pod_name": ("POD_NAME", "K8S_POD_NAME"),
     "pod_namespace": ("POD_NAMESPACE", "K8S_NAMESPACE"),
+    "pod_uid": ("POD_UID", "K8S_POD_UID"),
 }
 """Fields, and the variables that may hold them, the first that is set first. Those of pods are the
 names that the downward API is mostly given, and those of CloudWatch's agent."""

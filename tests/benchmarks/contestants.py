@@ -90,7 +90,8 @@ def ours(cloudwatch: str | None) -> Iterator[Contestant]:
         config.write_text(
             "prometheus: {listen: '127.0.0.1:0'}\nsource: {kind: stdin}\n"
             + (
-                f"cloudwatch: {{enabled: true, endpoint_url: '{cloudwatch}', flush_interval: 1s}}\n"
+                f"cloudwatch: {{enabled: true, endpoint_url: '{cloudwatch}', flush_interval: 1s, "
+                f"spool: {{path: {folder}/spool.db}}}}\n"
                 if cloudwatch
                 else ""
             )

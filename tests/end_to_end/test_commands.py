@@ -143,13 +143,11 @@ def test_a_good_configuration_is_summarized(config: Path) -> None:
 
 def test_keys_without_effect_are_said_once(config: Path) -> None:
     """What is accepted and does nothing yet is one warning each, in `check` and in the log."""
-    config.write_text(
-        "cloudwatch: {spool: {path: null, max_age: 1d}}\nidentity: {kubernetes: yes}\n"
-    )
+    config.write_text("identity:\n  pod_labels: [team]\n  kubernetes: yes\n")
     checked = run("check", "--config", str(config))
     wanted = [
-        f"{config}:1: cloudwatch.spool: has no effect yet",
-        f"{config}:2: identity.kubernetes: has no effect yet",
+        f"{config}:3: identity.kubernetes: has no effect yet",
+        f"{config}:2: identity.pod_labels: has no effect yet",
     ]
     assert checked.status == 0
     warnings = [line for line in checked.out.splitlines() if line.startswith("warning: ")]
@@ -242,6 +240,7 @@ def test_the_flags_of_awss_scripts_do_what_they_did(
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL": endpoint.url,
+            "NEURON_EXPORTER__CLOUDWATCH__SPOOL__PATH": str(tmp_path / "spool.db"),
             "NEURON_EXPORTER__IDENTITY__INSTANCE_TYPE": "trn1.2xlarge",
             "NEURON_EXPORTER__SOURCE__REPLAY__SPEED": "0",
         },

@@ -143,6 +143,9 @@ def running_exporter(
     """Run the exporter with this configuration, on a free port unless it says another."""
     document = {"log": {"format": "json", "level": "debug"}, **config}
     document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
+    if "cloudwatch" in document:
+        spool = {"path": str(folder / "spool.db")}
+        document["cloudwatch"] = {"spool": spool, **document["cloudwatch"]}
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(document))
     process = subprocess.Popen(

@@ -39,6 +39,7 @@ def publish(
         for key, value in (
             ("cloudwatch.endpoint_url", url),
             ("cloudwatch.region", "us-east-1"),
+            ("cloudwatch.spool.path", None),
             ("source.period", f"{period}s"),
             ("identity.cluster", "here"),
             *settings,

@@ -57,6 +57,7 @@ class Publisher:
             "cloudwatch.endpoint_url": url,
             "cloudwatch.region": "us-east-1",
             "cloudwatch.budget.max_metrics": None,
+            "cloudwatch.spool.path": None,
             "source.kind": "file",
             "source.path": str(path),
             "source.replay.speed": 0,

@@ -179,16 +179,16 @@ def test_the_queue_is_bounded(
     start: Callable[..., Setting], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long outage costs the oldest requests, counted, not memory."""
-    monkeypatch.setattr(sink_module, "MOST_QUEUED", 2)
+    monkeypatch.setattr(sink_module, "MOST_IN_MEMORY", 2000)
     line = Line(THROTTLED)
     setting = start(line)
 
     def full() -> bool:
         setting.offer(1)
-        return bool(setting.value("sink_dropped_requests_total", reason="queue_full"))
+        return bool(setting.value("sink_dropped_requests_total", reason="spool_full"))
 
     wait_for(full, every=0.1)
-    assert setting.value("sink_queue_requests") == 2
+    assert 0 < (setting.value("sink_queue_requests") or 0) < 5
 
 
 def test_it_waits_for_the_fields_of_its_sets(start: Callable[..., Setting]) -> None:

@@ -281,7 +281,6 @@ def test_emf_is_judged_by_its_own_limits_too() -> None:
 
 VALUES = {
     "prometheus.layout": ("prometheus.layout", "aws"),
-    "cloudwatch.spool": ("cloudwatch.spool.max_age", "1d"),
     "identity.kubernetes": ("identity.kubernetes", True),
     "identity.pod_labels": ("identity.pod_labels", ["team"]),
 }
@@ -294,12 +293,6 @@ def test_a_key_that_does_nothing_yet_warns_once(without_effect: str) -> None:
     key, value = VALUES[without_effect]
     (warning,) = built({key: value}).warnings
     assert warning == f"--{key}: {without_effect}: has no effect yet"
-
-
-def test_a_section_that_does_nothing_yet_warns_once_for_all_its_keys() -> None:
-    """Two keys of one section make one warning."""
-    keys = {"cloudwatch.spool.max_bytes": "1MiB", "cloudwatch.spool.max_age": "1d"}
-    assert len(built(keys).warnings) == 1
 
 
 def test_every_warning_comes_when_everything_is_set() -> None:

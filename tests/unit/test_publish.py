@@ -25,7 +25,12 @@ START = 1_700_000_040.0
 
 def loaded(keys: dict[str, Any]) -> Loaded:
     """A configuration with CloudWatch on and these values."""
-    on = {"cloudwatch.enabled": True, "cloudwatch.region": "us-east-1", **keys}
+    on = {
+        "cloudwatch.enabled": True,
+        "cloudwatch.region": "us-east-1",
+        "cloudwatch.spool.path": None,
+        **keys,
+    }
     return load(flags=[Given(f"--{key}", key, value) for key, value in on.items()])
 
 

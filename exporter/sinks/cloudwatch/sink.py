@@ -1,12 +1,11 @@
-"""The thread that sends windows when they are due, and keeps what could not be sent."""
+"""The thread that sends windows when they are due."""
 
 from __future__ import annotations
 
 import threading
 import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -14,17 +13,19 @@ from exporter.log import get_logger
 from exporter.model import Machine, Pooling, Selection, Snapshot
 from exporter.sinks.cloudwatch.budget import Budget, Spending
 from exporter.sinks.cloudwatch.datums import (
-    Datum,
+    LONGEST_PAST,
     Measured,
     datums,
     heartbeats,
     measure,
     requests,
-    untimely,
 )
+from exporter.sinks.cloudwatch.delivery import Delivery
 from exporter.sinks.cloudwatch.dimensions import HOLDER, DimensionSet, of_holder, resolve, value_of
+from exporter.sinks.cloudwatch.spool.rows import Entry
+from exporter.sinks.cloudwatch.spool.spool import MOST_IN_MEMORY, Spool
 from exporter.sinks.cloudwatch.standing import NAME, Standing
-from exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
+from exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Transport, Verdict
 from exporter.sinks.cloudwatch.window import Window, Windows
 from exporter.telemetry import Telemetry
 
@@ -34,19 +35,19 @@ IDENTITY_PATIENCE = 60.0
 SOURCE_GRACE = 60.0
 """Seconds from the start in which a source that has not spoken yet is not said to be dead."""
 
-MOST_QUEUED = 120
-"""Requests that wait for another attempt: two hours of a standard machine."""
+MOST_RESENT = 10
+"""Requests of the past that are sent beside each new window: a fleet that catches up after an
+outage stays far below its quota, and a day is made good in two and a half hours."""
 
-MOST_FAILURES = 10
-"""Failures of one request, while others were delivered, after which it is given up."""
-
-_RESENT_PER_CYCLE = 10
 _SPREAD = 0.8
 _LONGEST_WAIT = 5.0
 
 _log = get_logger(sink=NAME)
 
 T = TypeVar("T")
+
+Dropped = Callable[[str, int], None]
+"""Told why requests are lost, and how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +69,6 @@ class Settings:
     needs_region: bool = True
 
 
-@dataclass(slots=True)
-class Waiting:
-    """A request that waits for another attempt."""
-
-    request: list[Datum]
-    failures: int = 0
-
-
 class CloudWatchSink:
     """Gathers snapshots in windows and delivers these, each at least once, from its own thread."""
 
@@ -86,14 +79,17 @@ class CloudWatchSink:
         identity: Callable[[], Machine],
         connect: Callable[[str], Transport],
         telemetry: Telemetry,
+        open_spool: Callable[[Machine, Dropped], Spool] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connect` opens a transport to a region; it is called from the sink's thread."""
+        """`connect` opens a transport to a region, `open_spool` what requests wait in on this
+        machine (by default, memory); both are called from the sink's thread."""
         self.selection = selection
         self._settings = settings
         self._identity = identity
         self._connect = connect
+        self._open_spool = open_spool or self._in_memory
         self._telemetry = telemetry
         self._clock = clock
         self._monotonic = monotonic
@@ -109,17 +105,17 @@ class CloudWatchSink:
             for metric in row.cloudwatch
             if metric.pooling is Pooling.HEARTBEAT
         }
-        self._transport: Transport | None = None
+        self._delivery: Delivery | None = None
         self._region = ""
         self._sets: list[DimensionSet] = []
         self._held: list[Window] = []
-        self._queue: deque[Waiting] = deque()
         self._started = monotonic()
         self._next_end = self._windows.start_of(clock()) + settings.interval
         self._standing = Standing(telemetry, clock)
         self._stopping = threading.Event()
+        self._deadline = float("inf")
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
-        telemetry.sink_queue.labels(NAME).set_function(lambda: len(self._queue))
+        telemetry.sink_queue.labels(NAME).set_function(self._waiting)
 
     # From other threads.
 
@@ -137,6 +133,7 @@ class CloudWatchSink:
 
     def close(self, timeout: float) -> bool:
         """Send what is left, in at most `timeout` seconds; gives whether the thread has ended."""
+        self._deadline = time.monotonic() + timeout
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -154,7 +151,8 @@ class CloudWatchSink:
         """How the sink is, for people."""
         return {
             "state": self._standing.state,
-            "queued requests": str(len(self._queue)),
+            "queued requests": str(self._waiting()),
+            **self._standing.spooling,
             **self._standing.spending,
         }
 
@@ -165,8 +163,8 @@ class CloudWatchSink:
             while not self._stopping.wait(self._safely(self._pause, _LONGEST_WAIT)):
                 self._safely(self._cycle, None)
             self._safely(self._flush_rest, None)
-            if self._transport is not None:
-                self._transport.close()
+            if self._delivery is not None:
+                self._delivery.close()
         except BaseException as error:  # noqa: BLE001 (the others go on, and nobody else would tell)
             self._standing.died(error)
         self._tell_losses()
@@ -184,8 +182,14 @@ class CloudWatchSink:
 
     def _tell_losses(self) -> None:
         windows = len(self._held) + len(self._windows)
-        if self._queue or windows:
-            _log.warning("data_lost", requests=len(self._queue), windows=windows)
+        lost = 0 if self._delivery is None else self._delivery.spool.volatile
+        if lost or windows:
+            _log.warning("data_lost", requests=lost, windows=windows)
+        if self._waiting() > lost:
+            _log.info("kept_for_the_next_start", requests=self._waiting() - lost)
+
+    def _waiting(self) -> int:
+        return 0 if self._delivery is None else len(self._delivery.spool)
 
     def _pause(self) -> float:
         """Seconds until the next window is due; short enough to see the clock being set."""
@@ -209,17 +213,20 @@ class CloudWatchSink:
         self._next_end = until + self._settings.interval
         self._held += self._windows.take(until)
         if self._is_ready(patient=self._age_at(now) < IDENTITY_PATIENCE):
-            verdicts = self._send_held()
             # The windows that a stop leaves go before what has waited for long.
-            self._send_queued(verdicts, _RESENT_PER_CYCLE, self._stopping.is_set)
+            self._send(MOST_RESENT, self._stopping.is_set)
 
     def _flush_rest(self) -> None:
         end = self._windows.start_of(self._clock()) + self._settings.interval
         self._held += [w for w in self._windows.take(end) if w.values or w.rises]
         if self._is_ready(patient=False):
             # No heartbeat for a window that is not over: whoever comes next may send it.
-            verdicts = self._send_held(beats_before=end - self._settings.interval)
-            self._send_queued(verdicts, len(self._queue))
+            beats_before = end - self._settings.interval
+            self._send(self._waiting(), self._is_late, beats_before)
+
+    def _is_late(self) -> bool:
+        """Whether a stop has no time for another attempt."""
+        return time.monotonic() > self._deadline - ATTEMPT_SECONDS
 
     def _age_at(self, wall: float) -> float:
         """How long the sink had been running at that moment, however the clock was set since."""
@@ -261,22 +268,48 @@ class CloudWatchSink:
             _log.warning("dimension_sets_dropped", missing=list(missing))
         return True
 
-    def _send_held(self, beats_before: float = float("inf")) -> set[Verdict]:
-        """Send windows; once a request has to be tried again, those after it are queued unsent."""
+    def _send(
+        self, resent: int, enough: Callable[[], bool], beats_before: float = float("inf")
+    ) -> None:
+        """Send the windows that are held, and up to `resent` requests that wait."""
+        delivery = self._delivery = self._delivery or self._deliver()
+        delivery.spool.upkeep()
         verdicts: set[Verdict] = set()
-        while self._held:
-            window = self._held[0]
-            try:
-                measured = self._heartbeats(window) if window.start < beats_before else []
-                measured += measure(window, self.selection, self._sets)
-                for request in requests(datums(window, self._affordable(measured))):
-                    if Verdict.RETRY not in verdicts:
-                        verdicts.add(self._send(request).verdict)
-                    if Verdict.RETRY in verdicts:
-                        self._keep(request)
-            finally:
-                del self._held[0]
-        return verdicts
+        try:
+            while self._held:
+                window = self._held.pop(0)
+                delivery.send(self._requests(window, window.start < beats_before), verdicts)
+            delivery.catch_up(verdicts, resent, enough)
+        finally:
+            self._standing.spool(delivery.spool)
+
+    def _deliver(self) -> Delivery:
+        """The way to CloudWatch, once it is known who this machine is."""
+        return Delivery(
+            self._connect,
+            self._open_spool(self._identity(), self._standing.drop),
+            self._standing,
+            self._clock,
+            only_live=self._heartbeat_names,
+            proves_clock=self._settings.needs_region,
+        )
+
+    def _in_memory(self, _: Machine, dropped: Dropped) -> Spool:
+        return Spool(
+            None,
+            MOST_IN_MEMORY,
+            LONGEST_PAST,
+            dropped,
+            clock=self._clock,
+            monotonic=self._monotonic,
+        )
+
+    def _requests(self, window: Window, with_heartbeat: bool) -> Iterator[Entry]:
+        """What a window makes."""
+        measured = self._heartbeats(window) if with_heartbeat else []
+        measured += measure(window, self.selection, self._sets)
+        for request in requests(datums(window, self._affordable(measured))):
+            yield Entry(self._settings.namespace, self._region, request)
 
     def _affordable(self, measured: Sequence[Measured]) -> list[Measured]:
         """What the budget allows of a window."""
@@ -290,57 +323,3 @@ class CloudWatchSink:
         if window.seen is None and self._age_at(end) < SOURCE_GRACE:
             return []
         return heartbeats(window, self._settings.interval, self.selection, self._sets)
-
-    def _send_queued(
-        self,
-        verdicts: set[Verdict],
-        at_most: int,
-        enough: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Send what waits, oldest first, until one fails; `verdicts` are those of this cycle.
-
-        A request that fails although another was delivered goes to the back, so that it does not
-        hold up the rest, and is given up in the end.
-        """
-        for _ in range(min(at_most, len(self._queue))):
-            if Verdict.RETRY in verdicts or enough():
-                return
-            waiting = self._queue[0]
-            verdict, code, message = self._send(waiting.request)
-            if verdict is Verdict.RETRY and Verdict.DELIVERED not in verdicts:
-                return
-            self._queue.popleft()
-            verdicts.add(verdict)
-            if verdict is Verdict.RETRY:
-                waiting.failures += 1
-                if waiting.failures < MOST_FAILURES:
-                    self._queue.append(waiting)
-                else:
-                    self._standing.drop("attempts")
-                    self._standing.complain(code, f"given up: {message}")
-
-    def _keep(self, request: list[Datum]) -> None:
-        """Queue a request without its heartbeat: that the exporter lives is news only now."""
-        kept = [datum for datum in request if datum["MetricName"] not in self._heartbeat_names]
-        if not kept:
-            return
-        if len(self._queue) >= MOST_QUEUED:
-            self._queue.popleft()
-            self._standing.drop("queue_full")
-        self._queue.append(Waiting(kept))
-
-    def _send(self, request: list[Datum]) -> Outcome:
-        reason = untimely(request, self._clock())
-        if reason:
-            stamp = request[0]["Timestamp"].isoformat()
-            self._standing.drop(reason)
-            self._standing.complain(reason, f"CloudWatch takes no stamp of {stamp} now")
-            return Outcome(Verdict.NEVER)
-        try:
-            if self._transport is None:
-                self._transport = self._connect(self._region)
-            outcome = self._transport.send(self._settings.namespace, request)
-        except Exception as error:  # noqa: BLE001 (a transport's bug must not cost the request)
-            outcome = Outcome(Verdict.RETRY, type(error).__name__, f"internal error: {error}")
-        self._standing.count(outcome)
-        return outcome

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from exporter.facts.prices import METRIC
 from exporter.log import get_logger
 from exporter.sinks.cloudwatch.budget import Spending, Unit
+from exporter.sinks.cloudwatch.spool.spool import Spool
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.telemetry import Telemetry
 
 NAME = "cloudwatch"
 
 _log = get_logger(sink=NAME)
+
+
+def _at(stamp: float) -> str:
+    return datetime.fromtimestamp(stamp, UTC).isoformat()
 
 
 class Trouble(NamedTuple):
@@ -34,6 +40,7 @@ class Standing:
     def __init__(self, telemetry: Telemetry, clock: Callable[[], float]) -> None:
         self.state = "waiting for its first window"
         self.spending: dict[str, str] = {}
+        self.spooling: dict[str, str] = {}
         self._telemetry = telemetry
         self._clock = clock
         self._said = ""
@@ -41,6 +48,7 @@ class Standing:
         self._failed: Trouble | None = None
         self._trouble: Trouble | None = None
         self._dropped: frozenset[Unit] = frozenset()
+        self._ambiguous = 0
         telemetry.sink_up.labels(NAME).set(0)
 
     def count(self, outcome: Outcome) -> None:
@@ -93,6 +101,16 @@ class Standing:
         else:
             _log.info("within_budget", budget=spending.limit, wanted=spending.wanted)
         self._dropped = dropped
+
+    def spool(self, spool: Spool) -> None:
+        """Show how what waits is kept."""
+        waits = {} if spool.oldest is None else {"oldest": _at(spool.oldest)}
+        self.spooling = {"kept": spool.state, **waits} if len(spool) else {"kept": spool.state}
+        self._telemetry.spool_bytes.set(spool.bytes)
+        self._telemetry.spool_on_disk.set(spool.state == "disk")
+        self._telemetry.spool_oldest.set(spool.oldest or 0.0 if len(spool) else 0.0)
+        self._telemetry.sink_ambiguous.labels(NAME).inc(spool.ambiguous - self._ambiguous)
+        self._ambiguous = spool.ambiguous
 
     def settle(self) -> None:
         """Judge what happened since the last time, and say it when it is news."""

@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 
 from exporter.sinks.cloudwatch.datums import Datum
 
+ATTEMPT_SECONDS = 8.0
+"""What an attempt may take, credentials included: two fit into the time of an orderly stop."""
+
 
 class Verdict(Enum):
     """What became of a request; the values are labels of a metric."""

@@ -118,6 +118,11 @@ class Spool:
         return self._memory.bytes + (self._disk.bytes if self._disk else 0)
 
     @property
+    def volatile(self) -> int:
+        """Requests that are in memory alone: a kill would lose them."""
+        return len(self._memory) + sum(held.place is None for held in [*self._held.values()])
+
+    @property
     def ambiguous(self) -> int:
         """Requests that were found in flight: each may arrive twice."""
         return self._disk.ambiguous if self._disk else 0
