@@ -6,16 +6,19 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.sinks.cloudwatch.sink import MOST_RESENT
+from tests.support.endpoint import refuse
 from tests.support.exporter import clean_environment
 from tests.support.outage import MINUTE, outage
 from tests.support.strict_front import StrictFront, strict_front
@@ -76,6 +79,26 @@ def living(spool: Path, front: StrictFront, start: float) -> Iterator[Life]:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None and not pipe.closed:
                 pipe.close()
+
+
+@contextmanager
+def holding(front: StrictFront) -> Iterator[threading.Event]:
+    """While this lasts, requests are taken and not answered; then they have failed."""
+    asked, over = threading.Event(), threading.Event()
+    answer = front.answer
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        over.wait(30)
+        with suppress(OSError):  # whoever asked is gone
+            refuse(503, "ServiceUnavailable")(handler)
+
+    front.answer = hold
+    try:
+        yield asked
+    finally:
+        front.answer = answer
+        over.set()
 
 
 def received(front: StrictFront) -> Counter[tuple[float, float]]:
@@ -150,11 +173,15 @@ def test_kills_in_the_middle_of_sending(tmp_path: Path, front: StrictFront) -> N
                 now += MINUTE
             ambiguous += said["ambiguous"]
             seen = len(front.requests) + len(front.failed)
-            # CloudWatch has seen it, so it was written: a kill now must not lose it.
+            # CloudWatch has been asked, so it was written: a kill now must not lose it.
             wanted[now] = 7_000_000 + kill
-            life.begin(7_000_000 + kill)
-            wait_for(lambda seen=seen: len(front.requests) + len(front.failed) > seen)
-            life.kill()
+            with holding(front) if kill % 2 else nullcontext() as asked:
+                life.begin(7_000_000 + kill)
+                if asked is None:
+                    wait_for(lambda seen=seen: len(front.requests) + len(front.failed) > seen)
+                else:
+                    assert asked.wait(10)
+                life.kill()
             now += MINUTE
     front.up()
     with living(spool, front, now) as life:
