@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from exporter import __version__
+from exporter.signals import hold_back
 from exporter.standard_streams import discard_output, prepare
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ _REPLACED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status: 0 success, 1 failure while running, 2 wrong use."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] in (["run"], ["demo"]):
+        hold_back()
     prepare()
     # An ignored SIGCHLD is inherited, and would make children vanish before their end is read.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         try:
-            return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+            return _dispatch(given)
         finally:
             sys.stdout.flush()  # here, since a failure at the interpreter's exit is not ours to say
     except BrokenPipeError:

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from exporter import __version__
 from exporter.endpoints import routes
 from exporter.log import get_logger
 from exporter.pipeline import Pipeline
+from exporter.signals import Signals
 from exporter.source import SourceError
 from exporter.units import format_duration
 from exporter.web import OPEN, Server
@@ -24,7 +24,7 @@ STOP_SECONDS = 20.0
 
 _TICK = 1.0
 _COLLECT_AFTER = 10_000
-_LONGEST_SILENCE = 30.0
+_LONGEST_SILENCE = 30.0  # no thread that ticks waits for a third of it, whatever it waits for
 
 _log = get_logger()
 
@@ -68,7 +68,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal, the end of input, or the death of a thread; gives the exit status."""
-        with _signals(self._events.put):
+        with Signals(self._events.put):
             for warning in self._pipeline.warnings:
                 _log.warning("not_available_yet", setting=warning)
             self._server.start()
@@ -123,7 +123,20 @@ class Daemon:
             if event == signal.SIGHUP:
                 _log.warning("reload_not_available", advice="restart to change the configuration")
                 continue
+            if event == signal.SIGUSR1:
+                self._pause_or_resume()
+                continue
             return Stop(signal.Signals(event).name, 0)
+
+    def _pause_or_resume(self) -> None:
+        """Let go of the devices, or take them again: a driver is reset while nobody has them."""
+        match self._pipeline.source.pause_or_resume():
+            case None:
+                _log.warning("no_child_to_pause", source=self._pipeline.config.source.kind)
+            case True:
+                _log.info("pausing", advice="SIGUSR1 resumes")
+            case False:
+                _log.info("resuming")
 
     def _stop(self) -> None:
         """End the child, join the reader, flush, close; all within one deadline."""
@@ -145,23 +158,3 @@ class Daemon:
 
     def _tick(self, thread: str) -> None:
         self._ticks[thread] = time.monotonic()
-
-
-class _signals:
-    """Puts the numbers of signals into a queue, and nothing else, while it is entered."""
-
-    _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self, put: Callable[[int], None]) -> None:
-        self._put = put
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        # A handler that did more could meet a lock that the interrupted main thread holds.
-        with suppress(ValueError):  # not the main thread: somebody else has the signals
-            for number in self._HANDLED:
-                self._before[number] = signal.signal(number, lambda n, _: self._put(n))
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]

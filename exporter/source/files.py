@@ -44,6 +44,9 @@ class StdinSource:
         """Make `run` return."""
         self._wake.ask()
 
+    def pause_or_resume(self) -> None:
+        """There is no child that could be paused."""
+
 
 class FileSource:
     """Replays a file of reports, one a line, plain or compressed with gzip.
@@ -80,6 +83,9 @@ class FileSource:
     def stop(self) -> None:
         """Make `run` return."""
         self._wake.ask()
+
+    def pause_or_resume(self) -> None:
+        """There is no child that could be paused."""
 
     def _replay(self, listener: Listener) -> int:
         """Give the whole file once; gives how many reports were in it."""

@@ -57,6 +57,12 @@ class Source(Protocol):
     def stop(self) -> None:
         """Make `run` return soon. May be called from any thread, more than once."""
 
+    def pause_or_resume(self) -> bool | None:
+        """Pause, or go on; gives whether it is to be paused now, None for what cannot be.
+
+        May be called from any thread.
+        """
+
 
 class Framer:
     """Cuts what is read into lines, in one buffer that grows with the longest line.
@@ -122,11 +128,10 @@ class Framer:
 
 
 class Wake:
-    """Ends another thread's wait. An event and a pipe, so that `poll` and `wait` both see it."""
+    """Ends another thread's wait, once or for good. A pipe, so that `poll` sees it, too."""
 
     def __init__(self) -> None:
-        self._reading, self._writing = os.pipe()
-        os.set_blocking(self._writing, False)
+        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._asked = False
 
     def __del__(self) -> None:
@@ -134,24 +139,36 @@ class Wake:
         os.close(self._writing)
 
     def fileno(self) -> int:
-        """Readable once somebody asked to stop."""
+        """Readable once somebody asked to stop, or roused and was not heard yet."""
         return self._reading
 
     def ask(self) -> None:
         """Ask to stop."""
         self._asked = True
-        with suppress(BlockingIOError):
+        self.rouse()
+
+    def rouse(self) -> None:
+        """End the wait that is under way, or the next."""
+        with suppress(BlockingIOError):  # it is full, and so can be read
             os.write(self._writing, b"!")
+
+    def hear(self) -> None:
+        """Let the next wait last, unless somebody asked to stop."""
+        with suppress(BlockingIOError):
+            os.read(self._reading, select.PIPE_BUF)
+        if self._asked:
+            self.rouse()
 
     def asked(self) -> bool:
         """Whether somebody asked to stop."""
         return self._asked
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, or until somebody asks to stop; gives whether somebody did."""
+        """Wait so long, or until somebody rouses; gives whether somebody asked to stop."""
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
-        poll.poll(max(0, seconds) * 1000)
+        if poll.poll(max(0, seconds) * 1000):
+            self.hear()
         return self._asked
 
 
@@ -181,7 +198,10 @@ class Stream:
         self.garbage_since_report = False
 
     def pump(self, timeout: float) -> Pumped:
-        """Wait at most `timeout` seconds for bytes and hand on the lines that they complete."""
+        """Wait at most `timeout` seconds for bytes and hand on the lines that they complete.
+
+        Whoever has roused is not heard here.
+        """
         ready = dict(self._poll.poll(timeout * 1000))
         if self._fd not in ready:
             return Pumped.SILENCE

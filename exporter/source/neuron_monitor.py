@@ -1,7 +1,7 @@
 """neuron-monitor as the source: its configuration, its environment, and its supervision.
 
 Whatever ends a child (no program, no start, exit, end of its output, silence, garbage) leads to
-one delay that doubles, and that only a report resets.
+one delay that doubles, and that only a report resets. A pause ends it too, and leads to none.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _STOP_PATIENCE = 1.0
 _EXIT_PATIENCE = 0.5
 _CHILD_SHARE_OF_MEMORY = 0.6
 _UNLIMITED = 2**60
+_INTERRUPTED = "interrupted"
+_WHY_PAUSED = "by SIGUSR1, which also ends it"
 
 
 def configuration(groups: Iterable[Group], period: float) -> dict[str, object]:
@@ -74,25 +76,52 @@ class NeuronMonitorSource:
         self._max_line = max_line
         self._backoff = backoff or Backoff()
         self._wake = Wake()
+        self._paused = False
         self._last_complaint = ""
 
     def run(self, listener: Listener) -> None:
         """Run children, one after the other, until `stop`."""
         while not self._wake.asked():
+            if self._paused:
+                self._pause(listener)
+                continue
             state, reason, detail = self._live(listener)
             if self._wake.asked():
                 return
+            if reason == _INTERRUPTED or self._paused:
+                continue  # whoever resets a driver may end its processes, too
             listener.state(state, detail)
             delay = self._backoff.next()
             listener.restarting(reason, delay)
             until = time.monotonic() + delay
-            while (left := until - time.monotonic()) > 0 and not self._wake.asked():
+            while (left := until - time.monotonic()) > 0 and not self._interrupted():
                 self._wake.wait(min(left, _TICK))
                 listener.tick()
 
     def stop(self) -> None:
         """Make `run` end the child and return."""
         self._wake.ask()
+
+    def pause_or_resume(self) -> bool:
+        """End the child and start no other until this is called again; gives whether it is paused.
+
+        When the state has become `PAUSED`, the child has ended and holds no device open.
+        """
+        self._paused = not self._paused
+        self._wake.rouse()
+        return self._paused
+
+    def _interrupted(self) -> bool:
+        """Whether somebody wants it to stop, or to pause."""
+        return self._wake.asked() or self._paused
+
+    def _pause(self, listener: Listener) -> None:
+        listener.state(SourceState.PAUSED, _WHY_PAUSED)
+        while self._interrupted() and not self._wake.wait(_TICK):
+            listener.tick()
+        if not self._wake.asked():
+            self._backoff.reset()
+            listener.state(SourceState.STARTING, "after a pause")
 
     def _live(self, listener: Listener) -> tuple[SourceState, str, str]:
         """One child's life; gives the state that its end leaves, the reason, and a sentence."""
@@ -131,7 +160,7 @@ class NeuronMonitorSource:
         stream = Stream(child.stdout, self._max_line, listener, self._wake)
         watchdog = Watchdog(self._period)
         seen = None
-        while not self._wake.asked():
+        while not self._interrupted():
             pumped = stream.pump(_TICK)
             listener.tick()
             if stream.last_report != seen:
@@ -140,13 +169,15 @@ class NeuronMonitorSource:
             if pumped is Pumped.END:
                 stream.finish()
                 return SourceState.EXITED, self._how_it_ended(child)
-            if pumped is Pumped.SILENCE and child.ended():
-                # Somebody that the child started still holds its output.
-                return SourceState.EXITED, "exited"
+            if pumped is Pumped.SILENCE:
+                self._wake.hear()
+                if child.ended():
+                    # Somebody that the child started still holds its output.
+                    return SourceState.EXITED, "exited"
             complaint = watchdog.complaint(stream, time.monotonic())
             if complaint is not None:
                 return complaint, complaint.value
-        return SourceState.EXITED, "stopped"
+        return SourceState.EXITED, _INTERRUPTED
 
     def _end(self, child: Child, listener: Listener) -> int | None:
         """End the child and give its status; while it cannot be ended there is no other one."""

@@ -20,6 +20,7 @@ _STDERR_PIPE = 65536
 _POLL = 0.01
 _LISTEN = 0.5
 _KILL_PATIENCE = 1.0
+_LAUNCH_PATIENCE = 5.0
 
 
 class SpawnError(Exception):
@@ -164,7 +165,10 @@ class Child:
 def _launch(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the launcher; gives why the program could not take its place, if it could not."""
+    """Start the launcher; gives why the program could not take its place, if it could not.
+
+    A program on a file system that does not answer is not waited for: it is a silent child.
+    """
     told, telling = os.pipe()
     with open(told, "rb") as status:
         try:
@@ -180,4 +184,8 @@ def _launch(
             )
         finally:
             os.close(telling)
-        return process, status.read().decode()  # ends when the program has replaced the launcher
+        poll = select.poll()
+        poll.register(status, select.POLLIN)
+        if not poll.poll(_LAUNCH_PATIENCE * 1000):
+            return process, ""
+        return process, status.read().decode()  # ended when the program has replaced the launcher

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from exporter import cli, daemon
 from exporter.intake import Intake
+from exporter.metrics import period
 from exporter.model import Moment, SourceState
 from exporter.source import neuron_monitor
 from exporter.source.lines import Stream
@@ -59,11 +60,17 @@ def _stuck_reader() -> None:
     daemon.Daemon.__init__.__kwdefaults__["stop_seconds"] = 1.0
 
 
+def _short_lived() -> None:
+    """A report may be shown for three periods, however short these are."""
+    period.SHORTEST_LIFE = 0.0
+
+
 _CHANGES: Mapping[str, Callable[[], None]] = {
     "impatient": _impatient,
     "dying-reader": _dying_reader,
     "dying-http": _dying_http,
     "stuck-reader": _stuck_reader,
+    "short-lived": _short_lived,
 }
 
 if __name__ == "__main__":

@@ -6,17 +6,20 @@ it starts fast, and ignores what comes after `-c` except for the step `configura
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 FOREVER = 3600.0
 
-REPORT = {
+REPORT: dict[str, Any] = {
     "neuron_runtime_data": [
         {
             "pid": 100,
@@ -49,6 +52,31 @@ REPORT = {
     },
 }
 LINE = json.dumps(REPORT, separators=(",", ":")).encode() + b"\n"
+
+_CLONE_VFORK = 0x4000
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+_PR_SET_PTRACER = 0x59616D61
+_PTRACE_SEIZE = 0x4206
+_EVERYBODY = ctypes.c_ulong(-1)
+
+
+def no_driver() -> bytes:
+    """A report as it is while no driver answers."""
+    report = {
+        "neuron_runtime_data": [],
+        "system_data": {
+            "memory_info": REPORT["system_data"]["memory_info"],
+            "neuron_hw_counters": {"period": 1.0, "neuron_devices": None, "error": ""},
+        },
+        "neuron_hardware_info": {"error": "is the Neuron Driver running?"},
+    }
+    return json.dumps(report).encode() + b"\n"
+
+
+def large_report(size: int) -> bytes:
+    """A report that fills a line of `size` bytes, with a field that nobody knows."""
+    room = size - len(LINE) + 1 - len(b',"x":""')
+    return LINE[:-2] + b',"x":"' + b"x" * room + b'"}\n'
 
 
 def child(*steps: str) -> list[str]:
@@ -88,10 +116,42 @@ def _facts() -> dict[str, object]:
     }
 
 
+def _sleep_uninterruptibly() -> None:
+    """Wait in the kernel (state D), as the parent in vfork does; SIGKILL alone ends that."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    libc = ctypes.CDLL(None)
+    libc.syscall(_SYS_CLONE[platform.machine()], _CLONE_VFORK | signal.SIGCHLD, 0, 0, 0, 0)
+    time.sleep(FOREVER)
+
+
+def _become_unreapable(until: Path) -> None:
+    """Be seen neither running nor ended by who started us, as a process that a driver holds.
+
+    A tracer that fled from our group does that, until a file is there.
+    """
+    ready, telling = os.pipe()
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PTRACER, _EVERYBODY)  # where a security module wants to be asked
+    if not os.fork():
+        os.setsid()
+        seized = libc.ptrace(_PTRACE_SEIZE, os.getppid(), None, None)
+        os.write(telling, b"%d" % seized)
+        over = time.monotonic() + 60
+        while not until.exists() and time.monotonic() < over:
+            time.sleep(0.02)
+        os._exit(0)
+    assert os.read(ready, 9) == b"0", "it may not be traced"
+
+
 def _do(step: str, value: str) -> None:
     match step:
         case "report":
             _say(LINE * int(value or 1))
+        case "large-report":
+            _say(large_report(int(value)))
+        case "no-driver":
+            _say(no_driver())
         case "half-report":
             _say(LINE[:100])
         case "print":
@@ -121,6 +181,15 @@ def _do(step: str, value: str) -> None:
                 _say(b"complaint %06d %s\n" % (number, b"x" * 80), 2)
         case "sleep":
             time.sleep(float(value))
+        case "until":
+            while not Path(value).exists():
+                time.sleep(0.02)
+        case "open":
+            os.open(value, os.O_RDWR | os.O_CREAT)
+        case "uninterruptible":
+            _sleep_uninterruptibly()
+        case "unreapable":
+            _become_unreapable(Path(value))
         case "forever":
             time.sleep(FOREVER)
         case "ignore":

@@ -46,6 +46,17 @@ def descriptors(pid: int | None = None) -> int:
     return len(os.listdir(f"/proc/{pid or 'self'}/fd"))
 
 
+def holders(path: Path) -> list[int]:
+    """The processes that have a file open."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if any(os.readlink(fd) == str(path) for fd in (entry / "fd").iterdir()):
+                    found.append(int(entry.name))
+    return found
+
+
 def threads(*names: str) -> list[str]:
     """The running threads of this process that have one of these names."""
     return [each.name for each in threading.enumerate() if each.name in names]

@@ -87,7 +87,7 @@ def test_every_alarm_is_explained() -> None:
 def test_every_state_has_an_advice() -> None:
     """Whoever is on call finds the state that is shown, and what to do."""
     told = {row[0].strip("`") for row in readme.table("what to do")}
-    assert told == {state.value for state in SourceState} - {"paused"}
+    assert told == {state.value for state in SourceState}
 
 
 def test_the_policy_is_as_narrow_as_it_says() -> None:

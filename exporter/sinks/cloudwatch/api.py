@@ -18,11 +18,14 @@ from botocore.exceptions import (
 from botocore.session import Session
 
 from exporter import __version__
+from exporter.sinks.cloudwatch.attempt import Attempts, Overdue
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 
 CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 5
+ATTEMPT_SECONDS = 8.0
+"""All of an attempt, credentials included: two fit into the time of an orderly stop."""
 
 _SERVICE = "cloudwatch"
 _OPERATION = "PutMetricData"
@@ -48,24 +51,32 @@ _NEVER = frozenset(
 )
 
 
+class UnexpectedAnswer(Exception):
+    """Something else than CloudWatch has answered, and nobody knows whether it was delivered."""
+
+
 class Api:
     """PutMetricData, for one thread.
 
     The client is made by the first request, since making it looks for credentials, in files and
     over the network. One that found none would never look again: the next request makes another.
+    So it does after an attempt that took too long, which may still hold the one before.
     """
 
     def __init__(self, region: str, endpoint_url: str | None) -> None:
         self._region = region
         self._endpoint_url = endpoint_url
-        self._client: Any = None
+        self._client = _Lazy(region, endpoint_url)
+        self._attempts: Attempts[None] = Attempts()
 
     def send(self, namespace: str, datums: list[Datum]) -> Outcome:
-        """Try once to deliver the datums."""
+        """Try once to deliver the datums, in at most `ATTEMPT_SECONDS`."""
+        client = self._client
         try:
-            if self._client is None:
-                self._client = _client(self._region, self._endpoint_url)
-            self._client.put_metric_data(Namespace=namespace, MetricData=datums)
+            self._attempts.make(lambda: client.put(namespace, datums), ATTEMPT_SECONDS)
+        except Overdue as error:
+            self._client = _Lazy(self._region, self._endpoint_url)
+            return Outcome(Verdict.RETRY, "Overdue", str(error))
         except (NoCredentialsError, PartialCredentialsError):
             self.close()
             return Outcome(
@@ -87,9 +98,52 @@ class Api:
 
     def close(self) -> None:
         """Close kept connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._client.close()
+        self._client = _Lazy(self._region, self._endpoint_url)
+
+
+class _Lazy:
+    """A client that is made when it is first used."""
+
+    def __init__(self, region: str, endpoint_url: str | None) -> None:
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._made: Any = None
+
+    def put(self, namespace: str, datums: list[Datum]) -> None:
+        """Make one request; raises whatever botocore does, and `UnexpectedAnswer`."""
+        if self._made is None:
+            self._made = _client(self._region, self._endpoint_url)
+            self._made.meta.events.register(f"after-call.cloudwatch.{_OPERATION}", _verify)
+        self._made.put_metric_data(Namespace=namespace, MetricData=datums)
+
+    def close(self) -> None:
+        """Close kept connections."""
+        if self._made is not None:
+            self._made.close()
+
+
+def _verify(http_response: Any, **_: object) -> None:
+    """See whether a success is CloudWatch's: a proxy's page has status 200, too.
+
+    botocore reads no answer of an operation that gives nothing back. CloudWatch's is an empty JSON
+    object, or nothing.
+
+    Raises:
+        UnexpectedAnswer: it is another's, or broke off.
+    """
+    if http_response.status_code >= 300:
+        return  # botocore raises what it tells
+    content = http_response.content
+    length = http_response.headers.get("Content-Length")
+    if length is not None and length != str(len(content)):
+        raise UnexpectedAnswer(f"the answer broke off after {len(content)} of {length} bytes")
+    try:
+        if content.strip():
+            msgspec.json.decode(content, type=dict)
+    except msgspec.MsgspecError as error:
+        beginning = content[:60].decode("utf-8", "replace")
+        raise UnexpectedAnswer(f"this is no answer of CloudWatch: {beginning!r}") from error
 
 
 def _client(region: str, endpoint_url: str | None) -> Any:
