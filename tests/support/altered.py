@@ -5,10 +5,14 @@ python altered.py CHANGE COMMAND [FLAG ...]
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from exporter import cli, daemon
 from exporter.intake import Intake
@@ -65,12 +69,33 @@ def _short_lived() -> None:
     period.SHORTEST_LIFE = 0.0
 
 
+def _deaf_resolver() -> None:
+    """Looking up cloudwatch.test hangs in the system, where no exception gets in."""
+    reading, _ = os.pipe()
+    real = socket.getaddrinfo
+
+    def hang(host: Any, *arguments: Any, **more: Any) -> Any:
+        if host == "cloudwatch.test":
+            os.read(reading, 1)
+        return real(host, *arguments, **more)
+
+    socket.getaddrinfo = hang
+
+
+def _stepping_clock() -> None:
+    """The wall clock is ahead by what a file says (s), from one reading to the next."""
+    real, path = time.time, Path(os.environ["CLOCK_AHEAD"])
+    time.time = lambda: real() + float(path.read_text() or 0)
+
+
 _CHANGES: Mapping[str, Callable[[], None]] = {
     "impatient": _impatient,
     "dying-reader": _dying_reader,
     "dying-http": _dying_http,
     "stuck-reader": _stuck_reader,
     "short-lived": _short_lived,
+    "deaf-resolver": _deaf_resolver,
+    "stepping-clock": _stepping_clock,
 }
 
 if __name__ == "__main__":

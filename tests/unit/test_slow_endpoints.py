@@ -1,0 +1,275 @@
+"""Whatever an endpoint or a resolver does, an attempt ends in time and the next one is free."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from exporter.sinks.cloudwatch import api
+from exporter.sinks.cloudwatch.api import Api
+from exporter.sinks.cloudwatch.attempt import MOST_LEFT
+from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from tests.support.endpoint import Answer, Endpoint, accept, cloudwatch_endpoint, respond
+from tests.support.processes import descriptors, threads
+from tests.support.waiting import wait_for
+
+DATUM: dict[str, Any] = {
+    "MetricName": "NeuronCoreUtilization",
+    "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
+    "Timestamp": datetime(2026, 11, 20, 10, 0, tzinfo=UTC),
+    "Value": 7.0,
+}
+PATIENCE = 0.8
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of nobody, and times short enough for a test."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setattr(api, "CONNECT_TIMEOUT", 0.4)
+    monkeypatch.setattr(api, "READ_TIMEOUT", 0.4)
+    monkeypatch.setattr(api, "ATTEMPT_SECONDS", PATIENCE)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """CloudWatch's place."""
+    with cloudwatch_endpoint() as started:
+        yield started
+
+
+@pytest.fixture
+def transport(endpoint: Endpoint) -> Iterator[Api]:
+    """A transport to it, which has made its client already."""
+    opened = Api("us-east-1", endpoint.url)
+    assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+    yield opened
+    opened.close()
+
+
+def timed(transport: Api, datums: list[Any] | None = None) -> tuple[Outcome, float]:
+    """What became of an attempt, and how long it took."""
+    started = time.monotonic()
+    return transport.send("NeuronExporter", datums or [DATUM]), time.monotonic() - started
+
+
+def drips(fast: bytes, slow: bytes) -> Answer:
+    """An answer of which a part comes a byte at a time, each before any single read is over."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(fast)
+        for byte in slow:
+            handler.wfile.write(bytes((byte,)))
+            time.sleep(0.1)
+
+    return answer
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        drips(b"", HEADERS),
+        drips(b"HTTP/1.1 200 OK\r\n", b"X-Waste: " + b"x" * 5000),
+        drips(HEADERS, b"{" + b" " * 2000),
+        drips(CHUNKS, b"1\r\n \r\n" * 1000),
+        drips(CHUNKS, b"0" * 5000),
+    ],
+    ids=["status", "header", "body", "chunks", "length of a chunk"],
+)
+def test_a_slow_drip_ends_with_the_attempt(
+    endpoint: Endpoint, transport: Api, answer: Answer
+) -> None:
+    """A byte now and then defeats a timeout for each read; the whole attempt has a deadline, its
+    thread ends, and the next attempt finds the endpoint that has recovered."""
+    endpoint.answer = answer
+    outcome, took = timed(transport)
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
+    assert outcome.message == "not over after 0.8 s"
+    assert PATIENCE <= took < PATIENCE + 0.5
+    wait_for(lambda: not threads("cloudwatch-attempt"), 2)
+
+    endpoint.answer = accept
+    assert timed(transport)[0].verdict is Verdict.DELIVERED
+
+
+def test_attempts_that_were_broken_off_leave_nothing_open(
+    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often an attempt is broken off, no descriptor and no thread stays."""
+    monkeypatch.setattr(api, "ATTEMPT_SECONDS", 0.2)
+    before = descriptors()
+    endpoint.answer = drips(b"", HEADERS)
+    for _ in range(10):
+        assert timed(transport)[0].code == "Overdue"
+    # What the endpoint holds is in this process, too.
+    wait_for(lambda: not threads("cloudwatch-attempt") and descriptors() <= before, 5)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_endpoint_that_accepts_and_says_nothing_is_left(scheme: str) -> None:
+    """Neither a request nor a handshake that nobody answers holds an attempt up; 1 MB that nobody
+    reads neither."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        opened = Api("us-east-1", f"{scheme}://127.0.0.1:{silent.getsockname()[1]}")
+        for datums in ([DATUM], [DATUM] * 5000):
+            outcome, took = timed(opened, datums)
+            assert outcome.verdict is Verdict.RETRY
+            assert outcome.code in ("ReadTimeoutError", "ConnectTimeoutError", "Overdue")
+            assert took < PATIENCE + 0.5
+        opened.close()
+
+
+def garbled(*parts: bytes, reset: bool = False) -> Answer:
+    """An answer of these bytes, and the end, in order or by a reset."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        for part in parts:
+            handler.wfile.write(part)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with suppress(OSError):
+            handler.connection.shutdown(socket.SHUT_WR if not reset else socket.SHUT_RD)
+        handler.close_connection = True
+        if reset:
+            handler.connection.close()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        garbled(reset=True),
+        garbled(HEADERS, reset=True),
+        garbled(HEADERS, b"{}", reset=True),
+        garbled(bytes(range(256)) * 10),
+        garbled(b"x" * 1_000_000),
+        garbled(b"SSH-2.0-OpenSSH_9.7\r\n"),
+        garbled(b"HTTP/1.1 999 what\r\n\r\n"),
+        garbled(b"HTTP/1.1 200 OK\r\nno colon\r\n" * 500),
+        garbled(CHUNKS, b"zz\r\n{}\r\n"),
+    ],
+    ids=["reset", "reset in the answer", "reset in the body", "binary", "endless line", "ssh",
+         "status 999", "headers", "chunks"],
+)  # fmt: skip
+def test_garbage_and_resets_are_tried_again(
+    endpoint: Endpoint, transport: Api, answer: Answer
+) -> None:
+    """An answer that is none never counts as delivered, and the next attempt is as good as any."""
+    endpoint.answer = answer
+    outcome, took = timed(transport)
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.code
+    assert took < PATIENCE + 0.5
+    endpoint.answer = accept
+    assert timed(transport)[0].verdict is Verdict.DELIVERED
+
+
+HTML = "<!DOCTYPE html><html><body>Please log in to use this network</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda handler: respond(handler, 200, HTML), "no answer of CloudWatch: '<!DOCTYPE html"),
+        (lambda handler: respond(handler, 200, "OK"), "no answer of CloudWatch: 'OK'"),
+        (lambda handler: respond(handler, 200, "[]"), "no answer of CloudWatch: '[]'"),
+        (garbled(HEADERS, b"{}"), "broke off after 2 of 2000 bytes"),
+        (garbled(HEADERS), "broke off after 0 of 2000 bytes"),
+        (garbled(CHUNKS, b"1\r\n{\r\n0\r\n\r\n"), "no answer of CloudWatch: '{'"),
+    ],
+    ids=["a page", "text", "another document", "cut off", "cut off at once", "half"],
+)
+def test_a_success_that_is_not_cloudwatchs_is_no_success(
+    endpoint: Endpoint, transport: Api, answer: Answer, reason: str
+) -> None:
+    """The page of a proxy has status 200; what it was sent is sent again."""
+    endpoint.answer = answer
+    outcome, _ = timed(transport)
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
+    assert reason in outcome.message
+
+
+@pytest.mark.parametrize("text", ["{}", "", ' {"a": 1}\n'])
+def test_every_answer_of_cloudwatch_is_a_success(
+    endpoint: Endpoint, transport: Api, text: str
+) -> None:
+    """An object, whatever a later version puts into it, or nothing."""
+    endpoint.answer = lambda handler: respond(handler, 200, text)
+    assert timed(transport)[0].verdict is Verdict.DELIVERED
+
+
+# Names
+
+
+def test_a_name_that_does_not_exist_may_exist_later() -> None:
+    """A look-up that fails is a trouble of now, and ends in time."""
+    opened = Api("us-east-1", "http://monitoring.invalid")
+    outcome, took = timed(opened)
+    opened.close()
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.code in ("EndpointConnectionError", "Overdue")
+    assert took < PATIENCE + 0.5
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A resolver that hangs in the system, as one behind a daemon that died; gives its repair."""
+    reading, writing = os.pipe()
+    real = socket.getaddrinfo
+
+    def hang(*arguments: Any, **more: Any) -> Any:
+        os.read(reading, 1)  # as the system's own: no timeout, and no exception gets in
+        return real(*arguments, **more)
+
+    def repair() -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", real)
+        os.write(writing, b"x" * 100)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield repair
+    repair()
+    wait_for(lambda: not threads("cloudwatch-attempt"))
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_resolver_that_hangs_holds_few_threads_and_no_attempt(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, deaf: Callable[[], None]
+) -> None:
+    """What hangs in the system is left there, four times; then attempts fail at once, until the
+    resolver lives: then they are delivered again, and none of the old ones is."""
+    opened = Api("us-east-1", endpoint.url)
+    for _ in range(MOST_LEFT):
+        outcome, took = timed(opened)
+        assert outcome.code == "Overdue"
+        assert took < PATIENCE + 0.5
+    for _ in range(3):
+        outcome, took = timed(opened)
+        assert outcome.message == "4 attempts before hang, maybe in looking up its name"
+        assert took < 0.2
+    assert len(threads("cloudwatch-attempt")) == MOST_LEFT
+
+    deaf()
+    wait_for(lambda: not threads("cloudwatch-attempt"))
+    assert timed(opened)[0].verdict is Verdict.DELIVERED
+    opened.close()
+    assert len(endpoint.requests) == 1
