@@ -158,6 +158,12 @@ def _do(step: str, value: str) -> None:
             _say(value.encode() + b"\n")
         case "binary":
             _say(bytes(range(256)) + b"\n")
+        case "flood":
+            while True:
+                _say(value.encode() + b"\n")
+        case "binary-flood":
+            while True:
+                _say(bytes(range(256)))
         case "long-line":
             _say(b"x" * int(value) + b"\n")
         case "endless-line":
