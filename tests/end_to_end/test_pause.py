@@ -56,7 +56,9 @@ def test_a_driver_can_be_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         }
         with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
             exporter.wait_for_event("source_state", state="ok")
-            assert holders(device)
+            (monitor,) = holders(device)
+            status = Path(f"/proc/{monitor}/status").read_text()
+            assert int(status.split("SigBlk:")[1].split()[0], 16) == 0
             assert HARDWARE in exporter.families()
 
             signalled(exporter, "paused")

@@ -212,6 +212,17 @@ def test_an_endless_flood_on_standard_error_costs_nobody_else(tmp_path: Path) ->
         stops(exporter)
 
 
+def test_half_a_line_costs_the_line_it_is_in(tmp_path: Path) -> None:
+    """A report that breaks off takes the next with it where no end of line stands between, and no
+    other."""
+    steps = ["report", "half-report", "report", "report", "half-report", "print=", "report"]
+    with running_exporter(tmp_path, source(*steps, "forever")) as exporter:
+        exporter.wait_for_value("neuron_exporter_reports_total", 3)
+        assert exporter.value("neuron_exporter_report_errors_total", reason="not_json") == 2
+        assert executions(exporter) == 3 * EXECUTIONS_IN_A_REPORT
+        assert states(exporter)["ok"] == 1
+
+
 def resident(exporter: RunningExporter) -> int:
     """Resident memory in bytes."""
     status = Path(f"/proc/{exporter.process.pid}/status").read_text()

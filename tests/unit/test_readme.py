@@ -90,6 +90,20 @@ def test_every_state_has_an_advice() -> None:
     assert told == {state.value for state in SourceState}
 
 
+def test_every_fault_names_a_test_that_shows_it() -> None:
+    """What it is said to survive, a test makes happen."""
+    sources = (path.read_text() for path in (readme.ROOT / "tests").rglob("test_*.py"))
+    tests = {
+        name for text in sources for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    }
+    rows = readme.table("what is lost")
+    assert len(rows) > 10
+    for fault, _, _, shown_by in rows:
+        named = re.findall(r"`(test_\w+)`", shown_by)
+        assert named, fault
+        assert set(named) <= tests
+
+
 def test_the_policy_is_as_narrow_as_it_says() -> None:
     """The policy allows one action, in the namespace that is the default."""
     (statement,) = json.loads(readme.block("json"))["Statement"]
