@@ -42,6 +42,7 @@ class Endpoint:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.answer: Answer = accept
+        self.connections = 0
 
     def datums(self, name: str | None = None) -> list[dict[str, Any]]:
         """All datums that came, or those of one metric."""
@@ -73,6 +74,10 @@ def cloudwatch_endpoint() -> Iterator[Endpoint]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            super().setup()
+            endpoint.connections += 1
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.cloudwatch import api
+from exporter.sinks.cloudwatch import answer, api
 from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.attempt import MOST_LEFT
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
@@ -69,13 +70,13 @@ def timed(transport: Api, datums: list[Any] | None = None) -> tuple[Outcome, flo
 def drips(fast: bytes, slow: bytes) -> Answer:
     """An answer of which a part comes a byte at a time, each before any single read is over."""
 
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+    def respond_so(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(fast)
         for byte in slow:
             handler.wfile.write(bytes((byte,)))
             time.sleep(0.1)
 
-    return answer
+    return respond_so
 
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n"
@@ -83,7 +84,7 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "given",
     [
         drips(b"", HEADERS),
         drips(b"HTTP/1.1 200 OK\r\n", b"X-Waste: " + b"x" * 5000),
@@ -94,11 +95,11 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ids=["status", "header", "body", "chunks", "length of a chunk"],
 )
 def test_a_slow_drip_ends_with_the_attempt(
-    endpoint: Endpoint, transport: Api, answer: Answer
+    endpoint: Endpoint, transport: Api, given: Answer
 ) -> None:
     """A byte now and then defeats a timeout for each read; the whole attempt has a deadline, its
     thread ends, and the next attempt finds the endpoint that has recovered."""
-    endpoint.answer = answer
+    endpoint.answer = given
     outcome, took = timed(transport)
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
     assert outcome.message == "not over after 0.8 s"
@@ -139,7 +140,7 @@ def test_an_endpoint_that_accepts_and_says_nothing_is_left(scheme: str) -> None:
 def garbled(*parts: bytes, reset: bool = False) -> Answer:
     """An answer of these bytes, and the end, in order or by a reset."""
 
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+    def respond_so(handler: BaseHTTPRequestHandler) -> None:
         for part in parts:
             handler.wfile.write(part)
         if reset:
@@ -151,11 +152,11 @@ def garbled(*parts: bytes, reset: bool = False) -> Answer:
         if reset:
             handler.connection.close()
 
-    return answer
+    return respond_so
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "given",
     [
         garbled(reset=True),
         garbled(HEADERS, reset=True),
@@ -171,10 +172,10 @@ def garbled(*parts: bytes, reset: bool = False) -> Answer:
          "status 999", "headers", "chunks"],
 )  # fmt: skip
 def test_garbage_and_resets_are_tried_again(
-    endpoint: Endpoint, transport: Api, answer: Answer
+    endpoint: Endpoint, transport: Api, given: Answer
 ) -> None:
     """An answer that is none never counts as delivered, and the next attempt is as good as any."""
-    endpoint.answer = answer
+    endpoint.answer = given
     outcome, took = timed(transport)
     assert outcome.verdict is Verdict.RETRY
     assert outcome.code
@@ -187,7 +188,7 @@ HTML = "<!DOCTYPE html><html><body>Please log in to use this network</body></htm
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("given", "reason"),
     [
         (lambda handler: respond(handler, 200, HTML), "no answer of CloudWatch: '<!DOCTYPE html"),
         (lambda handler: respond(handler, 200, "OK"), "no answer of CloudWatch: 'OK'"),
@@ -199,10 +200,10 @@ HTML = "<!DOCTYPE html><html><body>Please log in to use this network</body></htm
     ids=["a page", "text", "another document", "cut off", "cut off at once", "half"],
 )
 def test_a_success_that_is_not_cloudwatchs_is_no_success(
-    endpoint: Endpoint, transport: Api, answer: Answer, reason: str
+    endpoint: Endpoint, transport: Api, given: Answer, reason: str
 ) -> None:
     """The page of a proxy has status 200; what it was sent is sent again."""
-    endpoint.answer = answer
+    endpoint.answer = given
     outcome, _ = timed(transport)
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
     assert reason in outcome.message
@@ -215,6 +216,50 @@ def test_every_answer_of_cloudwatch_is_a_success(
     """An object, whatever a later version puts into it, or nothing."""
     endpoint.answer = lambda handler: respond(handler, 200, text)
     assert timed(transport)[0].verdict is Verdict.DELIVERED
+
+
+@pytest.mark.parametrize("beginning", [b"HTTP/1.1 200 OK\r\n\r\n", CHUNKS], ids=["body", "chunk"])
+def test_an_answer_without_end_is_not_read_to_its_end(
+    endpoint: Endpoint, transport: Api, beginning: bytes
+) -> None:
+    """Whoever answers gigabytes takes no memory from us."""
+
+    def flood(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(beginning)
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+
+    endpoint.answer = flood
+    tracemalloc.start()
+    outcome, took = timed(transport)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
+    assert "longer than" in outcome.message
+    assert most < 10 * 2**20
+    assert took < PATIENCE
+
+
+def test_a_kept_connection_is_used_again(endpoint: Endpoint, transport: Api) -> None:
+    """Reading an answer with a bound costs no new connection, and no new handshake."""
+    before = descriptors()
+    for _ in range(5):
+        assert timed(transport)[0].verdict is Verdict.DELIVERED
+        assert descriptors() == before
+    assert endpoint.connections == 1
+
+
+def test_a_botocore_that_has_changed_sends_by_itself(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should its inside not be found, requests go out as before, and answers are verified."""
+    monkeypatch.setattr(answer, "_session_of", lambda _: None)
+    opened = Api("us-east-1", endpoint.url)
+    assert timed(opened)[0].verdict is Verdict.DELIVERED
+    endpoint.answer = lambda handler: respond(handler, 200, HTML)
+    assert timed(opened)[0].code == "UnexpectedAnswer"
+    opened.close()
 
 
 # Names

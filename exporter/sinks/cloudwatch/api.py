@@ -18,6 +18,7 @@ from botocore.exceptions import (
 from botocore.session import Session
 
 from exporter import __version__
+from exporter.sinks.cloudwatch.answer import watch
 from exporter.sinks.cloudwatch.attempt import Attempts, Overdue
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
@@ -49,10 +50,6 @@ _NEVER = frozenset(
         "ValidationException",
     }
 )
-
-
-class UnexpectedAnswer(Exception):
-    """Something else than CloudWatch has answered, and nobody knows whether it was delivered."""
 
 
 class Api:
@@ -114,36 +111,13 @@ class _Lazy:
         """Make one request; raises whatever botocore does, and `UnexpectedAnswer`."""
         if self._made is None:
             self._made = _client(self._region, self._endpoint_url)
-            self._made.meta.events.register(f"after-call.cloudwatch.{_OPERATION}", _verify)
+            watch(self._made, _OPERATION)
         self._made.put_metric_data(Namespace=namespace, MetricData=datums)
 
     def close(self) -> None:
         """Close kept connections."""
         if self._made is not None:
             self._made.close()
-
-
-def _verify(http_response: Any, **_: object) -> None:
-    """See whether a success is CloudWatch's: a proxy's page has status 200, too.
-
-    botocore reads no answer of an operation that gives nothing back. CloudWatch's is an empty JSON
-    object, or nothing.
-
-    Raises:
-        UnexpectedAnswer: it is another's, or broke off.
-    """
-    if http_response.status_code >= 300:
-        return  # botocore raises what it tells
-    content = http_response.content
-    length = http_response.headers.get("Content-Length")
-    if length is not None and length != str(len(content)):
-        raise UnexpectedAnswer(f"the answer broke off after {len(content)} of {length} bytes")
-    try:
-        if content.strip():
-            msgspec.json.decode(content, type=dict)
-    except msgspec.MsgspecError as error:
-        beginning = content[:60].decode("utf-8", "replace")
-        raise UnexpectedAnswer(f"this is no answer of CloudWatch: {beginning!r}") from error
 
 
 def _client(region: str, endpoint_url: str | None) -> Any:

@@ -1,0 +1,77 @@
+"""What counts as CloudWatch's answer: botocore reads whatever comes, and takes it for a success."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from botocore.awsrequest import AWSResponse
+
+LONGEST_ANSWER = 64 * 1024
+"""Bytes that are read of an answer; CloudWatch's have less than one KiB."""
+
+
+class UnexpectedAnswer(Exception):
+    """Something else than CloudWatch has answered, and nobody knows whether it was delivered."""
+
+
+def watch(client: Any, operation: str) -> None:
+    """Have the answers to an operation of this client read with a bound, and verified."""
+
+    def send(request: Any, **_: object) -> AWSResponse | None:
+        session = _session_of(client)
+        return None if session is None else _send(session, request)
+
+    client.meta.events.register(f"before-send.cloudwatch.{operation}", send)
+    client.meta.events.register(f"after-call.cloudwatch.{operation}", verify)
+
+
+def verify(http_response: Any, **_: object) -> None:
+    """See whether a success is CloudWatch's: a proxy's page has status 200, too.
+
+    botocore reads no answer of an operation that gives nothing back. CloudWatch's is an empty JSON
+    object, or nothing.
+
+    Raises:
+        UnexpectedAnswer: it is another's, or broke off.
+    """
+    if http_response.status_code >= 300:
+        return  # botocore raises what it tells
+    content = http_response.content
+    length = http_response.headers.get("Content-Length")
+    if length is not None and length != str(len(content)):
+        raise UnexpectedAnswer(f"the answer broke off after {len(content)} of {length} bytes")
+    try:
+        if content.strip():
+            msgspec.json.decode(content, type=dict)
+    except msgspec.MsgspecError as error:
+        beginning = content[:60].decode("utf-8", "replace")
+        raise UnexpectedAnswer(f"this is no answer of CloudWatch: {beginning!r}") from error
+
+
+def _session_of(client: Any) -> Any:
+    """What the client sends with; None where botocore has changed, which then sends by itself."""
+    return getattr(getattr(client, "_endpoint", None), "http_session", None)
+
+
+def _send(session: Any, request: Any) -> AWSResponse:
+    """Send as botocore does, and read no more than an answer can have: it may have no end."""
+    request.stream_output = True  # it is read here
+    response = session.send(request)
+    content = response.raw.read(LONGEST_ANSWER + 1)
+    if len(content) > LONGEST_ANSWER:
+        response.raw.close()
+        raise UnexpectedAnswer(f"the answer is longer than {LONGEST_ANSWER} bytes")
+    return AWSResponse(response.url, response.status_code, response.headers, _Read(content))
+
+
+class _Read:
+    """A body that has been read."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, *_: object) -> Iterator[bytes]:
+        """All of it."""
+        yield self._content
