@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
@@ -17,7 +18,7 @@ import pytest
 
 from exporter.sinks.cloudwatch import answer, api
 from exporter.sinks.cloudwatch.api import Api
-from exporter.sinks.cloudwatch.attempt import MOST_LEFT
+from exporter.sinks.cloudwatch.attempt import MOST_LEFT, Attempts
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.endpoint import Answer, Endpoint, accept, cloudwatch_endpoint, respond
 from tests.support.processes import descriptors, threads
@@ -239,6 +240,26 @@ def test_an_answer_without_end_is_not_read_to_its_end(
     assert "longer than" in outcome.message
     assert most < 10 * 2**20
     assert took < PATIENCE
+
+
+def test_an_error_is_forgotten_with_its_attempt() -> None:
+    """An outage of hours leaves no errors behind for a collector that runs rarely."""
+
+    class Failure(Exception):
+        pass
+
+    def fail() -> None:
+        raise Failure
+
+    attempts: Attempts[None] = Attempts()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(Failure):
+            attempts.make(fail, 5)
+        assert not [each for each in gc.get_objects() if isinstance(each, Failure)]
+    finally:
+        gc.enable()
 
 
 def test_a_kept_connection_is_used_again(endpoint: Endpoint, transport: Api) -> None:

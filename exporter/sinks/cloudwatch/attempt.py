@@ -46,9 +46,10 @@ class Attempts(Generic[T]):
         if attempt.break_off():
             self._left.append(attempt)
             raise Overdue(f"not over after {seconds:g} s")
-        if attempt.error is not None:
-            raise attempt.error
-        return attempt.results[0]
+        try:
+            return attempt.outcome()
+        finally:
+            del attempt  # an error holds this frame, and so must not be held by it
 
 
 class _Attempt(threading.Thread, Generic[T]):
@@ -77,6 +78,16 @@ class _Attempt(threading.Thread, Generic[T]):
         with self._lock:
             self._over = True
             self.results, self.error = list(results), error
+
+    def outcome(self) -> T:
+        """What the call gave, or raises what it raised."""
+        error, self.error = self.error, None
+        if error is None:
+            return self.results[0]
+        try:
+            raise error
+        finally:
+            del error
 
     def break_off(self) -> bool:
         """Make a call that is under way raise, once the system lets it; gives whether it was.
