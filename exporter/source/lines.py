@@ -17,6 +17,7 @@ _FIRST_BUFFER = 64 * 1024
 _LARGEST_KEPT_BUFFER = 1024 * 1024
 _LEAST_ROOM = 16 * 1024
 _PIPE_SIZE = 1024 * 1024
+_ROUSES = 64 * 1024  # all that a pipe holds
 
 
 class SourceError(Exception):
@@ -155,7 +156,7 @@ class Wake:
     def hear(self) -> None:
         """Let the next wait last, unless somebody asked to stop."""
         with suppress(BlockingIOError):
-            os.read(self._reading, select.PIPE_BUF)
+            os.read(self._reading, _ROUSES)
         if self._asked:
             self.rouse()
 

@@ -16,7 +16,7 @@ from exporter.source.lines import Wake
 from exporter.source.process import Backoff
 from tests.support.children import child, script
 from tests.support.listening import Recorder, running
-from tests.support.processes import alive, children_of, holders, threads
+from tests.support.processes import children_of, holders, threads
 from tests.support.waiting import wait_for
 
 HEALTHY = 'print={"p": 0.01}'
@@ -120,22 +120,47 @@ def test_a_pause_ends_a_wait_between_lives_and_so_does_its_end(tmp_path: Path, w
     assert len(heard.restarts) == 1
 
 
-def test_a_child_that_is_killed_with_the_pause_is_no_failure() -> None:
+def test_a_child_that_ends_with_the_pause_is_no_failure() -> None:
     """A signal to all processes of a service ends the child, too; that is no restart."""
-    made = source(*child(HEALTHY, "kill=10"))
-
-    def pause(_: bytes) -> None:
-        wait_for(ended)  # the reader, in whose thread this is, finds both at once
-        made.pause_or_resume()
-
-    def ended() -> bool:
-        return not any(map(alive, set(children_of(os.getpid())).difference(others)))
-
-    heard, others = Recorder(pause), children_of(os.getpid())
+    heard = Recorder(lambda _: made.pause_or_resume() and None)
+    made = source(*child("half-report", "kill=10"))  # what has no end is heard after the child's
     with running(made, heard):
         wait_for(lambda: states(heard) == [PAUSED])
 
     assert heard.restarts == []
+
+
+def test_a_resume_begins_with_the_shortest_delay() -> None:
+    """Whoever has reset a driver need not wait for what failed before."""
+    heard = Recorder()
+    made = source(*child("exit=1"), backoff=Backoff(0.01, 60))
+    with running(made, heard):
+        wait_for(lambda: len(heard.restarts) == 6)
+        made.pause_or_resume()
+        wait_for(lambda: PAUSED in states(heard))
+        before = len(heard.restarts)
+        made.pause_or_resume()
+        wait_for(lambda: len(heard.restarts) > before)
+
+    assert heard.restarts[before - 1][1] > 0.1
+    assert heard.restarts[before][1] <= 0.01
+
+
+def test_a_pause_that_is_taken_back_at_once_leaves_nobody_spinning() -> None:
+    """Whether the reader saw it or not, it waits afterwards as it did before."""
+    heard = Recorder()
+    made = source(*child(HEALTHY, "forever"))
+    with running(made, heard):
+        wait_for(lambda: heard.lines)
+        for _ in range(20):
+            made.pause_or_resume()
+            assert made.pause_or_resume() is False
+        wait_for(lambda: states(heard)[-1:] != [PAUSED])
+        since = time.monotonic()
+        wait_for(lambda: time.monotonic() - since > 3)
+        ticks = [tick for tick in heard.ticks if tick > since + 1]
+
+    assert 1 <= len(ticks) <= 4
 
 
 def test_pauses_at_any_moment_leave_one_child_or_none() -> None:
@@ -185,10 +210,10 @@ def test_a_rouse_ends_one_wait_and_hides_no_stop() -> None:
     before = time.monotonic()
     assert not wake.wait(0.1)
     assert time.monotonic() - before >= 0.1
-    for _ in range(100_000):  # more than the pipe inside can hold
-        wake.rouse()
     wake.ask()
     wake.hear()
     assert wake.wait(60)
+    for _ in range(100_000):  # more than the pipe inside can hold
+        wake.rouse()
     assert wake.wait(60)
     assert time.monotonic() - started < 5
