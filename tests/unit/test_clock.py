@@ -23,6 +23,7 @@ FLAGS = {
     "cloudwatch.enabled": "true",
     "cloudwatch.region": "us-east-1",
     "cloudwatch.dimension_sets": [["InstanceId"]],
+    "cloudwatch.spool.path": None,
     "identity.imds": "false",
     "source.period": "5s",
 }
@@ -198,3 +199,14 @@ def test_one_long_report_after_a_sleep_is_no_new_period() -> None:
     assert name not in clocked.pipeline.prometheus.expose(clocked.monotonic + 16).decode()
     clocked.run(MINUTE)
     clocked.verify()
+
+
+def test_a_stop_after_the_clock_was_set_back_sends_what_lies_ahead() -> None:
+    """A window that was open when the clock was set back is sent by a stop, too."""
+    clocked = Clocked()
+    clocked.run(150)
+    clocked.wall -= HOUR
+    clocked.run(150)
+    clocked.sink.start()
+    assert clocked.sink.close(10)
+    assert clocked.total("ExecutionsCompleted") == clocked.executed

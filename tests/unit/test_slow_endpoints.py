@@ -134,6 +134,7 @@ def test_an_endpoint_that_accepts_and_says_nothing_is_left(scheme: str) -> None:
             outcome, took = timed(opened, datums)
             assert outcome.verdict is Verdict.RETRY
             assert outcome.code in ("ReadTimeoutError", "ConnectTimeoutError", "Overdue")
+            assert outcome.ambiguous == (outcome.code != "ConnectTimeoutError")
             assert took < PATIENCE + 0.5
         opened.close()
 
@@ -293,6 +294,7 @@ def test_a_name_that_does_not_exist_may_exist_later() -> None:
     opened.close()
     assert outcome.verdict is Verdict.RETRY
     assert outcome.code in ("EndpointConnectionError", "Overdue")
+    assert outcome.ambiguous == (outcome.code == "Overdue")
     assert took < PATIENCE + 0.5
 
 

@@ -11,26 +11,32 @@ from botocore import loaders
 from botocore.config import Config
 from botocore.exceptions import (
     ClientError,
+    HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from exporter import __version__
-from exporter.sinks.cloudwatch.answer import watch
+from exporter.sinks.cloudwatch.answer import UnexpectedAnswer, watch
 from exporter.sinks.cloudwatch.attempt import Attempts, Overdue
 from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Outcome, Verdict
 
 CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 5
-ATTEMPT_SECONDS = 8.0
-"""All of an attempt, credentials included: two fit into the time of an orderly stop."""
 
 _SERVICE = "cloudwatch"
 _OPERATION = "PutMetricData"
 _ENDPOINT_PREFIXES = ("monitoring", "sts")
+
+_AFTER_SENDING = (HTTPClientError, ResponseParserError, UnexpectedAnswer)
+"""Errors of a connection that stood. What cannot connect is another kind (ConnectionError)."""
+
+_UNCERTAIN = (500, 502, 504)
+"""Statuses of a service or a gateway that failed on the way; 503 refuses before it begins."""
 
 # What AWS says of a request that would be refused again.
 _NEVER = frozenset(
@@ -73,7 +79,7 @@ class Api:
             self._attempts.make(lambda: client.put(namespace, datums), ATTEMPT_SECONDS)
         except Overdue as error:
             self._client = _Lazy(self._region, self._endpoint_url)
-            return Outcome(Verdict.RETRY, "Overdue", str(error))
+            return Outcome(Verdict.RETRY, "Overdue", str(error), ambiguous=True)
         except (NoCredentialsError, PartialCredentialsError):
             self.close()
             return Outcome(
@@ -87,10 +93,12 @@ class Api:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "Unknown"))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            never = code in _NEVER or status == 413
-            return Outcome(Verdict.NEVER if never else Verdict.RETRY, code, str(error))
+            if code in _NEVER or status == 413:
+                return Outcome(Verdict.NEVER, code, str(error))
+            return Outcome(Verdict.RETRY, code, str(error), ambiguous=status in _UNCERTAIN)
         except Exception as error:  # noqa: BLE001 (odd answers raise anything out of botocore)
-            return Outcome(Verdict.RETRY, type(error).__name__, str(error))
+            begun = isinstance(error, _AFTER_SENDING)
+            return Outcome(Verdict.RETRY, type(error).__name__, str(error), ambiguous=begun)
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:

@@ -72,7 +72,8 @@ class Delivery:
             waiting = self.spool.next()
             if waiting is None:
                 return
-            verdict, code, message = self._try(waiting.entry)
+            outcome = self._try(waiting.entry)
+            verdict = outcome.verdict
             if verdict is not Verdict.RETRY:
                 self.spool.settled(waiting.key)
             elif Verdict.DELIVERED not in verdicts:
@@ -80,7 +81,7 @@ class Delivery:
             elif waiting.failures + 1 < MOST_FAILURES:
                 self.spool.returned(waiting.key, failed=True)
             else:
-                self._give_up(waiting, code, message)
+                self._give_up(waiting, outcome)
             verdicts.add(verdict)
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class Delivery:
             known = self._transports[region] = self._connect(region)
         return known
 
-    def _give_up(self, waiting: Kept, code: str, message: str) -> None:
+    def _give_up(self, waiting: Kept, outcome: Outcome) -> None:
         self.spool.settled(waiting.key)
         self._standing.drop("attempts")
-        self._standing.complain(code, f"given up: {message}")
+        self._standing.complain(outcome.code, f"given up: {outcome.message}")

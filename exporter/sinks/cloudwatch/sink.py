@@ -193,10 +193,14 @@ class CloudWatchSink:
 
     def _pause(self) -> float:
         """Seconds until the next window is due; short enough to see the clock being set."""
+        return min(_LONGEST_WAIT, max(0.0, self._due() - self._clock()))
+
+    def _due(self) -> float:
+        """When the next windows are sent, in Unix seconds of a clock that may have been set."""
         now = self._clock()
         if self._next_end > now + 2 * self._settings.interval:
             self._next_end = self._windows.start_of(now) + self._settings.interval
-        return min(_LONGEST_WAIT, max(0.0, self._next_end + self._delay() - now))
+        return self._next_end + self._delay()
 
     def _delay(self) -> float:
         """The same share of the interval on every day: machines of a fleet send one by one."""
@@ -207,7 +211,7 @@ class CloudWatchSink:
 
     def _cycle(self) -> None:
         now = self._clock()
-        if now < self._next_end + self._delay():
+        if now < self._due():
             return
         until = self._windows.start_of(now - self._delay())
         self._next_end = until + self._settings.interval
@@ -217,11 +221,10 @@ class CloudWatchSink:
             self._send(MOST_RESENT, self._stopping.is_set)
 
     def _flush_rest(self) -> None:
-        end = self._windows.start_of(self._clock()) + self._settings.interval
-        self._held += [w for w in self._windows.take(end) if w.values or w.rises]
+        self._held += self._windows.rest()
         if self._is_ready(patient=False):
             # No heartbeat for a window that is not over: whoever comes next may send it.
-            beats_before = end - self._settings.interval
+            beats_before = self._windows.start_of(self._clock())
             self._send(self._waiting(), self._is_late, beats_before)
 
     def _is_late(self) -> bool:

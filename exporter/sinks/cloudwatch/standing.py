@@ -54,6 +54,7 @@ class Standing:
     def count(self, outcome: Outcome) -> None:
         """Count what became of a request that was sent."""
         self._telemetry.sink_requests.labels(NAME, outcome.verdict.value).inc()
+        self._telemetry.sink_ambiguous.labels(NAME).inc(outcome.ambiguous)
         match outcome.verdict:
             case Verdict.DELIVERED:
                 self._delivered = True

@@ -20,11 +20,13 @@ class Verdict(Enum):
 
 
 class Outcome(NamedTuple):
-    """A verdict with its reason: a code to count by, a sentence to read."""
+    """A verdict with its reason: a code to count by, a sentence to read. `ambiguous` is what may
+    have been delivered all the same, and would then count twice."""
 
     verdict: Verdict
     code: str = ""
     message: str = ""
+    ambiguous: bool = False
 
 
 class Transport(Protocol):

@@ -105,6 +105,13 @@ class Windows:
                 self._window(last)
             return [self._open.pop(start) for start in sorted(self._open) if start < until]
 
+    def rest(self) -> list[Window]:
+        """Remove and give all windows in which something came, oldest first: also those that a
+        clock which has been set back has left ahead of now."""
+        with self._lock:
+            left = [self._open.pop(start) for start in sorted(self._open)]
+            return [window for window in left if window.values or window.rises]
+
     def _window(self, start: float) -> Window:
         window = self._open.get(start)
         if window is None:
