@@ -14,9 +14,17 @@ from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
 
-def routes(pipeline: Pipeline, silent_threads: Callable[[], Sequence[str]]) -> dict[str, Route]:
-    """The routes of a pipeline; `silent_threads` names the threads that seem to be dead."""
-    endpoints = Endpoints(pipeline, silent_threads)
+Facts = Mapping[str, str]
+
+
+def routes(
+    pipeline: Pipeline,
+    silent_threads: Callable[[], Sequence[str]],
+    configuration: Callable[[], Facts] = dict,
+) -> dict[str, Route]:
+    """The routes of a pipeline; `silent_threads` names the threads that seem to be dead,
+    `configuration` tells where it comes from and what became of its last reload."""
+    endpoints = Endpoints(pipeline, silent_threads, configuration)
     known: dict[str, Route] = {"/healthz": endpoints.healthz, "/readyz": endpoints.readyz}
     if pipeline.prometheus is not None:
         known["/metrics"] = endpoints.metrics
@@ -28,9 +36,15 @@ def routes(pipeline: Pipeline, silent_threads: Callable[[], Sequence[str]]) -> d
 class Endpoints:
     """Answers from the parts of one pipeline."""
 
-    def __init__(self, pipeline: Pipeline, silent_threads: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        silent_threads: Callable[[], Sequence[str]],
+        configuration: Callable[[], Facts],
+    ) -> None:
         self._pipeline = pipeline
         self._silent_threads = silent_threads
+        self._configuration = configuration
         self._started = time.monotonic()
         self._counted: tuple[object, dict[Format, bytes]] = None, {}
 
@@ -50,11 +64,8 @@ class Endpoints:
         """How many series there are, written anew only when there are others."""
         counted, texts = self._counted
         if counted is not series:
-            gauge = self._pipeline.telemetry.series
-            for name, count in series.items():
-                gauge.labels(name).set(count)
-            families = list(gauge.collect())
-            texts = {each: write(families, each) for each in FORMATS}
+            family = self._pipeline.telemetry.series_counts(series)
+            texts = {each: write([family], each) for each in FORMATS}
             self._counted = series, texts
         return texts[format]
 
@@ -89,6 +100,7 @@ class Endpoints:
                     **self._identity_status(),
                     "Prometheus": self._prometheus_status(),
                     "CloudWatch": self._cloudwatch_status(),
+                    "Configuration": self._configuration(),
                     "Exporter": {"version": __version__, "running for": str(running)},
                 },
                 links,

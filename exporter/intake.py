@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from exporter.identity.machine import Identity
@@ -11,7 +11,7 @@ from exporter.log import get_logger
 from exporter.metrics.collect import Collected, Collector
 from exporter.metrics.period import Period
 from exporter.metrics.runtimes import MOST_RUNTIMES
-from exporter.model import Moment, Owners, Snapshot, SourceState
+from exporter.model import MetricSpec, Moment, Owners, Snapshot, SourceState
 from exporter.report import Fault, ReportError, decode, unknown_fields
 from exporter.telemetry import Telemetry
 from exporter.text import clean
@@ -166,6 +166,11 @@ class Intake:
         self.on_tick()
 
     # What others ask.
+
+    def choose(self, rows_by_lane: Iterable[Iterable[MetricSpec]]) -> None:
+        """Collect these rows from the next report on, in the order of the lanes."""
+        for lane, rows in zip((self._main, *self._others), rows_by_lane, strict=True):
+            lane.collector.choose(rows)
 
     def status(self) -> Mapping[str, str]:
         """How the source is, for people."""

@@ -45,6 +45,13 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
     logging.lastResort = logging.NullHandler()
 
 
+def set_level(level: str) -> None:
+    """Log events of `level` and above from now on."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
+    )
+
+
 def get_logger(**fields: Any) -> Any:
     """A logger; its methods take an event name and fields."""
     return structlog.get_logger(**fields)

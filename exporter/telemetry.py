@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,6 +11,7 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Info,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     Summary,
@@ -93,7 +94,7 @@ class Telemetry:
             "neuron_exporter_series",
             "Series of each hardware metric, those without a value now included.",
             ["metric"],
-            registry=None,  # written only when it changes
+            registry=None,  # written only when it changes, by `series_counts`
         )
         self.scrape_seconds = Summary(
             "neuron_exporter_scrape_seconds", "Time to write a scrape.", registry=registry
@@ -192,6 +193,26 @@ class Telemetry:
             "1 while requests wait on disk, 0 while a kill would lose them.",
             registry=registry,
         )
+        self.config_good = Gauge(
+            "neuron_exporter_config_last_reload_successful",
+            "0 while the configuration in use is not the newest, since that was refused.",
+            registry=registry,
+        )
+        self.config_good.set(1)
+        self.config_timestamp = Gauge(
+            "neuron_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last taken, in Unix seconds; first at the start.",
+            registry=registry,
+        )
+        self.config_timestamp.set_to_current_time()
+        self.config_reloads = Counter(
+            "neuron_exporter_config_reloads_total",
+            "Reloads of the configuration by outcome: taken or refused.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("taken", "refused"):
+            self.config_reloads.labels(outcome)
         self.web_config_good = Gauge(
             "neuron_exporter_web_config_last_reload_successful",
             "0 while the web configuration in use is not the newest, since that cannot be used.",
@@ -221,6 +242,13 @@ class Telemetry:
 
         self._states = {state: self.source_state.labels(state) for state in states}
         self.set_source_state(next(iter(self._states), ""))
+
+    def series_counts(self, counts: Mapping[str, int]) -> Metric:
+        """How many series each metric has, those of `counts` alone."""
+        (family,) = self.series.describe()
+        for name, count in counts.items():
+            family.add_sample(family.name, {"metric": name}, float(count))
+        return family
 
     def set_source_state(self, state: str) -> None:
         """Show `state` as 1 and every other state as 0."""

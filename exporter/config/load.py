@@ -10,20 +10,17 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
-from reprlib import Repr
 from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from exporter.config.schema import Config
+from exporter.config.shown import shown
 
 PREFIX = "NEURON_EXPORTER__"
-_LARGEST_FILE = 1024 * 1024
-_LONGEST_SHOWN = 80
+LARGEST_FILE = 1024 * 1024
 _MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
-_SHORT = Repr()  # an alias of an alias may stand for more than fits in memory
-_SHORT.maxstring = _SHORT.maxother = _LONGEST_SHOWN
 
 Key = tuple[str, ...]
 
@@ -115,8 +112,8 @@ def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[
     twice: list[str] = []
     try:
         with open(path, "rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
-        if len(raw) > _LARGEST_FILE:
+            raw = file.read(LARGEST_FILE + 1)
+        if len(raw) > LARGEST_FILE:
             raise OSError(errno.EFBIG, "larger than 1 MiB")
         root = yaml.compose(raw.decode("utf-8"), yaml.SafeLoader)
         if root is None:
@@ -145,7 +142,7 @@ def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[
             return {}
         problems.append(
             f"{path}: must be a mapping of sections ({', '.join(Config.model_fields)})"
-            f" (got {_shown(document)})"
+            f" (got {shown(document)})"
         )
     return {}
 
@@ -341,14 +338,4 @@ def _origin(origins: Mapping[Key, str], key: Key) -> str:
 
 
 def _line(origin: str, key: str, message: str, *given: Any) -> str:
-    return f"{origin}: {key}: {message}" + "".join(f" (got {_shown(each)})" for each in given)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    try:
-        text = repr(value) if isinstance(value, str) else _SHORT.repr(value)
-    except ValueError:
-        text = "a number with thousands of digits"
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+    return f"{origin}: {key}: {message}" + "".join(f" (got {shown(each)})" for each in given)

@@ -15,6 +15,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 
 from exporter.units import format_duration, parse_duration, parse_size
 
@@ -115,6 +116,11 @@ def _distinct(same: Callable[[Any], Hashable], what: str) -> Callable[[T], T]:
         return items
 
     return check
+
+
+def is_duration(field: FieldInfo) -> bool:
+    """Whether a key's value is in seconds, and written with its unit."""
+    return any(getattr(each, "func", None) is _duration for each in field.metadata)
 
 
 Duration = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_duration)]

@@ -50,7 +50,7 @@ class Collected(NamedTuple):
 
 class Collector:
     """Makes snapshots, of the machine or of a `task`. One for the life of a daemon; used by one
-    thread."""
+    thread, but for `choose`."""
 
     def __init__(
         self,
@@ -65,12 +65,16 @@ class Collector:
         self._period = period
         self._known = Known(runtime_labels)
         self._pods = Pods()
+        self._signature: Any = None
+        self._shape: Shape = ()
+        self.choose(rows)
+
+    def choose(self, rows: Iterable[MetricSpec]) -> None:
+        """Collect these rows from the next report on. Nothing that was counted is forgotten."""
         by_place: dict[Place, list[MetricSpec]] = {}
         for row in rows:
             by_place.setdefault(row.place, []).append(row)
         self._rows = {place: tuple(rows) for place, rows in by_place.items()}
-        self._signature: Any = None
-        self._shape: Shape = ()
 
     def collect(self, report: Report, at: Moment, machine: Machine, owners: Owners) -> Collected:
         """The snapshot of one report that was read at `at`."""
@@ -88,11 +92,12 @@ class Collector:
             rules=Rules(self._period.seconds / 2, self._task),
             now=at.monotonic,
         )
-        tables = {place: survey.table(place) for place in self._rows}
+        rows_by_place = self._rows  # as it is now: another thread may replace it
+        tables = {place: survey.table(place) for place in rows_by_place}
         values: list[Value] = []
         dropped = 0
         splits: list[Any] = []
-        for place, rows in self._rows.items():
+        for place, rows in rows_by_place.items():
             table = tables[place]
             for row in rows:
                 begin = len(values)
@@ -105,10 +110,10 @@ class Collector:
                     values += reading
                 if len(values) - begin > MOST_OF_A_METRIC or len(values) > MOST_SERIES:
                     dropped += _bound(values, begin)
-        signature = ([table.spots for table in tables.values()], splits)
+        signature = (rows_by_place, [table.spots for table in tables.values()], splits)
         if signature != self._signature:
             self._signature = signature
-            self._shape = _shape(self._rows, tables)
+            self._shape = _shape(rows_by_place, tables)
         snapshot = Snapshot(
             shape=self._shape,
             values=tuple(values),

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,17 +19,45 @@ from exporter.sinks.exposition import OPEN_METRICS, TEXT, Format, escape, head
 _ABSENT = b"null"
 
 
+class _Choice(NamedTuple):
+    """A selection, how many series its metrics have while there is no snapshot, and the places of
+    its rows."""
+
+    selection: Selection
+    no_series: Mapping[str, int]
+    order: Mapping[MetricSpec, int]
+
+    @classmethod
+    def of(cls, selection: Selection) -> _Choice:
+        """Prepare a selection."""
+        no_series = dict.fromkeys((row.name for row in selection.rows), 0)
+        return cls(selection, no_series, {row: at for at, row in enumerate(selection.rows)})
+
+    def place(self, series: Series) -> int | None:
+        """The place of a series' row among the families; None leaves the series out."""
+        place = self.order.get(series.spec)
+        return place if place is not None and self.selection.takes(series) else None
+
+
 class PrometheusSink:
     """Holds the latest snapshot and writes it out. Any thread may offer, any may expose."""
 
     def __init__(self, selection: Selection) -> None:
-        self.selection = selection
-        self._no_series = dict.fromkeys((row.name for row in selection.rows), 0)
-        self._order = {row: at for at, row in enumerate(selection.rows)}
+        self._choice = _Choice.of(selection)
         self._latest: Snapshot | None = None
         self._machine_labels: Labels | None = None
         self._lock = threading.Lock()
         self._table: _Table | None = None
+
+    @property
+    def selection(self) -> Selection:
+        """What is shown."""
+        return self._choice.selection
+
+    def select(self, selection: Selection) -> None:
+        """Show another selection from the next scrape on; one that is being written is as it was.
+        Rows that were not collected before come with the next report."""
+        self._choice = _Choice.of(selection)
 
     def offer(self, snapshot: Snapshot) -> None:
         """Show this snapshot from now on. Never blocks."""
@@ -55,27 +83,21 @@ class PrometheusSink:
         object while the series are the same."""
         snapshot = self._latest
         if snapshot is None or not (snapshot := snapshot.at(monotonic)).shape:
-            return self._no_series
+            return self._choice.no_series
         return self._table_for(snapshot).series
 
     def _table_for(self, snapshot: Snapshot) -> _Table:
         labels = self._machine_labels
         if labels is None:
             labels = machine_labels(snapshot.machine)
-        table = self._table
-        if table is not None and table.fits(snapshot.shape, labels):
+        choice, table = self._choice, self._table
+        if table is not None and table.fits(snapshot.shape, labels, choice):
             return table
         with self._lock:  # one scrape prepares, the others wait for it
             table = self._table
-            if table is None or not table.fits(snapshot.shape, labels):
-                table = _Table(snapshot.shape, labels, self._no_series, self._chosen)
-                self._table = table
+            if table is None or not table.fits(snapshot.shape, labels, choice):
+                table = self._table = _Table(snapshot.shape, labels, choice)
         return table
-
-    def _chosen(self, series: Series) -> int | None:
-        """The place of a series' row among the families; None leaves the series out."""
-        place = self._order.get(series.spec)
-        return place if place is not None and self.selection.takes(series) else None
 
 
 class _Table:
@@ -85,17 +107,17 @@ class _Table:
         self,
         shape: Shape,
         machine: Labels,
-        names: Mapping[str, int],
-        chosen: Callable[[Series], int | None],
+        choice: _Choice,
     ) -> None:
         self._shape = shape
         self._machine = machine
+        self._choice = choice
         placed = sorted(
             (place, index)
             for index, series in enumerate(shape)
-            if (place := chosen(series)) is not None
+            if (place := choice.place(series)) is not None
         )
-        self.series = {**names, **Counter(shape[index].spec.name for _, index in placed)}
+        self.series = {**choice.no_series, **Counter(shape[index].spec.name for _, index in placed)}
         self.length = len(placed)
         order = [index for _, index in placed]
         if len(order) == 1:
@@ -124,9 +146,9 @@ class _Table:
             self._text += [self._heads.get(place, b"") + f"\n{name} ".encode(), b""]
         self._text.append(b"\n")
 
-    def fits(self, shape: Shape, machine: Labels) -> bool:
-        """Whether this is the table of that shape and those labels."""
-        return self._shape is shape and self._machine == machine
+    def fits(self, shape: Shape, machine: Labels, choice: _Choice) -> bool:
+        """Whether this is the table of that shape, those labels and that choice."""
+        return self._shape is shape and self._machine == machine and self._choice is choice
 
     def render(self, values: tuple[Any, ...], format: Format) -> bytes:
         """The text of all series with these values."""

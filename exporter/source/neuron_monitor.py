@@ -34,10 +34,12 @@ SYSTEM_GROUPS = (Group.VCPU_USAGE, Group.MEMORY_INFO, Group.HW_COUNTERS)
 _TICK = 1.0
 _STOP_PATIENCE = 1.0
 _EXIT_PATIENCE = 0.5
+_LAST_REPORT_PATIENCE = 10.0
 _CHILD_SHARE_OF_MEMORY = 0.6
 _UNLIMITED = 2**60
 _INTERRUPTED = "interrupted"
 _WHY_PAUSED = "by SIGUSR1, which also ends it"
+_RECONFIGURED = "reconfigured"
 
 
 def configuration(groups: Iterable[Group], period: float) -> dict[str, object]:
@@ -71,8 +73,8 @@ class NeuronMonitorSource:
     ) -> None:
         self._command = list(command)
         self._name = Path(command[0]).name
-        self._configuration = json.dumps(configuration(groups, period))
         self._period = period
+        self.ask_for(groups)
         self._max_line = max_line
         self._backoff = backoff or Backoff()
         self._wake = Wake()
@@ -90,6 +92,9 @@ class NeuronMonitorSource:
                 return
             if reason == _INTERRUPTED or self._paused:
                 continue  # whoever resets a driver may end its processes, too
+            if reason == _RECONFIGURED:
+                listener.restarting(reason, 0.0)
+                continue
             listener.state(state, detail)
             delay = self._backoff.next()
             listener.restarting(reason, delay)
@@ -97,6 +102,12 @@ class NeuronMonitorSource:
             while (left := until - time.monotonic()) > 0 and not self._interrupted():
                 self._wake.wait(min(left, _TICK))
                 listener.tick()
+
+    def ask_for(self, groups: Iterable[Group]) -> None:
+        """Ask for these groups. If others were asked for, the child is ended after its next report,
+        or 10 s, and another is started: what happens between the two is in no report. May be called
+        from any thread."""
+        self._configuration = json.dumps(configuration(groups, self._period))
 
     def stop(self) -> None:
         """Make `run` end the child and return."""
@@ -143,29 +154,38 @@ class NeuronMonitorSource:
             self._last_complaint = line
             listener.stderr(line)
 
+        asked = self._configuration
         try:
             # Written anew for each child: folders of temporary files are cleaned after some days.
-            with _temporary_file(self._configuration) as path:
+            with _temporary_file(asked) as path:
                 child = Child([program, *self._command[1:], "-c", path], environment, on_stderr)
                 try:
-                    state, reason = self._watch(child, listener)
+                    state, reason = self._watch(child, listener, asked)
                 finally:
                     status = self._end(child, listener)
         except SpawnError as error:
             return SourceState.EXITED, "spawn_error", str(error)
         return state, reason, self._describe(reason, status)
 
-    def _watch(self, child: Child, listener: Listener) -> tuple[SourceState, str]:
-        """Read the child until it ends, or has to be ended."""
+    def _watch(self, child: Child, listener: Listener, asked: str) -> tuple[SourceState, str]:
+        """Read the child, which was `asked` for this, until it ends, or has to be ended."""
         stream = Stream(child.stdout, self._max_line, listener, self._wake)
         watchdog = Watchdog(self._period)
-        seen = None
+        seen, outdated_since = None, None
         while not self._interrupted():
             pumped = stream.pump(_TICK)
             listener.tick()
-            if stream.last_report != seen:
+            is_news = stream.last_report != seen
+            if is_news:
                 seen = stream.last_report
                 self._backoff.reset()
+            if asked == self._configuration:
+                outdated_since = None
+            elif outdated_since is None:
+                outdated_since = time.monotonic()
+            elif is_news or time.monotonic() - outdated_since > _LAST_REPORT_PATIENCE:
+                # Right after a report, the tallies of a period are not lost with the child.
+                return SourceState.STARTING, _RECONFIGURED
             if pumped is Pumped.END:
                 stream.finish()
                 return SourceState.EXITED, self._how_it_ended(child)
