@@ -215,14 +215,18 @@ class _Replaced(argparse.Action):
 
 def _run(parsed: argparse.Namespace) -> int:
     from exporter import log
+    from exporter.config import Origin
     from exporter.daemon import Daemon
     from exporter.pipeline import build
     from exporter.web import BindError
 
-    loaded = _load(parsed.config, _flags(parsed))
+    # Until the daemon answers it. What was meant by it is not lost: the file is watched from here.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    origin = Origin(parsed.config, os.environ, _flags(parsed))
+    loaded = _checked(origin.load)
     log.configure(loaded.config.log.level, loaded.config.log.format)
     try:
-        daemon = Daemon(build(loaded))
+        daemon = Daemon(build(loaded), origin)
     except BindError as error:
         print(f"neuron-exporter: {error} (prometheus.listen, or --listen)", file=sys.stderr)
         return FAILED
@@ -303,17 +307,21 @@ def _record(parsed: argparse.Namespace) -> int:
 
 
 def _load(path: str | None, flags: Iterable[Given] = ()) -> Loaded:
+    from exporter.config import load
+
+    return _checked(lambda: load(path, os.environ, flags))
+
+
+def _checked(load: Callable[[], Loaded]) -> Loaded:
     """The configuration; what is wrong with it is told together with what the parts say of it."""
-    from exporter.config import ConfigError, load
+    from exporter.config import ConfigError
 
     try:
-        return load(path, os.environ, flags)
+        return load()
     except ConfigError as error:
-        if error.rest is None:
-            raise
-        from exporter.pipeline import problems_of
+        from exporter.pipeline import all_problems
 
-        raise ConfigError([*error.problems, *problems_of(error.rest)]) from None
+        raise ConfigError(all_problems(error)) from None
 
 
 def _flags(parsed: argparse.Namespace) -> list[Given]:

@@ -11,13 +11,15 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from exporter import __version__
+from exporter.config import Origin
 from exporter.endpoints import routes
 from exporter.log import get_logger
 from exporter.pipeline import Pipeline
+from exporter.reload import Reload
 from exporter.signals import Signals
 from exporter.source import SourceError
 from exporter.units import format_duration
-from exporter.web import OPEN, Server
+from exporter.web import OPEN, Access, Server
 
 STOP_SECONDS = 20.0
 """All of the orderly stop: under the 30 s that ECS and Kubernetes give."""
@@ -42,11 +44,13 @@ class Daemon:
     def __init__(
         self,
         pipeline: Pipeline,
+        origin: Origin | None = None,
         *,
         stop_seconds: float = STOP_SECONDS,
         on_listening: Callable[[Server], None] = lambda _: None,
     ) -> None:
-        """Bind the address; `on_listening` is told when everything has started.
+        """Bind the address; `on_listening` is told when everything has started. With an `origin`
+        the configuration follows it.
 
         Raises:
             BindError: the address cannot be listened on.
@@ -56,12 +60,13 @@ class Daemon:
         self._on_listening = on_listening
         self._events: SimpleQueue[Stop | int] = SimpleQueue()
         self._ticks = dict.fromkeys(("main", "reader", "http"), time.monotonic())
+        self._reload = Reload(pipeline, origin or Origin())
         pipeline.intake.on_tick = lambda: self._tick("reader")
         self._server = Server(
             pipeline.config.prometheus.listen,
-            routes(pipeline, self._silent_threads),
+            routes(pipeline, self._silent_threads, self._reload.status),
             lambda: self._tick("http"),
-            (lambda: OPEN) if pipeline.web_config is None else pipeline.web_config.access,
+            self._access,
         )
         self._server.on_death = self._http_died
         self._reader = threading.Thread(target=self._read, name="reader", daemon=True)
@@ -115,13 +120,12 @@ class Daemon:
             try:
                 event = self._events.get(timeout=_TICK)
             except Empty:
-                if self._pipeline.web_config is not None:
-                    self._pipeline.web_config.refresh()
+                self._reload.look()
                 continue
             if isinstance(event, Stop):
                 return event
             if event == signal.SIGHUP:
-                _log.warning("reload_not_available", advice="restart to change the configuration")
+                self._reload.at_once()
                 continue
             if event == signal.SIGUSR1:
                 self._pause_or_resume()
@@ -150,6 +154,10 @@ class Daemon:
             if not self._pipeline.cloudwatch.close(left):
                 _log.warning("flush_unfinished", after=format_duration(self._stop_seconds))
         self._server.close()
+
+    def _access(self) -> Access:
+        web_config = self._pipeline.web_config  # as it is now: a reload may replace it
+        return OPEN if web_config is None else web_config.access()
 
     def _silent_threads(self) -> list[str]:
         """The threads that gave no sign of life for too long."""

@@ -13,7 +13,6 @@ from exporter.sinks.exposition import FORMATS, Format, negotiate, write
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
-
 Facts = Mapping[str, str]
 
 

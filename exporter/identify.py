@@ -21,11 +21,19 @@ missing by right: an instance need not have a name, nor be part of an UltraServe
 def identify(config: Config, environment: Mapping[str, str]) -> tuple[Identity, Finder | None]:
     """What is known already, and who asks for the rest, where somebody could tell it."""
     identity = Identity(_configured(config), environment)
-    if config.source.kind not in ("neuron-monitor", "stdin"):
-        return identity, None  # reports of another machine: what this one says would be wrong
-    software = Machine(driver_version=driver_version(), tools_version=tools_version())
-    identity.learn(Step.DMI, software)
-    identity.learn(Step.DMI, dmi.read())
+    if _is_of_this_machine(config):
+        software = Machine(driver_version=driver_version(), tools_version=tools_version())
+        identity.learn(Step.DMI, software)
+        identity.learn(Step.DMI, dmi.read())
+    return identity, make_finder(config, identity, environment)
+
+
+def make_finder(
+    config: Config, identity: Identity, environment: Mapping[str, str]
+) -> Finder | None:
+    """Who asks for what the sinks lack; None where they lack nothing that somebody could tell."""
+    if not _is_of_this_machine(config):
+        return None
     places = (
         (config.identity.imds, Step.IMDS, imds.endpoint(environment), imds.GIVES, imds.find),
         (config.identity.ecs, Step.ECS, ecs.endpoint(environment), ecs.GIVES, ecs.find),
@@ -36,7 +44,12 @@ def identify(config: Config, environment: Mapping[str, str]) -> tuple[Identity, 
         if wanted and base is not None
     ]
     finder = Finder(identity, sources, _wants(config))
-    return identity, finder if finder.is_needed else None
+    return finder if finder.is_needed else None
+
+
+def _is_of_this_machine(config: Config) -> bool:
+    """Whether reports are: of those of another machine, what this one says would be wrong."""
+    return config.source.kind in ("neuron-monitor", "stdin")
 
 
 def _configured(config: Config) -> Machine:

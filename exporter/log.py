@@ -12,6 +12,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict
 
+LEVELS = ("debug", "info", "warning", "error")
+"""The most talkative first."""
+
 MOST_LINES_PER_SECOND = 100
 """Below errors: whatever floods us, the log does not fill a disk or an account."""
 

@@ -46,9 +46,12 @@ _NOBODYS = Owners()
 """Nobody asks yet whose cores are; the same object, so that what is made of it is made once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pipeline:
-    """The parts, put together and not started. A sink that is off is None."""
+    """The parts, put together and not started. A sink that is off is None.
+
+    What `reconfigure` replaces, each a reference, is `config`, `finder`, `web_config` and `rows`.
+    """
 
     config: Config
     source: Source
@@ -87,15 +90,12 @@ def build(
         ConfigError: with every problem that the parts see.
     """
     config = loaded.config
-    problems, chosen, web_config = _check(loaded)
-    if problems:
-        raise ConfigError(problems)
+    chosen, web_config = choose(loaded)
 
     telemetry = Telemetry(SourceState)
     log.on_drop(telemetry.log_lines_dropped.inc)
     if web_config is not None:
         web_config.on_reload = telemetry.web_config_good.set
-    rows = _union(each.rows for each in chosen.values())
     identity, finder = identify(config, environment)
     prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
     cloudwatch = (
@@ -106,7 +106,8 @@ def build(
         else None
     )
     period = _period(config)
-    lanes = _lanes(config, period, prometheus, cloudwatch)
+    rows = rows_of(chosen)
+    lanes = _lanes(config, period, chosen, prometheus, cloudwatch)
     return Pipeline(
         config=config,
         source=_source(config, rows),
@@ -122,18 +123,34 @@ def build(
     )
 
 
-def problems_of(loaded: Loaded) -> list[str]:
-    """What the parts would say against a configuration."""
-    return _check(loaded)[0]
+def all_problems(error: ConfigError) -> list[str]:
+    """What is wrong with a configuration, with what the parts say against the rest of it."""
+    problems = list(error.problems)
+    if error.rest is not None:
+        try:
+            choose(error.rest)
+        except ConfigError as more:
+            problems += more.problems
+    return problems
 
 
-def _check(loaded: Loaded) -> tuple[list[str], dict[str, Selection], WebConfigFile | None]:
-    """Every problem, and what had to be made to find them."""
+def choose(
+    loaded: Loaded, *, web: bool = True
+) -> tuple[dict[str, Selection], WebConfigFile | None]:
+    """The selection of every sink that is on, and the `web` configuration if there is one and it
+    is asked for.
+
+    Raises:
+        ConfigError: with every problem that the parts see.
+    """
     problems: list[str] = []
     chosen = _select(loaded, problems)
     problems += publish.check(loaded, chosen.get("cloudwatch"))
     _check_source(loaded, problems)
-    return problems, chosen, _web_config(loaded, problems)
+    web_config = _web_config(loaded, problems) if web else None
+    if problems:
+        raise ConfigError(problems)
+    return chosen, web_config
 
 
 def make_source(loaded: Loaded, rows: Iterable[MetricSpec]) -> Source:
@@ -175,7 +192,7 @@ def summary(pipeline: Pipeline) -> Iterable[str]:
 
 
 def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
-    """The selection of every sink that is on."""
+    """The selections, in the order of the lanes."""
     config = loaded.config
     chosen = {}
     if config.prometheus.enabled:
@@ -241,22 +258,30 @@ def _not_built_yet(loaded: Loaded) -> Iterable[str]:
 def _lanes(
     config: Config,
     period: Period,
+    chosen: Mapping[str, Selection],
     prometheus: PrometheusSink | None,
     cloudwatch: CloudWatchSink | None,
 ) -> list[Lane]:
     """One way for all sinks; but what is sent of a task is another thing than the machine."""
+    rows_of_each = rows_by_lane(config, chosen)
+    rows = rows_of_each[0]
     sinks = [sink for sink in (prometheus, cloudwatch) if sink is not None]
     if cloudwatch is None or config.cloudwatch.scope == "machine":
-        rows = _union(sink.selection.rows for sink in sinks)
         return [Lane(_collector(config, rows, period), sinks)]
     task = Task(devices) if config.source.kind == "neuron-monitor" else None
-    rows = cloudwatch.selection.rows
     if prometheus is None:
         return [Lane(_collector(config, rows, period, task), [cloudwatch])]
     return [
-        Lane(_collector(config, prometheus.selection.rows, period), [prometheus]),
-        Lane(_collector(config, rows, _period(config), task), [cloudwatch]),
+        Lane(_collector(config, rows, period), [prometheus]),
+        Lane(_collector(config, rows_of_each[1], _period(config), task), [cloudwatch]),
     ]
+
+
+def rows_by_lane(config: Config, chosen: Mapping[str, Selection]) -> list[tuple[MetricSpec, ...]]:
+    """What each lane collects."""
+    if config.cloudwatch.enabled and config.cloudwatch.scope == "task":
+        return [selection.rows for selection in chosen.values()]
+    return [rows_of(chosen)]
 
 
 def _collector(
@@ -294,7 +319,7 @@ def _groups(rows: Iterable[MetricSpec]) -> frozenset[Group]:
     return frozenset(group for row in rows for group in (row.group, *row.also) if group is not None)
 
 
-def _union(selections: Iterable[tuple[MetricSpec, ...]]) -> tuple[MetricSpec, ...]:
+def rows_of(chosen: Mapping[str, Selection]) -> tuple[MetricSpec, ...]:
     """Every row that some sink publishes, once, in the order of the catalogue."""
-    wanted = {id(row) for rows in selections for row in rows}
+    wanted = {id(row) for selection in chosen.values() for row in selection.rows}
     return tuple(row for row in CATALOGUE if id(row) in wanted)

@@ -99,26 +99,33 @@ def make_sink(
         )
 
     to_output = config.transport == "emf"
+    transport = (lambda _: emf.Emf()) if to_output else put_metric_data
     return CloudWatchSink(
         chosen,
-        Settings(
-            namespace=config.namespace,
-            region=config.region,
-            interval=config.flush_interval,
-            dimension_sets=config.dimension_sets,
-            extra_dimensions=config.extra_dimensions,
-            holder=holder(config),
-            limit=limit(config),
-            keep=config.budget.keep,
-            spread=not to_output,
-            needs_region=not to_output,
-        ),
+        settings(config),
         identity,
-        connect or ((lambda _: emf.Emf()) if to_output else put_metric_data),
+        connect or transport,
         telemetry,
         open_spool,
         clock or time.time,
         clock or time.monotonic,
+    )
+
+
+def settings(config: CloudWatch) -> Settings:
+    """What the sink is told of its section."""
+    to_output = config.transport == "emf"
+    return Settings(
+        namespace=config.namespace,
+        region=config.region,
+        interval=config.flush_interval,
+        dimension_sets=config.dimension_sets,
+        extra_dimensions=config.extra_dimensions,
+        holder=holder(config),
+        limit=limit(config),
+        keep=config.budget.keep,
+        spread=not to_output,
+        needs_region=not to_output,
     )
 
 

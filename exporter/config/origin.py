@@ -46,7 +46,7 @@ class Origin:
         self._read = self._digest() if self._is_watched else None
         return load(self.path, self._environment, self._flags)
 
-    def again(self) -> Loaded:
+    def load_again(self) -> Loaded:
         """The configuration of a file that can be read again.
 
         Raises:
@@ -58,9 +58,9 @@ class Origin:
             raise ConfigError([f"{self.path}: is not a file that can be read again"])
         return self.load()
 
-    def has_news(self) -> bool:
-        """Whether the file has other content than when it was read last, and has been quiet since.
-        Ask about once a second."""
+    def has_settled(self) -> bool:
+        """Whether the file has changed and been quiet since; once for each change. Ask about once a
+        second."""
         if not self._is_watched:
             return False
         stamp = self._stamp()
@@ -69,6 +69,10 @@ class Origin:
         if self._changed_at is None or self._clock() - self._changed_at < QUIET:
             return False
         self._changed_at = None
+        return True
+
+    def has_news(self) -> bool:
+        """Whether the file has other content than when it was read last."""
         return self._digest() != self._read
 
     def _stamp(self) -> _Stamp:

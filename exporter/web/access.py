@@ -51,3 +51,15 @@ class Access:
 
 OPEN = Access()
 """Everybody may come in, in the clear."""
+
+
+def taken_away(before: Access, now: Access) -> list[str]:
+    """What is protected no more. A file that is cut off in its middle must not let everybody in."""
+    return [
+        f"{key}: cannot be taken away while running: restart for that"
+        for key, old, new in (
+            ("tls_server_config", before.tls, now.tls),
+            ("basic_auth_users", before.passwords, now.passwords),
+        )
+        if old is not None and new is None
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from exporter.log import get_logger
-from exporter.web.access import Access
+from exporter.web.access import Access, taken_away
 from exporter.web.tls import CIPHERS, OpenSsl, TlsSettings
 from exporter.web.web_schema import TlsServer, WebConfig, problem, validate
 
@@ -53,16 +53,18 @@ class WebConfigFile:
         """What the last good file decides."""
         return self._access
 
-    def refresh(self) -> None:
-        """Read the files again if they have changed, and not since the last call."""
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Read the files again if they have changed, and not since the last call or `at_once`."""
         stamps = {path: _stamp(path) for path in self._stamps}
-        if stamps == self._stamps or stamps != self._changing:
+        if stamps == self._stamps or not (at_once or stamps == self._changing):
             self._changing = stamps  # somebody may be in the middle of writing
             return
         reading = _Reading(self._path)
         try:
             access = reading.access()
-            self._refuse_to_open(access)
+            problems = [f"{self._path}: {each}" for each in taken_away(self._access, access)]
+            if problems:
+                raise WebConfigError(problems)
         except WebConfigError as error:
             _log.error("web_config_refused", problems=error.problems, in_use="the one before")
             self.on_reload(False)
@@ -71,19 +73,6 @@ class WebConfigFile:
             _log.info("web_config_reloaded", file=self._path)
             self.on_reload(True)
         self._stamps = reading.stamps
-
-    def _refuse_to_open(self, access: Access) -> None:
-        """A file that is cut off in its middle must not let everybody in."""
-        problems = [
-            f"{self._path}: {key}: cannot be taken away while running: restart for that"
-            for key, before, now in (
-                ("tls_server_config", self._access.tls, access.tls),
-                ("basic_auth_users", self._access.passwords, access.passwords),
-            )
-            if before is not None and now is None
-        ]
-        if problems:
-            raise WebConfigError(problems)
 
 
 class _Reading:

@@ -23,9 +23,9 @@ FLOORS: list[dict[str, set[str]]] = [
         "sinks.cloudwatch": {"sinks.cloudwatch"},
         "web": {"web"},
     },
-    {"pipeline": {"pipeline", "publish", "intake", "identify"}},
+    {"pipeline": {"pipeline", "publish", "intake", "identify", "reconfigure"}},
     {
-        "daemon": {"daemon", "endpoints"},
+        "daemon": {"daemon", "endpoints", "reload"},
         "generate": {"generate"},
         "demo": {"demo"},
         "record": {"record"},

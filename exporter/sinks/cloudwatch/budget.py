@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.model import Pooling, Selection
 from exporter.sinks.cloudwatch.datums import Measured
@@ -62,14 +62,30 @@ class Budget:
         dimension_sets: Sequence[Collection[str]],
         keep: Iterable[str] = (),
     ) -> None:
-        self.spending = Spending(limit=limit)
-        self._limit = limit
-        self._kept = kept(selection, keep)
-        self._order = _order(selection, dimension_sets)
         self._hour = -1
         self._wanted: dict[Unit, set[Dimensions]] = {}
         self._earlier: dict[int, dict[Unit, int]] = {}
         self._published: set[tuple[str, Dimensions]] = set()
+        self.change(limit, selection, dimension_sets, keep)
+
+    def change(
+        self,
+        limit: int | None,
+        selection: Selection,
+        dimension_sets: Sequence[Collection[str]],
+        keep: Iterable[str] = (),
+    ) -> None:
+        """Go by these from now on. What is wanted no more is judged no more; what was published in
+        this hour has been billed, and still takes its place until the hour is over."""
+        self.spending = Spending(limit=limit)
+        self._limit = limit
+        self._kept = kept(selection, keep)
+        self._order = _order(selection, dimension_sets)
+        sets = set(map(tuple, dimension_sets))
+        demands: tuple[dict[Unit, Any], ...] = (self._wanted, *self._earlier.values())
+        for demand in demands:
+            for unit in [u for u in demand if u[0] not in sets or u[1] not in selection.names]:
+                del demand[unit]
 
     def admit(self, measured: Sequence[Measured], now: float) -> list[Measured]:
         """Those that may be published at this moment (Unix seconds), in the same order."""

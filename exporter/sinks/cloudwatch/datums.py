@@ -38,7 +38,8 @@ class Measured(NamedTuple):
 def measure(
     window: Window, selection: Selection, dimension_sets: Iterable[DimensionSet]
 ) -> list[Measured]:
-    """All that a window gathered, set by set in the order of the catalogue; the heartbeat aside."""
+    """All that a window gathered and is selected, set by set in the order of the catalogue; the
+    heartbeat aside."""
     pools: dict[tuple[str, ...], dict[Dimensions, None]] = {}
     for pool, _ in (*window.values, *window.rises):
         pools.setdefault(tuple(name for name, _ in pool), {})[pool] = None
@@ -48,7 +49,8 @@ def measure(
         for pool in pools.get(each.holder, ())
         for row in selection.rows
         for metric in row.cloudwatch
-        if (parts := list(_parts(window, (pool, metric.name), metric.scale)))
+        if metric.name in selection.names
+        and (parts := list(_parts(window, (pool, metric.name), metric.scale)))
     ]
 
 
@@ -70,6 +72,16 @@ def heartbeats(
         and metric.name in selection.names
         and not each.holder
     ]
+
+
+def heartbeat_names(selection: Selection) -> set[str]:
+    """The metrics that tell that the exporter lives."""
+    return {
+        metric.name
+        for row in selection.rows
+        for metric in row.cloudwatch
+        if metric.pooling is Pooling.HEARTBEAT
+    }
 
 
 def datums(window: Window, measured: Iterable[Measured]) -> list[Datum]:

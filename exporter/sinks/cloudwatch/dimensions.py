@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from exporter.model import Machine, Owner
 
@@ -59,6 +59,18 @@ class Problem(NamedTuple):
     message: str
 
 
+class Wanted(Protocol):
+    """Dimension sets as they are configured; `holder` has the dimensions that show who holds a
+    core, `extra_dimensions` those that are on every set, with their values."""
+
+    @property
+    def dimension_sets(self) -> Sequence[Sequence[str]]: ...
+    @property
+    def extra_dimensions(self) -> Mapping[str, str]: ...
+    @property
+    def holder(self) -> Mapping[str, str]: ...
+
+
 class DimensionSet(NamedTuple):
     """A set whose values are known: those of the machine, and which dimensions of the holders
     are added to these. `names` is the set as it was configured."""
@@ -105,6 +117,27 @@ def resolve(
 def value_of(machine: Machine, name: str) -> str:
     """What a dimension shows of the machine; empty where that is not known, or nothing legal."""
     return clean(getattr(machine, FIELDS[name]))
+
+
+def holders_of(wanted: Wanted) -> list[tuple[str, ...]]:
+    """By which dimensions of the holders the sets tell cores apart."""
+    holder, extra = wanted.holder, wanted.extra_dimensions
+    return sorted({of_holder(names, holder, extra) for names in wanted.dimension_sets})
+
+
+def resolve_all(wanted: Wanted, machine: Machine) -> tuple[list[DimensionSet], list[str]]:
+    """The sets whose values are known, and the dimensions that the others lack."""
+    holder, extra = wanted.holder, wanted.extra_dimensions
+    complete: list[DimensionSet] = []
+    missing: list[str] = []
+    for names in wanted.dimension_sets:
+        known = resolve(names, machine, extra, holder)
+        if known is not None:
+            complete.append(known)
+            continue
+        asked = [name for name in names if name not in extra and name not in holder]
+        missing += [name for name in asked if not value_of(machine, name)]
+    return complete, list(dict.fromkeys(missing))
 
 
 def dimensions_of(owner: Owner, names: Iterable[str]) -> Dimensions | None:

@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from exporter.log import get_logger
-from exporter.model import Machine, Pooling, Selection, Snapshot
+from exporter.model import Machine, Selection, Snapshot
 from exporter.sinks.cloudwatch.budget import Budget, Spending
 from exporter.sinks.cloudwatch.datums import (
     LONGEST_PAST,
     Measured,
     datums,
+    heartbeat_names,
     heartbeats,
     measure,
     requests,
 )
 from exporter.sinks.cloudwatch.delivery import Delivery
-from exporter.sinks.cloudwatch.dimensions import HOLDER, DimensionSet, of_holder, resolve, value_of
+from exporter.sinks.cloudwatch.dimensions import HOLDER, DimensionSet, holders_of, resolve_all
 from exporter.sinks.cloudwatch.spool.rows import Entry
 from exporter.sinks.cloudwatch.spool.spool import MOST_IN_MEMORY, Spool
 from exporter.sinks.cloudwatch.standing import NAME, Standing
@@ -93,18 +94,11 @@ class CloudWatchSink:
         self._telemetry = telemetry
         self._clock = clock
         self._monotonic = monotonic
-        holders = {
-            of_holder(names, settings.holder, settings.extra_dimensions)
-            for names in settings.dimension_sets
-        }
-        self._windows = Windows(selection, settings.interval, sorted(holders))
+        self._asked: deque[tuple[Selection, Settings]] = deque(maxlen=1)
+        self._sets_age = 0.0
+        self._windows = Windows(selection, settings.interval, holders_of(settings))
         self._budget = Budget(settings.limit, selection, settings.dimension_sets, settings.keep)
-        self._heartbeat_names = {
-            metric.name
-            for row in selection.rows
-            for metric in row.cloudwatch
-            if metric.pooling is Pooling.HEARTBEAT
-        }
+        self._heartbeat_names = {*heartbeat_names(selection)}
         self._delivery: Delivery | None = None
         self._region = ""
         self._sets: list[DimensionSet] = []
@@ -126,6 +120,12 @@ class CloudWatchSink:
     def offer(self, snapshot: Snapshot) -> None:
         """Gather a snapshot. Never waits for the network."""
         self._windows.add(snapshot)
+
+    def reconfigure(self, selection: Selection, settings: Settings) -> None:
+        """Publish by these from the next cycle on, in 5 s at most. Only selection, dimensions and
+        budget may differ, and what the selection needs is collected already. A window is sent
+        once, whole, by what holds then; it waits for fields of new sets as at the start."""
+        self._asked.append((selection, settings))
 
     def step(self) -> None:
         """Do what is due now, for those who keep the time themselves and start no thread."""
@@ -209,14 +209,26 @@ class CloudWatchSink:
             return 0.0
         return self._settings.interval * _SPREAD * zlib.crc32(name.encode()) / 2**32
 
+    def _reconfigure(self) -> None:
+        selection, settings = self._asked.pop()
+        before, self._settings, self.selection = self._settings, settings, selection
+        self._windows.reselect(selection, holders_of(settings), self._monotonic())
+        sets = settings.dimension_sets
+        self._budget.change(settings.limit, selection, sets, settings.keep)
+        self._heartbeat_names |= heartbeat_names(selection)
+        if (sets, settings.extra_dimensions) != (before.dimension_sets, before.extra_dimensions):
+            self._sets, self._sets_age = [], self._age_at(self._clock())
+
     def _cycle(self) -> None:
+        if self._asked:
+            self._reconfigure()
         now = self._clock()
         if now < self._due():
             return
         until = self._windows.start_of(now - self._delay())
         self._next_end = until + self._settings.interval
         self._held += self._windows.take(until)
-        if self._is_ready(patient=self._age_at(now) < IDENTITY_PATIENCE):
+        if self._is_ready(patient=self._age_at(now) - self._sets_age < IDENTITY_PATIENCE):
             # The windows that a stop leaves go before what has waited for long.
             self._send(MOST_RESENT, self._stopping.is_set)
 
@@ -241,21 +253,11 @@ class CloudWatchSink:
             return True
         machine = self._identity()
         region = self._settings.region or machine.region
-        sets = self._settings.dimension_sets
-        extra = self._settings.extra_dimensions
-        holder = self._settings.holder
-        resolved = [resolve(names, machine, extra, holder) for names in sets]
-        missing = dict.fromkeys(
-            name
-            for names, known in zip(sets, resolved, strict=True)
-            if known is None
-            for name in names
-            if name not in extra and name not in holder and not value_of(machine, name)
-        )
+        complete, missing = resolve_all(self._settings, machine)
         if missing and patient:
             return False
-        complete = [known for known in resolved if known is not None]
-        self._telemetry.dropped_dimension_sets.set(len(sets) - len(complete))
+        wanted = len(self._settings.dimension_sets)
+        self._telemetry.dropped_dimension_sets.set(wanted - len(complete))
         lost = self._settings.needs_region and not region
         if not complete or lost:
             if self._held and not patient:
@@ -268,7 +270,7 @@ class CloudWatchSink:
             return False
         self._region, self._sets = region, complete
         if missing:
-            _log.warning("dimension_sets_dropped", missing=list(missing))
+            _log.warning("dimension_sets_dropped", missing=missing)
         return True
 
     def _send(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,8 @@ class Windows:
         self._plan = Plan((), selection, holders)
         self._last: list[float | None] = []
         self._remembered: dict[tuple[MetricSpec, Labels], float] = {}
+        self._new_rows: frozenset[MetricSpec] = frozenset()
+        self._new_since = 0.0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,6 +79,10 @@ class Windows:
             if snapshot.shape is not self._plan.shape:
                 self._replan(snapshot.shape)
             values = snapshot.values
+            if self._new_rows:
+                self._begin_at(values, self._new_rows)
+                if snapshot.taken_at.monotonic >= self._new_since:
+                    self._new_rows = frozenset()
             for key, pick in self._plan.gauges:
                 gathered = window.gathered(key)
                 gathered.update(pick(values))
@@ -92,6 +99,27 @@ class Windows:
             for key, places in self._plan.deltas:
                 rise = sum(rises[place] for place in places)
                 window.rises[key] = window.rises.get(key, 0.0) + rise
+
+    def reselect(self, selection: Selection, holders: Holders, monotonic: float) -> None:
+        """Gather for another selection from now on, in the windows that are open, too.
+
+        What was counted before goes on from where it stood. What was not begins at its present
+        value: at that of the latest snapshot, or where it is in none yet, at the first one. Those
+        that are taken after `monotonic` must hold all rows of the selection.
+        """
+        with self._lock:
+            old, before = self._plan, self._selection
+            self._selection, self._holders = selection, holders
+            shown = (series.spec for series in old.shape)
+            self._new_rows = frozenset(selection.rows).difference(before.rows, shown)
+            self._new_since = monotonic
+            self._replan(old.shape)
+            kept = {self._plan.shape[index].counts() for index in self._plan.counters}
+            gone = {old.shape[index].counts() for index in old.counters} - kept
+            for key in [k for k in self._remembered if k in gone or k[0] not in selection.rows]:
+                del self._remembered[key]
+            if self._latest is not None:
+                self._begin_at(self._latest.values, frozenset(selection.rows))
 
     def take(self, until: float) -> list[Window]:
         """Remove and give all windows that begin before `until`, oldest first.
@@ -153,6 +181,12 @@ class Windows:
         self._last = [self._remembered.pop(series.counts(), None) for series in counters]
         for ended in [key for key in self._remembered if key[0].place is Place.RUNTIME]:
             del self._remembered[ended]
+
+    def _begin_at(self, values: tuple[Any, ...], rows: Collection[MetricSpec]) -> None:
+        """Let counters of these rows that have not begun begin at these values."""
+        for place, index in enumerate(self._plan.counters):
+            if self._last[place] is None and self._plan.shape[index].spec in rows:
+                self._last[place] = values[index]
 
     def _rises(self, values: tuple[Any, ...]) -> list[float]:
         """By how much each counter rose. One that fell has begun again, as has one that is new;
