@@ -129,6 +129,18 @@ class RunningExporter:
         return status
 
 
+def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
+    """Write the file that `running_exporter` runs with: on a free port, with a log for programs."""
+    document = {"log": {"format": "json", "level": "debug"}, **config}
+    document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
+    if "cloudwatch" in document:
+        spool = {"path": str(folder / "spool.db")}
+        document["cloudwatch"] = {"spool": spool, **document["cloudwatch"]}
+    path = folder / "exporter.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
 @contextmanager
 def running_exporter(
     folder: Path,
@@ -141,13 +153,7 @@ def running_exporter(
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[RunningExporter]:
     """Run the exporter with this configuration, on a free port unless it says another."""
-    document = {"log": {"format": "json", "level": "debug"}, **config}
-    document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
-    if "cloudwatch" in document:
-        spool = {"path": str(folder / "spool.db")}
-        document["cloudwatch"] = {"spool": spool, **document["cloudwatch"]}
-    path = folder / "exporter.yaml"
-    path.write_text(yaml.safe_dump(document))
+    path = write_config(folder, config)
     process = subprocess.Popen(
         [*EXPORTER, "run", "--config", str(path), *flags],
         stdin=stdin,
