@@ -2,103 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.children import child, script
-from tests.support.endpoint import Endpoint, cloudwatch_endpoint
-from tests.support.exporter import (
-    EXPORTER,
-    RunningExporter,
-    clean_environment,
-    running_exporter,
-    simulated,
-    write_config,
-)
-from tests.support.processes import children_of
-from tests.support.simulated import SMALL, completed, reports
+from tests.support.exporter import running_exporter, write_config
+from tests.support.reloading import GOOD, TOTALS, fed, hang_up, reloaded, started
 from tests.support.waiting import wait_for
 from tests.support.web_config import hashed
 
-GOOD = "neuron_exporter_config_last_reload_successful"
 TAKEN_AT = "neuron_exporter_config_last_reload_success_timestamp_seconds"
 OUTCOMES = "neuron_exporter_config_reloads_total"
-TOTALS = "neuron_executions_total"
-UTILIZATION = "neuroncore_utilization_ratio"
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
-
-
-class Fed:
-    """An exporter that reads standard input, its file, and what it was fed."""
-
-    def __init__(self, exporter: RunningExporter, folder: Path, config: dict[str, Any]) -> None:
-        self.exporter = exporter
-        self.folder = folder
-        self.config = config
-        self.completed = 0
-        self._reports = reports(60, *SMALL)
-        self._given = 0
-
-    def feed(self, count: int = 1) -> None:
-        """Give it some reports, and wait until they were read."""
-        assert self.exporter.process.stdin is not None
-        for _ in range(count):
-            report = self._reports[self._given]
-            self._given += 1
-            self.completed += completed(report)
-            self.exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
-            self.exporter.process.stdin.flush()
-            self.exporter.wait_for_value("neuron_exporter_reports_total", self._given)
-
-    def write(self, **sections: Any) -> None:
-        """Write the configuration anew, with these sections in place of those of the start."""
-        write_config(self.folder, {**self.config, **sections})
-
-    def end(self) -> None:
-        """End its input, and wait for its end."""
-        assert self.exporter.process.stdin is not None
-        self.exporter.process.stdin.close()
-        self.exporter.process.stdin = None
-        assert self.exporter.wait() == 0
-
-
-@contextmanager
-def fed(folder: Path, **sections: Any) -> Iterator[Fed]:
-    """A running exporter with these sections, without credentials unless CloudWatch is on."""
-    config = {"source": {"kind": "stdin"}, **sections}
-    environment = CREDENTIALS if "cloudwatch" in sections else {}
-    with running_exporter(
-        folder, config, stdin=subprocess.PIPE, environment=environment
-    ) as exporter:
-        exporter.wait_for_event("started")
-        yield Fed(exporter, folder, config)
-
-
-def hang_up(exporter: RunningExporter) -> None:
-    """Ask for a reload."""
-    exporter.process.send_signal(signal.SIGHUP)
-
-
-def reloaded(exporter: RunningExporter, times: int = 1) -> list[str]:
-    """Wait for so many reloads; gives what the last one changed."""
-    events = wait_for(lambda: exporter.events("config_reloaded")[times - 1 :])
-    changed: list[str] = events[0]["changed"]
-    return changed
 
 
 # Taken
@@ -302,25 +221,6 @@ def test_what_is_refused_changes_nothing(
 # Signals
 
 
-@contextmanager
-def started(flags: list[str], **more: Any) -> Iterator[RunningExporter]:
-    """Run the exporter with these flags alone."""
-    process = subprocess.Popen(
-        [*EXPORTER, "run", *flags], stderr=subprocess.PIPE, env=clean_environment(), **more
-    )
-    exporter = RunningExporter(process)
-    try:
-        yield exporter
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        exporter._reading.join(5)
-        for pipe in (process.stdin, process.stderr):
-            if pipe is not None:
-                pipe.close()
-
-
 def test_a_hang_up_without_a_file_says_so() -> None:
     """Who configured by flags alone is told that there is nothing to read."""
     flags = ["--source", "stdin", "--listen", "127.0.0.1:0"]
@@ -347,118 +247,3 @@ def test_a_hang_up_during_the_start_does_not_end_it(tmp_path: Path) -> None:
         refused = exporter.wait_for_event("config_refused")
         assert "is not a file that can be read again" in refused["problem"]
         assert exporter.get("/healthz") == (200, "ok\n")
-
-
-# CloudWatch and the source
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A place for CloudWatch that keeps what it is sent."""
-    with cloudwatch_endpoint() as running:
-        yield running
-
-
-def sums(endpoint: Endpoint, metric: str) -> dict[tuple[str, ...], float]:
-    """The sum of a metric with one value a window, by the names of its dimensions."""
-    found: dict[tuple[str, ...], float] = {}
-    for datum in endpoint.datums(metric):
-        names = tuple(each["Name"] for each in datum["Dimensions"])
-        found[names] = found.get(names, 0.0) + datum["Value"]
-    return found
-
-
-def test_a_dimension_set_is_added_while_running(tmp_path: Path, endpoint: Endpoint) -> None:
-    """What the old set says is exact through the reload; the new one begins where it was added, and
-    a metric that is added begins there, too."""
-    machine, kind = ("InstanceId", "InstanceType"), ("InstanceType",)
-    first: Mapping[str, Any] = {
-        "enabled": True,
-        "endpoint_url": endpoint.url,
-        "flush_interval": "1s",
-        "include": [],
-        "exclude": ["ExecutionErrors"],
-        "dimension_sets": [list(machine)],
-    }
-    with fed(tmp_path, cloudwatch=dict(first)) as run:
-        run.feed(5)
-        wait_for(lambda: sums(endpoint, "ExecutionsCompleted").get(machine) == run.completed)
-        before = run.completed
-        sets = [list(machine), list(kind)]
-        run.write(cloudwatch={**first, "exclude": [], "dimension_sets": sets})
-        hang_up(run.exporter)
-        assert sorted(reloaded(run.exporter)) == [
-            "cloudwatch.dimension_sets",
-            "cloudwatch.exclude",
-        ]
-        wait_for(lambda: kind in sums(endpoint, "ExporterHeartbeat"))
-        run.feed(5)
-        run.end()
-    found = sums(endpoint, "ExecutionsCompleted")
-    assert found == {machine: run.completed, kind: run.completed - before}
-    assert sums(endpoint, "ExecutionErrors").keys() == {machine, kind}
-    stamps = [
-        (datum["Timestamp"], len(datum["Dimensions"]))
-        for datum in endpoint.datums("ExecutionsCompleted")
-    ]
-    assert len(stamps) == len(set(stamps))
-
-
-def test_a_budget_is_changed_while_running(tmp_path: Path, endpoint: Endpoint) -> None:
-    """More metrics are published as soon as they are allowed."""
-    settings = {"enabled": True, "endpoint_url": endpoint.url, "flush_interval": "1s"}
-    config = {"source": simulated(*SMALL)}
-    shown = "neuron_exporter_cloudwatch_metrics"
-    with running_exporter(
-        tmp_path,
-        {**config, "cloudwatch": {**settings, "budget": {"max_metrics": 3}}},
-        environment=CREDENTIALS,
-    ) as exporter:
-        wait_for(lambda: exporter.value(shown) == 3)
-        write_config(tmp_path, {**config, "cloudwatch": settings})
-        hang_up(exporter)
-        assert reloaded(exporter) == ["cloudwatch.budget.max_metrics"]
-        wait_for(lambda: exporter.value(shown) == 10)
-
-
-def test_another_group_starts_the_child_again_once(tmp_path: Path) -> None:
-    """neuron-monitor is asked for what is selected newly, right after a report; what was counted
-    goes on, and a change that needs no other group leaves it alone."""
-    asked = tmp_path / "asked"
-    asked.mkdir()
-    steps = " ".join(child("report", "sleep=1", "again"))
-    monitor = script(tmp_path / "monitor", f'cp "$2" {asked}/$$; exec {steps} "$@"')
-    config = {"source": {"command": [str(monitor)], "period": "1s"}}
-    without = {"exclude": ["*ecc*"]}
-
-    def groups() -> list[bool]:
-        files = sorted(asked.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        return ["neuron_hw_counters" in path.read_text() for path in files]
-
-    def counted() -> bool:
-        read = exporter.value("neuron_exporter_reports_total") or 0
-        done = exporter.value(TOTALS, status_type="completed") or 0
-        return done == 3 * read and read > more
-
-    with running_exporter(tmp_path, {**config, "prometheus": without}) as exporter:
-        exporter.wait_for_event("source_state", state="ok")
-        (first,) = children_of(exporter.process.pid)
-        write_config(tmp_path, {**config, "prometheus": {"exclude": ["*ecc*", "system_swap*"]}})
-        hang_up(exporter)
-        reloaded(exporter)
-        more = (exporter.value("neuron_exporter_reports_total") or 0) + 2
-        wait_for(counted)
-        assert children_of(exporter.process.pid) == [first]
-
-        write_config(tmp_path, config)
-        hang_up(exporter)
-        reloaded(exporter, 2)
-        restarts = "neuron_exporter_source_restarts_total"
-        exporter.wait_for_value(restarts, 1, reason="reconfigured")
-        more = (exporter.value("neuron_exporter_reports_total") or 0) + 2
-        wait_for(counted)
-        assert groups() == [False, True]
-        assert exporter.value(restarts, reason="reconfigured") == 1
-        assert exporter.value("neuron_exporter_up") == 1
-        assert [event["state"] for event in exporter.events("source_state")] == ["ok"]
-        assert exporter.stop() == 0

@@ -1,0 +1,106 @@
+"""A running exporter whose configuration changes, and which is fed report by report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.exporter import (
+    EXPORTER,
+    RunningExporter,
+    clean_environment,
+    running_exporter,
+    write_config,
+)
+from tests.support.simulated import SMALL, completed, reports
+from tests.support.waiting import wait_for
+
+GOOD = "neuron_exporter_config_last_reload_successful"
+TOTALS = "neuron_executions_total"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+class Fed:
+    """An exporter that reads standard input, its file, and what it was fed."""
+
+    def __init__(self, exporter: RunningExporter, folder: Path, config: dict[str, Any]) -> None:
+        self.exporter = exporter
+        self.folder = folder
+        self.config = config
+        self.completed = 0
+        self._reports = reports(60, *SMALL)
+        self._given = 0
+
+    def feed(self, count: int = 1) -> None:
+        """Give it some reports, and wait until they were read."""
+        assert self.exporter.process.stdin is not None
+        for _ in range(count):
+            report = self._reports[self._given]
+            self._given += 1
+            self.completed += completed(report)
+            self.exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
+            self.exporter.process.stdin.flush()
+            self.exporter.wait_for_value("neuron_exporter_reports_total", self._given)
+
+    def write(self, **sections: Any) -> None:
+        """Write the configuration anew, with these sections in place of those of the start."""
+        write_config(self.folder, {**self.config, **sections})
+
+    def end(self) -> None:
+        """End its input, and wait for its end."""
+        assert self.exporter.process.stdin is not None
+        self.exporter.process.stdin.close()
+        self.exporter.process.stdin = None
+        assert self.exporter.wait() == 0
+
+
+@contextmanager
+def fed(folder: Path, **sections: Any) -> Iterator[Fed]:
+    """A running exporter with these sections, without credentials unless CloudWatch is on."""
+    config = {"source": {"kind": "stdin"}, **sections}
+    environment = CREDENTIALS if "cloudwatch" in sections else {}
+    with running_exporter(
+        folder, config, stdin=subprocess.PIPE, environment=environment
+    ) as exporter:
+        exporter.wait_for_event("started")
+        yield Fed(exporter, folder, config)
+
+
+def hang_up(exporter: RunningExporter) -> None:
+    """Ask for a reload."""
+    exporter.process.send_signal(signal.SIGHUP)
+
+
+def reloaded(exporter: RunningExporter, times: int = 1) -> list[str]:
+    """Wait for so many reloads; gives what the last one changed."""
+    events = wait_for(lambda: exporter.events("config_reloaded")[times - 1 :])
+    changed: list[str] = events[0]["changed"]
+    return changed
+
+
+@contextmanager
+def started(flags: list[str], **more: Any) -> Iterator[RunningExporter]:
+    """Run the exporter with these flags alone."""
+    process = subprocess.Popen(
+        [*EXPORTER, "run", *flags], stderr=subprocess.PIPE, env=clean_environment(), **more
+    )
+    exporter = RunningExporter(process)
+    try:
+        yield exporter
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        exporter._reading.join(5)
+        for pipe in (process.stdin, process.stderr):
+            if pipe is not None:
+                pipe.close()
