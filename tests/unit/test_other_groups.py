@@ -25,9 +25,10 @@ def source(command: Sequence[str], backoff: float = 0.02) -> NeuronMonitorSource
     return NeuronMonitorSource(command, Group, 0.01, 2**20, backoff=Backoff(backoff, backoff))
 
 
-def test_other_groups_start_another_child_after_a_report() -> None:
+def test_other_groups_start_another_child_after_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child that was asked for less is ended once, right after a report, and without a delay;
     the next is asked for the new groups."""
+    monkeypatch.setattr(neuron_monitor, "_LAST_REPORT_PATIENCE", 60.0)
     heard = Recorder()
     asked = source(child("configuration", "sleep=0.2", "again"), backoff=60)
     with running(asked, heard):

@@ -97,6 +97,22 @@ def test_ecc_goes_on_from_where_it_stood() -> None:
     assert parts.shown()["hardware_ecc_events_total"] == before + 3
 
 
+def test_values_keep_their_names() -> None:
+    """Rows that take the place of as many others, of the same place, are shown as themselves."""
+    system = {"memory_info": {"period": 5, "memory_total_bytes": 64, "swap_total_bytes": 8}}
+    chosen: dict[str, Any] = {
+        "prometheus__preset": "minimal",
+        "prometheus__exclude": ["neuron*", "*_info"],
+    }
+    parts = Parts(**chosen, prometheus__include=["system_memory_total_bytes"])
+    parts.report(system_data=system)
+    assert parts.shown() == {"system_memory_total_bytes": 64}
+    parts.take(**chosen, prometheus__include=["system_swap_total_bytes"])
+    assert parts.shown() == {}
+    parts.report(system_data=system)
+    assert parts.shown() == {"system_swap_total_bytes": 8}
+
+
 def test_label_filters_are_taken_without_a_report() -> None:
     """A selection of the same rows needs no other snapshot."""
     parts = Parts(prometheus__include=[TOTALS], prometheus__preset="minimal")
