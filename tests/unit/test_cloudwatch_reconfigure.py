@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -169,6 +172,34 @@ def test_a_heartbeat_that_is_selected_later_is_never_queued() -> None:
     waiting = [d["MetricName"] for each in sending.sink._queue for d in each.request]
     assert waiting
     assert set(waiting) == {"ExecutionsCompleted"}
+
+
+def test_three_threads_lose_and_double_nothing() -> None:
+    """Whoever reads, sends and reloads at the same time: each execution is sent once."""
+    line, total = Line(), 0
+    settings = Settings(namespace="N", region="r", interval=0.2, dimension_sets=[ONE], spread=False)
+    machine = Machine(instance_id="i-1", cluster="c")
+    sink = CloudWatchSink(BOTH, settings, lambda: machine, lambda _: line, Telemetry())
+    bench, stopping = Bench(), threading.Event()
+
+    def reload() -> None:
+        others = itertools.cycle([(COMPLETED, [ONE, FLEET]), (BOTH, [ONE])])
+        while not stopping.wait(0.05):
+            selection, sets = next(others)
+            sink.reconfigure(selection, replace(settings, dimension_sets=sets))
+
+    reloading = threading.Thread(target=reload)
+    sink.start()
+    reloading.start()
+    while len({datum["Timestamp"] for datum in list(line.datums)}) < 10:
+        total += 1
+        snapshot = bench.collect(report(runtime(execution_stats=executions(1)))).snapshot
+        sink.offer(replace(snapshot, taken_at=Moment(time.time(), time.monotonic())))
+    stopping.set()
+    reloading.join()
+    assert sink.close(10)
+    assert line.sums("ExecutionsCompleted")[ONE] == total
+    assert line.sums("ExecutionsCompleted")[FLEET] > 0
 
 
 # The budget

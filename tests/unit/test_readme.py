@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from exporter.config import Given, load
+from exporter.config.changes import HOT
 from exporter.config.schema import Config
 from exporter.generate import alarm_rules
 from exporter.metrics.catalogue import CATALOGUE
@@ -50,6 +51,12 @@ def test_keys_without_effect_are_named() -> None:
     """A reader learns before the log does what is not there yet."""
     sentence = readme.TEXT.split("have no effect yet")[1].split("\n\n")[0].split("`check`:")[1]
     assert set(re.findall(r"`([a-z_.]+)`", sentence)) == set(NOT_BUILT_YET)
+
+
+def test_keys_that_change_while_running_are_named() -> None:
+    """Whoever plans a change knows before whether it takes a restart."""
+    sentence = readme.TEXT.split("These keys take effect at once:")[1].split("\n-")[0]
+    assert set(re.findall(r"`([a-z_.]+)`", sentence)) == HOT
 
 
 def test_every_dimension_is_named() -> None:
