@@ -21,8 +21,8 @@ def reconfigure(
 ) -> list[Change]:
     """Take a configuration, but for its log level; gives what has changed. For one thread.
 
-    Counters are those of before. What was not selected is counted, where there is no series to go
-    on, from now on. Where other groups of neuron-monitor are wanted, it is started again.
+    Nothing that was counted is forgotten; what CloudWatch was not sent before, it is sent from now
+    on only. Where other groups of neuron-monitor are wanted, that is started again.
 
     Raises:
         ConfigError: it cannot be used, or changes what takes a restart; nothing was taken.
