@@ -127,6 +127,29 @@ def test_a_set_that_replaces_another_loses_no_window() -> None:
     assert sum(sending.line.sums("ExecutionsCompleted").values()) == 24
 
 
+def test_extra_dimensions_are_a_part_of_every_set() -> None:
+    """A value of our own that changes is another metric, from the open window on."""
+    sending = Sending(extra_dimensions={"Stage": "a"})
+    sending.minutes(2)
+    sending.reconfigure(extra_dimensions={"Stage": "b"})
+    sending.minutes(2)
+    sending.sink._flush_rest()
+    found = {"a": 0.0, "b": 0.0}
+    for datum in sending.line.datums:
+        if datum["MetricName"] == "ExecutionsCompleted":
+            found[datum["Dimensions"][-1]["Value"]] += datum["Value"]
+    assert found == {"a": 11, "b": 13}
+
+
+def test_a_stop_right_after_a_change_loses_nothing() -> None:
+    """Who stops before the change was taken sends the rest by what held before."""
+    sending = Sending()
+    sending.minutes(2)
+    sending.reconfigure(dimension_sets=[FLEET])
+    sending.sink._flush_rest()
+    assert sending.line.sums("ExecutionsCompleted") == {ONE: 12}
+
+
 def test_windows_wait_a_minute_for_fields_of_new_sets() -> None:
     """As at the start: what is not known is waited for, then the complete sets go on, and what
     waited is sent late, not lost."""
