@@ -17,11 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.metrics.selection import for_cloudwatch, for_prometheus
 from exporter.model import Kind, Layout
 from exporter.report import Decoded, ReportError, decode, unknown_fields
-from exporter.sinks.cloudwatch.datums import datums
 from exporter.sinks.cloudwatch.window import Windows
 from exporter.sinks.prometheus import PrometheusSink
 from tests import captures
 from tests.benchmarks.contestants import ours
+from tests.support.datums import readings
 from tests.support.reports import Bench
 
 LINES = [line for path in captures.all_captures() for line in path.read_bytes().splitlines()]
@@ -76,7 +76,7 @@ def check(read: Decoded) -> None:
         names = [family.name for family in text_string_to_metric_families(text)]
         assert len(names) == len(set(names))
         for window in windows.take(snapshot.taken_at.wall + 120):
-            for datum in datums(window, SENT, [(("InstanceId", "i-1"),)]):
+            for datum in readings(window, SENT, (("InstanceId", "i-1"),)):
                 numbers = [*datum.get("Values", []), *datum.get("Counts", [])]
                 assert all(math.isfinite(number) for number in numbers)
                 assert all(count > 0 for count in datum.get("Counts", []))

@@ -75,8 +75,8 @@ class Sending:
             lambda: self.machine,
             lambda _: self.line,
             Telemetry(),
-            lambda: self.now,
-            lambda: self.now,
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
         )
         self._bench = Bench()
 
@@ -192,9 +192,10 @@ def test_a_heartbeat_that_is_selected_later_is_never_queued() -> None:
     sending.reconfigure(only("ExecutionsCompleted", "ExporterHeartbeat"))
     sending.line.send = lambda *_: Outcome(Verdict.RETRY, "Throttling", "no")  # type: ignore[method-assign]
     sending.minutes(2)
-    waiting = [d["MetricName"] for each in sending.sink._queue for d in each.request]
-    assert waiting
-    assert set(waiting) == {"ExecutionsCompleted"}
+    assert sending.sink._delivery is not None
+    kept = sending.sink._delivery.spool.next()
+    assert kept is not None
+    assert {datum["MetricName"] for datum in kept.entry.datums} == {"ExecutionsCompleted"}
 
 
 def test_three_threads_lose_and_double_nothing() -> None:
