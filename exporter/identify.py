@@ -69,8 +69,10 @@ def _wants(config: Config) -> Wants:
     where = set() if sent.region else {"region"}
     elsewhere = {*sent.extra_dimensions, *(HOLDER if sent.scope == "machine" else ())}
     named = [{*names} - elsewhere for names in sent.dimension_sets]
+    labels = LABELLED if config.prometheus.enabled else frozenset()
+    path = sent.spool.path or ""
     return Wants(
-        labels=LABELLED if config.prometheus.enabled else frozenset(),
+        labels=labels | {"task_id"} if sent.enabled and "{task_id}" in path else labels,
         sets=tuple(frozenset({FIELDS[name] for name in names} | where) for names in named)
         if sent.enabled
         else (),

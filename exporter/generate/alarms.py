@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from exporter.config import ConfigError, Given, suggest
-from exporter.config.schema import CloudWatch
+from exporter.config.schema import CloudWatch, Config
 from exporter.generate import alarm_rules
 from exporter.generate.alarm_rules import Rule
 from exporter.generate.alarm_template import Value, template
@@ -86,8 +86,7 @@ def alarms(configure: Configure, asked: Asked) -> dict[str, Any]:
     if asked.stream is not None and "InstanceType" in part.dimensions:
         known = _type_in(configure, asked.stream)
     values = {
-        dimension: _value(dimension, asked, cloudwatch.extra_dimensions, known or "")
-        for dimension in part.dimensions
+        dimension: _value(dimension, asked, config, known or "") for dimension in part.dimensions
     }
     sent_to, runs_in = cloudwatch.region, config.identity.region
     by_region = "Region" in values and "Region" not in cloudwatch.extra_dimensions
@@ -206,10 +205,17 @@ def _remedy(metric: str, part: Part, counted: Count, settings: CloudWatch) -> st
     return f"cloudwatch.include: [{metric}]"
 
 
-def _value(dimension: str, asked: Asked, extra: Mapping[str, str], known_type: str) -> Value:
+def _value(dimension: str, asked: Asked, config: Config, known_type: str) -> Value:
     """A dimension's value: text, a pseudo parameter, or a parameter of the template."""
+    extra = config.cloudwatch.extra_dimensions
     if dimension in extra:
-        return Value(text=clean(extra[dimension]))
+        value = clean(extra[dimension])
+        if dimension == "InstanceId" and asked.instance_id not in (None, value):
+            raise ConfigError(
+                [f"--instance-id: is not what cloudwatch.extra_dimensions.InstanceId says of each "
+                 f"machine, {value!r} (got {asked.instance_id!r})"]
+            )  # fmt: skip
+        return Value(text=value)
     if dimension in _PSEUDO:
         return Value(reference=_PSEUDO[dimension])
     if dimension == "InstanceId" and asked.instance_id is not None:
@@ -223,7 +229,11 @@ def _value(dimension: str, asked: Asked, extra: Mapping[str, str], known_type: s
                  "set of dimensions names the machine's type"]
             )  # fmt: skip
         return Value(reference=dimension, default=known_type)
-    return Value(reference=dimension)
+    configured = {
+        "ClusterName": config.identity.cluster,
+        "AutoScalingGroupName": config.identity.auto_scaling_group,
+    }
+    return Value(reference=dimension, default=clean(configured.get(dimension) or ""))
 
 
 def _type_in(configure: Configure, stream: str) -> str:

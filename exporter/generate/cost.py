@@ -131,28 +131,26 @@ def estimate(
         fleet=Bill(
             counted.metrics + (instances - 1) * own, instances * requests, instances * log_bytes
         ),
-        alarms=_alarms(configure, name, stream, counted),
+        alarms=_alarms(configure, name, stream),
         beside=tuple(_beside(configure, name, stream, counted)),
     )
 
 
-def _alarms(configure: Configure, name: str, stream: str | None, counted: Count) -> Alarms | None:
+def _alarms(configure: Configure, name: str, stream: str | None) -> Alarms | None:
     """All alarms that could be made; None where some of them would have nothing to watch."""
-    shared = any(part.shared for part in counted.parts)
-    asked = Asked(
-        instance_type=name if stream is None else None,
-        stream=stream,
-        instance_id=None if shared else "i-0",
-    )
 
     def switched_on(flags: Iterable[Given]) -> Loaded:
         return configure([Given("cost", "cloudwatch.enabled", True), *flags])
 
-    try:
-        metrics, composites = alarm_metrics(alarms(switched_on, asked))
-    except ConfigError:
-        return None
-    return Alarms("the fleet" if shared else "one machine", metrics, composites)
+    for whom, instance_id in (("the fleet", None), ("one machine", "i-0")):
+        asked = Asked(
+            instance_type=name if stream is None else None, stream=stream, instance_id=instance_id
+        )
+        try:
+            return Alarms(whom, *alarm_metrics(alarms(switched_on, asked)))
+        except ConfigError:
+            continue
+    return None
 
 
 def charge(price: Price, number: float) -> float:
@@ -290,7 +288,12 @@ def as_text(told: Estimate) -> str:
     lines += _billed("1", told.one)
     if told.instances > 1:
         lines += _billed(f"{told.instances:,}", told.fleet)
-    if told.alarms is not None:
+    if told.alarms is None:
+        lines += [
+            "",
+            "`neuron-exporter alarms` says which alarms this configuration lacks metrics for",
+        ]
+    else:
         lines += [
             "",
             _row("ALARMS, AS `neuron-exporter alarms` WRITES THEM", "METRICS", "USD"),

@@ -152,6 +152,18 @@ def test_the_json_has_its_shape(tmp_path: Path) -> None:
     assert all(set(each) == {"name", "metrics", "monthly_usd", "source"} for each in told["beside"])
 
 
+def test_alarms_that_a_fleet_cannot_have_are_priced_for_one(tmp_path: Path) -> None:
+    """A shared set that lacks some metric does not hide what one machine's alarms cost; where no
+    alarm fits, that is said."""
+    sets = [["InstanceId"], ["Namespace"]]
+    told = cost(configuration(tmp_path, dimension_sets=sets), "--instance-type", "inf2.xlarge")
+    assert told["alarms"]["on"] == "one machine"
+    path = configuration(tmp_path, preset="minimal")
+    assert cost(path, "--instance-type", "inf2.xlarge")["alarms"] is None
+    printed = run("cost", "--config", path, "--instance-type", "inf2.xlarge").out
+    assert "which alarms this configuration lacks metrics for" in printed
+
+
 def test_a_fleet_shares_what_names_no_machine(tmp_path: Path) -> None:
     """Sets with InstanceId count for each machine, others once, and tiers run over all of it."""
     path = configuration(tmp_path, dimension_sets=SETS)

@@ -213,6 +213,31 @@ def test_what_the_budget_drops_has_no_alarm(tmp_path: Path) -> None:
     )
 
 
+def test_the_one_machine_is_the_one_of_its_series(tmp_path: Path) -> None:
+    """An id that the configuration gives every machine is not replaced by another in the name of
+    the alarms alone."""
+    config = fleet_of(
+        tmp_path, dimension_sets=[["InstanceType"]], extra_dimensions={"InstanceId": "foo"}
+    )
+    (said,) = refused(config, instance_id="i-1")
+    assert said == (
+        "--instance-id: is not what cloudwatch.extra_dimensions.InstanceId says of each machine, "
+        "'foo' (got 'i-1')"
+    )
+
+
+def test_the_configured_cluster_is_the_default(tmp_path: Path) -> None:
+    """Whoever has named the cluster once need not type it again, and cannot mistype it."""
+    path = write(
+        tmp_path,
+        {
+            "cloudwatch": {"enabled": True, "dimension_sets": [["ClusterName"]]},
+            "identity": {"cluster": "blue"},
+        },
+    )
+    assert made(path, instance_type="inf2.xlarge")["Parameters"]["ClusterName"]["Default"] == "blue"
+
+
 def test_what_a_task_does_not_send_has_no_alarm(tmp_path: Path) -> None:
     """A sidecar that shares its machine sends no heartbeat, and no include would change that."""
     task = fleet_of(tmp_path, scope="task", dimension_sets=[["ServiceName"]])

@@ -181,6 +181,30 @@ def test_no_hour_has_more_than_the_limit(limit: int, steps: list[tuple[int, int,
     assert max(map(len, billed.values())) <= limit
 
 
+def test_what_the_machine_tells_late_has_its_place() -> None:
+    """In the first hour, finer sets leave room for what comes when something has run; nothing waits
+    for an hour beside what is dropped a minute later."""
+    spent = budget(24, MACHINE, POD)
+    late = {"HostCpuUtilization", "ExecutionLatency"}
+    early = [name for name in NAMES if name not in late]
+    pods = measured(POD, ["NeuronCoreUtilization", "NeuronCoresInUse"], "abcdefgh")
+    first = spent.admit(measured(MACHINE, early) + pods, NOON)
+    second = spent.admit(measured(MACHINE) + pods, NOON + 60)
+    assert names_by_set(second)[MACHINE] == set(NAMES)
+    assert names_by_set(first)[POD] == names_by_set(second)[POD] == {"NeuronCoreUtilization"}
+    assert spent.spending.waiting == 0
+
+
+def test_what_is_kept_beyond_the_limit_is_told() -> None:
+    """The user kept more than the budget holds: it is published, and said."""
+    spent = budget(12, MACHINE, POD, keep=["NeuronCore*"])
+    kept_names = ["NeuronCoreUtilization", "NeuronCoresInUse"]
+    admitted = spent.admit(measured(MACHINE) + measured(POD, kept_names, "abcdefgh"), NOON)
+    assert len(admitted) == 3 + 16
+    assert spent.spending.exceeded
+    assert spent.spending.published == 19
+
+
 def test_a_clock_that_steps_back_forgets_the_hours_ahead() -> None:
     """Hours of a wrong clock hold no metric back."""
     spent = budget(12, MACHINE, POD)

@@ -139,3 +139,13 @@ def test_the_whole_chain_in_a_task(board: Path, monkeypatch: pytest.MonkeyPatch)
         service="resnet-inference",
         region="us-west-2",
     )
+
+
+@pytest.mark.usefixtures("board")
+def test_the_task_is_asked_for_where_the_spool_is_named_by_it() -> None:
+    """Tasks that share a volume have a file each, though no dimension set names them."""
+    path = {"cloudwatch__spool__path": "/spool/{task_id}.db"}
+    lacking, asked = sought(AGENT, **SENT, **path)
+    assert "task_id" in lacking
+    assert "ecs" in asked
+    assert "task_id" not in sought(AGENT, **SENT)[0]

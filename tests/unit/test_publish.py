@@ -116,6 +116,12 @@ class Published:
             "ExporterHeartbeat in 2 dimension set(s) (got 0.5)",
         ),
         (
+            {"cloudwatch.budget.max_metrics": 4, "cloudwatch.budget.keep": ["NeuronCore*"]}
+            | {"cloudwatch.dimension_sets": [["InstanceId"], ["PodName"]]},
+            "cloudwatch.budget.max_metrics: is less than the 5 metrics that are never dropped: "
+            "ExporterHeartbeat, NeuronCoreUtilization, NeuronCoresInUse in 2 dimension set(s)",
+        ),
+        (
             {"cloudwatch.budget.keep": ["ExecutionLatncy"]},
             "cloudwatch.budget.keep: matches no metric; did you mean ExecutionLatency",
         ),

@@ -7,6 +7,8 @@ comes and goes does not make metrics come and go.
 
 CloudWatch bills a metric for each clock hour in which it gets a value. Within an hour nothing is
 published that was not yet, once the number is reached: a drop takes back nothing that was billed.
+In the first hour there is room for all metrics of the machine, though some come later than others:
+a latency when something has run.
 """
 
 from __future__ import annotations
@@ -38,6 +40,12 @@ class Spending(NamedTuple):
     limit: int | None = None
     dropped: Mapping[Unit, int] = {}
     waiting: int = 0
+    published: int = 0
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether what is never dropped is more than the budget allows."""
+        return self.limit is not None and self.published > self.limit
 
     @property
     def lost(self) -> int:
@@ -61,12 +69,14 @@ class Budget:
         selection: Selection,
         dimension_sets: Sequence[Collection[str]],
         keep: Iterable[str] = (),
+        holder: Collection[str] = HOLDER.keys(),
     ) -> None:
+        """`holder` are the dimensions of which a set has as many values as there are holders."""
         self._hour = -1
         self._wanted: dict[Unit, set[Dimensions]] = {}
         self._earlier: dict[int, dict[Unit, int]] = {}
         self._published: set[tuple[str, Dimensions]] = set()
-        self.change(limit, selection, dimension_sets, keep)
+        self.change(limit, selection, dimension_sets, keep, holder)
 
     def change(
         self,
@@ -74,13 +84,20 @@ class Budget:
         selection: Selection,
         dimension_sets: Sequence[Collection[str]],
         keep: Iterable[str] = (),
+        holder: Collection[str] = HOLDER.keys(),
     ) -> None:
         """Go by these from now on. What is wanted no more is judged no more; what was published in
         this hour has been billed, and still takes its place until the hour is over."""
         self.spending = Spending(limit=limit)
         self._limit = limit
         self._kept = kept(selection, keep)
-        self._order = _order(selection, dimension_sets)
+        self._order = _order(selection, dimension_sets, holder)
+        self._expected = {
+            (tuple(names), name): 1
+            for names in dimension_sets
+            if set(holder).isdisjoint(names)
+            for name in selection.names
+        }
         sets = set(map(tuple, dimension_sets))
         demands: tuple[dict[Unit, Any], ...] = (self._wanted, *self._earlier.values())
         for demand in demands:
@@ -95,11 +112,12 @@ class Budget:
             if len(wanted) < MOST_COUNTED:
                 wanted.add(each.dimensions)
         demand = self._demand()
-        dropped = self._dropped(demand)
+        dropped = self._dropped({**({} if self._earlier else self._expected), **demand})
         left = [each for each in measured if _unit(each) not in dropped]
         admitted = self._within_hour(left)
         waiting = len({_metric(each) for each in left}) - len({_metric(e) for e in admitted})
-        self.spending = Spending(sum(demand.values()), self._limit, dropped, waiting)
+        missing = {unit: number for unit, number in dropped.items() if unit in demand}
+        self.spending = Spending(sum(demand.values()), self._limit, missing, waiting, len(admitted))
         return admitted
 
     def _turn(self, hour: int) -> None:
@@ -162,12 +180,12 @@ def kept(selection: Selection, keep: Iterable[str]) -> frozenset[str]:
 
 
 def _order(
-    selection: Selection, dimension_sets: Sequence[Collection[str]]
+    selection: Selection, dimension_sets: Sequence[Collection[str]], holder: Collection[str]
 ) -> Callable[[Unit], tuple[int, ...]]:
     """What sorts from the coarsest set to the finest, in a set from the most wanted metric on."""
     sets = {
         tuple(names): (
-            not HOLDER.keys().isdisjoint(names),
+            not set(holder).isdisjoint(names),
             not ONE_MACHINE.isdisjoint(names),
             len(names),
             at,

@@ -8,7 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from exporter.log import get_logger
 from exporter.model import Machine, Selection, Snapshot
@@ -98,7 +98,7 @@ class CloudWatchSink:
         self._asked: deque[tuple[Selection, Settings]] = deque(maxlen=1)
         self._sets_age = 0.0
         self._windows = Windows(selection, settings.interval, holders_of(settings))
-        self._budget = Budget(settings.limit, selection, settings.dimension_sets, settings.keep)
+        self._budget = Budget(*_budgeted(settings, selection))
         self._heartbeat_names = {*heartbeat_names(selection)}
         self._delivery: Delivery | None = None
         self._region = ""
@@ -215,7 +215,7 @@ class CloudWatchSink:
         before, self._settings, self.selection = self._settings, settings, selection
         self._windows.reselect(selection, holders_of(settings), self._monotonic())
         sets = settings.dimension_sets
-        self._budget.change(settings.limit, selection, sets, settings.keep)
+        self._budget.change(*_budgeted(settings, selection))
         self._heartbeat_names |= heartbeat_names(selection)
         if (sets, settings.extra_dimensions) != (before.dimension_sets, before.extra_dimensions):
             self._sets, self._sets_age = [], self._age_at(self._clock())
@@ -320,7 +320,7 @@ class CloudWatchSink:
     def _affordable(self, measured: Sequence[Measured]) -> list[Measured]:
         """What the budget allows of a window."""
         admitted = self._budget.admit(measured, self._clock())
-        self._standing.spend(len(admitted), self._budget.spending)
+        self._standing.spend(self._budget.spending)
         return admitted
 
     def _heartbeats(self, window: Window) -> list[Measured]:
@@ -329,3 +329,9 @@ class CloudWatchSink:
         if window.seen is None and self._age_at(end) < SOURCE_GRACE:
             return []
         return heartbeats(window, self._settings.interval, self.selection, self._sets)
+
+
+def _budgeted(settings: Settings, selection: Selection) -> tuple[Any, ...]:
+    """What a budget goes by."""
+    sets, holder = settings.dimension_sets, settings.holder.keys() - settings.extra_dimensions
+    return settings.limit, selection, sets, settings.keep, holder

@@ -47,7 +47,7 @@ class Standing:
         self._delivered = False
         self._failed: Trouble | None = None
         self._trouble: Trouble | None = None
-        self._dropped: frozenset[Unit] = frozenset()
+        self._over: tuple[frozenset[Unit], bool] = (frozenset(), False)
         self._ambiguous = 0
         telemetry.sink_up.labels(NAME).set(0)
 
@@ -75,8 +75,9 @@ class Standing:
         self._telemetry.sink_errors.labels(NAME, code).inc()
         self._trouble = self._trouble or Trouble(code, message)
 
-    def spend(self, published: int, spending: Spending) -> None:
+    def spend(self, spending: Spending) -> None:
         """Show what the budget says of a window, and say it when it drops something else."""
+        published = spending.published
         self._telemetry.published_metrics.set(published)
         self._telemetry.wanted_metrics.set(spending.wanted)
         self._telemetry.budget_dropped.set(spending.lost)
@@ -88,20 +89,21 @@ class Standing:
                 f"the budget is {spending.limit}",
                 "dropped": "; ".join(spending.told()) or "until the hour is over",
             }
-        dropped = frozenset(spending.dropped)
-        if dropped == self._dropped:
+        over = frozenset(spending.dropped), spending.exceeded
+        if over == self._over:
             return
-        if dropped:
+        if any(over):
             _log.warning(
                 "over_budget",
                 budget=spending.limit,
                 wanted=spending.wanted,
+                published=published,
                 wanted_monthly_usd=round(spending.wanted * price, 2),
                 dropped=spending.told(),
             )
         else:
             _log.info("within_budget", budget=spending.limit, wanted=spending.wanted)
-        self._dropped = dropped
+        self._over = over
 
     def spool(self, spool: Spool) -> None:
         """Show how what waits is kept."""

@@ -16,7 +16,8 @@ from exporter.model import Labels, MetricSpec, Place, Selection, Shape, Snapshot
 from exporter.sinks.cloudwatch.plan import WHOLE_MACHINE, Holders, Key, Plan, counted
 
 MOST_OPEN = 64
-"""Windows that wait to be taken: more than the sink ever leaves behind while it lives."""
+"""Windows that wait to be taken. A sink whose windows are shorter than an answer takes leaves some
+behind; the oldest of too many is lost, and counted."""
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Windows:
         self._open: dict[float, Window] = {}
         self._latest: Snapshot | None = None
         self._taken_until = 0.0
+        self._lost = 0
         self._plan = Plan((), selection, holders)
         self._last: list[float | None] = []
         self._remembered: dict[tuple[MetricSpec, Labels], float] = {}
@@ -133,6 +135,12 @@ class Windows:
                 self._window(last)
             return [self._open.pop(start) for start in sorted(self._open) if start < until]
 
+    def lost(self) -> int:
+        """How many windows were lost since the last time."""
+        with self._lock:
+            number, self._lost = self._lost, 0
+            return number
+
     def rest(self) -> list[Window]:
         """Remove and give all windows in which something came, oldest first: also those that a
         clock which has been set back has left ahead of now."""
@@ -145,6 +153,7 @@ class Windows:
         if window is None:
             while len(self._open) >= MOST_OPEN:
                 del self._open[min(self._open)]
+                self._lost += 1
             known = self._latest
             before = known is not None and known.taken_at.wall < start + self.interval
             window = self._open[start] = Window(start, seen=known if before else None)
