@@ -6,7 +6,8 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal, the end of input, or the death of a thread; gives the exit status."""
-        with Signals(self._events.put):
+        with _deaths_said(), Signals(self._events.put):
             for warning in self._pipeline.warnings:
                 _log.warning("not_available_yet", setting=warning)
             self._server.start()
@@ -89,7 +90,11 @@ class Daemon:
             # Reports are trees that reference counts free; the collector needs not look at each.
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER)
-            stop = self._wait()
+            try:
+                stop = self._wait()
+            except BaseException as error:  # noqa: BLE001 (the child must not outlive us)
+                _log.error("thread_died", thread="main", error=repr(error))
+                stop = Stop("main died", 1)
             _log.info("stopping", reason=stop.reason)
             self._stop()
         _log.info("stopped", status=stop.status)
@@ -166,3 +171,18 @@ class Daemon:
 
     def _tick(self, thread: str) -> None:
         self._ticks[thread] = time.monotonic()
+
+
+@contextmanager
+def _deaths_said() -> Iterator[None]:
+    """Threads that the daemon can do without die with a line in the log, not with a traceback."""
+
+    def say(death: threading.ExceptHookArgs) -> None:
+        name = "unknown" if death.thread is None else death.thread.name
+        _log.error("thread_died", thread=name, error=repr(death.exc_value))
+
+    before, threading.excepthook = threading.excepthook, say
+    try:
+        yield
+    finally:
+        threading.excepthook = before

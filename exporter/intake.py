@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from exporter.identity.machine import Identity
@@ -35,6 +36,10 @@ _log = get_logger(part="source")
 
 class Sink(Protocol):
     """Something that takes snapshots."""
+
+    @property
+    def name(self) -> str:
+        """What metrics and the log call it."""
 
     def offer(self, snapshot: Snapshot) -> None:
         """Take a snapshot. Never blocks, never raises."""
@@ -126,11 +131,13 @@ class Intake:
         self._judge_period()
         self._enter(snapshot.health.state, "")
         for sink in self._main.sinks:
-            sink.offer(snapshot)
+            with self._at_the_cost_of(sink):
+                sink.offer(snapshot)
         for lane in self._others:
-            other = lane.collector.collect(report, at, machine, owners).snapshot
-            for sink in lane.sinks:
-                sink.offer(other)
+            with self._at_the_cost_of(*lane.sinks):
+                other = lane.collector.collect(report, at, machine, owners).snapshot
+                for sink in lane.sinks:
+                    sink.offer(other)
         self.has_verdict = True
         return collected.covers
 
@@ -191,6 +198,19 @@ class Intake:
         return float(latest.at(time.monotonic()).health.alive)
 
     # What is said.
+
+    @contextmanager
+    def _at_the_cost_of(self, *sinks: Sink) -> Iterator[None]:
+        """A bug in what is done for these sinks costs them this report, and nobody else."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 (one sink never takes another down)
+            code = type(error).__name__
+            for sink in sinks:
+                self._telemetry.sink_errors.labels(sink.name, code).inc()
+                self._say_once(
+                    f"sink:{sink.name}:{code}", "sink_failed", sink=sink.name, error=repr(error)
+                )
 
     def _enter(self, state: SourceState, detail: str) -> None:
         if state is not self._state or detail != self._detail:

@@ -42,6 +42,8 @@ class _Choice(NamedTuple):
 class PrometheusSink:
     """Holds the latest snapshot and writes it out. Any thread may offer, any may expose."""
 
+    name = "prometheus"
+
     def __init__(self, selection: Selection) -> None:
         self._choice = _Choice.of(selection)
         self._latest: Snapshot | None = None

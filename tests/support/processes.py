@@ -68,6 +68,12 @@ def thread_count(pid: int) -> int:
     return int(status.split("Threads:")[1].split()[0])
 
 
+def resident(pid: int) -> float:
+    """A process's resident memory in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
 def listening_port(pid: int) -> int | None:
     """The TCP port over IPv4 that a process listens on; None while there is none."""
     held = set()

@@ -16,6 +16,7 @@ from exporter.sinks.cloudwatch import sink as sink_module
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.delivery import MOST_FAILURES
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.spread import Turn
 from exporter.sinks.cloudwatch.transport import Outcome, Transport
 from exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime
@@ -368,19 +369,18 @@ def test_no_bug_ends_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink_module, "_LONGEST_WAIT", 0.05)
     line = Line()
     cranked = Cranked(line)
-    healthy = cranked.sink._identity
+    healthy = cranked.sink._turn
 
     def fail() -> Machine:
         raise RuntimeError("a bug")
 
-    cranked.sink._identity = fail
-    monkeypatch.setattr(cranked.sink, "_settings", replace(cranked.sink._settings, spread=True))
+    cranked.sink._turn = Turn(fail, MINUTE)
     cranked.offer(3)
     cranked.sink.start()
     wait_for(lambda: (cranked.value("sink_errors_total", code="RuntimeError") or 0) >= 2)
     wait_for(lambda: "a bug" in cranked.sink.status()["state"])
     assert cranked.value("sink_up") == 0
-    cranked.sink._identity = healthy
+    cranked.sink._turn = healthy
     cranked.wall += 2 * MINUTE
     wait_for(lambda: line.sum_of("ExecutionsCompleted") == 3)
     assert cranked.sink.close(10)

@@ -14,6 +14,7 @@ from exporter.model import Machine, Moment
 from exporter.sinks.cloudwatch import sink as sink_module
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.spread import Turn
 from exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
 from exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime
@@ -260,15 +261,30 @@ def test_machines_of_a_fleet_send_at_different_moments() -> None:
     """Only the sending is spread, by the instance's id, and always within the interval."""
     delays = []
     for number in range(1000):
-        sink = CloudWatchSink(
-            STANDARD,
-            Settings(namespace="N", region=None, interval=60.0, dimension_sets=[["InstanceId"]]),
-            lambda n=number: Machine(instance_id=f"i-{n:017x}"),  # type: ignore[misc]
-            lambda _: Line(),
-            Telemetry(),
-        )
-        delays.append(sink._delay())
+        machine = Machine(instance_id=f"i-{number:017x}")
+        delays.append(Turn(lambda its=machine: its, 60.0).after_window())  # type: ignore[misc]
     assert 0 <= min(delays) < 1
-    assert 47 < max(delays) < 60
-    per_second = [sum(int(delay) == second for delay in delays) for second in range(48)]
-    assert max(per_second) <= 2.5 * 1000 / 48
+    assert 53 < max(delays) < 60
+    per_second = [sum(int(delay) == second for delay in delays) for second in range(54)]
+    assert max(per_second) <= 2 * 1000 / 60
+
+
+def test_a_stop_waits_for_its_turn_within_its_time(start: Callable[..., Setting]) -> None:
+    """A machine of a fleet sends what is left at its place among the others; one that has nothing
+    left, or sends to nobody else's place, does not wait."""
+    late = Machine(instance_id="i-5", instance_type="trn1.32xlarge", region="us-east-1")
+    turn = Turn(lambda: late, 3600.0)
+    assert 4 < turn.at_stop(20.0) < 6
+    assert Turn(lambda: late, 3600.0, alone=True).at_stop(20.0) == 0
+    assert Turn(Machine, 3600.0).at_stop(20.0) == 0
+    line = Line()
+    setting = start(line, late, interval=3600.0, spread=True)
+    setting.offer(5)
+    before = time.monotonic()
+    assert setting.sink.close(1.0)
+    assert turn.at_stop(1.0) <= time.monotonic() - before < 1.0
+    assert line.sum_of("ExecutionsCompleted") == 5
+    idle = start(line, late, interval=3600.0, spread=True)
+    before = time.monotonic()
+    assert idle.sink.close(3.0)
+    assert time.monotonic() - before < turn.at_stop(3.0)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from exporter.config import Given, load
 from exporter.intake import MOST_SAID, Intake
+from exporter.metrics.collect import Collected
 from exporter.model import Moment, SourceState
 from exporter.pipeline import Pipeline, build
 from tests.support.reports import cores, executions, group, report, runtime
@@ -147,3 +148,42 @@ def test_complaints_of_the_child_are_rationed(talk: Talk) -> None:
         talk.intake.stderr(f"complaint {number}")
     assert 1 <= len(talk.said()) <= 20
     assert talk.counted("neuron_exporter_source_stderr_lines_total") == 100
+
+
+def test_what_is_made_for_a_task_alone_costs_the_machine_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where CloudWatch has a way of its own, an error on it is CloudWatch's: counted, said once,
+    and over with the next report that it can take."""
+    flags = [
+        Given("test", "cloudwatch.enabled", True),
+        Given("test", "cloudwatch.scope", "task"),
+        Given("test", "cloudwatch.dimension_sets", [["ServiceName"]]),
+    ]
+    pipeline = build(load(flags=flags), environment={})
+    (lane,) = pipeline.intake._others
+    healthy = lane.collector.collect
+
+    def fail(*_: Any) -> Collected:
+        raise RuntimeError("a bug")
+
+    def errors(sink: str) -> float | None:
+        return pipeline.telemetry.registry.get_sample_value(
+            "neuron_exporter_sink_errors_total", {"sink": sink, "code": "RuntimeError"}
+        )
+
+    line = memoryview(json.dumps(report(runtime(execution_stats=executions(3)))).encode())
+    assert pipeline.prometheus is not None
+    with capture_logs() as said:
+        monkeypatch.setattr(lane.collector, "collect", fail)
+        for second in (5.0, 10.0):
+            assert pipeline.intake.line(line, Moment(1_700_000_000 + second, second)) is not None
+        assert errors("cloudwatch") == 2
+        assert errors("prometheus") is None
+        assert [event["sink"] for event in said if event["event"] == "sink_failed"] == [
+            "cloudwatch"
+        ]
+        assert b'neuron_executions_total{status_type="completed"' in pipeline.prometheus.expose(10)
+        monkeypatch.setattr(lane.collector, "collect", healthy)
+        pipeline.intake.line(line, Moment(1_700_000_015, 15.0))
+        assert errors("cloudwatch") == 2

@@ -132,3 +132,11 @@ def test_metrics_in_queries_exist() -> None:
     built = build(load(None, {}, [Given("test", "source.kind", "stdin")]), environment={})
     own = {f.name for f in built.telemetry.registry.collect()}
     assert asked <= {row.name for row in CATALOGUE} | own
+
+
+def test_tests_that_are_named_exist() -> None:
+    """Whoever doubts a row finds the test that shows it."""
+    written = "".join(path.read_text() for path in readme.ROOT.glob("tests/*/test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", readme.TEXT))
+    assert named
+    assert {name for name in named if f"def {name}(" not in written} == set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from exporter.sinks.cloudwatch.delivery import Delivery
 from exporter.sinks.cloudwatch.dimensions import HOLDER, DimensionSet, holders_of, resolve_all
 from exporter.sinks.cloudwatch.spool.rows import Entry
 from exporter.sinks.cloudwatch.spool.spool import MOST_IN_MEMORY, Spool
+from exporter.sinks.cloudwatch.spread import Turn
 from exporter.sinks.cloudwatch.standing import NAME, Standing
 from exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Transport, Verdict
 from exporter.sinks.cloudwatch.window import Window, Windows
@@ -41,7 +41,6 @@ MOST_RESENT = 10
 """Requests of the past that are sent beside each new window: a fleet that catches up after an
 outage stays far below its quota, and a day is made good in two and a half hours."""
 
-_SPREAD = 0.8
 _LONGEST_WAIT = 5.0
 
 _log = get_logger(sink=NAME)
@@ -73,6 +72,8 @@ class Settings:
 
 class CloudWatchSink:
     """Gathers snapshots in windows and delivers these, each at least once, from its own thread."""
+
+    name = NAME
 
     def __init__(
         self,
@@ -108,6 +109,8 @@ class CloudWatchSink:
         self._next_end = self._windows.start_of(clock()) + settings.interval
         self._standing = Standing(telemetry, clock)
         self._stopping = threading.Event()
+        self._turn = Turn(identity, settings.interval, alone=not settings.spread)
+        self._patience = 0.0
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         telemetry.sink_queue.labels(NAME).set_function(self._waiting)
@@ -134,6 +137,7 @@ class CloudWatchSink:
 
     def close(self, timeout: float) -> bool:
         """Send what is left, in at most `timeout` seconds; gives whether the thread has ended."""
+        self._patience = timeout
         self._deadline = time.monotonic() + timeout
         self._stopping.set()
         if self._thread.is_alive():
@@ -163,6 +167,9 @@ class CloudWatchSink:
         try:
             while not self._stopping.wait(self._safely(self._pause, _LONGEST_WAIT)):
                 self._safely(self._cycle, None)
+            if self._held or self._waiting() or len(self._windows):
+                # Who is throttled now has no other attempt.
+                time.sleep(self._safely(lambda: self._turn.at_stop(self._patience), 0.0))
             self._safely(self._flush_rest, None)
             if self._delivery is not None:
                 self._delivery.close()
@@ -201,14 +208,7 @@ class CloudWatchSink:
         now = self._clock()
         if self._next_end > now + 2 * self._settings.interval:
             self._next_end = self._windows.start_of(now) + self._settings.interval
-        return self._next_end + self._delay()
-
-    def _delay(self) -> float:
-        """The same share of the interval on every day: machines of a fleet send one by one."""
-        name = self._identity().instance_id
-        if not self._settings.spread or not name:
-            return 0.0
-        return self._settings.interval * _SPREAD * zlib.crc32(name.encode()) / 2**32
+        return self._next_end + self._turn.after_window()
 
     def _reconfigure(self) -> None:
         selection, settings = self._asked.pop()
@@ -226,7 +226,7 @@ class CloudWatchSink:
         now = self._clock()
         if now < self._due():
             return
-        until = self._windows.start_of(now - self._delay())
+        until = self._windows.start_of(now - self._turn.after_window())
         self._next_end = until + self._settings.interval
         self._held += self._windows.take(until)
         if self._is_ready(patient=self._age_at(now) - self._sets_age < IDENTITY_PATIENCE):
@@ -284,7 +284,11 @@ class CloudWatchSink:
         try:
             while self._held:
                 window = self._held.pop(0)
-                delivery.send(self._requests(window, window.start < beats_before), verdicts)
+                try:
+                    delivery.send(self._requests(window, window.start < beats_before), verdicts)
+                except Exception:
+                    self._standing.drop("internal_error")
+                    raise
             delivery.catch_up(verdicts, resent, enough)
         finally:
             self._standing.spool(delivery.spool)
