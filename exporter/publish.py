@@ -124,6 +124,7 @@ def settings(config: CloudWatch) -> Settings:
         holder=holder(config),
         limit=limit(config),
         keep=config.budget.keep,
+        spool_names=[n for n in path.PLACEHOLDERS if f"{{{n}}}" in (config.spool.path or "")],
         spread=not to_output,
         needs_region=not to_output,
     )

@@ -29,7 +29,8 @@ def outage(spool: str, url: str, start: float) -> list[str]:
 def main(spool: str, url: str, start: str) -> None:
     """Run until the end of input."""
     configure("error")
-    now = [float(start)]
+    # A machine has its turn at some time in the minute after a window: at its end it has had it.
+    begin, now = float(start), [float(start)]
     settings = {
         "cloudwatch.enabled": True,
         "cloudwatch.endpoint_url": url,
@@ -43,10 +44,11 @@ def main(spool: str, url: str, start: str) -> None:
     parts = build(load(None, {}, flags), environment={}, clock=lambda: now[0])
     sink = parts.cloudwatch
     assert sink is not None
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
+        opened = begin + number * MINUTE
         document = report(runtime(execution_stats=executions(float(line))), instance_info=None)
-        parts.intake.line(memoryview(json.dumps(document).encode()), Moment(now[0] + 1, now[0] + 1))
-        now[0] += MINUTE
+        parts.intake.line(memoryview(json.dumps(document).encode()), Moment(opened + 1, opened + 1))
+        now[0] = opened + 2 * MINUTE - 1
         sink.step()
         registry = parts.telemetry.registry
         ambiguous = registry.get_sample_value(

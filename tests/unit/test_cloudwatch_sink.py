@@ -276,7 +276,7 @@ def test_a_stop_waits_for_its_turn_within_its_time(start: Callable[..., Setting]
     turn = Turn(lambda: late, 3600.0)
     assert 4 < turn.at_stop(20.0) < 6
     assert Turn(lambda: late, 3600.0, alone=True).at_stop(20.0) == 0
-    assert Turn(Machine, 3600.0).at_stop(20.0) == 0
+    assert 0 <= Turn(Machine, 3600.0).at_stop(20.0) < 6
     line = Line()
     setting = start(line, late, interval=3600.0, spread=True)
     setting.offer(5)

@@ -44,11 +44,16 @@ class Delivery:
         self._proves_clock = proves_clock
         self._transports: dict[str, Transport] = {}
 
-    def send(self, requests: Iterable[Entry], verdicts: set[Verdict]) -> None:
-        """Send new requests; once one has to be tried again, those after it are kept unsent.
-        `verdicts` are those of this cycle, and are added to."""
+    def send(
+        self,
+        requests: Iterable[Entry],
+        verdicts: set[Verdict],
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Send new requests; once one has to be tried again, or it is too late for another attempt,
+        those after it are kept unsent. `verdicts` are those of this cycle, and are added to."""
         for request in requests:
-            if Verdict.RETRY in verdicts:
+            if Verdict.RETRY in verdicts or (verdicts and is_late()):
                 kept = self._without_heartbeat(request)
                 if kept is not None:
                     self.spool.add(kept)
@@ -84,12 +89,12 @@ class Delivery:
                 self._give_up(waiting, outcome)
             verdicts.add(verdict)
 
-    def close(self) -> None:
-        """Let go of connections and files."""
+    def close(self) -> int:
+        """Let go of connections and files; gives how many requests wait for the next start."""
         for transport in self._transports.values():
             transport.close()
         self._transports.clear()
-        self.spool.close()
+        return self.spool.close()
 
     def _send_live(self, request: Entry) -> Verdict:
         stamp = request.datums[0]["Timestamp"].isoformat()

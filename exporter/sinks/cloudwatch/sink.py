@@ -41,6 +41,9 @@ MOST_RESENT = 10
 """Requests of the past that are sent beside each new window: a fleet that catches up after an
 outage stays far below its quota, and a day is made good in two and a half hours."""
 
+MOST_BEATEN = 1440
+"""Windows of which it is remembered that they had their heartbeat: a day of minutes."""
+
 _LONGEST_WAIT = 5.0
 
 _log = get_logger(sink=NAME)
@@ -56,7 +59,8 @@ class Settings:
     """What to send where. `interval` is a window's length in seconds; `spread` is for a fleet that
     sends to one place. Without `needs_region`, what is sent stays on this machine. `holder` has the
     dimensions that show who holds a core. `limit` is how many metrics may be published, `keep` are
-    globs of names that always are."""
+    globs of names that always are. `spool_names` are fields of the identity that the path of the
+    spool has in it."""
 
     namespace: str
     region: str | None
@@ -66,6 +70,7 @@ class Settings:
     holder: Mapping[str, str] = field(default_factory=lambda: HOLDER)
     limit: int | None = None
     keep: Sequence[str] = ()
+    spool_names: Sequence[str] = ()
     spread: bool = True
     needs_region: bool = True
 
@@ -111,7 +116,8 @@ class CloudWatchSink:
         self._stopping = threading.Event()
         self._turn = Turn(identity, settings.interval, alone=not settings.spread)
         self._patience = 0.0
-        self._deadline = float("inf")
+        self._late_from = float("inf")
+        self._beaten: dict[float, None] = {}
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         telemetry.sink_queue.labels(NAME).set_function(self._waiting)
 
@@ -138,6 +144,7 @@ class CloudWatchSink:
     def close(self, timeout: float) -> bool:
         """Send what is left, in at most `timeout` seconds; gives whether the thread has ended."""
         self._patience = timeout
+        self._late_from = time.monotonic() + timeout - min(ATTEMPT_SECONDS, timeout / 2)
         self._deadline = time.monotonic() + timeout
         self._stopping.set()
         if self._thread.is_alive():
@@ -171,8 +178,8 @@ class CloudWatchSink:
                 # Who is throttled now has no other attempt.
                 time.sleep(self._safely(lambda: self._turn.at_stop(self._patience), 0.0))
             self._safely(self._flush_rest, None)
-            if self._delivery is not None:
-                self._delivery.close()
+            if self._delivery is not None and (kept := self._delivery.close()):
+                _log.info("kept_for_the_next_start", requests=kept)
         except BaseException as error:  # noqa: BLE001 (the others go on, and nobody else would tell)
             self._standing.died(error)
         self._tell_losses()
@@ -193,8 +200,6 @@ class CloudWatchSink:
         lost = 0 if self._delivery is None else self._delivery.spool.volatile
         if lost or windows:
             _log.warning("data_lost", requests=lost, windows=windows)
-        if self._waiting() > lost:
-            _log.info("kept_for_the_next_start", requests=self._waiting() - lost)
 
     def _waiting(self) -> int:
         return 0 if self._delivery is None else len(self._delivery.spool)
@@ -232,6 +237,12 @@ class CloudWatchSink:
         if self._is_ready(patient=self._age_at(now) - self._sets_age < IDENTITY_PATIENCE):
             # The windows that a stop leaves go before what has waited for long.
             self._send(MOST_RESENT, self._stopping.is_set)
+        lost = self._windows.lost()
+        if lost:
+            self._standing.drop("too_many_windows", lost)
+            self._standing.complain(
+                "TooManyWindows", f"{lost} windows ended before those ahead of them were sent"
+            )
 
     def _flush_rest(self) -> None:
         self._held += self._windows.rest()
@@ -242,7 +253,7 @@ class CloudWatchSink:
 
     def _is_late(self) -> bool:
         """Whether a stop has no time for another attempt."""
-        return time.monotonic() > self._deadline - ATTEMPT_SECONDS
+        return time.monotonic() > self._late_from
 
     def _age_at(self, wall: float) -> float:
         """How long the sink had been running at that moment, however the clock was set since."""
@@ -255,7 +266,8 @@ class CloudWatchSink:
         machine = self._identity()
         region = self._settings.region or machine.region
         complete, missing = resolve_all(self._settings, machine)
-        if missing and patient:
+        unnamed = [field for field in self._settings.spool_names if not getattr(machine, field)]
+        if (missing or (unnamed and self._delivery is None)) and patient:
             return False
         wanted = len(self._settings.dimension_sets)
         self._telemetry.dropped_dimension_sets.set(wanted - len(complete))
@@ -285,7 +297,8 @@ class CloudWatchSink:
             while self._held:
                 window = self._held.pop(0)
                 try:
-                    delivery.send(self._requests(window, window.start < beats_before), verdicts)
+                    made = self._requests(window, window.start < beats_before)
+                    delivery.send(made, verdicts, self._is_late)
                 except Exception:
                     self._standing.drop("internal_error")
                     raise
@@ -328,10 +341,16 @@ class CloudWatchSink:
         return admitted
 
     def _heartbeats(self, window: Window) -> list[Measured]:
-        """Those of a window, unless the source had not spoken and need not have."""
+        """Those of a window, unless the source had not spoken and need not have; once for each
+        stamp, though a report that came late, or a clock that was set, may open it again."""
         end = window.start + self._settings.interval
-        if window.seen is None and self._age_at(end) < SOURCE_GRACE:
+        if window.start in self._beaten or (
+            window.seen is None and self._age_at(end) < SOURCE_GRACE
+        ):
             return []
+        self._beaten[window.start] = None
+        while len(self._beaten) > MOST_BEATEN:
+            del self._beaten[next(iter(self._beaten))]
         return heartbeats(window, self._settings.interval, self.selection, self._sets)
 
 

@@ -7,6 +7,7 @@ id, the same on every day.
 
 from __future__ import annotations
 
+import socket
 import zlib
 from collections.abc import Callable
 
@@ -21,8 +22,9 @@ _STOP_SHARE = 0.3
 
 
 class Turn:
-    """A machine's turn to send. `interval` is that of the windows, in seconds; whoever is `alone`,
-    or has no id, need not wait."""
+    """A machine's turn to send. `interval` is that of the windows, in seconds; whoever is `alone`
+    need not wait. Tasks of one machine have turns of their own; where nothing else is known, the
+    name of the host tells machines apart, or containers."""
 
     def __init__(
         self, identity: Callable[[], Machine], interval: float, *, alone: bool = False
@@ -42,5 +44,9 @@ class Turn:
 
     def _place(self) -> float:
         """From 0 to below 1."""
-        name = "" if self._alone else self._identity().instance_id
-        return zlib.crc32(name.encode()) / 2**32 if name else 0.0
+        if self._alone:
+            return 0.0
+        known = self._identity()
+        names = (known.instance_id, known.task_id, known.pod_uid)
+        name = "".join(names) or known.node_name or socket.gethostname()
+        return zlib.crc32(name.encode()) / 2**32

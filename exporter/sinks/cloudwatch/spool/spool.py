@@ -192,13 +192,17 @@ class Spool:
             stamps += [] if stamp is None else [stamp]
         self.oldest = min(stamps, default=None)
 
-    def close(self) -> None:
-        """Let go of the files. What is pending in memory and fits no file is lost, and counted."""
+    def close(self) -> int:
+        """Let go of the files; gives how many requests stay in them. What is pending in memory and
+        fits no file is lost, and counted."""
         self._move_to_disk()
         if len(self._memory):
             self._dropped("stopped", len(self._memory))
-        if self._disk:
-            self._disk.close()
+        if self._disk is None:
+            return 0
+        stay = self._disk.pending
+        self._disk.close()
+        return stay
 
     def _put(self, row: Row) -> None:
         if not (self._disk and self._disk.write([row], in_flight=False)):
