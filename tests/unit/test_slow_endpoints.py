@@ -157,6 +157,17 @@ def garbled(*parts: bytes, reset: bool = False) -> Answer:
     return respond_so
 
 
+def silent_after(*parts: bytes) -> Answer:
+    """An answer of these bytes, after which nothing comes and nothing ends."""
+
+    def respond_so(handler: BaseHTTPRequestHandler) -> None:
+        for part in parts:
+            handler.wfile.write(part)
+        handler.rfile.read(1)  # until we have left
+
+    return respond_so
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -169,18 +180,23 @@ def garbled(*parts: bytes, reset: bool = False) -> Answer:
         garbled(b"HTTP/1.1 999 what\r\n\r\n"),
         garbled(b"HTTP/1.1 200 OK\r\nno colon\r\n" * 500),
         garbled(CHUNKS, b"zz\r\n{}\r\n"),
+        garbled(CHUNKS, b"2\r\n{}\r\n"),
+        silent_after(HEADERS, b"{"),
+        silent_after(CHUNKS, b"2\r\n{}\r\n"),
     ],
     ids=["reset", "reset in the answer", "reset in the body", "binary", "endless line", "ssh",
-         "status 999", "headers", "chunks"],
+         "status 999", "headers", "chunks", "no last chunk", "silence in the body",
+         "silence for a chunk"],
 )  # fmt: skip
 def test_garbage_and_resets_are_tried_again(
     endpoint: Endpoint, transport: Api, given: Answer
 ) -> None:
-    """An answer that is none never counts as delivered, and the next attempt is as good as any."""
+    """An answer that is none never counts as delivered, and may be the loss of a good one; the next
+    attempt is as good as any."""
     endpoint.answer = given
     outcome, took = timed(transport)
     assert outcome.verdict is Verdict.RETRY
-    assert outcome.code
+    assert outcome.ambiguous == (outcome.code != "999")  # a status that refuses, whoever says it
     assert took < PATIENCE + 0.5
     endpoint.answer = accept
     assert timed(transport)[0].verdict is Verdict.DELIVERED
@@ -209,6 +225,7 @@ def test_a_success_that_is_not_cloudwatchs_is_no_success(
     outcome, _ = timed(transport)
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
     assert reason in outcome.message
+    assert outcome.ambiguous
 
 
 @pytest.mark.parametrize("text", ["{}", "", ' {"a": 1}\n'])
@@ -239,6 +256,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(
     tracemalloc.stop()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
     assert "longer than" in outcome.message
+    assert outcome.ambiguous
     assert most < 10 * 2**20
     assert took < PATIENCE
 

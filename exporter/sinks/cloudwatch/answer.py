@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 from botocore.awsrequest import AWSResponse
+from urllib3.exceptions import HTTPError
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes that are read of an answer; CloudWatch's have less than one KiB."""
 
 
 class UnexpectedAnswer(Exception):
-    """Something else than CloudWatch has answered, and nobody knows whether it was delivered."""
+    """It is not CloudWatch's, or was lost on the way: nobody knows whether it was delivered."""
 
 
 def watch(client: Any, operation: str) -> None:
@@ -59,7 +60,10 @@ def _send(session: Any, request: Any) -> AWSResponse:
     """Send as botocore does, and read no more than an answer can have: it may have no end."""
     request.stream_output = True  # it is read here
     response = session.send(request)
-    content = response.raw.read(LONGEST_ANSWER + 1)
+    try:
+        content = response.raw.read(LONGEST_ANSWER + 1)
+    except HTTPError as error:  # botocore translates those of its own reading only
+        raise UnexpectedAnswer(f"the answer was lost: {error}") from error
     if len(content) > LONGEST_ANSWER:
         response.raw.close()
         raise UnexpectedAnswer(f"the answer is longer than {LONGEST_ANSWER} bytes")
