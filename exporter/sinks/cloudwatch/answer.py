@@ -10,7 +10,7 @@ from botocore.awsrequest import AWSResponse
 from urllib3.exceptions import HTTPError
 
 LONGEST_ANSWER = 64 * 1024
-"""Bytes that are read of an answer; CloudWatch's have less than one KiB."""
+"""Bytes that are read of an answer, decoded; CloudWatch's have less than one KiB."""
 
 
 class UnexpectedAnswer(Exception):
@@ -41,8 +41,9 @@ def verify(http_response: Any, **_: object) -> None:
         return  # botocore raises what it tells
     content = http_response.content
     length = http_response.headers.get("Content-Length")
-    if length is not None and length != str(len(content)):
-        raise UnexpectedAnswer(f"the answer broke off after {len(content)} of {length} bytes")
+    received = http_response.raw.tell()  # before decoding, as the length is
+    if length is not None and length != str(received):
+        raise UnexpectedAnswer(f"the answer broke off after {received} of {length} bytes")
     try:
         if content.strip():
             msgspec.json.decode(content, type=dict)
@@ -61,20 +62,27 @@ def _send(session: Any, request: Any) -> AWSResponse:
     request.stream_output = True  # it is read here
     response = session.send(request)
     try:
-        content = response.raw.read(LONGEST_ANSWER + 1)
+        # CloudWatch compresses nothing, but a proxy may, and a refusal's code is to be read, too.
+        content = response.raw.read(LONGEST_ANSWER + 1, decode_content=True)
     except HTTPError as error:  # botocore translates those of its own reading only
         raise UnexpectedAnswer(f"the answer was lost: {error}") from error
     if len(content) > LONGEST_ANSWER:
         response.raw.close()
         raise UnexpectedAnswer(f"the answer is longer than {LONGEST_ANSWER} bytes")
-    return AWSResponse(response.url, response.status_code, response.headers, _Read(content))
+    body = _Read(content, response.raw.tell())
+    return AWSResponse(response.url, response.status_code, response.headers, body)
 
 
 class _Read:
-    """A body that has been read."""
+    """A body that has been read: as urllib3's, as far as it is used."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, received: int) -> None:
         self._content = content
+        self._received = received
+
+    def tell(self) -> int:
+        """Bytes that came for it."""
+        return self._received
 
     def stream(self, *_: object) -> Iterator[bytes]:
         """All of it."""
