@@ -20,6 +20,7 @@ from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.datums import requests
 from exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint, cloudwatch_endpoint, refuse, respond
+from tests.support.http import serving
 from tests.support.waiting import wait_for
 
 DATUM: dict[str, Any] = {
@@ -288,6 +289,51 @@ def test_the_exchange_of_a_token_is_bounded_too(
         with pytest.raises(BlockingIOError):
             silent.accept()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "ReadTimeoutError")
+    assert not outcome.ambiguous  # there was no request yet
+
+
+REFUSAL = "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>"
+
+
+class Tokens(BaseHTTPRequestHandler):
+    """Refuses to exchange a token, as AWS's token service words it."""
+
+    status, code = 0, ""
+
+    def do_POST(self) -> None:
+        """Refuse."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        respond(self, self.status, REFUSAL.format(self.code))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Credentials come for a token, from a service that gives none."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    token = tmp_path / "token"
+    token.write_text("a.b.c")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+    with serving(Tokens) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        yield
+
+
+@pytest.mark.usefixtures("tokens")
+def test_a_token_service_that_fails_makes_no_request_ambiguous(
+    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of another service says nothing of a request that was not made."""
+    monkeypatch.setattr(Tokens, "status", 500)
+    monkeypatch.setattr(Tokens, "code", "InternalFailure")
+    outcome = transport.send("NeuronExporter", [DATUM])
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "InternalFailure")
+    assert not outcome.ambiguous
+    assert endpoint.requests == []
 
 
 def test_unknown_data_files_are_read_as_botocore_reads_them(

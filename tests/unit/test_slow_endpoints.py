@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import socket
 import struct
@@ -10,7 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -21,6 +22,7 @@ from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.attempt import MOST_LEFT, Attempts
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.endpoint import Answer, Endpoint, accept, cloudwatch_endpoint, respond
+from tests.support.http import serving
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 
@@ -104,6 +106,7 @@ def test_a_slow_drip_ends_with_the_attempt(
     outcome, took = timed(transport)
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
     assert outcome.message == "not over after 0.8 s"
+    assert outcome.ambiguous
     assert PATIENCE <= took < PATIENCE + 0.5
     wait_for(lambda: not threads("cloudwatch-attempt"), 2)
 
@@ -302,6 +305,46 @@ def test_a_botocore_that_has_changed_sends_by_itself(
     opened.close()
 
 
+class Agent(BaseHTTPRequestHandler):
+    """Gives credentials that are to be renewed for each request, as a container's agent does."""
+
+    silent = False
+
+    def do_GET(self) -> None:
+        """Answer, or wait until the other has left."""
+        if self.silent:
+            self.rfile.read(1)
+            return
+        soon = datetime.now(UTC) + timedelta(minutes=5)
+        names = ("AccessKeyId", "SecretAccessKey", "Token")
+        role = dict.fromkeys(names, "found") | {"Expiration": soon.isoformat()}
+        respond(self, 200, json.dumps(role))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_an_attempt_that_hangs_before_its_request_delivered_nothing(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was never signed cannot count twice: the look-up of credentials is before that, whether
+    or not the same client has sent before."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with serving(Agent) as url:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+        opened = Api("us-east-1", endpoint.url)
+        assert timed(opened)[0].verdict is Verdict.DELIVERED
+        monkeypatch.setattr(Agent, "silent", True)
+        for _ in range(2):  # by the client that has sent, and by the one after it
+            outcome, _ = timed(opened)
+            assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
+            assert not outcome.ambiguous
+        wait_for(lambda: not threads("cloudwatch-attempt"), 10)
+        opened.close()
+    assert len(endpoint.requests) == 1
+
+
 # Names
 
 
@@ -347,10 +390,13 @@ def test_a_resolver_that_hangs_holds_few_threads_and_no_attempt(
     for _ in range(MOST_LEFT):
         outcome, took = timed(opened)
         assert outcome.code == "Overdue"
+        assert outcome.ambiguous  # nothing tells how far a request has come
         assert took < PATIENCE + 0.5
     for _ in range(3):
         outcome, took = timed(opened)
+        assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "TooManyHang")
         assert outcome.message == "4 attempts before hang, maybe in looking up its name"
+        assert not outcome.ambiguous
         assert took < 0.2
     assert len(threads("cloudwatch-attempt")) == MOST_LEFT
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -17,10 +17,14 @@ class UnexpectedAnswer(Exception):
     """It is not CloudWatch's, or was lost on the way: nobody knows whether it was delivered."""
 
 
-def watch(client: Any, operation: str) -> None:
-    """Have the answers to an operation of this client read with a bound, and verified."""
+def watch(client: Any, operation: str, begin: Callable[[], None]) -> None:
+    """Have the answers to an operation of this client read with a bound, and verified.
+
+    `begin` is called when a request is signed, before a connection for it is looked for.
+    """
 
     def send(request: Any, **_: object) -> AWSResponse | None:
+        begin()
         session = _session_of(client)
         return None if session is None else _send(session, request)
 

@@ -21,7 +21,7 @@ from botocore.session import Session
 
 from exporter import __version__
 from exporter.sinks.cloudwatch.answer import UnexpectedAnswer, watch
-from exporter.sinks.cloudwatch.attempt import Attempts, Overdue
+from exporter.sinks.cloudwatch.attempt import Attempts, Overdue, TooManyHang
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Outcome, Verdict
 
@@ -77,9 +77,11 @@ class Api:
         client = self._client
         try:
             self._attempts.make(lambda: client.put(namespace, datums), ATTEMPT_SECONDS)
+        except TooManyHang as error:
+            return Outcome(Verdict.RETRY, "TooManyHang", str(error))
         except Overdue as error:
             self._client = _Lazy(self._region, self._endpoint_url)
-            return Outcome(Verdict.RETRY, "Overdue", str(error), ambiguous=True)
+            return Outcome(Verdict.RETRY, "Overdue", str(error), ambiguous=client.begun)
         except (NoCredentialsError, PartialCredentialsError):
             self.close()
             return Outcome(
@@ -95,10 +97,11 @@ class Api:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if code in _NEVER or status == 413:
                 return Outcome(Verdict.NEVER, code, str(error))
-            return Outcome(Verdict.RETRY, code, str(error), ambiguous=status in _UNCERTAIN)
+            uncertain = client.begun and status in _UNCERTAIN
+            return Outcome(Verdict.RETRY, code, str(error), ambiguous=uncertain)
         except Exception as error:  # noqa: BLE001 (odd answers raise anything out of botocore)
-            begun = isinstance(error, _AFTER_SENDING)
-            return Outcome(Verdict.RETRY, type(error).__name__, str(error), ambiguous=begun)
+            uncertain = client.begun and isinstance(error, _AFTER_SENDING)
+            return Outcome(Verdict.RETRY, type(error).__name__, str(error), ambiguous=uncertain)
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
@@ -108,19 +111,29 @@ class Api:
 
 
 class _Lazy:
-    """A client that is made when it is first used."""
+    """A client that is made when it is first used.
+
+    `begun` is whether its last request may have left: it was signed and handed to urllib3, which
+    looks up the name, connects and sends, and tells nobody how far it came. The look-up of
+    credentials is before that, with requests of its own.
+    """
 
     def __init__(self, region: str, endpoint_url: str | None) -> None:
+        self.begun = False
         self._region = region
         self._endpoint_url = endpoint_url
         self._made: Any = None
 
     def put(self, namespace: str, datums: list[Datum]) -> None:
         """Make one request; raises whatever botocore does, and `UnexpectedAnswer`."""
+        self.begun = False
         if self._made is None:
             self._made = _client(self._region, self._endpoint_url)
-            watch(self._made, _OPERATION)
+            watch(self._made, _OPERATION, self._begin)
         self._made.put_metric_data(Namespace=namespace, MetricData=datums)
+
+    def _begin(self) -> None:
+        self.begun = True
 
     def close(self) -> None:
         """Close kept connections."""

@@ -18,7 +18,11 @@ T = TypeVar("T")
 
 
 class Overdue(Exception):
-    """The call took too long, or too many before it still hang."""
+    """The call took too long."""
+
+
+class TooManyHang(Exception):
+    """The call was not made, since too many before it still hang."""
 
 
 class _BreakOff(SystemExit):
@@ -36,10 +40,13 @@ class Attempts(Generic[T]):
 
         Raises:
             Overdue: after `seconds`. Whatever else may come of the call is not looked at.
+            TooManyHang: at once, and without the call having begun.
         """
         self._left = [each for each in self._left if each.is_alive()]
         if len(self._left) >= MOST_LEFT:
-            raise Overdue(f"{len(self._left)} attempts before hang, maybe in looking up its name")
+            raise TooManyHang(
+                f"{len(self._left)} attempts before hang, maybe in looking up its name"
+            )
         attempt = _Attempt(call)
         attempt.start()
         attempt.join(seconds)
