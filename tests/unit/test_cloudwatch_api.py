@@ -324,14 +324,18 @@ def tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("tokens")
-def test_a_token_service_that_fails_makes_no_request_ambiguous(
-    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, "InternalFailure"), (400, "ValidationError"), (413, "TooLarge")]
+)
+def test_a_refusal_of_credentials_is_none_of_the_request(
+    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
-    """An error of another service says nothing of a request that was not made."""
-    monkeypatch.setattr(Tokens, "status", 500)
-    monkeypatch.setattr(Tokens, "code", "InternalFailure")
+    """An error of the token service, a wrong role say, neither makes a request ambiguous nor gives
+    it up: it was not made."""
+    monkeypatch.setattr(Tokens, "status", status)
+    monkeypatch.setattr(Tokens, "code", code)
     outcome = transport.send("NeuronExporter", [DATUM])
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "InternalFailure")
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, code)
     assert not outcome.ambiguous
     assert endpoint.requests == []
 

@@ -95,7 +95,8 @@ class Api:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "Unknown"))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if code in _NEVER or status == 413:
+            # The service that gives credentials knows nothing of what was to be sent.
+            if client.begun and (code in _NEVER or status == 413):
                 return Outcome(Verdict.NEVER, code, str(error))
             uncertain = client.begun and status in _UNCERTAIN
             return Outcome(Verdict.RETRY, code, str(error), ambiguous=uncertain)
