@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import botocore.session
@@ -20,8 +17,6 @@ from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.datums import requests
 from exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint, cloudwatch_endpoint, refuse, respond
-from tests.support.http import serving
-from tests.support.waiting import wait_for
 
 DATUM: dict[str, Any] = {
     "MetricName": "NeuronCoreUtilization",
@@ -203,141 +198,6 @@ def test_nobody_listening_may_be_tried_later() -> None:
         outcome = opened.send("NeuronExporter", [DATUM])
         opened.close()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "EndpointConnectionError")
-
-
-def test_without_credentials_it_is_said_where_they_were_looked_for(
-    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No credentials is one clear outcome, and nothing is sent."""
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    outcome = Api("us-east-1", endpoint.url).send("NeuronExporter", [DATUM])
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "NoCredentials")
-    assert "role" in outcome.message
-    assert endpoint.requests == []
-
-
-ROLE = {
-    "Code": "Success",
-    "Type": "AWS-HMAC",
-    "AccessKeyId": "found",
-    "SecretAccessKey": "found",
-    "Token": "found",
-    "Expiration": "2100-01-01T00:00:00Z",
-}
-
-
-class Roles(BaseHTTPRequestHandler):
-    """Gives credentials as the instance's metadata service and the container's agent do."""
-
-    status = 200
-
-    def do_GET(self) -> None:
-        """Answer with the token, the name of the role, or its credentials."""
-        naming = self.command == "PUT" or self.path.endswith("/security-credentials/")
-        respond(self, self.status, "name" if naming else json.dumps(ROLE))
-
-    do_PUT = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.mark.parametrize(
-    "variable", ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
-)
-def test_credentials_that_come_later_are_used(
-    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
-    """A role that could not be asked at the first attempt is asked again at the next."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
-        monkeypatch.delenv(name)
-    with HTTPServer(("127.0.0.1", 0), Roles) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv(variable, f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setattr(Roles, "status", 500)
-        first = transport.send("NeuronExporter", [DATUM])
-        assert (first.verdict, endpoint.requests) == (Verdict.RETRY, [])
-        monkeypatch.setattr(Roles, "status", 200)
-        assert transport.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
-        server.shutdown()
-    assert "Credential=found/" in endpoint.headers[0]["Authorization"]
-
-
-def test_the_exchange_of_a_token_is_bounded_too(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A token service that never answers costs one attempt of the same length, not minutes."""
-    monkeypatch.setattr(api, "READ_TIMEOUT", 0.2)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    token = tmp_path / "token"
-    token.write_text("a.b.c")
-    outcomes = []
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
-        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        opened = Api("us-east-1", endpoint.url)
-        threading.Thread(
-            target=lambda: outcomes.append(opened.send("NeuronExporter", [DATUM])), daemon=True
-        ).start()
-        (outcome,) = wait_for(lambda: outcomes, 10)
-        opened.close()
-        silent.accept()[0].close()
-        silent.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            silent.accept()
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "ReadTimeoutError")
-    assert not outcome.ambiguous  # there was no request yet
-
-
-REFUSAL = "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>"
-
-
-class Tokens(BaseHTTPRequestHandler):
-    """Refuses to exchange a token, as AWS's token service words it."""
-
-    status, code = 0, ""
-
-    def do_POST(self) -> None:
-        """Refuse."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        respond(self, self.status, REFUSAL.format(self.code))
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Credentials come for a token, from a service that gives none."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    token = tmp_path / "token"
-    token.write_text("a.b.c")
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
-    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
-    with serving(Tokens) as url:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
-        yield
-
-
-@pytest.mark.usefixtures("tokens")
-@pytest.mark.parametrize(
-    ("status", "code"), [(500, "InternalFailure"), (400, "ValidationError"), (413, "TooLarge")]
-)
-def test_a_refusal_of_credentials_is_none_of_the_request(
-    endpoint: Endpoint, transport: Api, monkeypatch: pytest.MonkeyPatch, status: int, code: str
-) -> None:
-    """An error of the token service, a wrong role say, neither makes a request ambiguous nor gives
-    it up: it was not made."""
-    monkeypatch.setattr(Tokens, "status", status)
-    monkeypatch.setattr(Tokens, "code", code)
-    outcome = transport.send("NeuronExporter", [DATUM])
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, code)
-    assert not outcome.ambiguous
-    assert endpoint.requests == []
 
 
 def test_unknown_data_files_are_read_as_botocore_reads_them(

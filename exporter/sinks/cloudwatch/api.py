@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 from typing import Any
@@ -38,6 +39,23 @@ _AFTER_SENDING = (HTTPClientError, ResponseParserError, UnexpectedAnswer)
 _UNCERTAIN = (500, 502, 504)
 """Statuses of a service or a gateway that failed on the way; 503 refuses before it begins."""
 
+# What AWS says of credentials, which others in the same place may replace.
+_CREDENTIALS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "NotAuthorized",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClient",
+        "UnrecognizedClientException",
+    }
+)
+
 # What AWS says of a request that would be refused again.
 _NEVER = frozenset(
     {
@@ -62,8 +80,10 @@ class Api:
     """PutMetricData, for one thread.
 
     The client is made by the first request, since making it looks for credentials, in files and
-    over the network. One that found none would never look again: the next request makes another.
-    So it does after an attempt that took too long, which may still hold the one before.
+    over the network. One that found none would never look again, nor one that found some in the
+    environment or in a file: where there were none, and where AWS refused them, the next request
+    makes another. So it does after an attempt that took too long, which may still hold the one
+    before.
     """
 
     def __init__(self, region: str, endpoint_url: str | None) -> None:
@@ -95,6 +115,8 @@ class Api:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "Unknown"))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if code in _CREDENTIALS:
+                self.close()
             # The service that gives credentials knows nothing of what was to be sent.
             if client.begun and (code in _NEVER or status == 413):
                 return Outcome(Verdict.NEVER, code, str(error))
@@ -129,6 +151,7 @@ class _Lazy:
         """Make one request; raises whatever botocore does, and `UnexpectedAnswer`."""
         self.begun = False
         if self._made is None:
+            gc.collect()  # the client before is made of cycles, and the collector comes rarely
             self._made = _client(self._region, self._endpoint_url)
             watch(self._made, _OPERATION, self._begin)
         self._made.put_metric_data(Namespace=namespace, MetricData=datums)
