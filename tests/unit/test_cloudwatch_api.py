@@ -133,6 +133,9 @@ def test_refusals_are_told_apart(
     outcome = transport.send("NeuronExporter", [DATUM])
     assert outcome.verdict is verdict
     assert outcome.code == code
+    of_now = status >= 500 or code in ("Throttling", "ThrottlingException", "ExpiredToken")
+    of_now = of_now or code in ("RequestExpired", "SignatureDoesNotMatch")
+    assert verdict is Verdict.NEVER or outcome.of_request == (not of_now)
     assert outcome.ambiguous == (status == 500)  # a service that fails may have taken it before
     assert outcome.message
     assert len(endpoint.requests) == 1

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from exporter.model import Machine
 from exporter.sinks.cloudwatch.datums import Datum
+from exporter.sinks.cloudwatch.delivery import MOST_FAILURES
 from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
 from exporter.sinks.cloudwatch.spool.spool import Spool
 from exporter.sinks.cloudwatch.spread import Turn
@@ -18,7 +19,7 @@ from exporter.sinks.cloudwatch.transport import Outcome
 from exporter.sinks.cloudwatch.window import MOST_OPEN
 from exporter.telemetry import Telemetry
 from tests.unit.test_cloudwatch_losses import MINUTE, START, Cranked, beats
-from tests.unit.test_cloudwatch_sink import HERE, STANDARD, Line
+from tests.unit.test_cloudwatch_sink import DELIVERED, HERE, STANDARD, THROTTLED, Line
 
 
 def test_a_report_that_comes_after_its_window_makes_no_second_heartbeat() -> None:
@@ -149,3 +150,33 @@ def test_whatever_tells_two_apart_spreads_them(one: Machine, other: Machine) -> 
     turns = {Turn(lambda its=each: its, 60.0).after_window() for each in (one, other)}  # type: ignore[misc]
     assert len(turns) == 2
     assert all(0 <= turn < 60 for turn in turns)
+
+
+class Busy(Line):
+    """A transport that takes new requests and has no time for old ones."""
+
+    def __init__(self) -> None:
+        super().__init__(THROTTLED)
+        self.newest = 0.0
+
+    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
+        """Deliver what is newer than all before."""
+        stamp = datums[0]["Timestamp"].timestamp()
+        is_new = stamp > self.newest
+        self.newest = max(self.newest, stamp)
+        if self.outcome is DELIVERED and not is_new:
+            return THROTTLED._replace(of_request=False)
+        return super().send(namespace, datums)
+
+
+def test_throttling_gives_nothing_up() -> None:
+    """A service that has no time for what waits loses none of it, however long that takes."""
+    line = Busy()
+    cranked = Cranked(line)
+    for _ in range(3):
+        cranked.minute(1)
+    line.outcome = DELIVERED
+    for _ in range(3 * MOST_FAILURES):
+        cranked.minute(0)
+    assert cranked.value("sink_queue_requests") == 3
+    assert cranked.dropped("attempts") == 0

@@ -56,6 +56,16 @@ _CREDENTIALS = frozenset(
     }
 )
 
+# What AWS says of a request that has nothing to do with it. That access is denied may have: the
+# right to publish is given by the namespace.
+_OF_NOW = _CREDENTIALS - {"AccessDenied", "AccessDeniedException"} | {
+    "RequestExpired",
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+
 # What AWS says of a request that would be refused again.
 _NEVER = frozenset(
     {
@@ -98,7 +108,7 @@ class Api:
         try:
             self._attempts.make(lambda: client.put(namespace, datums), ATTEMPT_SECONDS)
         except TooManyHang as error:
-            return Outcome(Verdict.RETRY, "TooManyHang", str(error))
+            return Outcome(Verdict.RETRY, "TooManyHang", str(error), of_request=False)
         except Overdue as error:
             self._client = _Lazy(self._region, self._endpoint_url)
             return Outcome(Verdict.RETRY, "Overdue", str(error), ambiguous=client.begun)
@@ -109,6 +119,7 @@ class Api:
                 "NoCredentials",
                 "no AWS credentials found in the environment, the shared files, the container's "
                 "or the instance's role",
+                of_request=False,
             )
         except ParamValidationError as error:
             return Outcome(Verdict.NEVER, "ParamValidation", str(error))
@@ -121,10 +132,13 @@ class Api:
             if client.begun and (code in _NEVER or status == 413):
                 return Outcome(Verdict.NEVER, code, str(error))
             uncertain = client.begun and status in _UNCERTAIN
-            return Outcome(Verdict.RETRY, code, str(error), ambiguous=uncertain)
+            own = client.begun and status < 500 and code not in _OF_NOW
+            return Outcome(Verdict.RETRY, code, str(error), ambiguous=uncertain, of_request=own)
         except Exception as error:  # noqa: BLE001 (odd answers raise anything out of botocore)
-            uncertain = client.begun and isinstance(error, _AFTER_SENDING)
-            return Outcome(Verdict.RETRY, type(error).__name__, str(error), ambiguous=uncertain)
+            # Who cannot connect says nothing of the request; a time-out may be for its size.
+            own = client.begun and isinstance(error, _AFTER_SENDING)
+            code = type(error).__name__
+            return Outcome(Verdict.RETRY, code, str(error), ambiguous=own, of_request=own)
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:

@@ -68,8 +68,8 @@ class Delivery:
     ) -> None:
         """Send what waits, oldest first, until one fails; `verdicts` are those of this cycle.
 
-        A request that fails although another was delivered goes behind the others, so that it does
-        not hold them up, and is given up in the end.
+        A request that fails although another was delivered, and not for a trouble of now, goes
+        behind the others, so that it does not hold them up, and is given up in the end.
         """
         for _ in range(at_most):
             if Verdict.RETRY in verdicts or enough():
@@ -81,7 +81,7 @@ class Delivery:
             verdict = outcome.verdict
             if verdict is not Verdict.RETRY:
                 self.spool.settled(waiting.key)
-            elif Verdict.DELIVERED not in verdicts:
+            elif Verdict.DELIVERED not in verdicts or not outcome.of_request:
                 self.spool.returned(waiting.key)
             elif waiting.failures + 1 < MOST_FAILURES:
                 self.spool.returned(waiting.key, failed=True)

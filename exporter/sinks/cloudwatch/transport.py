@@ -21,12 +21,14 @@ class Verdict(Enum):
 
 class Outcome(NamedTuple):
     """A verdict with its reason: a code to count by, a sentence to read. `ambiguous` is what may
-    have been delivered all the same, and would then count twice."""
+    have been delivered all the same, and would then count twice. What is `of_request` may fail
+    again and again because of what is in it; everything else is a trouble of now."""
 
     verdict: Verdict
     code: str = ""
     message: str = ""
     ambiguous: bool = False
+    of_request: bool = True
 
 
 class Transport(Protocol):
