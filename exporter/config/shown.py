@@ -5,7 +5,7 @@ from __future__ import annotations
 from reprlib import Repr
 from typing import Any
 
-_LONGEST = 80
+_LONGEST = 160
 _SHORT = Repr()  # an alias of an alias may stand for more than fits in memory
 _SHORT.maxstring = _SHORT.maxother = _LONGEST
 
