@@ -19,6 +19,7 @@ esac
 : "${NEURON_EXPORTER_RUN_DIRECTORY:=/run/neuron-exporter}"
 : "${NEURON_EXPORTER_STARTSECS:=10}" "${NEURON_EXPORTER_STARTRETRIES:=20}"
 ended=$NEURON_EXPORTER_RUN_DIRECTORY/ended
+pid_file=$NEURON_EXPORTER_RUN_DIRECTORY/exporter.pid
 
 told=
 supervisord=
@@ -30,6 +31,31 @@ stop() {
 }
 trap stop TERM INT # process 1 does not get what it has no handler for
 
+parent_of() {
+    while read -r key value; do
+        [ "$key" != PPid: ] || echo "$value"
+    done <"/proc/$1/status"
+}
+# To the exporter alone: supervisord would end at USR1, and start everything anew at HUP. The number
+# may be that of one that has ended, or left by a former life of the container, and anybody's by now:
+# a child of what supervisord has started is ours.
+forward() {
+    exporter=
+    [ -z "$supervisord" ] || read -r exporter 2>/dev/null <"$pid_file"
+    case $exporter in
+        '' | *[!0-9]*) ;;
+        *)
+            watcher=$(parent_of "$exporter")
+            [ -n "$watcher" ] && [ "$(parent_of "$watcher")" = "$supervisord" ] &&
+                kill -"$1" "$exporter" && return
+            ;;
+    esac 2>/dev/null
+    # By somebody else, since nobody may read it; and $! stays who is just being started.
+    (echo "neuron-exporter: SIG$1 is ignored: the exporter is not up" >&2 &)
+}
+trap 'forward USR1' USR1
+trap 'forward HUP' HUP
+
 here=$(dirname "$(readlink -f "$0")")
 complain() {
     echo "neuron-exporter: $*" >&2
@@ -37,7 +63,7 @@ complain() {
 }
 
 # What a former life of the container has left on the volume is not this one's end.
-mkdir -p "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null && rm -f "$ended" 2>/dev/null &&
+mkdir -p "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null && rm -f "$ended" "$pid_file" 2>/dev/null &&
     [ -w "$NEURON_EXPORTER_RUN_DIRECTORY" ] ||
     complain "NEURON_EXPORTER_RUN_DIRECTORY: $NEURON_EXPORTER_RUN_DIRECTORY must be a folder that" \
         "can be written to"
@@ -68,7 +94,8 @@ set --
 [ "$(id -u)" != 0 ] || set -- -u root
 
 [ -z "$told" ] || exit 0
-supervisord -c "$here/supervisord.conf" "$@" 8>&1 9>&2 >&2 &
+# In a session of its own: some inits send what they get to the whole process group.
+setsid supervisord -c "$here/supervisord.conf" "$@" 8>&1 9>&2 >&2 &
 supervisord=$!
 # Told to stop before it was known: a signal to what is just being forked may be lost.
 while [ -n "$told" ] && kill -TERM "$supervisord" 2>/dev/null; do sleep 1; done

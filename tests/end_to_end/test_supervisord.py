@@ -370,7 +370,8 @@ def test_it_is_at_home_in_a_container(tmp_path: Path) -> None:
         assert status.split("Uid:")[1].split()[0] == str(NOBODY)
         written = sorted(os.listdir(f"/proc/{first}/root/run/neuron-exporter"))
         assert [name for name in written if not name.startswith("neuron-exporter-")] == [
-            "supervisord.pid"
+            "exporter.pid",
+            "supervisord.pid",
         ]
 
         exporter.wait_for_event("line_unusable")  # the grandchild's, which has started

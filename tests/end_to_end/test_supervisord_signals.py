@@ -1,0 +1,117 @@
+"""SIGUSR1 and SIGHUP reach the exporter under a real supervisord, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.children import FOREVER, child
+from tests.support.exporter import write_config
+from tests.support.processes import alive, children_of, ended
+from tests.support.reloading import reloaded
+from tests.support.supervised import ENTRY_POINT, Supervised, descendants, supervised
+from tests.support.waiting import wait_for
+
+CONFIG = {"source": {"command": child("report", "forever"), "period": "1s"}}
+IGNORED = "neuron-exporter: SIGUSR1 is ignored: the exporter is not up"
+WITHIN = {
+    "the script": [],
+    "its process group": ["setsid"],
+    "process 1": ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"],
+}
+"""What a signal is sent to, and what the entry point is started by for that."""
+
+
+def lasting(exporter: Supervised) -> dict[str, Any]:
+    """What a forwarded signal must not change: who runs, but for neuron-monitor."""
+    monitors = descendants(exporter.exporter)
+    below = set(descendants(exporter.process.pid)) - set(monitors)
+    return {"processes": below, "starts": len(exporter.events("started"))}
+
+
+@pytest.mark.parametrize("target", WITHIN)
+def test_a_pause_and_a_reload_reach_the_exporter(tmp_path: Path, target: str) -> None:
+    """SIGUSR1 pauses and resumes, SIGHUP reloads, whether the entry point is process 1, below an
+    init, or gets what its whole process group gets; nothing ends and nothing is started again."""
+    if target == "process 1" and os.geteuid() != 0:
+        pytest.skip("only root can make the namespace")
+    command = [str(ENTRY_POINT), "--config", str(tmp_path / "exporter.yaml")]
+    within = [*WITHIN[target], *command]
+    with supervised(tmp_path, CONFIG, within=within) as exporter:
+        wait_for(lambda: exporter.process.poll() is not None or exporter.events("started"))
+        if exporter.said("unshare: "):
+            pytest.skip(f"this machine does not allow it: {exporter.raw_log}")
+        exporter.wait_for_start(1)
+        pid = exporter.process.pid
+        if target == "process 1":
+            (pid,) = children_of(pid)
+        before = lasting(exporter)
+
+        def send(number: int) -> None:
+            (os.killpg if target == "its process group" else os.kill)(pid, number)
+
+        send(signal.SIGUSR1)
+        exporter.wait_for_value("neuron_exporter_source_state", 1, state="paused")
+        assert exporter.value("neuron_exporter_up") == 0
+        send(signal.SIGUSR1)
+        exporter.wait_for_value("neuron_exporter_source_state", 1, state="ok")
+        send(signal.SIGHUP)
+        assert reloaded(exporter) == []  # which a look at the file would not have done
+        write_config(tmp_path, {**CONFIG, "log": {"format": "json", "level": "warning"}})
+        send(signal.SIGHUP)
+        assert reloaded(exporter, 2) == ["log.level"]
+
+        assert lasting(exporter) == before
+        os.kill(pid, signal.SIGTERM)
+        assert exporter.wait() == 0
+    assert os.listdir(tmp_path / "run") == ["ended"]
+
+
+def test_a_signal_while_the_exporter_starts_ends_nothing(tmp_path: Path) -> None:
+    """From the first moment of supervisord to the start, signals wait or are said to be ignored."""
+    with supervised(tmp_path, CONFIG) as exporter:
+        wait_for(lambda: exporter.said("supervisord started"))
+        while not exporter.events("started"):
+            assert exporter.process.poll() is None, exporter.raw_log
+            assert not exporter.said("not expected"), exporter.raw_log
+            exporter.process.send_signal(signal.SIGUSR1)
+            exporter.process.send_signal(signal.SIGHUP)
+            time.sleep(0.005)
+        wait_for(lambda: exporter.events("pausing"))
+
+        assert len(exporter.events("started")) == 1
+        assert exporter.stop() == 0
+
+
+def test_nobody_else_gets_a_signal(tmp_path: Path) -> None:
+    """Where the file names a process that is not the exporter, or none, the signal is ignored, and
+    that is said; a new exporter gets signals again."""
+    path = tmp_path / "run" / "exporter.pid"
+    with (
+        subprocess.Popen(["sleep", str(FOREVER)]) as bystander,
+        ended(bystander),
+        supervised(tmp_path, CONFIG) as exporter,
+    ):
+        exporter.wait_for_start(1)
+        watcher = wait_for(lambda: exporter.find("exporter.sh"))
+        for text in (bystander.pid, watcher, 1, -1, "", 99999999, None):
+            path.write_text(f"{text}\n") if text is not None else path.unlink()
+            said = exporter.raw_log.count(IGNORED)
+            exporter.process.send_signal(signal.SIGUSR1)
+            wait_for(lambda n=said: exporter.raw_log.count(IGNORED) > n)  # type: ignore[misc]
+            assert alive(bystander.pid)
+        assert not exporter.said(str(path)), "the shell does not complain of what it cannot open"
+        assert alive(watcher)
+        assert not exporter.events("pausing")
+
+        os.kill(exporter.exporter, signal.SIGKILL)
+        exporter.wait_for_start(2)
+        exporter.process.send_signal(signal.SIGUSR1)
+        exporter.wait_for_value("neuron_exporter_source_state", 1, state="paused")
+        assert exporter.stop() == 0
