@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from exporter.sinks.cloudwatch.spool.orphans import SCAN_EVERY
 from exporter.sinks.cloudwatch.spool.path import ORPHAN_AGE, UNKNOWN, expand, orphans, problem
 from tests.support.entries import MINUTE, START, entry
+from tests.support.mounts import remount, tmpfs
 from tests.support.processes import ended
 from tests.support.spooler import ROOT, spooler
 from tests.support.spools import Shelf
@@ -30,6 +31,12 @@ def left_behind(path: Path, *names: str, age: float = ORPHAN_AGE + 1, live: str 
     shelf.spool.close()
     os.utime(path, (START - age, START - age))
     return path
+
+
+def age(folder: Path) -> None:
+    """What is in it looks as if nobody had written to it for long."""
+    for each in folder.iterdir():
+        os.utime(each, (1, 1))
 
 
 def of(template: str, task: str = "mine") -> Shelf:
@@ -217,6 +224,64 @@ def test_an_orphan_that_cannot_be_used_is_left_alone(tmp_path: Path) -> None:
     ]
     assert bad.read_text() == "garbage " * 1000
     assert shelf.spool.state == "disk"
+
+
+def test_an_orphan_is_tried_again_after_trouble_that_passes(tmp_path: Path) -> None:
+    """While its disk is read-only an orphan is tried once in ten minutes and spoken of once,
+    whether it was adopted before or not; then it is drained."""
+    template = str(tmp_path / "{task_id}" / "spool.db")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    with tmpfs(folder, "1m"):
+        orphan = left_behind(folder / "spool.db", "a", "aa")
+        remount(folder, "ro")
+        shelf = of(template)
+        with capture_logs() as said:
+            for _ in range(3):
+                shelf.wait(SCAN_EVERY)
+            assert (shelf.names(), shelf.spool.state) == ([], "disk")
+            assert [(e["event"], e.get("reason")) for e in said] == [
+                ("spool_orphan_left", "read_only")
+            ]
+
+            remount(folder, "rw")
+            shelf.wait(SCAN_EVERY)
+            assert len(shelf.spool) == 2
+            away = orphan.rename(folder / "away")
+            assert shelf.names() == []
+            away.rename(orphan)
+            age(folder)
+            shelf.wait(SCAN_EVERY - 1)
+            assert len(shelf.spool) == 0
+            shelf.wait(SCAN_EVERY)
+            assert shelf.names() == ["a", "aa"]
+            shelf.wait(MINUTE)
+        assert [e["event"] for e in said] == ["spool_orphan_left", "spool_drained"]
+        assert not orphan.exists()
+        assert not shelf.lost
+        shelf.spool.close()
+
+
+def test_what_is_being_sent_is_not_taken_from_its_orphan_again(tmp_path: Path) -> None:
+    """An orphan whose trouble has passed waits until the answer to its request has come, however
+    long that takes; neither is the request sent twice nor counted as ambiguous."""
+    template = str(tmp_path / "{task_id}" / "spool.db")
+    orphan = left_behind(expand(template, {"task_id": "a"}), "a", "aa")
+    (tmp_path / "mine").touch()  # so that what is in hand cannot move to our own file
+    shelf = of(template)
+    shelf.spool.upkeep()
+    kept = shelf.spool.next()
+    assert kept is not None
+    away = orphan.rename(tmp_path / "away")
+    assert shelf.spool.next() is None
+    away.rename(orphan)
+    for settled in (False, False, True):
+        if settled:
+            shelf.spool.settled(kept.key)
+        age(orphan.parent)
+        shelf.wait(SCAN_EVERY)
+        assert shelf.names() == (["aa"] if settled else [])
+    assert shelf.spool.ambiguous == 0
 
 
 def test_an_orphan_that_breaks_is_let_go(tmp_path: Path) -> None:
