@@ -21,7 +21,7 @@ missing by right: an instance need not have a name, nor be part of an UltraServe
 def identify(config: Config, environment: Mapping[str, str]) -> tuple[Identity, Finder | None]:
     """What is known already, and who asks for the rest, where somebody could tell it."""
     identity = Identity(_configured(config), environment)
-    if _is_of_this_machine(config):
+    if is_of_this_machine(config):
         software = Machine(driver_version=driver_version(), tools_version=tools_version())
         identity.learn(Step.DMI, software)
         identity.learn(Step.DMI, dmi.read())
@@ -32,7 +32,7 @@ def make_finder(
     config: Config, identity: Identity, environment: Mapping[str, str]
 ) -> Finder | None:
     """Who asks for what the sinks lack; None where they lack nothing that somebody could tell."""
-    if not _is_of_this_machine(config):
+    if not is_of_this_machine(config):
         return None
     places = (
         (config.identity.imds, Step.IMDS, imds.endpoint(environment), imds.GIVES, imds.find),
@@ -47,7 +47,7 @@ def make_finder(
     return finder if finder.is_needed else None
 
 
-def _is_of_this_machine(config: Config) -> bool:
+def is_of_this_machine(config: Config) -> bool:
     """Whether reports are: of those of another machine, what this one says would be wrong."""
     return config.source.kind in ("neuron-monitor", "stdin")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from exporter import log, publish
 from exporter.config import ConfigError, Loaded
 from exporter.config.schema import Config
-from exporter.identify import identify
+from exporter.identify import identify, is_of_this_machine
 from exporter.identity.devices import devices
 from exporter.identity.finder import Finder
 from exporter.identity.machine import Identity
@@ -268,7 +268,7 @@ def _lanes(
     sinks = [sink for sink in (prometheus, cloudwatch) if sink is not None]
     if cloudwatch is None or config.cloudwatch.scope == "machine":
         return [Lane(_collector(config, rows, period), sinks)]
-    task = Task(devices) if config.source.kind == "neuron-monitor" else None
+    task = Task(devices) if is_of_this_machine(config) else None
     if prometheus is None:
         return [Lane(_collector(config, rows, period, task), [cloudwatch])]
     return [

@@ -257,6 +257,36 @@ def test_a_sidecar_publishes_its_task_alone() -> None:
 
 
 @pytest.mark.usefixtures("second_device")
+@pytest.mark.parametrize(
+    ("kind", "published"),
+    [
+        ("neuron-monitor", {0, 40}),
+        ("stdin", {0, 40}),
+        ("file", {0, 40, 90}),
+        ("simulator", {0, 40, 90}),
+    ],
+)
+def test_a_task_is_of_this_machine(tmp_path: Path, kind: str, published: set[float]) -> None:
+    """What comes on standard input is this machine's and is sorted as neuron-monitor's is; what is
+    replayed or simulated has nothing to do with our devices."""
+    path = tmp_path / "reports"
+    path.touch()
+    keys = {
+        "source.kind": kind,
+        **({"source.path": str(path)} if kind == "file" else {}),
+        "cloudwatch.scope": "task",
+        "cloudwatch.dimension_sets": [["TaskId"]],
+        "cloudwatch.extra_dimensions": {"TaskId": "7"},
+    }
+    document = report(
+        runtime(1, "a", neuroncore_counters=cores(_0=90)),
+        runtime(2, "b", neuroncore_counters=cores(_2=40)),
+    )
+    values = Published(keys, [document] * 2).values("NeuronCoreUtilization")
+    assert set(values) == published
+
+
+@pytest.mark.usefixtures("second_device")
 def test_a_sidecar_without_prometheus_collects_once() -> None:
     """Nobody pays for a view of the machine that nobody asks for."""
     keys = {
