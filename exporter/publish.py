@@ -18,11 +18,14 @@ from exporter.sinks.cloudwatch.spool import path
 from exporter.sinks.cloudwatch.spool.spool import Spool
 from exporter.sinks.cloudwatch.transport import Transport
 from exporter.telemetry import Telemetry
+from exporter.units import format_duration
 
 Connect = Callable[[str], Transport]
 
 _OF_A_TASK = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
 """Dimensions of which a set for one task of a machine needs one."""
+
+_ATTEMPTS_SECONDS = 60.0
 
 _NO_HOLDER: Mapping[str, str] = {}
 
@@ -58,6 +61,7 @@ def check(loaded: Loaded, chosen: Selection | None) -> list[str]:
     problems += [_line(loaded, wrong) for wrong in _sets(config)]
     if chosen is not None:
         problems += [_line(loaded, wrong) for wrong in _budget(config, chosen)]
+        problems += [_line(loaded, wrong) for wrong in _age(config)]
     if config.spool.path is not None and (wrong := path.problem(config.spool.path)):
         problems.append(loaded.problem("cloudwatch.spool.path", wrong))
     if config.endpoint_url is not None and not config.endpoint_url.startswith(
@@ -197,6 +201,19 @@ def _budget(config: CloudWatch, chosen: Selection) -> Iterable[Problem]:
             given,
             f"is less than the {sum(number_of)} metrics that are never dropped: "
             f"{', '.join(always)} in {len(number_of)} dimension set(s)",
+        )
+
+
+def _age(config: CloudWatch) -> Iterable[Problem]:
+    """An age that requests have before they were tried. Their stamp is their window's start: one is
+    sent up to two intervals later, and each attempt takes seconds."""
+    least = 2 * config.flush_interval + _ATTEMPTS_SECONDS
+    if config.spool.max_age < least:
+        yield Problem(
+            "spool.max_age",
+            format_duration(config.spool.max_age),
+            f"must be at least {format_duration(least)}, which is twice "
+            f"cloudwatch.flush_interval ({format_duration(config.flush_interval)}) and a minute",
         )
 
 

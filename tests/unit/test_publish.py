@@ -146,6 +146,20 @@ class Published:
             "cloudwatch.dimension_sets.0: is not known of our own task: with scope task, use "
             "PodName or TaskId (got 'ContainerName')",
         ),
+        (
+            {"cloudwatch.spool.path": "/tmp/"},  # noqa: S108 (nothing is made there)
+            "cloudwatch.spool.path: must be the absolute path of a file (got '/tmp/')",
+        ),
+        (
+            {"cloudwatch.flush_interval": "5m", "cloudwatch.spool.max_age": "1m"},
+            "cloudwatch.spool.max_age: must be at least 11m, which is twice "
+            "cloudwatch.flush_interval (5m) and a minute (got '1m')",
+        ),
+        (
+            {"cloudwatch.flush_interval": "1s", "cloudwatch.spool.max_age": "61s"},
+            "cloudwatch.spool.max_age: must be at least 62s, which is twice "
+            "cloudwatch.flush_interval (1s) and a minute (got '61s')",
+        ),
     ],
 )
 def test_what_cannot_be_published_is_refused(keys: dict[str, Any], problem: str) -> None:
@@ -162,6 +176,15 @@ def test_a_budget_of_zero_is_refused() -> None:
         "cloudwatch.budget.max_metrics: must be at least 1 (got 0)",
         "cloudwatch.budget.max_monthly_usd: must be more than 0 (got 0)",
     ]
+
+
+def test_the_shortest_age_is_taken() -> None:
+    """Two intervals and a minute will do; where nothing is published, any age will."""
+    build(
+        loaded({"cloudwatch.flush_interval": "5m", "cloudwatch.spool.max_age": "11m"}),
+        environment={},
+    )
+    build(loaded({"cloudwatch.enabled": False, "cloudwatch.spool.max_age": "1m"}), environment={})
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,16 @@ def of(template: str, task: str = "mine") -> Shelf:
         ("/a/{task_id.db", "no other braces"),
         ("/a/}.db", "no other braces"),
         ("/a/{}", "may hold"),
-        ("/", "must name a file"),
-        ("", "must name a file"),
+        ("/", "must be the absolute path of a file (got '/')"),
+        ("", "must be the absolute path of a file (got '')"),
+        ("/nowhere/", "must be the absolute path of a file (got '/nowhere/')"),
+        ("/nowhere/{task_id}/", "must be the absolute path of a file"),
+        ("/nowhere/.", "must be the absolute path of a file"),
+        ("/nowhere/..", "must be the absolute path of a file"),
+        ("/usr", "must be the absolute path of a file, and this is a folder (got '/usr')"),
+        ("spool.db", "must be the absolute path of a file (got 'spool.db')"),
+        ("./{task_id}/spool.db", "must be the absolute path of a file"),
+        ("~/spool.db", "must be the absolute path of a file (got '~/spool.db')"),
     ],
 )
 def test_what_a_path_may_hold(template: str, why: str) -> None:

@@ -39,7 +39,12 @@ def problem(template: str) -> str:
     if unknown or set("{}") & set(_BRACES.sub("", template)):
         allowed = " and ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         return f"may hold the placeholders {allowed}, and no other braces (got {template!r})"
-    return "" if Path(template).name else f"must name a file (got {template!r})"
+    # A relative path, or ~, would lead elsewhere from another working folder.
+    if not template.startswith("/") or template.rpartition("/")[2] in ("", ".", ".."):
+        return f"must be the absolute path of a file (got {template!r})"
+    if os.path.isdir(template):
+        return f"must be the absolute path of a file, and this is a folder (got {template!r})"
+    return ""
 
 
 def expand(template: str, values: Mapping[str, str]) -> Path:
