@@ -64,8 +64,10 @@ localstack: $(VENV)/python $(LOCALSTACK)/$(LOCALSTACK_VERSION)
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
+# Most tests wait for a process most of the time: more of them than cores run at once.
+WORKERS := 3
 test: lint prometheus localstack
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .

@@ -18,7 +18,7 @@ from typing import Any
 from exporter.simulator.machine import Machine
 from exporter.simulator.options import parse
 from exporter.simulator.system import hardware_counters
-from tests.benchmarks.contestants import Contestant, endpoint, ours, usual, wait_until
+from tests.benchmarks.contestants import Contestant, endpoint, ours, silent, usual, wait_until
 from tests.captures import MISSING, THIRTY_TWO_RUNTIMES
 
 REPORTS_PER_SECOND = 12
@@ -37,6 +37,7 @@ def main() -> None:
         _compare(given.rounds, lambda: reports_and_memory(url, given.reports))
         _compare(given.rounds, lambda: scrapes(given.reports, "identity"))
         _compare(given.rounds, lambda: scrapes(given.reports, "gzip"))
+        _print_outage(url, given.rounds * given.reports)
 
 
 Row = tuple[str, str, float, float]
@@ -86,6 +87,28 @@ def scrapes(count: int, encoding: str) -> list[Row]:
         )
         name = f"CPU per scrape, {encoding}, {own.series} series (usual {other.series})"
         return [(name, "ms", cpu, usual_cpu)]
+
+
+def _print_outage(url: str, count: int) -> None:
+    """How long scrapes take while CloudWatch does not answer, beside one that does."""
+    with silent() as nowhere, ours(nowhere) as cut, ours(url) as well:
+        pair = [(cut, simulated(54)), (well, simulated(54))]
+        _paced(pair, 2 * REPORTS_PER_SECOND)
+        took: list[list[float]] = [[], []]
+        due = time.monotonic()
+        for _ in range(count):
+            for (contestant, lines), times in zip(pair, took, strict=True):
+                contestant.feed(next(lines))
+                started = time.perf_counter()
+                contestant.scrape()
+                times.append(1e3 * (time.perf_counter() - started))
+                due += 0.5 / REPORTS_PER_SECOND
+                wait_until(due)
+    for times, when in zip(took, ("does not answer", "answers"), strict=True):
+        print(
+            f"a scrape beside a new report, of {count}, while CloudWatch {when:16} "
+            f"median {statistics.median(times):6.1f} ms  worst {max(times):6.1f} ms"
+        )
 
 
 def _paced(

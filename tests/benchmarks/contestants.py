@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -159,6 +160,13 @@ def endpoint() -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """An address that accepts connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def wait_until(at: float) -> None:

@@ -173,6 +173,7 @@ def test_a_cycle_of_cloudwatch_that_fails_is_tried_again(planted: Plant, place: 
     """The sink is down and says why; Prometheus goes on; later everything is delivered."""
     with planted(place) as patient:
         patient.deliver()
+        patient.exporter.wait_for_value("neuron_exporter_sink_up", 1, sink="cloudwatch")
         patient.fault.come()
         patient.exporter.wait_for_value("neuron_exporter_sink_up", 0, sink="cloudwatch")
         patient.show()
