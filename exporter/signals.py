@@ -6,7 +6,9 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_REQUESTS = (signal.SIGHUP, signal.SIGUSR1)
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, *_REQUESTS)
 
 
 def hold_back() -> None:
@@ -29,7 +31,8 @@ class Signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
     def __exit__(self, *_: object) -> None:
-        if self._before:
-            hold_back()  # one that comes while the process ends is late, not deadly
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            # One that asks for something while the process ends is late, not deadly. A mask would
+            # be this thread's alone, and others still run.
+            late = number in _REQUESTS and handler == signal.SIG_DFL
+            signal.signal(number, signal.SIG_IGN if late else handler)  # type: ignore[arg-type]
