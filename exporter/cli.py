@@ -260,7 +260,8 @@ def _metrics(parsed: argparse.Namespace) -> int:
 
 def _cost(parsed: argparse.Namespace) -> int:
     from exporter import log
-    from exporter.generate.cost import as_json, as_text, estimate
+    from exporter.generate.cost import estimate
+    from exporter.generate.cost_told import as_json, as_text
 
     log.configure("critical")  # what matters of a rehearsal is in its result
     told = estimate(

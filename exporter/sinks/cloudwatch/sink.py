@@ -175,7 +175,7 @@ class CloudWatchSink:
             while not self._stopping.wait(self._safely(self._pause, _LONGEST_WAIT)):
                 self._safely(self._cycle, None)
             if self._held or self._waiting() or len(self._windows):
-                # Who is throttled now has no other attempt.
+                # Who is throttled now has to wait for the next start.
                 time.sleep(self._safely(lambda: self._turn.at_stop(self._patience), 0.0))
             self._safely(self._flush_rest, None)
             if self._delivery is not None and (kept := self._delivery.close()):
