@@ -13,7 +13,8 @@ from exporter.model import Machine, Selection
 from exporter.sinks.cloudwatch import dimensions, emf
 from exporter.sinks.cloudwatch.budget import kept
 from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER, Problem, of_holder
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Dropped, Settings
+from exporter.sinks.cloudwatch.settings import Settings
+from exporter.sinks.cloudwatch.sink import CloudWatchSink, Dropped
 from exporter.sinks.cloudwatch.spool import path
 from exporter.sinks.cloudwatch.spool.spool import Spool
 from exporter.sinks.cloudwatch.transport import Transport

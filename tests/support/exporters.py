@@ -17,7 +17,8 @@ from exporter.daemon import STOP_SECONDS
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import Machine, Moment
 from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.settings import Settings
+from exporter.sinks.cloudwatch.sink import CloudWatchSink
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.telemetry import Telemetry
 from tests.support.reports import Bench, cores, executions, report, runtime

@@ -14,6 +14,7 @@ from exporter.metrics.selection import for_cloudwatch
 from exporter.sinks.cloudwatch.budget import HOUR, REMEMBERED_HOURS, Budget, kept
 from exporter.sinks.cloudwatch.datums import Measured
 from exporter.sinks.cloudwatch.dimensions import Dimensions
+from exporter.sinks.cloudwatch.settings import Settings
 
 STANDARD, _ = for_cloudwatch("standard", [], [])
 FULL, _ = for_cloudwatch("full", [], [])
@@ -46,7 +47,15 @@ def budget(
     limit: int | None, *sets: tuple[str, ...], keep: Iterable[str] = (), of: Any = STANDARD
 ) -> Budget:
     """A budget for these sets."""
-    return Budget(limit, of, sets, keep)
+    settings = Settings(
+        namespace="N",
+        region=None,
+        interval=60.0,
+        dimension_sets=sets,
+        limit=limit,
+        keep=tuple(keep),
+    )
+    return Budget(settings, of)
 
 
 def names_by_set(admitted: Iterable[Measured]) -> dict[tuple[str, ...], set[str]]:

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from exporter.model import Machine
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.delivery import MOST_FAILURES
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.settings import Settings
+from exporter.sinks.cloudwatch.sink import CloudWatchSink
 from exporter.sinks.cloudwatch.spool.spool import Spool
 from exporter.sinks.cloudwatch.spread import Turn
 from exporter.sinks.cloudwatch.transport import Outcome

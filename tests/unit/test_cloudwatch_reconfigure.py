@@ -14,7 +14,8 @@ import pytest
 from exporter.model import Machine, Moment, Selection
 from exporter.sinks.cloudwatch import sink as sink_module
 from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.settings import Settings
+from exporter.sinks.cloudwatch.sink import CloudWatchSink
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime

@@ -13,7 +13,8 @@ from exporter.metrics.selection import for_cloudwatch
 from exporter.model import Machine, Moment
 from exporter.sinks.cloudwatch import sink as sink_module
 from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.sink import CloudWatchSink, Settings
+from exporter.sinks.cloudwatch.settings import Settings
+from exporter.sinks.cloudwatch.sink import CloudWatchSink
 from exporter.sinks.cloudwatch.spread import Turn
 from exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
 from exporter.telemetry import Telemetry

@@ -13,13 +13,14 @@ a latency when something has run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from exporter.model import Pooling, Selection
 from exporter.sinks.cloudwatch.datums import Measured
-from exporter.sinks.cloudwatch.dimensions import HOLDER, ONE_MACHINE, Dimensions
+from exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, Dimensions, of_holder
+from exporter.sinks.cloudwatch.settings import Settings
 
 HOUR = 3600.0
 
@@ -63,42 +64,27 @@ class Spending(NamedTuple):
 class Budget:
     """Admits metrics; for one thread. Without a `limit` it admits all, and counts them."""
 
-    def __init__(
-        self,
-        limit: int | None,
-        selection: Selection,
-        dimension_sets: Sequence[Collection[str]],
-        keep: Iterable[str] = (),
-        holder: Collection[str] = HOLDER.keys(),
-    ) -> None:
-        """`holder` are the dimensions of which a set has as many values as there are holders."""
+    def __init__(self, settings: Settings, selection: Selection) -> None:
         self._hour = -1
         self._wanted: dict[Unit, set[Dimensions]] = {}
         self._earlier: dict[int, dict[Unit, int]] = {}
         self._published: set[tuple[str, Dimensions]] = set()
-        self.change(limit, selection, dimension_sets, keep, holder)
+        self.change(settings, selection)
 
-    def change(
-        self,
-        limit: int | None,
-        selection: Selection,
-        dimension_sets: Sequence[Collection[str]],
-        keep: Iterable[str] = (),
-        holder: Collection[str] = HOLDER.keys(),
-    ) -> None:
+    def change(self, settings: Settings, selection: Selection) -> None:
         """Go by these from now on. What is wanted no more is judged no more; what was published in
         this hour has been billed, and still takes its place until the hour is over."""
-        self.spending = Spending(limit=limit)
-        self._limit = limit
-        self._kept = kept(selection, keep)
-        self._order = _order(selection, dimension_sets, holder)
+        self.spending = Spending(limit=settings.limit)
+        self._limit = settings.limit
+        self._kept = kept(selection, settings.keep)
+        self._order = _order(settings, selection)
         self._expected = {
             (tuple(names), name): 1
-            for names in dimension_sets
-            if set(holder).isdisjoint(names)
+            for names in settings.dimension_sets
+            if not of_holder(names, settings.holder, settings.extra_dimensions)
             for name in selection.names
         }
-        sets = set(map(tuple, dimension_sets))
+        sets = set(map(tuple, settings.dimension_sets))
         demands: tuple[dict[Unit, Any], ...] = (self._wanted, *self._earlier.values())
         for demand in demands:
             for unit in [u for u in demand if u[0] not in sets or u[1] not in selection.names]:
@@ -179,18 +165,16 @@ def kept(selection: Selection, keep: Iterable[str]) -> frozenset[str]:
     )
 
 
-def _order(
-    selection: Selection, dimension_sets: Sequence[Collection[str]], holder: Collection[str]
-) -> Callable[[Unit], tuple[int, ...]]:
+def _order(settings: Settings, selection: Selection) -> Callable[[Unit], tuple[int, ...]]:
     """What sorts from the coarsest set to the finest, in a set from the most wanted metric on."""
     sets = {
         tuple(names): (
-            not set(holder).isdisjoint(names),
+            bool(of_holder(names, settings.holder, settings.extra_dimensions)),
             not ONE_MACHINE.isdisjoint(names),
             len(names),
             at,
         )
-        for at, names in enumerate(dimension_sets)
+        for at, names in enumerate(settings.dimension_sets)
     }
     metrics = {
         metric.name: (metric.preset, at)

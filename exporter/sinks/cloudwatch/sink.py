@@ -6,8 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from exporter.log import get_logger
 from exporter.model import Machine, Selection, Snapshot
@@ -22,7 +21,8 @@ from exporter.sinks.cloudwatch.datums import (
     requests,
 )
 from exporter.sinks.cloudwatch.delivery import Delivery
-from exporter.sinks.cloudwatch.dimensions import HOLDER, DimensionSet, holders_of, resolve_all
+from exporter.sinks.cloudwatch.dimensions import DimensionSet, holders_of, resolve_all
+from exporter.sinks.cloudwatch.settings import Settings
 from exporter.sinks.cloudwatch.spool.rows import Entry
 from exporter.sinks.cloudwatch.spool.spool import MOST_IN_MEMORY, Spool
 from exporter.sinks.cloudwatch.spread import Turn
@@ -54,27 +54,6 @@ Dropped = Callable[[str, int], None]
 """Told why requests are lost, and how many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What to send where. `interval` is a window's length in seconds; `spread` is for a fleet that
-    sends to one place. Without `needs_region`, what is sent stays on this machine. `holder` has the
-    dimensions that show who holds a core. `limit` is how many metrics may be published, `keep` are
-    globs of names that always are. `spool_names` are fields of the identity that the path of the
-    spool has in it."""
-
-    namespace: str
-    region: str | None
-    interval: float
-    dimension_sets: Sequence[Sequence[str]]
-    extra_dimensions: Mapping[str, str] = field(default_factory=dict)
-    holder: Mapping[str, str] = field(default_factory=lambda: HOLDER)
-    limit: int | None = None
-    keep: Sequence[str] = ()
-    spool_names: Sequence[str] = ()
-    spread: bool = True
-    needs_region: bool = True
-
-
 class CloudWatchSink:
     """Gathers snapshots in windows and delivers these, each at least once, from its own thread."""
 
@@ -104,7 +83,7 @@ class CloudWatchSink:
         self._asked: deque[tuple[Selection, Settings]] = deque(maxlen=1)
         self._sets_age = 0.0
         self._windows = Windows(selection, settings.interval, holders_of(settings))
-        self._budget = Budget(*_budgeted(settings, selection))
+        self._budget = Budget(settings, selection)
         self._heartbeat_names = {*heartbeat_names(selection)}
         self._delivery: Delivery | None = None
         self._region = ""
@@ -145,7 +124,6 @@ class CloudWatchSink:
         """Send what is left, in at most `timeout` seconds; gives whether the thread has ended."""
         self._patience = timeout
         self._late_from = time.monotonic() + timeout - min(ATTEMPT_SECONDS, timeout / 2)
-        self._deadline = time.monotonic() + timeout
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -220,7 +198,7 @@ class CloudWatchSink:
         before, self._settings, self.selection = self._settings, settings, selection
         self._windows.reselect(selection, holders_of(settings), self._monotonic())
         sets = settings.dimension_sets
-        self._budget.change(*_budgeted(settings, selection))
+        self._budget.change(settings, selection)
         self._heartbeat_names |= heartbeat_names(selection)
         if (sets, settings.extra_dimensions) != (before.dimension_sets, before.extra_dimensions):
             self._sets, self._sets_age = [], self._age_at(self._clock())
@@ -352,9 +330,3 @@ class CloudWatchSink:
         while len(self._beaten) > MOST_BEATEN:
             del self._beaten[next(iter(self._beaten))]
         return heartbeats(window, self._settings.interval, self.selection, self._sets)
-
-
-def _budgeted(settings: Settings, selection: Selection) -> tuple[Any, ...]:
-    """What a budget goes by."""
-    sets, holder = settings.dimension_sets, settings.holder.keys() - settings.extra_dimensions
-    return settings.limit, selection, sets, settings.keep, holder
