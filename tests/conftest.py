@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from exporter.config import load
 from tests import captures
+from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 from tests.support.servers import LOCALSTACK, localstack_server, moto_server
 
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
@@ -101,6 +102,23 @@ def needs_prometheus() -> None:
     for program in ("prometheus", "promtool"):
         if shutil.which(program) is None:
             _missing(f"{program} is not installed (Debian: prometheus)")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A place for CloudWatch that keeps what it is sent."""
+    with cloudwatch_endpoint() as started:
+        yield started
+
+
+@pytest.fixture
+def nobodys_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of nobody, and no metadata service or file to find others in."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
 
 
 @pytest.fixture(scope="session")

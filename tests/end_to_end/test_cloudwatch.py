@@ -17,7 +17,7 @@ import pytest
 
 from exporter.simulator.machine import Machine
 from exporter.simulator.options import parse
-from tests.support.endpoint import Endpoint, accept, cloudwatch_endpoint, refuse
+from tests.support.endpoint import Endpoint, accept, refuse
 from tests.support.exporter import RunningExporter, clean_environment, running_exporter, simulated
 from tests.support.strict_front import strict_front
 from tests.support.waiting import wait_for
@@ -28,13 +28,6 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 REPORTS = 12
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A place for CloudWatch that keeps what it is sent."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 def cloudwatch(url: str, **settings: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from exporter.metrics.selection import for_prometheus
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import Finished, run
-from tests.support.endpoint import Endpoint, cloudwatch_endpoint
+from tests.support.endpoint import Endpoint
 
 LEVEL = "NEURON_EXPORTER__LOG__LEVEL"
 COMMANDS = ["run", "demo", "check", "metrics", "cost", "instance-types", "simulate", "record"]
@@ -215,13 +215,6 @@ def test_an_unknown_dimension_is_told_with_those_that_exist() -> None:
 
 
 # Running
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A place for CloudWatch that keeps what it is sent."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 @pytest.mark.parametrize("source", ["stdin", "FILE"])

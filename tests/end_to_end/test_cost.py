@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,12 @@ from exporter.generate.count import count
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import run
-from tests.support.endpoint import Endpoint, cloudwatch_endpoint
+from tests.support.endpoint import Endpoint
 from tests.support.exporter import running_exporter, simulated
 from tests.support.waiting import wait_for
 
 SETS = [["InstanceId", "InstanceType"], ["InstanceType", "Region"]]
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A place for CloudWatch that keeps what it is sent."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 def configuration(folder: Path, **cloudwatch: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,11 @@ import pytest
 
 from tests.support import metadata
 from tests.support.children import REPORT, script
-from tests.support.endpoint import Endpoint, cloudwatch_endpoint
+from tests.support.endpoint import Endpoint
 from tests.support.exporter import running_exporter
 from tests.support.waiting import wait_for
 
 SETS = [["InstanceId", "InstanceType"], ["AutoScalingGroupName"], ["ClusterName", "ServiceName"]]
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A place for CloudWatch that keeps what it is sent."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 @pytest.fixture

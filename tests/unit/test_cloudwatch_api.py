@@ -16,7 +16,9 @@ from exporter.sinks.cloudwatch import api
 from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.datums import requests
 from exporter.sinks.cloudwatch.transport import Verdict
-from tests.support.endpoint import Answer, Endpoint, cloudwatch_endpoint, refuse, respond
+from tests.support.endpoint import Answer, Endpoint, refuse, respond
+
+pytestmark = pytest.mark.usefixtures("nobodys_credentials")
 
 DATUM: dict[str, Any] = {
     "MetricName": "NeuronCoreUtilization",
@@ -26,23 +28,6 @@ DATUM: dict[str, Any] = {
     "Values": [7.0, 15.5, 1 / 3],
     "Counts": [1.0, 2.0, 3.0],
 }
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and no metadata service to ask for others."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """CloudWatch's place."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 @pytest.fixture

@@ -17,29 +17,14 @@ import pytest
 from exporter.sinks.cloudwatch import api
 from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.transport import Verdict
-from tests.support.endpoint import Answer, Endpoint, accept, cloudwatch_endpoint, refuse, respond
+from tests.support.endpoint import Answer, Endpoint, accept, refuse, respond
 from tests.support.http import serving
 from tests.support.processes import descriptors
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.usefixtures("nobodys_credentials")
+
 DATUM: dict[str, Any] = {"MetricName": "NeuronCoreUtilization", "Value": 7.0}
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and no metadata service to ask for others."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """CloudWatch's place."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 @pytest.fixture
@@ -113,7 +98,7 @@ KEYS = "[default]\naws_access_key_id = {0}\naws_secret_access_key = {0}\naws_ses
 
 
 @pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def keys(nobodys_credentials: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A shared credentials file, with credentials that are old."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -240,7 +225,9 @@ class Tokens(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def tokens(
+    nobodys_credentials: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
     """Credentials come for a token, from a service that gives none."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -15,25 +15,14 @@ import pytest
 
 from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.transport import Verdict
-from tests.support.endpoint import Answer, Endpoint, cloudwatch_endpoint
+from tests.support.endpoint import Answer, Endpoint
 
 DATUM: dict[str, Any] = {"MetricName": "NeuronCoreUtilization", "Value": 7.0}
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """CloudWatch's place, behind the proxy."""
-    with cloudwatch_endpoint() as started:
-        yield started
-
-
-@pytest.fixture
-def transport(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def transport(endpoint: Endpoint, nobodys_credentials: None) -> Iterator[Api]:
     """A transport to it, with credentials of nobody."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     opened = Api("us-east-1", endpoint.url)
     assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
     yield opened

@@ -21,7 +21,7 @@ from exporter.sinks.cloudwatch import answer, api
 from exporter.sinks.cloudwatch.api import Api
 from exporter.sinks.cloudwatch.attempt import MOST_LEFT, Attempts
 from exporter.sinks.cloudwatch.transport import Outcome, Verdict
-from tests.support.endpoint import Answer, Endpoint, accept, cloudwatch_endpoint, respond
+from tests.support.endpoint import Answer, Endpoint, accept, respond
 from tests.support.http import serving
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
@@ -36,23 +36,11 @@ PATIENCE = 0.8
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, nobodys_credentials: None) -> None:
     """Credentials of nobody, and times short enough for a test."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setattr(api, "CONNECT_TIMEOUT", 0.4)
     monkeypatch.setattr(api, "READ_TIMEOUT", 0.4)
     monkeypatch.setattr(api, "ATTEMPT_SECONDS", PATIENCE)
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """CloudWatch's place."""
-    with cloudwatch_endpoint() as started:
-        yield started
 
 
 @pytest.fixture
