@@ -80,6 +80,8 @@ class Daemon:
             self._server.start()
             if self._pipeline.finder is not None:
                 self._pipeline.finder.start()
+            if self._pipeline.owners is not None:
+                self._pipeline.owners.start()
             if self._pipeline.cloudwatch is not None:
                 self._pipeline.cloudwatch.start()
             self._reader.start()
@@ -152,6 +154,8 @@ class Daemon:
         deadline = time.monotonic() + self._stop_seconds
         if self._pipeline.finder is not None:
             self._pipeline.finder.stop()
+        if self._pipeline.owners is not None:
+            self._pipeline.owners.stop()
         self._pipeline.source.stop()
         self._reader.join(max(0.0, deadline - time.monotonic()))
         if self._pipeline.cloudwatch is not None:

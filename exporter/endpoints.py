@@ -108,8 +108,8 @@ class Endpoints:
         )
 
     def _identity_status(self) -> Mapping[str, Mapping[str, str]]:
-        finder = self._pipeline.finder
-        return {} if finder is None else {"Identity": finder.status()}
+        asked = {"Identity": self._pipeline.finder, "Owners": self._pipeline.owners}
+        return {name: who.status() for name, who in asked.items() if who is not None}
 
     def _prometheus_status(self) -> Mapping[str, str]:
         sink = self._pipeline.prometheus

@@ -14,6 +14,7 @@ from exporter.metrics.period import Period
 from exporter.metrics.runtimes import MOST_RUNTIMES
 from exporter.model import MetricSpec, Moment, Owners, Snapshot, SourceState
 from exporter.report import Fault, ReportError, decode, unknown_fields
+from exporter.report.types import Report
 from exporter.telemetry import Telemetry
 from exporter.text import clean
 from exporter.units import format_duration
@@ -64,7 +65,7 @@ class Intake:
         identity: Identity,
         lanes: Sequence[Lane],
         period: Period,
-        owners: Callable[[], Owners],
+        owners: Callable[[frozenset[int]], Owners],
         telemetry: Telemetry,
     ) -> None:
         self._identity = identity
@@ -112,7 +113,7 @@ class Intake:
             # neuron-monitor took its first period.
             self._identity.settled.wait(IDENTITY_WAIT)
         machine = self._identity.observe(report.instance_info or report.instance_data)
-        owners = self._owners()
+        owners = self._owners(_processes(report))
         collected = self._main.collector.collect(report, at, machine, owners)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
         snapshot = self._latest = collected.snapshot
@@ -262,3 +263,9 @@ class Intake:
         if key not in self._said and len(self._said) < MOST_SAID:
             self._said.add(key)
             _log.warning(event, **fields)
+
+
+def _processes(report: Report) -> frozenset[int]:
+    """The processes whose owners are of interest."""
+    listed = (report.neuron_runtime_data or ())[:MOST_RUNTIMES]
+    return frozenset(each.pid for each in listed if each is not None and each.pid is not None)

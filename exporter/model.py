@@ -192,13 +192,27 @@ class Spot(NamedTuple):
     owner: Owner = NOBODY
 
 
+class Task(NamedTuple):
+    """The task that we are a part of, and the indices of the devices that it has."""
+
+    owner: Owner
+    devices: frozenset[int]
+
+
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who holds which core, device and process, as it was last learned."""
+    """Who holds which core, device and process, as it was last learned.
+
+    `default` is whose a process is that is not in `by_pid`. While `asked` is true somebody is asked
+    for what is not known yet.
+    """
 
     by_core: Mapping[int, Owner] = field(default_factory=dict)
     by_pid: Mapping[int | None, Owner] = field(default_factory=dict)
     by_device: Mapping[int, Owner] = field(default_factory=dict)
+    task: Task | None = None
+    default: Owner = NOBODY
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from exporter import log, publish
 from exporter.config import ConfigError, Loaded
 from exporter.config.schema import Config
-from exporter.identify import identify, is_of_this_machine
+from exporter.identify import identify, is_of_this_machine, make_owners_finder
 from exporter.identity.devices import devices
 from exporter.identity.finder import Finder
 from exporter.identity.machine import Identity
+from exporter.identity.owners import OwnersFinder
 from exporter.intake import Intake, Lane
 from exporter.metrics import selection
 from exporter.metrics.catalogue import CATALOGUE
@@ -43,7 +44,7 @@ NOT_BUILT_YET = (
 """Keys that are accepted and do nothing so far."""
 
 _NOBODYS = Owners()
-"""Nobody asks yet whose cores are; the same object, so that what is made of it is made once."""
+"""Where nobody is asked; the same object, so that what is made of it is made once."""
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Pipeline:
     intake: Intake
     identity: Identity
     finder: Finder | None
+    owners: OwnersFinder | None
     prometheus: PrometheusSink | None
     cloudwatch: CloudWatchSink | None
     web_config: WebConfigFile | None
@@ -76,6 +78,7 @@ def build(
     *,
     environment: Mapping[str, str] = os.environ,
     connect: publish.Connect | None = None,
+    owners: Owners = _NOBODYS,
     clock: Callable[[], float] | None = None,
 ) -> Pipeline:
     """All parts of a daemon.
@@ -84,6 +87,7 @@ def build(
         loaded: the configuration.
         environment: the process's environment variables.
         connect: opens CloudWatch's transport to a region; when it is not given, the configured one.
+        owners: whose cores are, where nobody is asked.
         clock: stands for both clocks of CloudWatch's sink where the time is not the real one.
 
     Raises:
@@ -97,6 +101,7 @@ def build(
     if web_config is not None:
         web_config.on_reload = telemetry.web_config_good.set
     identity, finder = identify(config, environment)
+    owners_finder = make_owners_finder(config, environment)
     prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
     cloudwatch = (
         publish.make_sink(
@@ -111,9 +116,16 @@ def build(
     return Pipeline(
         config=config,
         source=_source(config, rows),
-        intake=Intake(identity, lanes, period, lambda: _NOBODYS, telemetry),
+        intake=Intake(
+            identity,
+            lanes,
+            period,
+            owners_finder.owners if owners_finder else lambda _: owners,
+            telemetry,
+        ),
         identity=identity,
         finder=finder,
+        owners=owners_finder,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
         web_config=web_config,
@@ -147,6 +159,8 @@ def choose(
     chosen = _select(loaded, problems)
     problems += publish.check(loaded, chosen.get("cloudwatch"))
     _check_source(loaded, problems)
+    if loaded.config.identity.ecs_services and not loaded.config.identity.ecs:
+        problems.append(loaded.problem("identity.ecs_services", "needs identity.ecs", True))
     web_config = _web_config(loaded, problems) if web else None
     if problems:
         raise ConfigError(problems)

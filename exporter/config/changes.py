@@ -61,6 +61,7 @@ COLD = frozenset(
         "identity.auto_scaling_group",
         "identity.imds",
         "identity.ecs",
+        "identity.ecs_services",
         "identity.kubernetes",
         "identity.pod_labels",
         "web.page",

@@ -242,6 +242,7 @@ class Identity(Section):
     auto_scaling_group: Name | None = None
     imds: bool = True
     ecs: bool = True
+    ecs_services: bool = False
     kubernetes: Annotated[bool | str, BeforeValidator(_switch_or_auto)] = "auto"
     pod_labels: Patterns = []
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from exporter import publish
 from exporter.config import ConfigError, Given, Loaded, suggest
+from exporter.config.schema import CloudWatch
 from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.identity.machine import Step
-from exporter.model import Group, Machine, Moment, Pooling, SourceState
+from exporter.model import Group, Machine, Moment, Owner, Owners, Pooling, SourceState, Task
 from exporter.pipeline import Pipeline, build
 from exporter.simulator.hardware import hardware
 from exporter.simulator.machine import Machine as SimulatedMachine
@@ -43,6 +44,16 @@ _SURROUNDINGS = Machine(
     **{field: STAND_IN for field in FIELDS.values() if field != "ultraserver_id"}
 )
 """All that somebody could tell. Most machines are part of no UltraServer."""
+
+_MOST_DEVICES = 64
+"""More than any machine has."""
+
+_WORKLOAD = Owners(
+    task=Task(Owner(task_family=STAND_IN, service=STAND_IN), frozenset(range(_MOST_DEVICES)))
+)
+"""One task of ECS that has the whole machine."""
+
+_OF_ECS = ("ServiceName", "TaskDefinitionFamily")
 
 _SPOTS = (Pooling.CORES, Pooling.DEVICES)
 
@@ -172,7 +183,11 @@ class _Rehearsal:
         interval = config.flush_interval
         self._start = self._now = 1e9 - 1e9 % interval
         self._pipeline: Pipeline = build(
-            loaded, environment={}, connect=lambda _: self._tally, clock=lambda: self._now
+            loaded,
+            environment={},
+            connect=lambda _: self._tally,
+            owners=_WORKLOAD if _holders(config) & {*_OF_ECS} else Owners(),
+            clock=lambda: self._now,
         )
         self._pipeline.identity.learn(Step.ENVIRONMENT, _SURROUNDINGS)
         self._reports = 0
@@ -200,7 +215,8 @@ class _Rehearsal:
         config = self._pipeline.config
         period = int(config.source.period)
         options = parse(["--instance-type", instance_type])._replace(
-            kubernetes=self._needs_pods() and not hardware(instance_type).generation.old_tools,
+            kubernetes=bool(_holders(config.cloudwatch) - {*_OF_ECS})
+            and not hardware(instance_type).generation.old_tools,
             periods=dict.fromkeys(self._pipeline.groups or Group, period),
             own_configuration=True,
         )
@@ -291,9 +307,6 @@ class _Rehearsal:
         told_apart = ONE_MACHINE - self._pipeline.config.cloudwatch.extra_dimensions.keys()
         return told_apart.isdisjoint(names)
 
-    def _needs_pods(self) -> bool:
-        return any(publish.by_holder(self._pipeline.config.cloudwatch))
-
     @property
     def _sink(self) -> CloudWatchSink:
         assert self._pipeline.cloudwatch is not None  # noqa: S101 (it was switched on)
@@ -311,3 +324,8 @@ class _Rehearsal:
             for readings in self._tally.readings.values()
             for name, number in readings.items()
         )
+
+
+def _holders(config: CloudWatch) -> set[str]:
+    """The dimensions that show who holds a core."""
+    return {name for names in publish.by_holder(config) for name in names}

@@ -81,13 +81,13 @@ class Collector:
         covers = self._period.observe(report)
         if self._task is not None:
             self._task.begin(report)
-        hardware = report.neuron_hardware_info
-        each = hardware.neuroncore_per_device_count if hardware else None
         survey = Survey(
             report,
             self._counters,
             machine=machine,
-            owners=self._pods.join(report.neuron_k8s_info, each, owners, at.monotonic),
+            owners=self._pods.join(
+                report.neuron_k8s_info, report.neuron_hardware_info, owners, at.monotonic
+            ),
             known=self._known,
             rules=Rules(self._period.seconds / 2, self._task),
             now=at.monotonic,

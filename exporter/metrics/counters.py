@@ -6,7 +6,7 @@ shown: a label that comes late resets nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -220,12 +220,13 @@ class Counters:
         ]:
             del self._retired[spot]
 
-    def by_spot(self) -> dict[Spot, Tallies]:
-        """What is to be shown: the sum of the runtimes of one spot, gone ones included."""
+    def by_spot(self, but: Container[RuntimeKey] = ()) -> dict[Spot, Tallies]:
+        """What is to be shown: the sum of the runtimes of one spot, gone ones included, but not
+        those named."""
         shown: dict[Spot, Tallies] = {}
         shared: set[Spot] = set()
         for spot, tallies in (
-            *((runtime.spot, runtime.tallies) for runtime in self._runtimes.values()),
+            *((each.spot, each.tallies) for key, each in self._runtimes.items() if key not in but),
             *((spot, kept.tallies) for spot, kept in self._retired.items()),
         ):
             if spot not in shown:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from exporter.metrics.counters import RuntimeKey
 from exporter.metrics.tables import Columns
-from exporter.model import NOBODY, Owners, Spot
+from exporter.model import NOBODY, Owner, Owners, Spot
 from exporter.text import clean
 
 MOST_NAMES = 64
@@ -16,8 +17,17 @@ MOST_PHYSICAL_CORES = 1024
 
 _FEW = 64
 
+OWNER_WAIT = 15.0
+"""Seconds that a runtime is not shown while its owner is being asked for."""
+
 PhysicalKey = tuple[int, str]
 """A logical core, and neuron-monitor's name of a physical core under it."""
+
+
+@dataclass(slots=True)
+class _Owned:
+    since: float
+    owner: Owner = NOBODY
 
 
 class Known:
@@ -33,14 +43,31 @@ class Known:
         self.physical: dict[PhysicalKey, None] = {}
         self._labels = runtime_labels
         self._names: dict[str, dict[str, str]] = {}
+        self._owned: dict[RuntimeKey, _Owned] = {}
         self._runtimes: dict[RuntimeKey, Spot] = {}
         self._holders: dict[tuple[int, RuntimeKey], Spot] = {}
         self._cores: dict[int, Spot] = {}
         self._devices: dict[int, Spot] = {}
 
-    def runtime(self, key: RuntimeKey, owners: Owners) -> Spot:
+    def attribute(
+        self, key: RuntimeKey, owners: Owners, held: Callable[[], Iterable[int] | None], now: float
+    ) -> bool:
+        """Find out whose a runtime is; gives whether it is to be shown: its counters should not
+        begin under labels that they do not keep, so that it waits for an owner who is asked for.
+
+        Who is not named is whoever owns every core that it holds (`held`), or held last.
+        """
+        known = self._owned.setdefault(key, _Owned(now))
+        owner = owners.by_pid.get(key.pid) or owners.default
+        if owner is NOBODY and owners.by_core:
+            named = {owners.by_core.get(core, NOBODY) for core in held() or ()} or {known.owner}
+            owner = named.pop() if len(named) == 1 else NOBODY
+        known.owner = owner
+        return owner is not NOBODY or not owners.asked or now - known.since >= OWNER_WAIT
+
+    def runtime(self, key: RuntimeKey) -> Spot:
         """Under which labels a runtime is shown, and whose it is."""
-        owner = owners.by_pid.get(key.pid, NOBODY)
+        owner = self._owned[key].owner
         known = self._runtimes.get(key)
         if known is None or known.owner is not owner:
             given = {"runtime_tag": _tag(key), "pid": None if key.pid is None else str(key.pid)}
@@ -48,9 +75,9 @@ class Known:
             known = self._runtimes[key] = Spot(own + owner.labels(), owner)
         return known
 
-    def holder(self, core: int, key: RuntimeKey, owners: Owners) -> Spot:
+    def holder(self, core: int, key: RuntimeKey) -> Spot:
         """Under which labels it is shown that a runtime holds a core."""
-        owner = owners.by_pid.get(key.pid, NOBODY)
+        owner = self._owned[key].owner
         known = self._holders.get((core, key))
         if known is None or known.owner is not owner:
             labels = [("neuroncore", str(core))]
@@ -86,7 +113,8 @@ class Known:
 
     def forget(self, present: set[RuntimeKey]) -> None:
         """Drop the spots of runtimes that have gone, once there are more of them than others."""
-        if len(self._runtimes) > 2 * len(present) + _FEW:
+        if len(self._owned) > 2 * len(present) + _FEW:
+            self._owned = {k: v for k, v in self._owned.items() if k in present}
             self._runtimes = {k: v for k, v in self._runtimes.items() if k in present}
             self._holders = {k: v for k, v in self._holders.items() if k[1] in present}
 

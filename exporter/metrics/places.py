@@ -125,7 +125,7 @@ class Survey:
             case Place.PHYSICAL_CORE:
                 return self._physical_cores()
             case Place.RUNTIME_CORE:
-                return runtime_cores(self._report, self._known, self._owners)
+                return runtime_cores(self._report, self._known)
             case Place.DEVICE:
                 return self._devices()
             case Place.RUNTIME:
@@ -182,8 +182,7 @@ class Survey:
         )
 
     def _holders(self) -> Table:
-        known, owners = self._known, self._owners
-        return Table([known.holder(core, key, owners) for core, key in self._walk.holders])
+        return Table([self._known.holder(core, key) for core, key in self._walk.holders])
 
     def _runtimes(self) -> RuntimeTable:
         sums = list(self._walk.runtimes.values())

@@ -8,21 +8,21 @@ from exporter.metrics.amounts import CATEGORIES, Amounts, by_name, plus, plus_ea
 from exporter.metrics.known import Known
 from exporter.metrics.runtimes import MOST_RUNTIMES, key_of
 from exporter.metrics.tables import RuntimeCoreTable
-from exporter.model import Owners, Spot
+from exporter.model import Spot
 from exporter.report.types import CoreMemory, Report
 
 _UNREAD = CoreMemory()
 _amounts = attrgetter(*CATEGORIES)
 
 
-def runtime_cores(report: Report, known: Known, owners: Owners) -> RuntimeCoreTable:
+def runtime_cores(report: Report, known: Known) -> RuntimeCoreTable:
     """What every runtime says of every core; runtimes with equal labels are one."""
     busy: dict[Spot, float | None] = {}
     memory: dict[Spot, Amounts] = {}
     for runtime in (report.neuron_runtime_data or ())[:MOST_RUNTIMES]:
         if runtime is None or runtime.error or runtime.report is None:
             continue
-        labels = known.runtime(key_of(runtime), owners).labels
+        labels = known.runtime(key_of(runtime)).labels
         counters = runtime.report.neuroncore_counters
         if counters is not None and not counters.error:
             for core, used in readable(counters.neuroncores_in_use or {}).items():

@@ -7,6 +7,7 @@ is missing or carries an error was not read, and what nobody read is absent, not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -134,6 +135,7 @@ class RuntimeWalk:
         self.listed: set[int] = set()
         self.holders: dict[tuple[int, RuntimeKey], None] = {}
         self.runtimes: dict[Labels, RuntimeSums] = {}
+        self._waiting: set[RuntimeKey] = set()
 
         self._counters = counters
         self._known = known
@@ -151,30 +153,35 @@ class RuntimeWalk:
             runtime = entry or _UNREADABLE
             key = key_of(runtime)
             keys.add(key)
-            if rules.task and not rules.task.takes(key, holds=_holds(runtime, rules)):
+            if rules.task and not rules.task.takes(key, _held(runtime)):
                 continue
-            self._read(runtime, key, known.runtime(key, owners))
+            settled = known.attribute(key, owners, partial(_held, runtime), now)
+            self._read(runtime, key, known.runtime(key), settled=settled)
         if looked:
             counters.settle(keys, now)
             known.forget(keys)
             if rules.task:
                 rules.task.forget(keys)
-        for spot, tallies in counters.by_spot().items():
+        for spot, tallies in counters.by_spot(but=self._waiting).items():
             shown = self.runtimes.get(spot.labels)
             if shown is None:
                 shown = self.runtimes[spot.labels] = RuntimeSums.none(spot)
             shown.tallies = tallies
 
-    def _read(self, runtime: Runtime, key: RuntimeKey, spot: Spot) -> None:
+    def _read(self, runtime: Runtime, key: RuntimeKey, spot: Spot, *, settled: bool) -> None:
         report = runtime.report or _NOTHING
         if runtime.error:
             self._notes.add("neuron_runtime", runtime.error)
             report = _NOTHING
         else:
             self._notes.read.add("neuron_runtime")
-        sums = self.runtimes.get(spot.labels)
-        if sums is None:
-            sums = self.runtimes[spot.labels] = RuntimeSums.none(spot)
+        if settled:
+            sums = self.runtimes.get(spot.labels)
+            if sums is None:
+                sums = self.runtimes[spot.labels] = RuntimeSums.none(spot)
+        else:
+            self._waiting.add(key)
+            sums = RuntimeSums.none(spot)
         self._read_cores(report, key)
         self._read_memory(report, key, sums)
         self._read_vcpu(report, sums)
@@ -262,21 +269,23 @@ class RuntimeWalk:
             sums.executions = (*sums.executions, done)
 
 
-def _holds(runtime: Runtime, rules: Rules) -> bool | None:
-    """Whether a runtime was busy or has memory on one of the cores that count; None where neither
-    could be read."""
+def _held(runtime: Runtime) -> set[int] | None:
+    """The cores on which a runtime was busy or has memory; None where neither could be read."""
     report = runtime.report
     if runtime.error or report is None:
         return None
     counters, memory = report.neuroncore_counters, report.memory_used
     busy = counters.neuroncores_in_use if counters and not counters.error else None
     used = memory.neuron_runtime_used_bytes if memory and not memory.error else None
-    held = used.usage_breakdown.neuroncore_memory_usage if used and used.usage_breakdown else None
-    if busy is None and held is None:
+    filled = used.usage_breakdown.neuroncore_memory_usage if used and used.usage_breakdown else None
+    if busy is None and filled is None:
         return None
-    return any(
-        core and core.neuroncore_utilization for core in rules.cores(readable(busy or {})).values()
-    ) or any(any(_amounts(core)) for core in rules.cores(readable(held or {})).values() if core)
+    cores = {
+        at for at, core in readable(busy or {}).items() if core and core.neuroncore_utilization
+    }
+    return cores | {
+        at for at, core in readable(filled or {}).items() if core and any(_amounts(core))
+    }
 
 
 def key_of(runtime: Runtime) -> RuntimeKey:

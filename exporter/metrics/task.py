@@ -62,12 +62,13 @@ class Task:
             return True
         return self._each is not None and core // self._each in self._devices
 
-    def takes(self, key: RuntimeKey, *, holds: bool | None) -> bool:
-        """Whether a runtime is the task's: `holds` is whether it holds one of the task's cores now,
-        None where that could not be read. Of one that never could be it is not known that it is
-        another task's, and cores that it may use are not idle."""
+    def takes(self, key: RuntimeKey, held: Set[int] | None) -> bool:
+        """Whether a runtime is the task's: `held` are the cores that it holds now, None where that
+        could not be read. Of one that never could be it is not known that it is another task's,
+        and cores that it may use are not idle."""
         if self._devices is None:
             return True
+        holds = None if held is None else any(map(self.has, held))
         if holds or (holds is False and key not in self._holders):
             self._holders[key] = holds
         return self._holders.get(key, True)

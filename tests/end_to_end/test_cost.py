@@ -73,6 +73,18 @@ def test_a_running_exporter_sends_what_was_counted(tmp_path: Path, endpoint: End
     assert told["assumed_dimensions"] == ["ClusterName"]
 
 
+def test_a_set_by_service_is_counted_as_that_of_one_workload(tmp_path: Path) -> None:
+    """A simulated machine is one task's, so that its set has all that a workload can have: no host
+    and no heartbeat."""
+    settings = {"dimension_sets": [["ClusterName", "ServiceName"], ["TaskDefinitionFamily"]]}
+    told = cost(configuration(tmp_path, **settings), "--instance-type", "inf1.xlarge")
+    for part in told["parts"]:
+        assert sorted(part["names"]) == [
+            "EccUncorrected", "ExecutionErrors", "ExecutionLatency", "ExecutionsCompleted",
+            "NeuronCoreUtilization", "NeuronCoresInUse", "NeuronDeviceMemoryUtilization",
+        ]  # fmt: skip
+
+
 def test_a_stream_is_counted(tmp_path: Path) -> None:
     """Recorded reports are counted as they are: what they do not show is not paid for."""
     path = tmp_path / "reports.ndjson"

@@ -15,7 +15,7 @@ from tests.support.endpoint import Endpoint
 from tests.support.exporter import running_exporter
 from tests.support.waiting import wait_for
 
-SETS = [["InstanceId", "InstanceType"], ["AutoScalingGroupName"], ["ClusterName", "ServiceName"]]
+SETS = [["InstanceId", "InstanceType"], ["AutoScalingGroupName"], ["ClusterName", "AccountId"]]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_task_finds_out_who_it_is(tmp_path: Path, monitor: Path, endpoint: End
             assert sets == [
                 {"InstanceId": "i-0fedcba9876543210", "InstanceType": "trn1.32xlarge"},
                 {"AutoScalingGroupName": "fleet"},
-                {"ClusterName": "training", "ServiceName": "resnet-inference"},
+                {"ClusterName": "training", "AccountId": "123456789012"},
             ]
             exporter.wait_for_event("identity_complete")
             assert "us-west-2" in endpoint.headers[0]["Authorization"], "and so is the region"

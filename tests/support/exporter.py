@@ -151,11 +151,13 @@ def running_exporter(
     stdin: Any = subprocess.DEVNULL,
     stdout: Any = subprocess.DEVNULL,
     tls: ssl.SSLContext | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[RunningExporter]:
-    """Run the exporter with this configuration, on a free port unless it says another."""
+    """Run the exporter with this configuration, on a free port unless it says another; `within` is
+    a command that becomes the one behind it."""
     path = write_config(folder, config)
     process = subprocess.Popen(
-        [*EXPORTER, "run", "--config", str(path), *flags],
+        [*within, *EXPORTER, "run", "--config", str(path), *flags],
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -29,6 +29,10 @@ IDENTITY_DOCUMENT = {
     "version": "2017-09-30",
 }
 
+OURS = {"DockerId": "e" * 64, "Name": "neuron-exporter", "Type": "NORMAL"}
+APP = {"DockerId": "a" * 64, "Name": "app", "Type": "NORMAL"}
+PAUSE = {"DockerId": "f" * 64, "Name": "~internal~ecs~pause", "Type": "CNI_PAUSE"}
+
 TASK = {
     "Cluster": "training",
     "TaskARN": "arn:aws:ecs:us-west-2:123456789012:task/training/158d1c8083dd49d6b527399fd6414f5c",
@@ -39,7 +43,7 @@ TASK = {
     "KnownStatus": "RUNNING",
     "AvailabilityZone": "us-west-2d",
     "LaunchType": "EC2",
-    "Containers": [{"DockerId": "cd189a933e5849daa93386466019ab50-2495160603", "Name": "app"}],
+    "Containers": [OURS, APP, PAUSE],
 }
 
 Answer = Callable[["Metadata", BaseHTTPRequestHandler], None]
@@ -112,9 +116,34 @@ def imds(answers: dict[str, Answer] | None = None) -> Iterator[Metadata]:
 @contextmanager
 def ecs(task: Answer | None = None) -> Iterator[Metadata]:
     """The agent's endpoint for one container."""
-    answers = {"/v4/0123/task": task or body(TASK)}
+    answers = {"/v4/0123": body(OURS), "/v4/0123/task": task or body(TASK)}
     with _serving(Metadata(answers, token=False)) as server:
         server.url += "/v4/0123"
+        yield server
+
+
+def introspected(
+    family: str, id: str, containers: Mapping[str, str], region: str = "us-west-2"
+) -> dict[str, Any]:
+    """A task as the agent tells all of the machine's: names of containers by their ids."""
+    return {
+        "Arn": f"arn:aws:ecs:{region}:123456789012:task/training/{id}",
+        "DesiredStatus": "RUNNING",
+        "KnownStatus": "RUNNING",
+        "Family": family,
+        "Version": "7",
+        "Containers": [
+            {"DockerId": docker, "DockerName": f"ecs-{family}-7-{name}-1", "Name": name}
+            for docker, name in containers.items()
+        ],
+    }
+
+
+@contextmanager
+def introspection(*tasks: dict[str, Any]) -> Iterator[Metadata]:
+    """The agent's endpoint for the whole machine."""
+    answers = {"/v1/tasks": body({"Tasks": [*tasks]})}
+    with _serving(Metadata(answers, token=False)) as server:
         yield server
 
 

@@ -44,3 +44,24 @@ def filled_up(folder: Path) -> Iterator[None]:
 def remount(folder: Path, how: str) -> None:
     """Make a file system read-only (`ro`), or writable again (`rw`)."""
     assert _mount("-o", f"remount,{how}", str(folder))
+
+
+def own_dev(folder: Path, *names: str) -> list[str]:
+    """What to put before a command so that it sees these devices, and no other that is not usual,
+    in a /dev of its own; the test is skipped where that cannot be.
+
+    The devices are empty files: who looks which there are does not open them.
+    """
+    script = (
+        'dev=$0; n=$1; shift; mount -t tmpfs none "$dev"; '
+        'for usual in null zero full random urandom; do : >"$dev/$usual"; '
+        'mount --bind "/dev/$usual" "$dev/$usual"; done; '
+        'while [ "$n" -gt 0 ]; do : >"$dev/$1"; shift; n=$((n - 1)); done; '
+        'mount --rbind "$dev" /dev; exec "$@"'
+    )
+    prefix = ["unshare", "--mount", "sh", "-euc", script, str(folder), str(len(names)), *names]
+    listed = subprocess.run([*prefix, "ls", "/dev"], capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("the tests may not mount (they are not run by root)")
+    assert set(names) <= set(listed.stdout.split())
+    return prefix

@@ -157,7 +157,7 @@ def test_windows_wait_a_minute_for_fields_of_new_sets() -> None:
     sending = Sending()
     sending.minutes(2)
     sent = len(sending.line.datums)
-    sending.reconfigure(dimension_sets=[ONE, ("ServiceName",)])
+    sending.reconfigure(dimension_sets=[ONE, ("AccountId",)])
     sending.minutes(1)
     assert len(sending.line.datums) == sent
     sending.minutes(2)
@@ -169,10 +169,10 @@ def test_fields_that_were_learned_since_complete_a_new_set() -> None:
     """A new set is made of what is known when it comes."""
     sending = Sending()
     sending.minutes(2)
-    sending.machine = replace(sending.machine, service="s")
-    sending.reconfigure(dimension_sets=[ONE, ("ServiceName",)])
+    sending.machine = replace(sending.machine, account="1")
+    sending.reconfigure(dimension_sets=[ONE, ("AccountId",)])
     sending.minutes(1)
-    assert ("ServiceName",) in sending.line.sums("ExecutionsCompleted")
+    assert ("AccountId",) in sending.line.sums("ExecutionsCompleted")
 
 
 def test_what_is_deselected_is_sent_no_more_from_the_open_window_on() -> None:

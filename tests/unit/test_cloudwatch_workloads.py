@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Machine, Moment, Owner, Owners
+from exporter.model import NOBODY, Machine, Moment, Owner, Owners
 from exporter.sinks.cloudwatch.datums import datums, heartbeats, measure
 from exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet, resolve
 from exporter.sinks.cloudwatch.plan import MACHINE
@@ -22,7 +22,9 @@ POD = ("Namespace", "PodName")
 RED = Owner(namespace="ml", pod="red", container="main")
 BLUE = Owner(namespace="ml", pod="blue", container="main")
 OWNERS = Owners(
-    by_core={0: RED, 1: RED, 2: BLUE}, by_device={0: RED, 1: BLUE}, by_pid={1: RED, 2: BLUE}
+    by_core={0: RED, 1: RED, 2: BLUE, 3: NOBODY},
+    by_device={0: RED, 1: BLUE},
+    by_pid={1: RED, 2: BLUE},
 )
 """Red has the first device and process 1, blue a core of the second and process 2; a core is
 nobody's."""

@@ -198,6 +198,10 @@ def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
             {"cloudwatch.endpoint_url": "localhost:5000"},
             "cloudwatch.endpoint_url: must begin with http:// or https:// (got 'localhost:5000')",
         ),
+        (
+            {"identity.ecs": False, "identity.ecs_services": True},
+            "identity.ecs_services: needs identity.ecs (got True)",
+        ),
         ({"source.kind": "file"}, "source.path: a file source needs the file's path"),
         (
             {"source.kind": "file", "source.path": "nowhere.ndjson"},

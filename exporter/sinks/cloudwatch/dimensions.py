@@ -39,9 +39,11 @@ HOLDER: Mapping[str, str] = {
     "Namespace": "namespace",
     "PodName": "pod",
     "ContainerName": "container",
+    "TaskDefinitionFamily": "task_family",
+    "ServiceName": "service",
 }
 """Dimensions of whoever holds a core, and the fields of the owner that they show. The exporter of a
-whole machine runs beside the workloads: its own pod says nothing of theirs."""
+whole machine runs beside the workloads: its own pod or task says nothing of theirs."""
 
 ONE_MACHINE = frozenset({"InstanceId", "InstanceName", "NodeName", "PodName", "TaskId"})
 """Dimensions that tell the machines of a fleet apart: a set without them is shared by all."""

@@ -1,0 +1,128 @@
+"""The thread that asks whose cores are: now and then, and at once for a process not seen before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from exporter.log import get_logger
+from exporter.model import Owner, Owners
+
+REFRESH = 10.0
+"""Seconds between two rounds in which nothing is new."""
+
+_FIRST_PAUSE = 1.0
+
+_log = get_logger(part="owners")
+
+
+class Told(NamedTuple):
+    """What one place knows of owners; and, where something could not be told, why."""
+
+    owners: Owners = Owners()
+    why: str = ""
+
+
+class Place(Protocol):
+    """Somebody who knows owners. Used by one thread."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def ask(self, pids: frozenset[int]) -> Told:
+        """Whose these processes, and all cores and devices, are. Takes seconds at most."""
+
+
+class OwnersFinder:
+    """Asks every place, and holds what they said last. The first place that names an owner counts.
+
+    A round follows a process that was not seen before at once, others after 1, 2, 4 … up to
+    `REFRESH` seconds: whose a container is may be known a moment after its processes are seen.
+    """
+
+    def __init__(
+        self, places: Sequence[Place], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._places = places
+        self._clock = clock
+        self._pids: frozenset[int] = frozenset()
+        self._owners = Owners(asked=True)
+        self._status = {place.name: "not asked yet" for place in places}
+        self._rounds = 0
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
+
+    # From other threads.
+
+    def owners(self, pids: frozenset[int]) -> Owners:
+        """What is known now; the same object while nothing changes. `pids` are the processes that
+        it is asked for from now on."""
+        are_known = pids <= self._pids
+        self._pids = pids
+        if not are_known:
+            self._news.set()
+        return self._owners
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; a request that is under way ends by itself."""
+        self._stopping.set()
+        self._news.set()
+
+    def status(self) -> Mapping[str, str]:
+        """What each place said last, for people."""
+        return dict(self._status)
+
+    # The thread of its own.
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping.is_set():
+            self._news.clear()
+            began = self._clock()
+            self._ask_all(self._pids)
+            if self._news.wait(pause):
+                pause = _FIRST_PAUSE
+                # Processes that come one after another are asked for together.
+                self._stopping.wait(max(0.0, began + _FIRST_PAUSE - self._clock()))
+            else:
+                pause = min(2 * pause, REFRESH)
+
+    def _ask_all(self, pids: frozenset[int]) -> None:
+        told = [self._ask(place, pids) for place in self._places]
+        owners = merge(told)
+        if owners != self._owners:
+            self._owners = owners
+
+    def _ask(self, place: Place, pids: frozenset[int]) -> Owners:
+        try:
+            owners, why = place.ask(pids)
+        except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
+            owners, why = Owners(), f"internal error: {error!r}"
+        said = why or "answered"
+        if said != self._status[place.name]:
+            self._status[place.name] = said
+            say = _log.warning if why else _log.info
+            say("owners_asked", of=place.name, answer=said)
+        return owners
+
+
+def merge(told: Sequence[Owners]) -> Owners:
+    """All that is known; what is told first goes before what is told later."""
+    by_core: dict[int, Owner] = {}
+    by_pid: dict[int | None, Owner] = {}
+    by_device: dict[int, Owner] = {}
+    task = None
+    for owners in reversed(told):
+        by_core.update(owners.by_core)
+        by_pid.update(owners.by_pid)
+        by_device.update(owners.by_device)
+        task = owners.task or task
+    return Owners(by_core, by_pid, by_device, task, asked=True)
