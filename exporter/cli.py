@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from exporter import __version__
+from exporter.flags import AWS_DIMENSIONS, REPLACED, Replaced, task_definition_flags, whole
 from exporter.signals import hold_back
 from exporter.standard_streams import discard_output, prepare
 
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from exporter.config import Given, Loaded
 
 OK, FAILED, WRONG_USE = 0, 1, 2
-
-_AWS_DIMENSIONS = {
-    "instance_id": "InstanceId",
-    "instance_type": "InstanceType",
-    "instance_name": "InstanceName",
-    "availability_zone": "AvailabilityZone",
-    "instance_availability_zone": "AvailabilityZone",
-    "region": "Region",
-    "instance_region": "Region",
-    "subnet_id": "SubnetId",
-}
-"""What users of AWS's CloudWatch script typed, and the dimension it is here."""
-
-_REPLACED = {
-    "--cert-file": "TLS is configured with prometheus.web_config_file",
-    "--key-file": "TLS is configured with prometheus.web_config_file",
-    "--enable-k8s-info": "pods are found with identity.kubernetes",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,13 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--listen", metavar="HOST:PORT", help="prometheus.listen")
     aws = run.add_argument_group("as AWS's scripts had them")
     aws.add_argument(
-        "--port", metavar="PORT", type=_whole(0, 65535), help="the port of prometheus.listen"
+        "--port", metavar="PORT", type=whole(0, 65535), help="the port of prometheus.listen"
     )
     aws.add_argument("--namespace", metavar="NAME", help="cloudwatch.namespace; turns it on")
     aws.add_argument("--region", metavar="REGION", help="cloudwatch.region; turns it on")
     aws.add_argument("--common-dims", metavar="LIST", help="cloudwatch.dimension_sets, one set")
-    for flag in _REPLACED:
-        run.add_argument(flag, action=_Replaced, help=argparse.SUPPRESS)
+    for flag in REPLACED:
+        run.add_argument(flag, action=Replaced, help=argparse.SUPPRESS)
     run.set_defaults(command=_run)
 
     demo = commands.add_parser("demo", help="show everything on a simulated machine")
@@ -128,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument(
         "--instances",
         metavar="N",
-        type=_whole(1, 10**6),
+        type=whole(1, 10**6),
         default=1,
         help="machines of the fleet (default 1)",
     )
@@ -148,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     alarms.add_argument("--json", action="store_true", help="JSON in place of YAML")
     alarms.set_defaults(command=_alarms)
 
+    definition = commands.add_parser(
+        "task-definition", help="write a task definition for ECS, with the exporter in it"
+    )
+    task_definition_flags(definition)
+    definition.set_defaults(command=_task_definition)
+
     types = commands.add_parser("instance-types", help="list the machines that have Neuron devices")
     types.add_argument("--json", action="store_true", help="for programs; null is not known")
     types.set_defaults(command=_instance_types)
@@ -160,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", metavar="FILE", help="a new file, compressed if it ends in .gz (default: print)"
     )
     record.add_argument(
-        "--reports", metavar="N", type=_whole(1, 10**9), help="end after so many reports"
+        "--reports", metavar="N", type=whole(1, 10**9), help="end after so many reports"
     )
     record.add_argument(
         "--mask", action="store_true", help="replace names and ids of machine, models and processes"
@@ -185,29 +174,6 @@ def _rehearsal_flags(parser: argparse.ArgumentParser) -> None:
         help="a simulated machine (default: identity.instance_type, or trn1.32xlarge)",
     )
     machine.add_argument("--stream", metavar="FILE", help="reports, as `record` writes them")
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(
-                f"must be a number from {low} to {high} (got {text!r})"
-            )
-        return number
-
-    return parse
-
-
-class _Replaced(argparse.Action):
-    """A flag of AWS's scripts that has another place here."""
-
-    def __init__(self, **settings: object) -> None:
-        super().__init__(nargs="?", **settings)  # type: ignore[arg-type]
-
-    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
-        flag = str(rest[-1])
-        parser.error(f"{flag} is not a flag here: {_REPLACED[flag]}")
 
 
 # Commands
@@ -292,6 +258,27 @@ def _alarms(parsed: argparse.Namespace) -> int:
     return OK
 
 
+def _task_definition(parsed: argparse.Namespace) -> int:
+    from exporter.generate.task_definition import Asked, as_json, task_definition
+
+    definition = task_definition(
+        Asked(
+            instance_type=parsed.instance_type,
+            workload=parsed.workload,
+            launch=parsed.launch,
+            devices=parsed.devices,
+            image=parsed.image,
+            workload_image=parsed.workload_image,
+            command=parsed.words,
+            memory_mib=parsed.memory,
+            account=parsed.account,
+            region=parsed.region,
+        )
+    )
+    print(as_json(definition), end="")
+    return OK
+
+
 def _instance_types(parsed: argparse.Namespace) -> int:
     from exporter.generate.instance_types import as_json, as_text
 
@@ -349,7 +336,7 @@ def _flags(parsed: argparse.Namespace) -> list[Given]:
             flags.append(Given(f"--{name}", f"cloudwatch.{name}", value))
     if getattr(parsed, "common_dims", None) is not None:
         names = [name.strip() for name in parsed.common_dims.split(",") if name.strip()]
-        dimensions = list(dict.fromkeys(_AWS_DIMENSIONS.get(name, name) for name in names))
+        dimensions = list(dict.fromkeys(AWS_DIMENSIONS.get(name, name) for name in names))
         sets = [dimensions] if dimensions else []
         flags.append(Given("--common-dims", "cloudwatch.dimension_sets", sets))
     return flags

@@ -30,7 +30,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "demo": {"demo"},
         "record": {"record"},
     },
-    {"cli": {"cli", "standard_streams", "__main__"}},
+    {"cli": {"cli", "flags", "standard_streams", "__main__"}},
 ]
 """Rooms, from the ground up, each with the modules in it. A room imports from lower floors and
 from itself; two rooms of one floor never meet."""

@@ -1,0 +1,54 @@
+"""The committed task definitions, and what makes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from exporter.generate.task_definition import Asked, task_definition
+from tests.support.readme import ROOT
+
+FOLDER = ROOT / "ecs" / "task-definitions"
+
+EXAMPLES = {
+    "inf1-sidecar": "inf1.24xlarge --with inference --launch sidecar --devices 0",
+    "inf2-sidecar": "inf2.xlarge --with inference --launch sidecar",
+    "trn1-sidecar": "trn1.2xlarge --with compile --launch sidecar",
+    "trn1n-sidecar": "trn1n.32xlarge --with compile --launch sidecar --devices all",
+    "trn2-sidecar": "trn2.48xlarge --with inference --launch sidecar --devices 0-3",
+    "inf1-daemon": "inf1.24xlarge --with none --launch daemon",
+    "inf2-daemon": "inf2.48xlarge --with none --launch daemon",
+    "trn1-daemon": "trn1.32xlarge --with none --launch daemon",
+    "trn1n-daemon": "trn1n.32xlarge --with none --launch daemon",
+    "trn2-daemon": "trn2.48xlarge --with none --launch daemon",
+}
+"""Files without their suffix, and the flags behind `--instance-type`."""
+
+Node = dict[str, Any]
+
+
+def committed(name: str) -> Node:
+    """A committed definition."""
+    definition: Node = json.loads((FOLDER / f"{name}.json").read_text())
+    return definition
+
+
+def made(instance_type: str, workload: str, launch: str, devices: str | None = None) -> Node:
+    """A definition."""
+    return task_definition(
+        Asked(instance_type=instance_type, workload=workload, launch=launch, devices=devices)
+    )
+
+
+def exporter_of(definition: Mapping[str, Any]) -> Node:
+    """The exporter's container."""
+    (found,) = [
+        each for each in definition["containerDefinitions"] if each["name"] == "neuron-exporter"
+    ]
+    return dict(found)
+
+
+def environment_of(container: Mapping[str, Any]) -> dict[str, str]:
+    """A container's environment."""
+    return {each["name"]: each["value"] for each in container["environment"]}
