@@ -116,13 +116,15 @@ def as_json(definition: Node) -> str:
 
 
 def _head(family: str, asked: Asked, *, network: str) -> Node:
-    role = f"arn:aws:iam::{asked.account}:role/"
+    def role(name: str) -> str:
+        return f"arn:aws:iam::{asked.account}:role/{name}-{asked.region}"
+
     return {
         "family": family,
         "requiresCompatibilities": ["EC2"],
         "networkMode": network,
-        "executionRoleArn": role + _EXECUTION,
-        "taskRoleArn": role + _ROLES[asked.workload],
+        "executionRoleArn": role(_EXECUTION),
+        "taskRoleArn": role(_ROLES[asked.workload]),
     }
 
 

@@ -1,0 +1,156 @@
+"""Sixteen tasks on one machine, each with a device and with a sidecar as the command writes it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.exporter import RunningExporter, running_exporter
+from tests.support.fleet import CREDENTIALS
+from tests.support.metadata import TASK, body, ecs
+from tests.support.mounts import own_dev
+from tests.support.publishing import write_simulated
+from tests.support.simulated import Report, busy, executions
+from tests.support.strict_front import StrictFront, strict_front
+from tests.support.task_definitions import environment_of, exporter_of, made
+from tests.support.waiting import wait_for
+
+TYPE = "inf1.24xlarge"
+DEVICES, CORES = 16, 64
+REPORTS = 12
+LOAD = ("--runtimes", "16", "--faults", "execution-errors")
+MACHINE = ("--instance-type", TYPE, *LOAD)
+SERVICE = {"ClusterName": "training", "ServiceName": "resnet-inference"}
+
+
+class Sent(NamedTuple):
+    """What the machine reported and what the exporters made of it; meanwhile, where they listened,
+    how many cores each showed there, and the spools on the machine."""
+
+    reports: list[Report]
+    front: StrictFront
+    ports: list[int]
+    shown: list[int]
+    spools: list[Path]
+
+
+def truth(many: list[Report]) -> dict[str, float]:
+    """What happened on the machine."""
+    tallies: Counter[str] = Counter()
+    for report in many:
+        for execution in executions(report):
+            tallies.update(execution["execution_summary"])
+    completed = tallies.pop("completed")
+    shares = [min(share, 100) for report in many for share in busy(report).values()]
+    return {
+        "completed": completed,
+        "errors": tallies.total(),
+        "utilization": sum(shares) / (len(many) * CORES),
+        "in use": sum(share > 0 for share in shares),
+    }
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
+    """All of them at once, with the same reports of the machine, until each was told to end."""
+    folder = tmp_path_factory.mktemp("machine")
+    stream = write_simulated(folder / "stream", REPORTS, *MACHINE).read_bytes()
+    with ExitStack() as stack:
+        front = stack.enter_context(strict_front())
+        started = [_start(stack, folder, index, front.url) for index in range(DEVICES)]
+        for each in started:
+            assert each.process.stdin is not None
+            each.process.stdin.write(stream)
+            each.process.stdin.flush()
+        for each in started:
+            wait_for(lambda each=each: each.value("neuron_exporter_reports_total") == REPORTS, 30)
+        ports = [each.port for each in started]
+        shown = [len(each.families()["neuroncore_utilization_ratio"].samples) for each in started]
+        spools = list(folder.glob("sidecar-*.db"))
+        for each in started:
+            assert each.process.stdin is not None
+            each.process.stdin.close()
+        assert [each.wait() for each in started] == [0] * DEVICES
+        lines = [json.loads(line) for line in stream.splitlines()]
+        yield Sent(lines, front, ports, shown, spools)
+
+
+def _start(stack: ExitStack, machine: Path, index: int, url: str) -> RunningExporter:
+    """The sidecar for one device, in a task of its own: what is told to it is what the definition
+    says, but for the machine's own folder and CloudWatch's place."""
+    folder = machine / str(index)
+    (folder / "dev").mkdir(parents=True)
+    sidecar = exporter_of(made(TYPE, "inference", "sidecar", str(index)))
+    (device,) = sidecar["linuxParameters"]["devices"]
+    (volume,) = sidecar["mountPoints"]
+    task = {**TASK, "TaskARN": f"{TASK['TaskARN'][:-2]}{index:02}"}
+    told = {
+        name: value.replace(volume["containerPath"], str(machine))
+        for name, value in environment_of(sidecar).items()
+    }
+    return stack.enter_context(
+        running_exporter(
+            folder,
+            {},
+            flags=["--source", "stdin"],
+            environment={
+                **CREDENTIALS,
+                **told,
+                "ECS_CONTAINER_METADATA_URI_V4": stack.enter_context(ecs(body(task))).url,
+                "NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL": url,
+                "NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL": "2s",
+            },
+            stdin=subprocess.PIPE,
+            within=own_dev(folder / "dev", device["containerPath"].removeprefix("/dev/")),
+        )
+    )
+
+
+def values(front: StrictFront, name: str) -> list[tuple[float, float]]:
+    """Values of a metric, each with its count."""
+    found: list[tuple[float, float]] = []
+    for datum in front.datums(name):
+        numbers = datum.get("Values", [datum.get("Value")])
+        found += zip(numbers, datum.get("Counts", [1] * len(numbers)), strict=True)
+    return found
+
+
+def test_their_sums_are_the_machines_truth(sent: Sent) -> None:
+    """What the service did is what the machine did: nothing is counted twice, nothing is left out,
+    and the average is over all cores."""
+    expected = truth(sent.reports)
+    assert sent.front.total("ExecutionsCompleted") == expected["completed"]
+    assert sent.front.total("ExecutionErrors") == expected["errors"] > 0
+    assert sent.front.total("NeuronCoresInUse") == expected["in use"]
+    utilization = values(sent.front, "NeuronCoreUtilization")
+    readings = sum(count for _, count in utilization)
+    assert readings == CORES * REPORTS
+    average = sum(value * count for value, count in utilization) / readings
+    assert average == pytest.approx(expected["utilization"])
+
+
+def test_they_send_one_services_series(sent: Sent) -> None:
+    """All of it is in the one set that the tasks share, and nothing is the machine's, which each
+    would send once more."""
+    assert (sent.front.refused, sent.front.inconsistent) == ([], [])
+    dimensions: list[Any] = [
+        {each["Name"]: each["Value"] for each in datum["Dimensions"]}
+        for datum in sent.front.datums()
+    ]
+    assert dimensions == [SERVICE] * len(dimensions)
+    names = {datum["MetricName"] for datum in sent.front.datums()}
+    assert not names & {"ExporterHeartbeat", "EccUncorrected", "HostCpuUtilization"}
+
+
+def test_they_do_not_collide(sent: Sent) -> None:
+    """Each can be scraped while all of them run, shows Prometheus the whole machine, and has a
+    spool of its own on the machine's volume."""
+    assert len(set(sent.ports)) == len(sent.spools) == DEVICES
+    assert sent.shown == [CORES] * DEVICES
