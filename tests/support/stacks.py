@@ -1,0 +1,81 @@
+"""The CloudFormation stacks of `ecs/`, and how they are made on moto."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import boto3
+from cfnlint.decode.cfn_yaml import load
+
+from tests.support.readme import ROOT
+from tests.support.servers import moto_server
+
+TEMPLATES = {
+    name: ROOT / "ecs" / f"{name}.yaml" for name in ("base", "capacity", "service", "daemon")
+}
+
+
+def template(name: str) -> Any:
+    """A template with its short forms (!Ref) written out."""
+    return load(str(TEMPLATES[name]))
+
+
+ACCOUNT = "123456789012"
+"""moto's, which is nobody's."""
+
+
+class Account:
+    """An account of moto: clients of its services, and the stacks in it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._clients: dict[str, Any] = {}
+
+    def __getattr__(self, service: str) -> Any:
+        name = service.replace("_", "-")
+        if name not in self._clients:
+            self._clients[name] = boto3.client(
+                name, region_name="us-east-1", endpoint_url=self._url
+            )
+        return self._clients[name]
+
+    def policy(self, name: str) -> dict[str, Any]:
+        """The document of a policy, as IAM has it."""
+        arn = f"arn:aws:iam::{ACCOUNT}:policy/{name}"
+        version = self.iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]
+        document: dict[str, Any] = version["Document"]
+        return document
+
+    def create(self, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Create a stack; gives the types of the resources that moto made, by their ids."""
+        stack = f"neuron-{name}"
+        self.cloudformation.create_stack(
+            StackName=stack,
+            TemplateBody=TEMPLATES[name].read_text(),
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        (made,) = self.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        assert made["StackStatus"] == "CREATE_COMPLETE"
+        listed = self.cloudformation.list_stack_resources(StackName=stack)
+        return {
+            each["LogicalResourceId"]: each["ResourceType"]
+            for each in listed["StackResourceSummaries"]
+            if each["LogicalResourceId"]  # some of moto's have none
+        }
+
+    def close(self) -> None:
+        """Close the clients' connections."""
+        for each in self._clients.values():
+            each.close()
+
+
+@contextmanager
+def account() -> Iterator[Account]:
+    """An account with nothing in it; credentials have to be in the environment."""
+    with moto_server() as url, closing(Account(url)) as opened:
+        yield opened

@@ -1,0 +1,129 @@
+"""What the roles of `ecs/` may do, and what they may not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.policies import allows, policy
+from tests.support.readme import block
+from tests.support.stacks import template
+
+HERE = "us-east-1:123456789012"
+CLUSTER = f"arn:aws:ecs:{HERE}:cluster/neuron"
+TASK = f"arn:aws:ecs:{HERE}:task/neuron/0123"
+OURS = f"arn:aws:ecr:{HERE}:repository/neuron-exporter"
+STREAM = (
+    f"arn:aws:logs:{HERE}:log-group:/ecs/neuron:log-stream:neuron-exporter/neuron-exporter/0123"
+)
+MODEL = "arn:aws:s3:::neuron-models-123456789012-us-east-1/model.pt"
+
+Request = tuple[str, str, dict[str, str]]
+
+ALLOWED: dict[str, list[Request]] = {
+    "publish": [("cloudwatch:PutMetricData", "*", {"cloudwatch__namespace": "NeuronExporter"})],
+    "service-names": [("ecs:DescribeTasks", TASK, {"ecs__cluster": CLUSTER})],
+    "start-tasks": [
+        ("ecr:GetAuthorizationToken", "*", {}),
+        ("ecr:BatchGetImage", OURS, {}),
+        ("ecr:GetDownloadUrlForLayer", f"arn:aws:ecr:{HERE}:repository/neuron-workloads", {}),
+        ("logs:CreateLogStream", STREAM, {}),
+        ("logs:PutLogEvents", STREAM, {}),
+    ],
+    "read-models": [("s3:GetObject", MODEL, {})],
+    "write-models": [("s3:PutObject", MODEL, {}), ("s3:AbortMultipartUpload", MODEL, {})],
+}
+
+REFUSED: dict[str, list[Request]] = {
+    "publish": [
+        ("cloudwatch:PutMetricData", "*", {"cloudwatch__namespace": "AWS/EC2"}),
+        ("cloudwatch:PutMetricData", "*", {"cloudwatch__namespace": "NeuronExporter2"}),
+        ("cloudwatch:PutMetricData", "*", {}),
+        ("cloudwatch:GetMetricData", "*", {"cloudwatch__namespace": "NeuronExporter"}),
+        ("cloudwatch:DeleteAlarms", "*", {"cloudwatch__namespace": "NeuronExporter"}),
+        ("ecs:DescribeTasks", TASK, {"ecs__cluster": CLUSTER}),
+    ],
+    "service-names": [
+        ("ecs:DescribeTasks", TASK, {"ecs__cluster": f"{CLUSTER}-2"}),
+        ("ecs:DescribeTasks", TASK, {}),
+        (
+            "ecs:DescribeTasks",
+            f"arn:aws:ecs:{HERE}:task/neuron-2/0123",
+            {"ecs__cluster": CLUSTER},
+        ),
+        ("ecs:StopTask", TASK, {"ecs__cluster": CLUSTER}),
+        ("ecs:DescribeServices", TASK, {"ecs__cluster": CLUSTER}),
+    ],
+    "start-tasks": [
+        ("ecr:BatchGetImage", f"arn:aws:ecr:{HERE}:repository/somebody-elses", {}),
+        ("ecr:PutImage", OURS, {}),
+        ("logs:PutLogEvents", STREAM.replace("/ecs/neuron", "/ecs/other"), {}),
+        ("logs:CreateLogGroup", STREAM, {}),
+        ("logs:GetLogEvents", STREAM, {}),
+    ],
+    "read-models": [
+        ("s3:GetObject", MODEL.replace("models", "secrets"), {}),
+        ("s3:PutObject", MODEL, {}),
+        ("s3:DeleteObject", MODEL, {}),
+    ],
+    "write-models": [
+        ("s3:GetObject", MODEL, {}),
+        ("s3:DeleteObject", MODEL, {}),
+        ("s3:PutBucketPolicy", MODEL.partition("/")[0], {}),
+    ],
+}
+
+
+def _cases(table: dict[str, list[Request]]) -> list[Any]:
+    return [
+        pytest.param(name, *request, id=f"{name}-{number}")
+        for name, requests in table.items()
+        for number, request in enumerate(requests)
+    ]
+
+
+@pytest.mark.parametrize(("name", "action", "resource", "context"), _cases(ALLOWED))
+def test_what_is_needed_is_allowed(
+    name: str, action: str, resource: str, context: dict[str, str]
+) -> None:
+    """Whoever has the policy can do its work."""
+    assert allows(policy(name), action, resource, **context)
+
+
+@pytest.mark.parametrize(("name", "action", "resource", "context"), _cases(REFUSED))
+def test_what_is_not_needed_is_refused(
+    name: str, action: str, resource: str, context: dict[str, str]
+) -> None:
+    """And nothing besides: no other namespace, cluster, repository, group, bucket or action."""
+    assert not allows(policy(name), action, resource, **context)
+
+
+def test_readme_has_the_policy_that_is_made() -> None:
+    """What README says that the exporter needs is what the stack gives it."""
+    assert json.loads(block("json", "PutMetricData")) == policy("publish")
+
+
+@pytest.mark.parametrize(
+    ("role", "policies"),
+    [
+        ("ExecutionRole", ["StartTasks"]),
+        ("InferenceRole", ["Publish", "ReadModels"]),
+        ("CompileRole", ["Publish", "WriteModels"]),
+    ],
+)
+def test_a_role_has_these_policies_and_no_other(role: str, policies: list[str]) -> None:
+    """A task has what its containers need: to publish, and its part of the bucket."""
+    properties = template("base")["Resources"][role]["Properties"]
+    assert properties["ManagedPolicyArns"] == [{"Ref": name} for name in policies]
+    assert "Policies" not in properties
+
+
+def test_a_daemon_asks_for_service_names_only_where_it_was_allowed() -> None:
+    """The right to ask ECS is given to those who say so."""
+    declared = template("base")
+    arns = declared["Resources"]["ExporterRole"]["Properties"]["ManagedPolicyArns"]
+    wanted = {"Fn::If": ["ReadsServiceNames", {"Ref": "ServiceNames"}, {"Ref": "AWS::NoValue"}]}
+    assert arns == [{"Ref": "Publish"}, wanted]
+    assert declared["Parameters"]["ReadServiceNames"]["Default"] == "no"
