@@ -20,7 +20,10 @@ from tests.support.commands import Finished, run
 from tests.support.endpoint import Endpoint
 
 LEVEL = "NEURON_EXPORTER__LOG__LEVEL"
-COMMANDS = ["run", "demo", "check", "metrics", "cost", "instance-types", "simulate", "record"]
+COMMANDS = [
+    *("run", "demo", "check", "metrics", "cost", "alarms", "task-definition", "instance-types"),
+    *("simulate", "record"),
+]
 
 
 @pytest.fixture

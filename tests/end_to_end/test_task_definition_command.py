@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 
 from tests.support.commands import run, shell_environment
 from tests.support.fleet import CREDENTIALS
+from tests.support.readme import TEXT, block
+from tests.support.stacks import ACCOUNT
 from tests.support.task_definitions import (
     EXAMPLES,
     FOLDER,
@@ -83,6 +87,36 @@ def test_what_cannot_be_used_is_one_line(flags: str, message: str) -> None:
     assert (finished.status, finished.out) == (2, "")
     (said,) = finished.complaints
     assert said.startswith(message)
+
+
+def test_readmes_commands_make_what_readme_registers() -> None:
+    """Each command in README prints a definition, and those that are registered there have the
+    names by which README then runs them."""
+    steps = re.findall(r"\$ (neuron-exporter task-definition .*?)\n(?! {7})", TEXT, re.DOTALL)
+    assert len(steps) == 6
+    families = set()
+    for step in steps:
+        flags = step.replace("\\\n", " ").replace("ACCOUNT", ACCOUNT).replace("REGION", "eu-west-1")
+        arguments, _, file = flags.partition(" > ")
+        finished = run(*shlex.split(arguments)[1:])
+        assert (finished.status, finished.err) == (0, "")
+        definition = json.loads(finished.out)
+        if file:
+            assert f"--cli-input-json file://{file.strip()}" in TEXT
+            families.add(definition["family"])
+    used = re.findall(r"(?:TaskDefinition=|--task-definition )(neuron-\S+)", TEXT)
+    assert set(used) == families
+
+
+@pytest.mark.usefixtures("needs_prometheus")
+def test_prometheus_takes_readmes_way_to_sidecars(tmp_path: Path) -> None:
+    """promtool finds nothing wrong with it. (The daemons' needs a newer one than tests have.)"""
+    path = tmp_path / "prometheus.yml"
+    path.write_text(block("yaml", "file_sd_configs"))
+    done = subprocess.run(
+        ["promtool", "check", "config", path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "SUCCESS" in done.stdout) == (0, True), done
 
 
 @pytest.mark.parametrize("wrong", ["--with train", "--launch service", "--memory 0", "--nonsense"])

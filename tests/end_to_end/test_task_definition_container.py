@@ -1,0 +1,65 @@
+"""The exporter's container as a definition describes it, as far as that goes without Docker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from exporter.daemon import STOP_SECONDS
+from tests.support.endpoint import Endpoint
+from tests.support.exporter import simulated
+from tests.support.fleet import CREDENTIALS
+from tests.support.metadata import ecs
+from tests.support.supervised import ENTRY_POINT, supervised
+from tests.support.task_definitions import committed, environment_of, exporter_of
+from tests.support.waiting import wait_for
+
+IPC_LOCK = 1 << 14
+"""CAP_IPC_LOCK of linux/capability.h, as the kernel shows it."""
+
+
+def test_it_needs_no_more_than_it_is_given(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Root with one capability, by the environment of the definition: the entry point starts the
+    exporter, which publishes, keeps its spool, comes back when it is killed, and stops in time."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give its rights away")
+    container = exporter_of(committed("inf2-sidecar"))
+    rights = container["linuxParameters"]["capabilities"]
+    assert (container["user"], rights) == ("0", {"drop": ["ALL"], "add": ["IPC_LOCK"]})
+    (volume,) = container["mountPoints"]
+    told = {
+        name: value.replace(volume["containerPath"], str(tmp_path))
+        for name, value in environment_of(container).items()
+    }
+    command = [
+        *("setpriv", "--bounding-set=-all,+ipc_lock", "--inh-caps=-all"),
+        *(str(ENTRY_POINT), "--config", str(tmp_path / "exporter.yaml")),
+    ]
+    with (
+        ecs() as agent,
+        supervised(
+            tmp_path,
+            {"source": simulated("--instance-type", "inf2.xlarge")},
+            within=command,
+            **CREDENTIALS,
+            **told,
+            ECS_CONTAINER_METADATA_URI_V4=agent.url,
+            NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL=endpoint.url,
+            NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL="1s",
+        ) as exporter,
+    ):
+        exporter.wait_for_start(1)
+        status = Path(f"/proc/{exporter.exporter}/status").read_text()
+        assert int(status.split("CapEff:")[1].split()[0], 16) == IPC_LOCK
+        wait_for(lambda: endpoint.datums("NeuronCoreUtilization"), 20)
+        assert list(tmp_path.glob("sidecar-*.db"))
+        os.kill(exporter.exporter, signal.SIGKILL)
+        exporter.wait_for_start(2)
+        began = time.monotonic()
+        assert exporter.stop(seconds=container["stopTimeout"]) == 0
+        assert time.monotonic() - began < container["stopTimeout"]
+    assert container["stopTimeout"] > STOP_SECONDS
