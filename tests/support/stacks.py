@@ -30,15 +30,13 @@ class Account:
     """An account of moto: clients of its services, and the stacks in it."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._clients: dict[str, Any] = {}
 
     def __getattr__(self, service: str) -> Any:
         name = service.replace("_", "-")
         if name not in self._clients:
-            self._clients[name] = boto3.client(
-                name, region_name="us-east-1", endpoint_url=self._url
-            )
+            self._clients[name] = boto3.client(name, region_name="us-east-1", endpoint_url=self.url)
         return self._clients[name]
 
     def policy(self, name: str) -> dict[str, Any]:

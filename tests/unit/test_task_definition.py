@@ -195,7 +195,8 @@ def test_what_is_asked_for_is_in_it() -> None:
     assert (ours["image"], theirs["image"]) == ("exporter:1", "mine@sha256:0")
     assert [*theirs["entryPoint"], *theirs["command"]] == ["python3", "serve.py", "a b"]
     assert theirs["memory"] == 4000
-    assert definition["executionRoleArn"] == "arn:aws:iam::000000000007:role/neuron-execution"
+    role = "arn:aws:iam::000000000007:role/neuron-execution-eu-west-1"
+    assert definition["executionRoleArn"] == role
     assert theirs["logConfiguration"]["options"]["awslogs-region"] == "eu-west-1"
 
 
