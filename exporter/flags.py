@@ -72,12 +72,22 @@ def task_definition_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image", metavar="IMAGE", help="the exporter's (default: in your ECR)")
     parser.add_argument(
-        "--account", metavar="ID", default="123456789012", help="of roles and of the ECR"
+        "--account",
+        metavar="ID",
+        default="123456789012",
+        help="of roles and ECR (default: nobody's, 123456789012)",
     )
-    parser.add_argument("--region", metavar="REGION", default="us-east-1", help="of log and ECR")
+    parser.add_argument(
+        "--region",
+        metavar="REGION",
+        default="us-east-1",
+        help="of log, roles and ECR (default: us-east-1)",
+    )
     theirs = parser.add_argument_group("of the workload")
-    theirs.add_argument("--workload-image", metavar="IMAGE", help="default: a Neuron DLC")
-    theirs.add_argument("--command", metavar="WORDS", dest="words", help="as in a shell")
+    theirs.add_argument("--workload-image", metavar="IMAGE", help="default: AWS's own, by type")
+    theirs.add_argument(
+        "--command", metavar="WORDS", dest="words", help="what it runs, as in a shell"
+    )
     theirs.add_argument(
         "--memory",
         metavar="MIB",

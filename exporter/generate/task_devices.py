@@ -24,9 +24,10 @@ def machine(name: str) -> tuple[InstanceType, int]:
     """
     row = INSTANCE_TYPES.get(name)
     if row is None:
-        wrong = "unknown type" if name.startswith(_FAMILIES) else "has no Neuron devices"
-        known = suggest(name, INSTANCE_TYPES)
-        raise ConfigError([f"--instance-type: {wrong}; {known} (got {name!r})"])
+        problem = f"unknown type; {suggest(name, INSTANCE_TYPES)}"
+        if not name.startswith(_FAMILIES):
+            problem = "is no type with Neuron devices; `neuron-exporter instance-types` lists those"
+        raise ConfigError([f"--instance-type: {problem} (got {name!r})"])
     if row.devices is None:
         raise ConfigError(
             [f"--instance-type: how many devices {name} has is not public, and a task definition "

@@ -76,7 +76,10 @@ def test_the_exporter_takes_its_environment(name: str, tmp_path: Path) -> None:
     ("flags", "message"),
     [
         ("inf2.xlrge --with none --launch daemon", "--instance-type: unknown type; did you mean"),
-        ("m5.large --with none --launch daemon", "--instance-type: has no Neuron devices; "),
+        (
+            "m5.large --with none --launch daemon",
+            "--instance-type: is no type with Neuron devices; ",
+        ),
         ("inf1.6xlarge --with none --launch sidecar", "--devices: must be given, since inf1.6x"),
         ("inf1.6xlarge --with none --launch sidecar --devices 4", "--devices: inf1.6xlarge has d"),
     ],

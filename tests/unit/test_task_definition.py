@@ -251,7 +251,7 @@ def test_devices_that_cannot_be_are_refused(text: str | None) -> None:
     ("asked", "problem"),
     [
         ({"instance_type": "inf1.xlrge"}, "--instance-type: unknown type; did you mean inf1.xlar"),
-        ({"instance_type": "m5.large"}, "--instance-type: has no Neuron devices; "),
+        ({"instance_type": "m5.large"}, "--instance-type: is no type with Neuron devices; "),
         ({"instance_type": "inf2e.32xlarge"}, "--instance-type: how many devices inf2e.32xlarge "),
         ({"instance_type": "trn2n.48xlarge"}, "--instance-type: how many devices trn2n.48xlarge "),
         (
