@@ -76,6 +76,8 @@ lint: $(VENV)/dev
 
 golden: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -q tests/golden --update-golden
+	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. \
+		exporter/identity/pod_resources.proto
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md
 	@$(VENV)/bin/neuron-exporter alarms --config ecs/exporter-fleet.yaml > ecs/alarms.yaml
 

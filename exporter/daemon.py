@@ -76,7 +76,7 @@ class Daemon:
         """Run until a signal, the end of input, or the death of a thread; gives the exit status."""
         with _deaths_said(), Signals(self._events.put):
             for warning in self._pipeline.warnings:
-                _log.warning("not_available_yet", setting=warning)
+                _log.warning("gone_without", setting=warning)
             self._server.start()
             if self._pipeline.finder is not None:
                 self._pipeline.finder.start()

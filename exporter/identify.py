@@ -7,17 +7,11 @@ from functools import partial
 
 from exporter.config.schema import Config
 from exporter.identity import dmi, ecs, imds
-from exporter.identity.ecs_owners import AGENT, EcsOwners
 from exporter.identity.finder import Finder, Source, Wants
 from exporter.identity.machine import Identity, Step
-from exporter.identity.owners import OwnersFinder
 from exporter.identity.software import driver_version, tools_version
 from exporter.model import Machine
 from exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER
-
-ECS_AGENT = "NEURON_EXPORTER_ECS_AGENT"
-"""The variable that holds the address of the agent's introspection endpoint, where it is not the
-usual one, or where we run in no task."""
 
 LABELLED = frozenset({"instance_id", "instance_type", "availability_zone", "region"})
 """Fields that every series of Prometheus should have as labels. The others of its labels may be
@@ -51,20 +45,6 @@ def make_finder(
     ]
     finder = Finder(identity, sources, _wants(config))
     return finder if finder.is_needed else None
-
-
-def make_owners_finder(config: Config, environment: Mapping[str, str]) -> OwnersFinder | None:
-    """Who asks whose cores are; None where nobody could tell."""
-    base, agent = ecs.endpoint(environment), environment.get(ECS_AGENT, "").strip()
-    if not (is_of_this_machine(config) and config.identity.ecs and (base or agent)):
-        return None
-    services = None
-    if config.identity.ecs_services:
-        # botocore is 20 MiB that only those pay who want them.
-        from exporter.identity.ecs_services import DescribedServices
-
-        services = DescribedServices()
-    return OwnersFinder([EcsOwners(base, agent or AGENT, services)])
 
 
 def is_of_this_machine(config: Config) -> bool:

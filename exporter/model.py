@@ -162,13 +162,15 @@ class MetricSpec:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who a core or a runtime belongs to. Empty means not known, and makes no label."""
+    """Who a core or a runtime belongs to. Empty means not known, and makes no label. `pod_labels`
+    are labels of the pod, by the names that they have as ours."""
 
     namespace: str = ""
     pod: str = ""
     container: str = ""
     task_family: str = ""
     service: str = ""
+    pod_labels: Labels = ()
 
     def labels(self) -> Labels:
         """The owner as labels, empty ones left out."""
@@ -179,7 +181,7 @@ class Owner:
             ("task_family", self.task_family),
             ("service", self.service),
         )
-        return tuple(pair for pair in named if pair[1])
+        return (*(pair for pair in named if pair[1]), *self.pod_labels)
 
 
 NOBODY = Owner()
@@ -190,6 +192,15 @@ class Spot(NamedTuple):
 
     labels: Labels
     owner: Owner = NOBODY
+
+
+class Allocation(NamedTuple):
+    """What a scheduler gave to whom, by its own numbers. `highest_core` is the highest number of
+    all cores that it can give, None where that is not known."""
+
+    cores: Mapping[int, Owner]
+    devices: Mapping[int, Owner]
+    highest_core: int | None = None
 
 
 class Task(NamedTuple):
@@ -204,13 +215,16 @@ class Owners:
     """Who holds which core, device and process, as it was last learned.
 
     `default` is whose a process is that is not in `by_pid`. While `asked` is true somebody is asked
-    for what is not known yet.
+    for what is not known yet. `allocated` are all cores that were given to somebody, None where
+    that is not known.
     """
 
     by_core: Mapping[int, Owner] = field(default_factory=dict)
     by_pid: Mapping[int | None, Owner] = field(default_factory=dict)
     by_device: Mapping[int, Owner] = field(default_factory=dict)
     task: Task | None = None
+    allocation: Allocation | None = None
+    allocated: frozenset[int] | None = None
     default: Owner = NOBODY
     asked: bool = False
 

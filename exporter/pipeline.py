@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import log, publish
+from exporter import log, ownership, publish
 from exporter.config import ConfigError, Loaded
 from exporter.config.schema import Config
-from exporter.identify import identify, is_of_this_machine, make_owners_finder
+from exporter.identify import identify, is_of_this_machine
 from exporter.identity.devices import devices
 from exporter.identity.finder import Finder
 from exporter.identity.machine import Identity
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     from exporter.web.web_config import WebConfigFile
 
 SIMULATOR = (sys.executable, "-m", "exporter.simulator")
-
-NOT_BUILT_YET = (
-    "identity.kubernetes",
-    "identity.pod_labels",
-)
-"""Keys that are accepted and do nothing so far."""
 
 _NOBODYS = Owners()
 """Where nobody is asked; the same object, so that what is made of it is made once."""
@@ -101,7 +95,7 @@ def build(
     if web_config is not None:
         web_config.on_reload = telemetry.web_config_good.set
     identity, finder = identify(config, environment)
-    owners_finder = make_owners_finder(config, environment)
+    owners_finder = ownership.make_owners_finder(config, environment)
     prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
     cloudwatch = (
         publish.make_sink(
@@ -131,7 +125,7 @@ def build(
         web_config=web_config,
         telemetry=telemetry,
         rows=rows,
-        warnings=tuple(_not_built_yet(loaded)),
+        warnings=tuple(ownership.warnings(loaded, environment)),
     )
 
 
@@ -159,8 +153,7 @@ def choose(
     chosen = _select(loaded, problems)
     problems += publish.check(loaded, chosen.get("cloudwatch"))
     _check_source(loaded, problems)
-    if loaded.config.identity.ecs_services and not loaded.config.identity.ecs:
-        problems.append(loaded.problem("identity.ecs_services", "needs identity.ecs", True))
+    problems += ownership.check(loaded)
     web_config = _web_config(loaded, problems) if web else None
     if problems:
         raise ConfigError(problems)
@@ -260,13 +253,6 @@ def _web_config(loaded: Loaded, problems: list[str]) -> WebConfigFile | None:
     except WebConfigError as error:
         problems += [loaded.problem("prometheus.web_config_file", each) for each in error.problems]
         return None
-
-
-def _not_built_yet(loaded: Loaded) -> Iterable[str]:
-    """One line for each key that is set and does nothing yet."""
-    for key in NOT_BUILT_YET:
-        if loaded.is_set(key):
-            yield loaded.problem(key, "has no effect yet")
 
 
 def _lanes(

@@ -36,6 +36,17 @@ class Place(Protocol):
         """Whose these processes, and all cores and devices, are. Takes seconds at most."""
 
 
+class Labels(Protocol):
+    """Somebody who knows more of owners that are known. Used by one thread."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    def add(self, owners: Owners) -> tuple[Owners, str]:
+        """The owners with what else is known of them; and why some of it is not."""
+
+
 class OwnersFinder:
     """Asks every place, and holds what they said last. The first place that names an owner counts.
 
@@ -44,14 +55,17 @@ class OwnersFinder:
     """
 
     def __init__(
-        self, places: Sequence[Place], clock: Callable[[], float] = time.monotonic
+        self,
+        places: Sequence[Place],
+        labels: Labels | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places = places
+        self._labels = labels
         self._clock = clock
         self._pids: frozenset[int] = frozenset()
         self._owners = Owners(asked=True)
-        self._status = {place.name: "not asked yet" for place in places}
-        self._rounds = 0
+        self._status = {each.name: "not asked yet" for each in (*places, labels) if each}
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
@@ -98,6 +112,9 @@ class OwnersFinder:
     def _ask_all(self, pids: frozenset[int]) -> None:
         told = [self._ask(place, pids) for place in self._places]
         owners = merge(told)
+        if self._labels is not None:
+            owners, why = self._labels.add(owners)
+            self._say(self._labels.name, why)
         if owners != self._owners:
             self._owners = owners
 
@@ -106,12 +123,15 @@ class OwnersFinder:
             owners, why = place.ask(pids)
         except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
             owners, why = Owners(), f"internal error: {error!r}"
-        said = why or "answered"
-        if said != self._status[place.name]:
-            self._status[place.name] = said
-            say = _log.warning if why else _log.info
-            say("owners_asked", of=place.name, answer=said)
+        self._say(place.name, why)
         return owners
+
+    def _say(self, name: str, why: str) -> None:
+        said = why or "answered"
+        if said != self._status[name]:
+            self._status[name] = said
+            say = _log.warning if why else _log.info
+            say("owners_asked", of=name, answer=said)
 
 
 def merge(told: Sequence[Owners]) -> Owners:
@@ -119,10 +139,11 @@ def merge(told: Sequence[Owners]) -> Owners:
     by_core: dict[int, Owner] = {}
     by_pid: dict[int | None, Owner] = {}
     by_device: dict[int, Owner] = {}
-    task = None
+    task = allocation = None
     for owners in reversed(told):
         by_core.update(owners.by_core)
         by_pid.update(owners.by_pid)
         by_device.update(owners.by_device)
         task = owners.task or task
-    return Owners(by_core, by_pid, by_device, task, asked=True)
+        allocation = owners.allocation or allocation
+    return Owners(by_core, by_pid, by_device, task, allocation, asked=True)

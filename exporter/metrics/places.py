@@ -138,10 +138,7 @@ class Survey:
         so that one runtime's 0 says nothing of another. An idle core's rate is 0 too, where the
         source tells of rates.
         """
-        hardware, walk = self._hardware, self._walk
-        cores = range(
-            (hardware.neuron_device_count or 0) * (hardware.neuroncore_per_device_count or 0)
-        )
+        walk, cores = self._walk, self._all_cores
         if walk.cores_complete:
             idle = walk.listed.union(self._mine(cores))
             walk.busy.fill(idle)
@@ -156,19 +153,30 @@ class Survey:
         else:
             walk.memory = {core: amounts for core, amounts in walk.memory.items() if any(amounts)}
 
+    @property
+    def _all_cores(self) -> range:
+        """The cores of the machine; none while the report does not count them."""
+        hardware = self._hardware
+        return range(
+            (hardware.neuron_device_count or 0) * (hardware.neuroncore_per_device_count or 0)
+        )
+
     def _mine(self, cores: Iterable[int]) -> Iterable[int]:
         task = self._task
         return cores if task is None else filter(task.has, cores)
 
     def _cores(self) -> CoreTable:
         walk, memory = self._walk, self._walk.memory
-        cores = sorted(walk.busy.sums.keys() | walk.effective_flops.sums.keys() | memory.keys())
+        read = walk.busy.sums.keys() | walk.effective_flops.sums.keys() | memory.keys()
+        given = self._owners.allocated
+        cores = sorted(read if given is None else read.union(self._mine(self._all_cores)))
         return CoreTable(
             [self._known.core(core, self._owners) for core in cores],
             **by_name(CATEGORIES, map(memory.get, cores)),
             utilization=_shares(map(walk.busy.sums.get, cores)),
             flops=list(map(walk.flops.sums.get, cores)),
             effective_flops=list(map(walk.effective_flops.sums.get, cores)),
+            allocated=[None if given is None else float(core in given) for core in cores],
         )
 
     def _physical_cores(self) -> PhysicalCoreTable:

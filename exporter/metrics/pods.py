@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from exporter.model import NOBODY, Owner, Owners
+from exporter.model import NOBODY, Allocation, Owner, Owners
 from exporter.report.types import HardwareInfo, KubernetesInfo, Pod
 from exporter.text import clean
 
@@ -23,6 +23,7 @@ class Pods:
         self._until = 0.0
         self._devices: int | None = None
         self._cores_per_device: int | None = None
+        self._logical_core_size = 1
         self._made_of: object = None
         self._joined = Owners()
 
@@ -37,14 +38,16 @@ class Pods:
         if hardware is not None and not hardware.error:
             self._devices = hardware.neuron_device_count or self._devices
             self._cores_per_device = hardware.neuroncore_per_device_count or self._cores_per_device
+            self._logical_core_size = hardware.logical_neuroncore_config or self._logical_core_size
         if info is not None and not info.error:
             self._info = info
             self._until = now + max(3 * (info.period or 0.0), SHORTEST_LIFE)
         elif now > self._until:
             self._info = None
-        if self._info is None and not others.by_device and others.task is None:
+        if self._info is None and not (others.by_device or others.task or others.allocation):
             return others
-        made_of = self._info, self._devices, self._cores_per_device, others
+        size = self._devices, self._cores_per_device, self._logical_core_size
+        made_of = self._info, size, others
         if made_of != self._made_of:
             self._made_of = made_of
             self._joined = self._join(self._info or KubernetesInfo(), others)
@@ -52,15 +55,55 @@ class Pods:
 
     def _join(self, info: KubernetesInfo, others: Owners) -> Owners:
         mine, default = _of_task(others, self._devices)
-        devices = {**_owners(info.neurondevices_k8s_info or {}), **mine, **others.by_device}
+        devices = {**_owners(info.neurondevices_k8s_info or {}), **mine}
+        cores = {**self._on(devices), **_owners(info.neuroncores_k8s_info or {})}
+        allocated = None
+        if others.allocation is not None:
+            given = others.allocation
+            numbered = logical_cores(
+                given, self._devices, self._cores_per_device, self._logical_core_size
+            )
+            devices |= given.devices
+            cores |= self._on(given.devices) | (numbered or {})
+            if numbered is not None and self._cores_per_device is not None:
+                allocated = frozenset(self._on(given.devices).keys() | numbered.keys())
+        return replace(
+            others,
+            by_core={**cores, **self._on(others.by_device), **others.by_core},
+            by_device={**devices, **others.by_device},
+            default=default,
+            allocated=allocated,
+        )
+
+    def _on(self, devices: Mapping[int, Owner]) -> dict[int, Owner]:
+        """The cores of devices."""
         each = self._cores_per_device or 0
-        cores = {
+        return {
             device * each + at: owner for device, owner in devices.items() for at in range(each)
         }
-        cores.update(_owners(info.neuroncores_k8s_info or {}))
-        return replace(
-            others, by_core={**cores, **others.by_core}, by_device=devices, default=default
-        )
+
+
+def logical_cores(
+    given: Allocation, devices: int | None, cores_per_device: int | None, size: int
+) -> dict[int, Owner] | None:
+    """Whose logical cores are, by the numbers of those who gave them, which may be those of the
+    physical cores: of these a logical core has `size`. None where the numbers could be either.
+
+    Numbers at or above the number of logical cores are physical; where even the highest that can
+    be given is below it, all are logical.
+    """
+    if size <= 1 or not given.cores:
+        return dict(given.cores)
+    count = (devices or 0) * (cores_per_device or 0)
+    highest = max(given.highest_core or 0, *given.cores)
+    if not count or (highest < count and given.highest_core is None):
+        return None
+    if highest < count:
+        return dict(given.cores)
+    found: dict[int, Owner] = {}
+    for core, owner in given.cores.items():
+        found[core // size] = owner if found.get(core // size, owner) == owner else NOBODY
+    return found
 
 
 def _of_task(others: Owners, counted: int | None) -> tuple[dict[int, Owner], Owner]:

@@ -75,11 +75,13 @@ class CoreMemoryTable(Table):
 
 @dataclass(slots=True)
 class CoreTable(CoreMemoryTable):
-    """NeuronCores, all runtimes together: shares of 1, FLOP/s, bytes."""
+    """NeuronCores, all runtimes together: shares of 1, FLOP/s, bytes; 1 where it was given to
+    somebody."""
 
     utilization: Column
     flops: Column
     effective_flops: Column
+    allocated: Column
 
 
 @dataclass(slots=True)

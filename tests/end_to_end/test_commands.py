@@ -144,20 +144,19 @@ def test_a_good_configuration_is_summarized(config: Path) -> None:
     assert "NeuronCoreUtilization" in cloudwatch
 
 
-def test_keys_without_effect_are_said_once(config: Path) -> None:
-    """What is accepted and does nothing yet is one warning each, in `check` and in the log."""
+def test_what_is_gone_without_is_said_once(config: Path) -> None:
+    """What is wished and cannot be had here is a warning, in `check` and in the log."""
     config.write_text("identity:\n  pod_labels: [team]\n  kubernetes: yes\n")
     checked = run("check", "--config", str(config))
     wanted = [
-        f"{config}:3: identity.kubernetes: has no effect yet",
-        f"{config}:2: identity.pod_labels: has no effect yet",
+        f"{config}:2: identity.pod_labels: KUBERNETES_SERVICE_HOST is not set: we run in no pod"
     ]
     assert checked.status == 0
     warnings = [line for line in checked.out.splitlines() if line.startswith("warning: ")]
     assert warnings == [f"warning: {line}" for line in wanted]
     ran = run("run", "--config", str(config), "--source", "stdin", "--listen", "127.0.0.1:0")
     assert ran.status == 0
-    assert [event["setting"] for event in events(ran, "not_available_yet")] == wanted
+    assert [event["setting"] for event in events(ran, "gone_without")] == wanted
 
 
 # Flags

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from exporter.config import Given, load
-from exporter.identify import make_owners_finder
 from exporter.identity.ecs_owners import EcsOwners
 from exporter.identity.ecs_services import MOST_TASKS, DescribedServices
 from exporter.model import Owner, Task
+from exporter.ownership import make_owners_finder
 from tests.support import metadata
 from tests.support.cgroups import process_in
 from tests.support.http import serving

@@ -23,7 +23,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "sinks.cloudwatch": {"sinks.cloudwatch"},
         "web": {"web"},
     },
-    {"pipeline": {"pipeline", "publish", "intake", "identify", "reconfigure"}},
+    {"pipeline": {"pipeline", "publish", "intake", "identify", "ownership", "reconfigure"}},
     {
         "daemon": {"daemon", "endpoints", "reload"},
         "generate": {"generate"},

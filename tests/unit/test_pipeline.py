@@ -12,7 +12,7 @@ import pytest
 from exporter.config import ConfigError, Given, Loaded, load
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.model import Group, Layout, Moment
-from exporter.pipeline import NOT_BUILT_YET, Pipeline, build, make_source, summary
+from exporter.pipeline import Pipeline, build, make_source, summary
 from exporter.source import FileSource, NeuronMonitorSource, StdinSource
 from tests.support.listening import Recorder, running
 from tests.support.reports import report
@@ -281,28 +281,6 @@ def test_emf_is_judged_by_its_own_limits_too() -> None:
 
 
 # What is said
-
-
-VALUES = {
-    "prometheus.layout": ("prometheus.layout", "aws"),
-    "identity.kubernetes": ("identity.kubernetes", True),
-    "identity.pod_labels": ("identity.pod_labels", ["team"]),
-}
-"""A key and a value for each that does nothing yet."""
-
-
-@pytest.mark.parametrize("without_effect", NOT_BUILT_YET)
-def test_a_key_that_does_nothing_yet_warns_once(without_effect: str) -> None:
-    """Nobody believes in a setting that has no effect: it is named, once, with its place."""
-    key, value = VALUES[without_effect]
-    (warning,) = built({key: value}).warnings
-    assert warning == f"--{key}: {without_effect}: has no effect yet"
-
-
-def test_every_warning_comes_when_everything_is_set() -> None:
-    """No key hides the warning of another."""
-    keys = dict(VALUES[each] for each in NOT_BUILT_YET)
-    assert len(built(keys).warnings) == len(NOT_BUILT_YET)
 
 
 def said(keys: Mapping[str, Any]) -> list[str]:

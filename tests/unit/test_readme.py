@@ -16,7 +16,7 @@ from exporter.generate import alarm_rules
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
 from exporter.model import SourceState
-from exporter.pipeline import NOT_BUILT_YET, build
+from exporter.pipeline import build
 from exporter.sinks.cloudwatch.dimensions import FIELDS
 from exporter.web.web_schema import validate
 from tests.support import readme
@@ -45,12 +45,6 @@ def test_the_web_configuration_is_a_legal_one() -> None:
     assert not problems
     assert config is not None
     assert list(config.basic_auth_users) == ["prometheus"]
-
-
-def test_keys_without_effect_are_named() -> None:
-    """A reader learns before the log does what is not there yet."""
-    sentence = readme.TEXT.split("have no effect yet")[1].split("\n\n")[0].split("`check`:")[1]
-    assert set(re.findall(r"`([a-z_.]+)`", sentence)) == set(NOT_BUILT_YET)
 
 
 def test_keys_that_change_while_running_are_named() -> None:

@@ -77,6 +77,15 @@ CORES: tuple[MetricSpec, ...] = (
         sends=(send("NeuronCoresInUse", "Count", Pooling.MACHINE, Preset.STANDARD),),
     ),
     gauge(
+        "neuroncore_allocated",
+        "1 where the NeuronCore was given to a pod, busy or not, 0 where it was given to none; "
+        "absent where nobody tells.",
+        place=Place.CORE,
+        group=None,
+        reads="allocated",
+        preset=Preset.STANDARD,
+    ),
+    gauge(
         "neuroncore_flops",
         "Floating-point operations per second of the NeuronCore, all runtimes together.",
         place=Place.CORE,
