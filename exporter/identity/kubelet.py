@@ -75,7 +75,7 @@ class KubeletOwners:
         try:
             answer = ask(self._socket)
         except NoKubelet as error:
-            if self._clock() > self._until:
+            if self._clock() >= self._until:
                 self._last = None
             return Told(Owners(allocation=self._last), str(error))
         self._last = answer.allocation

@@ -64,7 +64,7 @@ class OwnersFinder:
         self._labels = labels
         self._clock = clock
         self._pids: frozenset[int] = frozenset()
-        self._owners = Owners(asked=True)
+        self._owners = Owners(asked=True, answered=False)
         self._status = {each.name: "not asked yet" for each in (*places, labels) if each}
         self._news = threading.Event()
         self._stopping = threading.Event()

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.model import Owner, Owners, Task
-from tests.support.reports import Bench, Samples, cores, ecc, executions, memory, report, runtime
+import pytest
+
+from exporter.model import Allocation, Owner, Owners, Task
+from tests.support.reports import (
+    HARDWARE,
+    Bench,
+    Samples,
+    cores,
+    ecc,
+    executions,
+    memory,
+    report,
+    runtime,
+)
 
 RED = Owner(container="red", task_family="train")
 BLUE = Owner(container="blue", task_family="infer")
@@ -130,7 +142,107 @@ def test_who_ended_while_it_waited_is_shown_all_the_same() -> None:
     assert completed(bench.samples(report(), owners=asked())) == {("a",): 2}
 
 
+def test_a_devices_events_wait_until_somebody_was_heard() -> None:
+    """A device's counter does not begin before the first answer of whoever is asked, or 15 s; its
+    raw reading is there from the start, and nothing is lost."""
+    unheard = Owners(asked=True, answered=False)
+
+    def corrected(bench: Bench, reading: int, owners: Owners) -> list[float]:
+        document = report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": reading})})
+        samples = bench.samples(document, owners=owners)
+        assert ("0", "mem_ecc_corrected") in {
+            (labels[0], labels[-1]) for labels in samples.of("neurondevice_ecc_reading")
+        }
+        events = samples.of("hardware_ecc_events_total")
+        return [value for labels, value in events.items() if labels[-1] == "mem_ecc_corrected"]
+
+    bench = Bench()
+    assert corrected(bench, 3, unheard) == []
+    assert corrected(bench, 5, asked(by_device={0: RED})) == [5]
+    bench = Bench()
+    assert [corrected(bench, 3, unheard) for _ in range(4)] == [[], [], [], [3]]
+
+
 def test_cores_do_not_wait() -> None:
     """Gauges may change hands: a core is shown from the first report on."""
     samples = Bench().samples(report(working(9, "a", _0=50)), owners=asked())
     assert samples.of(BUSY)["0",] == 0.5
+
+
+# What a scheduler gave
+
+
+LNC_2 = {**HARDWARE, "neuron_device_count": 2, "neuroncore_per_device_count": 4}
+LNC_2 |= {"logical_neuroncore_config": 2}
+"""Two devices of eight physical cores, which are shown as four logical ones."""
+
+
+def given(
+    cores: dict[int, Owner] | None = None,
+    devices: dict[int, Owner] | None = None,
+    highest: int | None = None,
+) -> Owners:
+    """What the kubelet tells."""
+    return Owners(allocation=Allocation(cores or {}, devices or {}, highest))
+
+
+def allocated(owners: Owners, **hardware: Any) -> str:
+    """A digit for each core: 1 where it is given to somebody; empty where that is not known."""
+    document = report(neuron_hardware_info=hardware or HARDWARE)
+    samples = Bench().samples(document, owners=owners).of("neuroncore_allocated")
+    return "".join(str(int(value)) for value in samples.values())
+
+
+def holders(owners: Owners, **hardware: Any) -> dict[str, str]:
+    """The container of each core that has one."""
+    document = report(neuron_hardware_info=hardware or HARDWARE)
+    samples = Bench().samples(document, owners=owners).of(BUSY)
+    return {labels[0]: labels[1] for labels in samples if len(labels) > 1}
+
+
+def test_a_core_that_was_given_shows_it_though_it_is_idle() -> None:
+    """Allocated beside utilization: who holds cores and does nothing is seen."""
+    owners = given({0: RED}, {1: BLUE})
+    assert allocated(owners) == "1011"
+    assert holders(owners) == {"0": "red", "2": "blue", "3": "blue"}
+
+
+def test_where_nobody_tells_nothing_is_said_of_allocation() -> None:
+    """Neither 0 nor 1: the metric is absent outside of Kubernetes, or while the kubelet is away."""
+    assert allocated(Owners()) == ""
+    assert allocated(Owners(by_core={0: RED})) == ""
+
+
+def test_what_nobody_was_given_is_free() -> None:
+    """A kubelet that gave nothing says that every core is free."""
+    assert allocated(given()) == "0000"
+
+
+@pytest.mark.parametrize(
+    ("owners", "cores", "who"),
+    [
+        pytest.param(
+            given({14: RED, 15: RED}), "00000001", {"7": "red"}, id="numbers of physical cores"
+        ),
+        pytest.param(
+            given({0: RED, 1: RED}, highest=15), "10000000", {"0": "red"}, id="the first of sixteen"
+        ),
+        pytest.param(
+            given({0: RED, 1: BLUE}, highest=15), "10000000", {}, id="two on one logical core"
+        ),
+        pytest.param(
+            given({0: RED, 1: BLUE}, highest=7), "11000000", {"0": "red", "1": "blue"}, id="logical"
+        ),
+        pytest.param(given({0: RED, 1: BLUE}), "", {}, id="could be either"),
+        pytest.param(
+            given(devices={1: RED}), "00001111", dict.fromkeys("4567", "red"), id="whole devices"
+        ),
+    ],
+)
+def test_numbers_of_cores_are_read_as_what_they_are(
+    owners: Owners, cores: str, who: dict[str, str]
+) -> None:
+    """With logical cores of two physical ones a number may be of either kind: what could be both
+    names nobody."""
+    assert allocated(owners, **LNC_2) == cores
+    assert holders(owners, **LNC_2) == who

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from exporter.config import Given, load
 from exporter.identity.ecs_owners import EcsOwners
 from exporter.identity.ecs_services import MOST_TASKS, DescribedServices
 from exporter.model import Owner, Task
-from exporter.ownership import make_owners_finder
 from tests.support import metadata
 from tests.support.cgroups import process_in
 from tests.support.http import serving
@@ -289,24 +287,3 @@ def test_a_right_that_is_missing_is_said_and_tried_again_later(
         told = owners.ask(frozenset({10}))
     assert told.why == ""
     assert told.owners.by_pid[10].service == "nightly"
-
-
-# When anybody is asked
-
-
-@pytest.mark.parametrize(
-    ("environment", "keys", "asks"),
-    [
-        ({"ECS_CONTAINER_METADATA_URI_V4": NOWHERE}, {}, True),
-        ({"NEURON_EXPORTER_ECS_AGENT": NOWHERE}, {}, True),
-        ({}, {}, False),
-        ({"ECS_CONTAINER_METADATA_URI_V4": NOWHERE}, {"identity.ecs": False}, False),
-        ({"ECS_CONTAINER_METADATA_URI_V4": NOWHERE}, {"source.kind": "simulator"}, False),
-    ],
-)
-def test_ecs_is_asked_where_it_can_be(
-    environment: dict[str, str], keys: dict[str, object], asks: bool
-) -> None:
-    """In a task, or where the agent's address is given; never of another machine's reports."""
-    config = load(flags=[Given("test", key, value) for key, value in keys.items()]).config
-    assert (make_owners_finder(config, environment) is not None) is asks
