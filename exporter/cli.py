@@ -141,6 +141,15 @@ def _parser() -> argparse.ArgumentParser:
     types.add_argument("--json", action="store_true", help="for programs; null is not known")
     types.set_defaults(command=_instance_types)
 
+    doctor = commands.add_parser("doctor", help="say what is wrong on this machine, and what to do")
+    doctor.add_argument("--config", metavar="FILE", help="default: as the exporter here runs")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument(
+        "--send", action="store_true", help="send CloudWatch one datum (DoctorTest), which is paid"
+    )
+    doctor.add_argument("--bundle", metavar="FILE", help="a new .tar.gz to show to others")
+    doctor.set_defaults(command=_doctor)
+
     commands.add_parser("simulate", help="write reports as neuron-monitor does, without hardware")
 
     record = commands.add_parser("record", help="write the source's lines to a file, to replay")
@@ -284,6 +293,27 @@ def _instance_types(parsed: argparse.Namespace) -> int:
 
     print(as_json() if parsed.json else as_text(), end="")
     return OK
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from exporter.doctor.case import Run
+    from exporter.doctor.doctor import doctor
+
+    def read_run(words: Sequence[str]) -> Run | None:
+        try:
+            run = _parser().parse_args(["run", *words])
+        except SystemExit:  # another version's flags
+            return None
+        return Run(run.config, _flags(run))
+
+    return doctor(
+        parsed.config,
+        os.environ,
+        read_run,
+        json=parsed.json,
+        send=parsed.send,
+        bundle=parsed.bundle,
+    )
 
 
 def _record(parsed: argparse.Namespace) -> int:

@@ -34,17 +34,21 @@ def make_finder(
     """Who asks for what the sinks lack; None where they lack nothing that somebody could tell."""
     if not is_of_this_machine(config):
         return None
-    places = (
+    finder = Finder(identity, places(config, environment), wants(config))
+    return finder if finder.is_needed else None
+
+
+def places(config: Config, environment: Mapping[str, str]) -> list[Source]:
+    """Who could be asked over the network, as configuration and environment allow."""
+    known = (
         (config.identity.imds, Step.IMDS, imds.endpoint(environment), imds.GIVES, imds.find),
         (config.identity.ecs, Step.ECS, ecs.endpoint(environment), ecs.GIVES, ecs.find),
     )
-    sources = [
+    return [
         Source(step, gives, partial(find, base))
-        for wanted, step, base, gives, find in places
+        for wanted, step, base, gives, find in known
         if wanted and base is not None
     ]
-    finder = Finder(identity, sources, _wants(config))
-    return finder if finder.is_needed else None
 
 
 def is_of_this_machine(config: Config) -> bool:
@@ -63,7 +67,7 @@ def _configured(config: Config) -> Machine:
     )
 
 
-def _wants(config: Config) -> Wants:
+def wants(config: Config) -> Wants:
     """The fields that the sinks ask for."""
     sent = config.cloudwatch
     where = set() if sent.region else {"region"}

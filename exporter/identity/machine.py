@@ -68,6 +68,10 @@ class Identity:
                 self._machine = machine
             return self._machine
 
+    def told_by(self, name: str) -> Step | None:
+        """The place that a field was taken from; None where none has told it."""
+        return next((step for step in Step if getattr(self._told[step], name)), None)
+
     def observe(self, instance_info: object) -> Machine:
         """Learn from a report's `instance_info`, whose fields may be missing or empty."""
         if instance_info != self._info:  # every report repeats it

@@ -29,6 +29,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "generate": {"generate"},
         "demo": {"demo"},
         "record": {"record"},
+        "doctor": {"doctor"},
     },
     {"cli": {"cli", "flags", "standard_streams", "__main__"}},
 ]

@@ -1,0 +1,55 @@
+"""The command: examine, tell, and write a bundle if that is wanted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from exporter import log
+from exporter.doctor.case import Case, Run
+from exporter.doctor.examination import examine, status
+from exporter.doctor.finding import Finding
+from exporter.doctor.told import as_json, as_line, as_summary
+
+
+def doctor(
+    path: str | None,
+    environment: Mapping[str, str],
+    read_run: Callable[[Sequence[str]], Run | None],
+    *,
+    json: bool,
+    send: bool,
+    bundle: str | None,
+) -> int:
+    """Find out what is wrong, and say what to do; gives the exit status.
+
+    Args:
+        path: the configuration; None for what a running exporter was started with, or defaults.
+        environment: the process's environment variables.
+        read_run: what the words after `run` on a command line mean.
+        json: print a list for programs.
+        send: send one datum to CloudWatch.
+        bundle: where to write a support bundle.
+
+    Raises:
+        ConfigError: the bundle cannot be written there.
+    """
+    log.configure("critical")  # what matters is said by the findings
+    from exporter.doctor.bundle import Bundle
+
+    case = Case(environment, path, send=send, read_run=read_run)
+    writer = Bundle(bundle) if bundle is not None else None
+
+    def tell(finding: Finding) -> None:
+        if not json:
+            print(as_line(finding), flush=True)
+
+    findings = examine(case, tell)
+    if json:
+        print(as_json(findings), end="")
+    else:
+        print(as_summary(findings))
+    if writer is not None:
+        for line in writer.write(case, findings):
+            print(line, file=sys.stderr)
+    return status(findings)

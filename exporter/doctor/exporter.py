@@ -1,0 +1,213 @@
+"""The exporter that runs with this configuration, if one does: asked at its own address."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import NamedTuple
+
+from exporter import __version__
+from exporter.doctor.advice import BY_STATE
+from exporter.doctor.case import Case
+from exporter.doctor.exposed import Exposed
+from exporter.doctor.finding import Finding, failed, ok, skipped, warning
+from exporter.model import SourceState
+
+SUBJECT = "exporter"
+
+_SECONDS = 3.0
+_LARGEST = 32 * 2**20
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared)
+_MOST_PERIODS, _LEAST_PATIENCE = 3, 15.0
+_HARMLESS = (SourceState.STARTING, SourceState.PAUSED)
+
+
+class _Reply(NamedTuple):
+    status: int
+    body: bytes
+
+
+def examine(case: Case) -> Iterator[Finding]:
+    """Ask it how it is."""
+    address = case.config.prometheus.listen[0]
+    host, _, port = address.rpartition(":")
+    if port == "0":
+        yield skipped(SUBJECT, f"prometheus.listen is {address}: its port is known to nobody")
+        return
+    host = _LOOPBACK.get(host.strip("[]"), host.strip("[]"))
+    tls = case.pipeline is not None and _has_tls(case)
+    try:
+        reply = _get(host, int(port), "/metrics", tls=tls)
+    except ConnectionRefusedError:
+        yield warning(
+            SUBJECT,
+            f"nobody listens at {address}: no exporter runs with this configuration",
+            "start it, or read in the log of its service or container why it ended; everything "
+            "below is found out without it",
+        )
+        return
+    except (OSError, ValueError, HTTPException) as error:
+        case.is_running = True
+        yield _unasked(address, error, tls=tls)
+        return
+    case.is_running = True
+    if reply.status == 401:
+        yield skipped(
+            SUBJECT,
+            f"it listens at {address} and asks for a password, of which only hashes are known "
+            "here: its state cannot be asked",
+            "curl -u USER http(s)://HOST:PORT/metrics | grep neuron_exporter_",
+        )
+        return
+    if reply.status == 404 and not case.config.prometheus.enabled:
+        yield from _healthz(host, int(port), tls=tls)
+        yield skipped(SUBJECT, "prometheus.enabled is false: its state cannot be asked")
+        return
+    try:
+        case.exposed = Exposed(reply.body.decode("utf-8", "replace"))
+    except ValueError:
+        case.is_running = False
+        yield failed(
+            SUBJECT,
+            f"another program answers at {address} (/metrics: status {reply.status})",
+            "give the exporter another prometheus.listen, or end that program",
+        )
+        return
+    case.metrics = reply.body
+    yield ok(SUBJECT, f"answers at {address}, {_told(case.exposed)}")
+    yield from _healthz(host, int(port), tls=tls)
+    yield from _state(case.exposed)
+    yield from _age(case.exposed, case.config.source.period)
+    yield from _reloads(case.exposed)
+    yield from _sinks(case.exposed)
+    if case.config.web.page:
+        case.page = _page(host, int(port), tls=tls)
+
+
+def _told(exposed: Exposed) -> str:
+    version = exposed.label("neuron_exporter_build_info", "version")
+    other = "" if version == __version__ else f" (this doctor is of {__version__})"
+    reports = exposed.value("neuron_exporter_reports_total") or 0
+    return f"version {version}{other}, {reports:.0f} reports read"
+
+
+def _state(exposed: Exposed) -> Iterator[Finding]:
+    states = exposed.by("neuron_exporter_source_state", "state")
+    name = next((state for state, value in states.items() if value == 1), "")
+    try:
+        state = SourceState(name)
+    except ValueError:
+        yield skipped(SUBJECT, f"it knows a state of its source that is unknown here: {name!r}")
+        return
+    seen = f"the state of its source is {state.value}"
+    if state is SourceState.OK:
+        yield ok(SUBJECT, seen)
+    elif state in _HARMLESS:
+        yield warning(SUBJECT, seen, BY_STATE[state])
+    else:
+        yield failed(SUBJECT, seen, BY_STATE[state])
+
+
+def _age(exposed: Exposed, configured: float) -> Iterator[Finding]:
+    at = exposed.value("neuron_exporter_last_report_timestamp_seconds") or 0.0
+    if not at:
+        return
+    period = exposed.value("neuron_exporter_report_period_seconds") or configured
+    age = time.time() - at
+    seen = f"its last report is {age:.1f} s old, with one every {period:g} s"
+    if age <= max(_MOST_PERIODS * period, _LEAST_PATIENCE):
+        yield ok(SUBJECT, seen)
+    else:
+        yield failed(SUBJECT, seen, "no hardware series is shown until the next; see the source")
+
+
+def _reloads(exposed: Exposed) -> Iterator[Finding]:
+    for what in ("config", "web_config"):
+        if exposed.value(f"neuron_exporter_{what}_last_reload_successful") == 0:
+            yield warning(
+                SUBJECT,
+                f"the newest {what.replace('_', ' ')} was refused: an older one is in use",
+                "the log says why (config_refused); what needs a restart takes effect by one",
+            )
+
+
+def _sinks(exposed: Exposed) -> Iterator[Finding]:
+    for sink, up in exposed.by("neuron_exporter_sink_up", "sink").items():
+        waiting = exposed.value("neuron_exporter_sink_queue_requests", sink=sink) or 0
+        at = exposed.value("neuron_exporter_sink_last_success_timestamp_seconds", sink=sink) or 0
+        last = f"last delivery {time.time() - at:.0f} s ago" if at else "nothing delivered yet"
+        seen = f"its sink {sink} {'delivers' if up else 'is down'}: {last}, {waiting:.0f} waiting"
+        if up:
+            yield ok(SUBJECT, seen)
+        elif not at and not waiting:
+            yield warning(SUBJECT, seen, "wait: the first window is sent within two intervals")
+        else:
+            errors = exposed.by("neuron_exporter_sink_errors_total", "code")
+            codes = ", ".join(sorted(code for code in errors if code))
+            yield failed(
+                SUBJECT,
+                seen + (f"; errors so far: {codes}" if codes else ""),
+                f"see what is said of {sink} below; the page and the log (not_delivering) say why",
+            )
+
+
+def _healthz(host: str, port: int, *, tls: bool) -> Iterator[Finding]:
+    try:
+        reply = _get(host, port, "/healthz", tls=tls)
+    except (OSError, ValueError, HTTPException):
+        return
+    if reply.status == 503:
+        silent = reply.body.decode("utf-8", "replace").strip()
+        yield failed(SUBJECT, f"/healthz: {silent}", "restart it, and report this with --bundle")
+
+
+def _page(host: str, port: int, *, tls: bool) -> bytes:
+    try:
+        reply = _get(host, port, "/", tls=tls)
+    except (OSError, ValueError, HTTPException):
+        return b""
+    return reply.body if reply.status == 200 else b""
+
+
+def _unasked(address: str, error: Exception, *, tls: bool) -> Finding:
+    if isinstance(error, ssl.SSLError) and tls:
+        return skipped(
+            SUBJECT,
+            f"it listens at {address} and wants a certificate of the client, which the doctor has "
+            "not: its state cannot be asked",
+            "curl --cert FILE --key FILE -k https://HOST:PORT/metrics | grep neuron_exporter_",
+        )
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return failed(
+        SUBJECT,
+        f"somebody listens at {address} and does not answer: {reason}",
+        "if it is the exporter, restart it; if not, one of the two needs another address",
+    )
+
+
+def _has_tls(case: Case) -> bool:
+    web = case.pipeline.web_config if case.pipeline is not None else None
+    return web is not None and web.access().tls is not None
+
+
+def _get(host: str, port: int, path: str, *, tls: bool) -> _Reply:
+    """The answer to a request. Whose certificate it is does not matter: nothing secret is sent."""
+    connection: HTTPConnection
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = HTTPSConnection(host, port, timeout=_SECONDS, context=context)
+    else:
+        connection = HTTPConnection(host, port, timeout=_SECONDS)
+    try:
+        connection.request("GET", path)
+        with connection.getresponse() as response:
+            body = response.read(_LARGEST + 1)
+    finally:
+        connection.close()
+    if len(body) > _LARGEST:
+        raise ValueError("its answer does not end")
+    return _Reply(response.status, body)
