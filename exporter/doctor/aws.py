@@ -250,14 +250,13 @@ def _code(error: BaseException) -> str:
 
 
 def _first(error: BaseException) -> str:
-    """What went wrong, without the address, which may hold a password."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or getattr(cause, "kwargs", {}).get("error") is not None:
-        inner = getattr(cause, "kwargs", {}).get("error") or cause.__cause__
+    """What went wrong at the bottom of it, without the address, which may hold a password."""
+    cause = error
+    while True:
+        inner = getattr(cause, "kwargs", {}).get("error") or cause.__cause__ or cause.__context__
         if not isinstance(inner, BaseException):
-            break
+            return getattr(cause, "strerror", None) or type(cause).__name__
         cause = inner
-    return type(cause).__name__
 
 
 def _shown(url: str) -> str:

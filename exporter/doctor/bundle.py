@@ -20,13 +20,14 @@ from exporter import __version__
 from exporter.config import ConfigError
 from exporter.doctor.case import Case
 from exporter.doctor.finding import Finding
-from exporter.doctor.told import as_json
+from exporter.doctor.told import as_json, hide_users
 from exporter.report import Masker
 
 _FOLDER = "neuron-exporter-doctor"
 _MASK = "***"
-_SECRET = re.compile(r"(?i)(token|secret|passw|credential|api_?key|access_?key)")
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
+_WORD = r"(?:token|secret|passw|credential|(?:api|access)[_-]?key)"
+_NAME = re.compile(f"(?i){_WORD}")
+_VALUE = re.compile(rf"(?i)({_WORD}[^\s=:]*[\s=:]+)\S+")
 
 
 class Bundle:
@@ -80,36 +81,32 @@ def _contents(case: Case, findings: Iterable[Finding]) -> Iterator[tuple[str, st
     yield (
         "metrics.txt",
         "the running exporter's metrics: they name the machine, its pods and tags",
-        case.metrics,
+        _hidden(case.metrics),
     )
-    yield "page.html", "the running exporter's page: it names the machine", case.page
+    yield "page.html", "the running exporter's page: it names the machine", _hidden(case.page)
     yield "versions.txt", "versions of Python, libraries and kernel", _versions().encode()
 
 
+def _hidden(text: bytes) -> bytes:
+    return hide_users(text.decode("utf-8", "replace")).encode()
+
+
 def masked(value: Any, key: str = "") -> Any:
-    """A value without what looks like a secret: names and passwords in addresses, and what follows
-    or belongs to a word that speaks of one."""
+    """A value without what looks like a secret: names and passwords in addresses, what belongs to a
+    key that speaks of one, and what follows such a word in a command."""
     if isinstance(value, dict):
         return {name: masked(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        words = [masked(item, key) for item in value]
+        before = [key, *value]
         return [
-            _MASK if at and _speaks_of_secret(value[at - 1]) else word
-            for at, word in enumerate(words)
+            masked(item, word if isinstance(word, str) and word.startswith("-") else key)
+            for word, item in zip(before, value, strict=False)
         ]
-    if isinstance(value, str) and value:
-        if _SECRET.search(key):
-            return _MASK
-        name, equals, _ = value.partition("=")
-        if equals and _SECRET.search(name):
-            return f"{name}={_MASK}"
-        return _USER.sub(f"{_MASK}@", value)
-    return value
-
-
-def _speaks_of_secret(word: Any) -> bool:
-    """Whether a word of a command is a flag whose value is a secret."""
-    return isinstance(word, str) and word.startswith("-") and bool(_SECRET.search(word))
+    if not isinstance(value, str) or not value:
+        return value
+    if _NAME.search(key) and "=" not in key:
+        return _MASK
+    return _VALUE.sub(rf"\g<1>{_MASK}", hide_users(value))
 
 
 def _versions() -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from exporter.config import ConfigError, load
 from exporter.config.load import PREFIX
 from exporter.doctor.case import Case
 from exporter.doctor.finding import Finding, failed, ok, warning
-from exporter.doctor.processes import running_exporters
+from exporter.doctor.processes import other_variables, running_exporters
 from exporter.identify import identify
 from exporter.pipeline import all_problems, build
 
@@ -43,23 +44,32 @@ def examine(case: Case) -> Iterator[Finding]:
 
 
 def _adopt(case: Case) -> Iterator[Finding]:
-    """Without a file, go by what the exporter beside us was started with."""
-    if case.path is not None:
-        return
-    started = running_exporters()
+    """Go by what the exporter beside us was started with: without a file by its file, and in any
+    case by its flags."""
+    wanted = os.path.abspath(case.path) if case.path is not None else None
+    started = {}
+    for pid, words in running_exporters().items():
+        run = case.read_run(words)
+        if run is not None and (wanted is None or run.path == wanted):
+            started[pid] = run
     if len(started) > 1:
         yield warning(
             SUBJECT,
-            f"{len(started)} exporters run here (process {', '.join(map(str, started))})",
+            f"{len(started)} exporters run here (processes {', '.join(map(str, started))})",
             "say which is meant with --config FILE",
         )
     elif started:
-        ((pid, words),) = started.items()
-        run = case.read_run(words)
-        if run is not None:
-            case.path, case.flags = run.path, run.flags
-            given = f"--config {run.path}" if run.path else "no file"
-            yield ok(SUBJECT, f"as process {pid} was started: {given}")
+        ((pid, run),) = started.items()
+        case.path, case.flags = case.path or run.path, run.flags
+        yield ok(SUBJECT, f"process {pid} is the exporter that runs with it")
+        others = other_variables(pid, case.environment)
+        if others:
+            yield warning(
+                SUBJECT,
+                f"process {pid} has other values than this command of: {', '.join(others)}",
+                "what is said here goes by this command's: run it in the same environment "
+                "(docker exec, kubectl exec; systemd: systemctl show -p Environment)",
+            )
 
 
 def _where_from(case: Case) -> str:

@@ -19,6 +19,7 @@ from exporter.doctor.processes import Holders, holders
 from exporter.facts.instance_types import INSTANCE_TYPES
 from exporter.identify import is_of_this_machine
 from exporter.identity.devices import devices
+from exporter.model import SourceState
 
 SUBJECT = "devices"
 
@@ -33,7 +34,7 @@ _GIVE = (
     "Docker: --device /dev/neuron0 for each; ECS: linuxParameters.devices; Kubernetes: "
     "privileged, or devices of the device plugin"
 )
-_NO_ANSWER = {
+_REFUSALS = {
     _HUNG: (
         f"does not open within {_SECONDS:g} s",
         "the driver hangs: `dmesg` on the host; restart the machine if a reset does not help",
@@ -59,7 +60,7 @@ _GONE = (
     "the driver was unloaded or has lost the device: `lsmod`, `dmesg` on the host; load the "
     "driver, then start this container again",
 )
-_NO_ANSWER |= {errno.ENXIO: _GONE, errno.ENODEV: _GONE}
+_REFUSALS |= {errno.ENXIO: _GONE, errno.ENODEV: _GONE}
 
 
 def examine(case: Case) -> Iterator[Finding]:
@@ -69,8 +70,13 @@ def examine(case: Case) -> Iterator[Finding]:
         return
     found = sorted(devices())
     yield from count(found, case)
-    if found:
+    if case.exposed is not None and case.exposed.source_state == SourceState.PAUSED:
+        yield skipped(
+            SUBJECT, "not opened: the exporter is paused, maybe for a reset of the driver"
+        )
+    elif found:
         yield from openings({device: f"/dev/neuron{device}" for device in found})
+    if found:
         yield from who_holds(found, holders())
 
 
@@ -118,15 +124,21 @@ def openings(paths: Mapping[int, str]) -> Iterator[Finding]:
         )
         if answer == 0:
             yield ok(SUBJECT, f"{name} can be opened")
-        elif answer == errno.EACCES:
-            yield failed(
-                SUBJECT,
-                f"{name} may not be opened by user {os.geteuid()} (EACCES: {_mode(Path(first))})",
-                "run as a member of its group, or as root; the driver's udev rule sets the mode",
-            )
         else:
-            why, fix = _NO_ANSWER.get(answer, (f"cannot be opened: {_strerror(answer)}", ""))
-            yield failed(SUBJECT, f"{name} {why}", fix or "`dmesg` on the host says more")
+            why, fix = refusal(answer, Path(first))
+            yield failed(SUBJECT, f"{name} {why}", fix)
+
+
+def refusal(answer: int, path: Path) -> tuple[str, str]:
+    """What an answer of the system means, and what to do."""
+    if answer == errno.EACCES:
+        return (
+            f"may not be opened by user {os.geteuid()} (EACCES: {_mode(path)})",
+            "run as a member of its group, or as root (the driver's udev rule sets the mode); a "
+            "file system mounted with nodev refuses every device",
+        )
+    otherwise = f"cannot be opened: {_strerror(answer)}", "`dmesg` on the host says more"
+    return _REFUSALS.get(answer, otherwise)
 
 
 def open_each(paths: Sequence[str]) -> list[int]:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from exporter import log
 from exporter.doctor.case import Case, Run
 from exporter.doctor.examination import examine, status
-from exporter.doctor.finding import Finding
-from exporter.doctor.told import as_json, as_line, as_summary
+from exporter.doctor.told import as_json, as_line, as_summary, discreet
 
 
 def doctor(
@@ -39,16 +38,12 @@ def doctor(
 
     case = Case(environment, path, send=send, read_run=read_run)
     writer = Bundle(bundle) if bundle is not None else None
-
-    def tell(finding: Finding) -> None:
+    findings = []
+    for finding in map(discreet, examine(case)):
+        findings.append(finding)
         if not json:
             print(as_line(finding), flush=True)
-
-    findings = examine(case, tell)
-    if json:
-        print(as_json(findings), end="")
-    else:
-        print(as_summary(findings))
+    print(as_json(findings) if json else as_summary(findings))
     if writer is not None:
         for line in writer.write(case, findings):
             print(line, file=sys.stderr)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from exporter.doctor import (
@@ -19,7 +22,6 @@ from exporter.doctor import (
 )
 from exporter.doctor.case import Case
 from exporter.doctor.finding import Finding, Verdict, warning
-from exporter.sinks.cloudwatch.attempt import Attempts, Overdue
 
 
 class Check(NamedTuple):
@@ -44,39 +46,43 @@ CHECKS = (
 )
 
 
-def examine(case: Case, tell: Callable[[Finding], None]) -> list[Finding]:
-    """Make all checks, and tell each finding as soon as there is one. Does not raise."""
-    findings: list[Finding] = []
-
-    def note(finding: Finding) -> None:
-        findings.append(finding)
-        tell(finding)
-
+def examine(case: Case) -> Iterator[Finding]:
+    """Make all checks; gives each finding as soon as there is one. Does not raise."""
     for check in CHECKS:
-        _make(check, case, note)
-    return findings
+        yield from _in_time(check, case) if check.seconds is not None else _make(check, case)
 
 
-def status(findings: list[Finding]) -> int:
+def status(findings: Iterable[Finding]) -> int:
     """The exit status: 1 where something has failed."""
     return int(any(finding.verdict is Verdict.FAILED for finding in findings))
 
 
-def _make(check: Check, case: Case, note: Callable[[Finding], None]) -> None:
-    def make() -> None:
-        for finding in check.examine(case):
-            note(finding)
-
+def _make(check: Check, case: Case) -> Iterator[Finding]:
     try:
-        if check.seconds is None:
-            make()
-        else:
-            Attempts[None]().make(make, check.seconds)
-    except Overdue:
-        seen = f"not found out within {check.seconds:g} s"
-        note(
-            warning(check.subject, seen, "something hangs: a file system, a driver, a name server")
-        )
+        yield from check.examine(case)
     except Exception as error:  # noqa: BLE001 (one check never takes the others down)
         seen = f"the check itself failed: {type(error).__name__}"
-        note(warning(check.subject, seen, "report this, with what --bundle writes"))
+        yield warning(check.subject, seen, "report this, with what --bundle writes")
+
+
+def _in_time(check: Check, case: Case) -> Iterator[Finding]:
+    """Make a check in a thread, and leave that behind if it hangs in the system."""
+    told: SimpleQueue[Finding | None] = SimpleQueue()
+
+    def make() -> None:
+        for finding in _make(check, case):
+            told.put(finding)
+        told.put(None)
+
+    threading.Thread(target=make, name=f"doctor-{check.subject}", daemon=True).start()
+    until = time.monotonic() + (check.seconds or 0.0)
+    while (left := until - time.monotonic()) > 0:
+        try:
+            finding = told.get(timeout=left)
+        except Empty:
+            break
+        if finding is None:
+            return
+        yield finding
+    seen = f"not found out within {check.seconds:g} s"
+    yield warning(check.subject, seen, "something hangs: a file system, a driver, a name server")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from exporter.doctor.advice import BY_STATE
 from exporter.doctor.case import Case
 from exporter.doctor.exposed import Exposed
 from exporter.doctor.finding import Finding, failed, ok, skipped, warning
+from exporter.doctor.page import read
 from exporter.model import SourceState
 
 SUBJECT = "exporter"
@@ -22,6 +23,13 @@ _LARGEST = 32 * 2**20
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared)
 _MOST_PERIODS, _LEAST_PATIENCE = 3, 15.0
 _HARMLESS = (SourceState.STARTING, SourceState.PAUSED)
+
+_COUNTED = (
+    ("source_restarts", "reason", "restarts of its source"),
+    ("report_errors", "reason", "lines and readings that could not be used"),
+    ("sink_dropped_requests", "reason", "requests and windows given up"),
+)
+"""Counters that are 0 where all has always been well: name, label, and what they count."""
 
 
 class _Reply(NamedTuple):
@@ -78,12 +86,14 @@ def examine(case: Case) -> Iterator[Finding]:
     case.metrics = reply.body
     yield ok(SUBJECT, f"answers at {address}, {_told(case.exposed)}")
     yield from _healthz(host, int(port), tls=tls)
-    yield from _state(case.exposed)
-    yield from _age(case.exposed, case.config.source.period)
-    yield from _reloads(case.exposed)
-    yield from _sinks(case.exposed)
     if case.config.web.page:
         case.page = _page(host, int(port), tls=tls)
+    reasons = read(case.page)
+    yield from _state(case.exposed, reasons.get("Source", {}).get("why", ""))
+    yield from _age(case.exposed, case.config.source.period)
+    yield from _losses(case.exposed)
+    yield from _reloads(case.exposed)
+    yield from _sinks(case.exposed, reasons.get("CloudWatch", {}))
 
 
 def _told(exposed: Exposed) -> str:
@@ -93,15 +103,14 @@ def _told(exposed: Exposed) -> str:
     return f"version {version}{other}, {reports:.0f} reports read"
 
 
-def _state(exposed: Exposed) -> Iterator[Finding]:
-    states = exposed.by("neuron_exporter_source_state", "state")
-    name = next((state for state, value in states.items() if value == 1), "")
+def _state(exposed: Exposed, why: str) -> Iterator[Finding]:
+    name = exposed.source_state
     try:
         state = SourceState(name)
     except ValueError:
         yield skipped(SUBJECT, f"it knows a state of its source that is unknown here: {name!r}")
         return
-    seen = f"the state of its source is {state.value}"
+    seen = f"the state of its source is {state.value}" + (f": {why}" if why else "")
     if state is SourceState.OK:
         yield ok(SUBJECT, seen)
     elif state in _HARMLESS:
@@ -123,6 +132,16 @@ def _age(exposed: Exposed, configured: float) -> Iterator[Finding]:
         yield failed(SUBJECT, seen, "no hardware series is shown until the next; see the source")
 
 
+def _losses(exposed: Exposed) -> Iterator[Finding]:
+    for name, label, what in _COUNTED:
+        counts = exposed.by(f"neuron_exporter_{name}_total", label)
+        told = ", ".join(f"{why} {count:.0f}" for why, count in sorted(counts.items()) if count)
+        if told:
+            yield warning(
+                SUBJECT, f"{what} since its start: {told}", "the log names each kind once"
+            )
+
+
 def _reloads(exposed: Exposed) -> Iterator[Finding]:
     for what in ("config", "web_config"):
         if exposed.value(f"neuron_exporter_{what}_last_reload_successful") == 0:
@@ -133,7 +152,8 @@ def _reloads(exposed: Exposed) -> Iterator[Finding]:
             )
 
 
-def _sinks(exposed: Exposed) -> Iterator[Finding]:
+def _sinks(exposed: Exposed, page: Mapping[str, str]) -> Iterator[Finding]:
+    """How its sinks are that can be up or down; the page tells why."""
     for sink, up in exposed.by("neuron_exporter_sink_up", "sink").items():
         waiting = exposed.value("neuron_exporter_sink_queue_requests", sink=sink) or 0
         at = exposed.value("neuron_exporter_sink_last_success_timestamp_seconds", sink=sink) or 0
@@ -141,16 +161,13 @@ def _sinks(exposed: Exposed) -> Iterator[Finding]:
         seen = f"its sink {sink} {'delivers' if up else 'is down'}: {last}, {waiting:.0f} waiting"
         if up:
             yield ok(SUBJECT, seen)
-        elif not at and not waiting:
+            continue
+        seen += f"; {page['state']}" if "state" in page else ""
+        tried = exposed.value("neuron_exporter_sink_requests_total", sink=sink)
+        if tried is None and not exposed.by("neuron_exporter_sink_errors_total", "code"):
             yield warning(SUBJECT, seen, "wait: the first window is sent within two intervals")
         else:
-            errors = exposed.by("neuron_exporter_sink_errors_total", "code")
-            codes = ", ".join(sorted(code for code in errors if code))
-            yield failed(
-                SUBJECT,
-                seen + (f"; errors so far: {codes}" if codes else ""),
-                f"see what is said of {sink} below; the page and the log (not_delivering) say why",
-            )
+            yield failed(SUBJECT, seen, f"see what is said of {sink} below")
 
 
 def _healthz(host: str, port: int, *, tls: bool) -> Iterator[Finding]:

@@ -44,3 +44,9 @@ class Exposed:
         """A label's value on the first sample that has it; empty where none does."""
         every = (has for samples in self._samples.values() for has, _ in samples)
         return next((has[label] for has in every if label in has), "")
+
+    @property
+    def source_state(self) -> str:
+        """What the source is doing, by its name in `neuron_exporter_source_state`."""
+        states = self.by("neuron_exporter_source_state", "state")
+        return next((state for state, value in states.items() if value == 1), "")

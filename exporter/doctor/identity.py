@@ -38,7 +38,8 @@ def examine(case: Case) -> Iterator[Finding]:
     identity = case.identity
     if identity is None:
         return
-    wanted = sorted(wants(case.config).labels.union(*wants(case.config).sets))
+    needs = wants(case.config)
+    wanted = sorted(needs.labels.union(*needs.sets))
     if not is_of_this_machine(case.config):
         yield skipped(
             SUBJECT, f"reports of source.kind {case.config.source.kind} are of another machine"

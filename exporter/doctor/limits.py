@@ -26,6 +26,9 @@ def examine(case: Case) -> Iterator[Finding]:
     """The memory limit of the control group, and how often it was met."""
     need = OWN_NEED + (CHILD_NEED if case.config.source.kind == "neuron-monitor" else 0)
     yield judge(memory_limit(), need)
+    used = case.exposed.value("process_resident_memory_bytes") if case.exposed else None
+    if used:
+        yield ok(SUBJECT, f"the running exporter has {used / _MIB:.0f} MiB (neuron-monitor apart)")
     killed = oom_kills()
     if killed:
         yield warning(

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ SECONDS = 2.0
 _FIRST_NAMESPACE = "pid:[4026531836]"
 """The host's own pid namespace: `PROC_PID_INIT_INO` of the kernel's include/linux/proc_ns.h."""
 
+_OURS = ("NEURON_EXPORTER__", "AWS_", "ECS_CONTAINER_METADATA", "HTTP_PROXY", "HTTPS_PROXY")
 _DEVICE = re.compile(r"/dev/neuron(\d{1,4})")
 
 
@@ -39,6 +40,18 @@ def running_exporters(proc: Path = Path("/proc")) -> dict[int, list[str]]:
         if words is not None and _namespace(proc, str(pid), "mnt") == own:
             found[pid] = _absolute(words, proc / str(pid) / "cwd")
     return found
+
+
+def other_variables(pid: int, own: Mapping[str, str], proc: Path = Path("/proc")) -> list[str]:
+    """Names of variables of the exporter and of AWS's libraries that are not in a process's
+    environment as they are in ours; none where we may not look."""
+    try:
+        pairs = (proc / str(pid) / "environ").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+    other = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    names = {name for name in (*own, *other) if name.startswith(_OURS)}
+    return sorted(name for name in names if own.get(name) != other.get(name))
 
 
 def holders(proc: Path = Path("/proc")) -> Holders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from exporter.config.schema import Config
 from exporter.doctor.advice import BY_STATE, of_group
@@ -47,7 +47,7 @@ def examine(case: Case) -> Iterator[Finding]:
             SUBJECT,
             "not started a second time: an exporter runs, whose state could not be asked",
         )
-    elif case.exposed is not None and _state_of(case) in _NOT_DISTURBED:
+    elif case.exposed is not None and case.exposed.source_state in _NOT_DISTURBED:
         yield from _as_exposed(case)
     elif program is None or program.verdict is Verdict.OK:
         yield from _listen(case)
@@ -59,18 +59,12 @@ _NOT_DISTURBED = (SourceState.OK, SourceState.STARTING, SourceState.PAUSED)
 open, or must not, since the driver is being reset."""
 
 
-def _state_of(case: Case) -> str:
-    assert case.exposed is not None  # noqa: S101 (asked before)
-    states = case.exposed.by("neuron_exporter_source_state", "state")
-    return next((state for state, value in states.items() if value == 1), "")
-
-
 def _program(case: Case) -> Finding:
     command = case.config.source.command
     path = child_environment(case.environment)["PATH"]
     program = shutil.which(command[0], path=path)
     if program is not None:
-        return ok(SUBJECT, f"{command[0]} is {program}")
+        return ok(SUBJECT, f"its program is {program}")
     if found := shutil.which(command[0], mode=0, path=path):
         return failed(SUBJECT, f"{found} may not be executed by this user", f"chmod a+x {found}")
     return failed(
@@ -83,7 +77,7 @@ def _program(case: Case) -> Finding:
 def _as_exposed(case: Case) -> Iterator[Finding]:
     exposed = case.exposed
     assert exposed is not None  # noqa: S101 (asked before)
-    state = _state_of(case)
+    state = exposed.source_state
     if state != SourceState.OK:
         yield skipped(SUBJECT, f"not started a second time: the exporter's is {state}")
         return
@@ -97,10 +91,19 @@ def _groups_exposed(case: Case) -> Iterator[Finding]:
     if case.exposed is None or case.report is not None:
         return
     reports = case.exposed.value("neuron_exporter_reports_total") or 0
-    for group, count in case.exposed.by("neuron_exporter_group_errors_total", "group").items():
-        if count:
-            seen = f"{group} had {count:.0f} errors in {reports:.0f} reports of the exporter"
-            yield warning(SUBJECT, seen, of_group(group))
+    counts = case.exposed.by("neuron_exporter_group_errors_total", "group")
+    texts = {group: f"{group} ({count:.0f})" for group, count in counts.items() if count}
+    for fix, groups in _by_fix(texts):
+        seen = f"groups with errors in {reports:.0f} reports of the exporter: {', '.join(groups)}"
+        yield warning(SUBJECT, seen, fix)
+
+
+def _by_fix(texts: Mapping[str, str]) -> Iterable[tuple[str, list[str]]]:
+    """What is said of groups, gathered by what is to be done about them."""
+    gathered: dict[str, list[str]] = {}
+    for group in sorted(texts):
+        gathered.setdefault(of_group(group), []).append(texts[group])
+    return gathered.items()
 
 
 def _period(config: Config, seen: float | None) -> Iterator[Finding]:
@@ -130,8 +133,9 @@ def _listen(case: Case) -> Iterator[Finding]:
         yield from _period(case.config, sample.interval)
     elif sample.report is not None and config.period > LONGEST_PERIOD:
         yield skipped(SUBJECT, f"its period of {format_duration(config.period)} was not waited for")
-    for group, text in sample.group_errors.items():
-        yield warning(SUBJECT, f"{group} has an error: {text}", of_group(group))
+    texts = {group: f"{group} ({text})" for group, text in sample.group_errors.items()}
+    for fix, groups in _by_fix(texts):
+        yield warning(SUBJECT, f"groups with errors: {', '.join(groups)}", fix)
 
 
 def listen(case: Case) -> Sample:

@@ -44,13 +44,6 @@ def examine(case: Case) -> Iterator[Finding]:
             "the running exporter keeps what waits in memory: it cannot use the file",
             "the log says why; it tries again every 30 s to 5 min",
         )
-    waiting = case.exposed.value("neuron_exporter_sink_queue_requests", sink="cloudwatch")
-    if waiting:
-        yield warning(
-            SUBJECT,
-            f"{waiting:.0f} requests of the running exporter wait",
-            "they are sent when CloudWatch takes them, ten with each window; nothing is to be done",
-        )
 
 
 def look(path: Path, max_bytes: int) -> Iterator[Finding]:

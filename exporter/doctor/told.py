@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,13 +11,23 @@ from exporter.doctor.finding import Finding, Verdict
 from exporter.text import clean
 
 _LONGEST = 1000
-_NOTHING_TO_DO = "nothing"
+_USER = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def discreet(finding: Finding) -> Finding:
+    """A finding without the names and passwords that addresses in it may have."""
+    return finding._replace(seen=hide_users(finding.seen), fix=hide_users(finding.fix))
+
+
+def hide_users(text: str) -> str:
+    """A text whose addresses have `***` where name and password stood."""
+    return _USER.sub("***@", text)
 
 
 def as_line(finding: Finding) -> str:
     """A finding on one line, and below it what to do."""
     line = f"{finding.verdict:<8} {finding.subject:<14} {clean(finding.seen, _LONGEST)}"
-    if finding.fix and finding.fix != _NOTHING_TO_DO:
+    if finding.fix:
         line += f"\n{'':<8} {'':<14} -> {clean(finding.fix, _LONGEST)}"
     return line
 
@@ -29,4 +40,4 @@ def as_summary(findings: Iterable[Finding]) -> str:
 
 def as_json(findings: Iterable[Finding]) -> str:
     """A list of objects with `subject`, `verdict`, `seen` and `fix`."""
-    return json.dumps([finding._asdict() for finding in findings], indent=2) + "\n"
+    return json.dumps([finding._asdict() for finding in findings], indent=2)
