@@ -29,6 +29,12 @@ BY_STATE: Mapping[SourceState, str] = {
     SourceState.PAUSED: "send SIGUSR1 again when the driver has been reset",
 }
 
+_JUST_HEARD: Mapping[SourceState, str] = {
+    SourceState.EXITED: "its last words say why; see the driver and the devices below as well",
+    SourceState.STALLED: "it may wait for the driver: see the driver and the devices below",
+}
+"""Where the program was run here and now, and no exporter runs that would start it again."""
+
 _NO_DEVICE = "see what is said of the driver and of the devices"
 
 _BY_GROUP: Mapping[str, str] = {
@@ -44,6 +50,11 @@ _BY_GROUP: Mapping[str, str] = {
     ),
     "neuron_k8s_info": "neuron-monitor cannot ask the kubelet which pod has which core",
 }
+
+
+def when_heard(state: SourceState) -> str:
+    """What to do about a source that was listened to just now."""
+    return _JUST_HEARD.get(state, BY_STATE[state])
 
 
 def of_group(group: str) -> str:

@@ -40,7 +40,7 @@ CHECKS = (
     Check(devices.SUBJECT, devices.examine, 8.0),
     Check(identity.SUBJECT, identity.examine, 8.0),
     Check(owners.SUBJECT, owners.examine, 2.0),
-    Check(cloudwatch.SUBJECT, cloudwatch.examine, 40.0),
+    Check(cloudwatch.SUBJECT, cloudwatch.examine, 25.0),
     Check(spool.SUBJECT, spool.examine, 3.0),
     Check(limits.SUBJECT, limits.examine, 2.0),
 )

@@ -58,7 +58,8 @@ def examine(case: Case) -> Iterator[Finding]:
         if answer and missing:
             yield warning(SUBJECT, f"{PLACES[step]}: {answer}", _advice(step, answer))
     for name in missing:
-        yield _missing(case, name, answers)
+        is_label = not any(name in names for names in needs.sets)
+        yield _missing(case, name, answers, is_label=is_label)
 
 
 def _learn_from_exporter(case: Case, identity: Identity, wanted: list[str]) -> None:
@@ -101,7 +102,7 @@ def _advice(step: Step, answer: str) -> str:
     return "set identity.* in the configuration instead"
 
 
-def _missing(case: Case, name: str, answers: Mapping[Step, str]) -> Finding:
+def _missing(case: Case, name: str, answers: Mapping[Step, str], *, is_label: bool) -> Finding:
     tried = []
     if name in _BY_REPORT:
         tried.append(f"{PLACES[Step.STREAM]}: {_report_of(case)}")
@@ -117,10 +118,10 @@ def _missing(case: Case, name: str, answers: Mapping[Step, str]) -> Finding:
         fix = f"set identity.{name}, if no other place can tell it"
     elif name in VARIABLES:
         fix = f"set {VARIABLES[name][0]}, in Kubernetes by the downward API"
+    elif is_label:
+        fix = "it is a label only: let one of these places tell it, or go without"
     else:
         fix = "leave its dimension out, or put it into cloudwatch.extra_dimensions"
-    if name == "availability_zone" and not case.config.cloudwatch.enabled:
-        fix = "it is a label only: let one of these places tell it, or go without"
     return warning(SUBJECT, f"{name} is not known ({'; '.join(tried)})", fix)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from exporter.config.schema import Config
-from exporter.doctor.advice import BY_STATE, of_group
+from exporter.doctor.advice import BY_STATE, of_group, when_heard
 from exporter.doctor.case import Case, Sample
 from exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
 from exporter.metrics.catalogue import CATALOGUE
@@ -128,7 +128,7 @@ def _listen(case: Case) -> Iterator[Finding]:
         yield ok(SUBJECT, f"it reports: {len(sample.line):,} bytes")
     else:
         seen = f"{sample.state.value}: {sample.detail}" if sample.detail else sample.state.value
-        yield failed(SUBJECT, seen, BY_STATE[sample.state])
+        yield failed(SUBJECT, seen, when_heard(sample.state))
     if sample.interval is not None:
         yield from _period(case.config, sample.interval)
     elif sample.report is not None and config.period > LONGEST_PERIOD:

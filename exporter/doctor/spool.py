@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import quote
 
 from exporter.doctor.case import Case
@@ -49,9 +50,9 @@ def examine(case: Case) -> Iterator[Finding]:
 def look(path: Path, max_bytes: int) -> Iterator[Finding]:
     """Whether the exporter could write here, and what is here already."""
     folder = next((each for each in path.parents if each.is_dir()), Path("/"))
-    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        where = path if path.exists() else folder
-        yield failed(SUBJECT, f"{where} cannot be written by user {os.geteuid()}", _VOLUME)
+    refused = _why_not(folder, path)
+    if refused:
+        yield failed(SUBJECT, f"{refused} (user {os.geteuid()})", _VOLUME)
         return
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
@@ -69,6 +70,18 @@ def look(path: Path, max_bytes: int) -> Iterator[Finding]:
             "cloudwatch.spool.max_bytes allows",
             "what does not fit on a full disk waits in memory, up to 16 MiB: make room",
         )
+
+
+def _why_not(folder: Path, path: Path) -> str:
+    """Why nothing can be written; empty where it can. Asking for rights is not enough: root has all
+    of them, on file systems that take nothing, too."""
+    if path.exists() and not os.access(path, os.W_OK):
+        return f"{path} cannot be written"
+    try:
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"{folder} cannot be written: {error.strerror}"
 
 
 def _state(path: Path, size: int) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ GONE = (4095, 0)
 """Those of a device that no driver has."""
 
 _NOT_ALLOWED = 77
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 def case(environment: Mapping[str, str] | None = None, **settings: Any) -> Case:
@@ -61,7 +61,8 @@ class Told(NamedTuple):
 
 
 class NeuronMachine:
-    """A view of this machine with Neuron devices and a driver, in a mount namespace of its own.
+    """A view of this machine with Neuron devices and a driver, and of nobody's firmware, in
+    namespaces of its own, as a container has them.
 
     `holders` processes have the first device open.
     """
@@ -71,7 +72,6 @@ class NeuronMachine:
         devices: Mapping[str, tuple[int, int]],
         driver: str | None = "2.24.7.0",
         holders: int = 0,
-        options: str = "",
     ) -> None:
         nodes = [
             f"mknod -m 660 /dev/{name} c {major} {minor}"
@@ -83,7 +83,15 @@ class NeuronMachine:
             *([f"echo {driver} > /sys/module/neuron/version"] if driver else []),
         ]
         first = next(iter(devices), "null")
-        prepare = [f"mount -t tmpfs {options} none /dev", *nodes, "chmod 666 /dev/null", *module]
+        dmi = "/sys/devices/virtual/dmi/id"
+        nobodys = f"{{ [ ! -d {dmi} ] || mount -t tmpfs none {dmi}; }}"
+        prepare = [
+            "mount -t tmpfs none /dev",
+            *nodes,
+            "chmod 666 /dev/null",
+            *module,
+            nobodys,
+        ]
         held = [f"sleep 600 9< /dev/{first} > /dev/null 2>&1 &"] * holders
         self._script = "\n".join(
             [
@@ -98,7 +106,7 @@ class NeuronMachine:
     def run(self, command: Sequence[str], **environment: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command there; the test is skipped where no such view can be made."""
         done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", self._script, "sh", *command],
+            [*NAMESPACES, "sh", "-c", self._script, "sh", *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=shell_environment(**environment),
@@ -140,13 +148,3 @@ def write(folder: Path, **sections: Any) -> Path:
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(sections))
     return path
-
-
-def sh(*lines: str) -> list[str]:
-    """A command that runs these lines; what neuron-monitor would be given is ignored."""
-    return ["sh", "-c", "\n".join(lines)]
-
-
-def quoted(words: Sequence[str]) -> str:
-    """Words as a line of a shell."""
-    return shlex.join(words)

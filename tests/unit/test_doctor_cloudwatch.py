@@ -172,20 +172,14 @@ def test_an_endpoint_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.verdict is Verdict.FAILED
 
 
-@pytest.mark.parametrize(
-    ("date", "verdict"),
-    [
-        ("Thu, 01 Jan 2015 00:00:00 GMT", Verdict.FAILED),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", Verdict.FAILED),
-    ],
-)
-def test_a_clock_that_breaks_signatures(date: str, verdict: Verdict) -> None:
+@pytest.mark.parametrize("year", [2015, 2100])
+def test_a_clock_that_breaks_signatures(year: int) -> None:
     """A clock that is years off CloudWatch's own is what is wrong, whatever else is refused."""
 
     class Late(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(403)
-            self.send_header("Date", date)
+            self.send_header("Date", f"Fri, 02 Jan {year} 00:00:00 GMT")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -193,7 +187,7 @@ def test_a_clock_that_breaks_signatures(date: str, verdict: Verdict) -> None:
 
     with serving(Late) as url:
         (finding,) = aws.clock(aws.reach(url).skew)
-    assert finding.verdict is verdict
+    assert finding.verdict is Verdict.FAILED
 
 
 @pytest.mark.parametrize(

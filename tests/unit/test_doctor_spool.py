@@ -84,7 +84,7 @@ def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
         remount(tmp_path, "ro")
         finding = one(tmp_path / "spool.db")
         assert finding.verdict is Verdict.FAILED
-        assert "cannot be written by user" in finding.seen
+        assert "cannot be written: Read-only file system" in finding.seen
 
 
 def test_an_exporter_that_goes_on_in_memory(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import yaml
 from exporter.config import Given, load
 from exporter.config.changes import HOT
 from exporter.config.schema import Config
+from exporter.doctor.advice import BY_STATE
 from exporter.generate import alarm_rules
 from exporter.metrics.catalogue import CATALOGUE
 from exporter.metrics.selection import for_cloudwatch
@@ -89,6 +90,22 @@ def test_every_state_has_an_advice() -> None:
     """Whoever is on call finds the state that is shown, and what to do."""
     told = {row[0].strip("`") for row in readme.table("what to do")}
     assert told == {state.value for state in SourceState}
+
+
+def test_the_advice_is_the_doctors() -> None:
+    """Who reads the table and who asks the doctor are told the same of each state."""
+    links = re.compile(r"\[([^]]*)\]\([^)]*\)")
+    told = {row[0].strip("`"): links.sub(r"\1", row[1]) for row in readme.table("what to do")}
+    assert told == {state.value: advice for state, advice in BY_STATE.items()}
+
+
+def test_what_the_doctor_says_is_what_it_says() -> None:
+    """Each line of the example is one that it says on a sick machine, in a test."""
+    golden = readme.ROOT / "tests" / "end_to_end" / "files" / "doctor" / "sick.txt"
+    said = golden.read_text().splitlines()
+    shown = readme.block("text", "failed   source").splitlines()
+    assert len(shown) > 5
+    assert [line for line in shown if line not in said] == []
 
 
 def test_every_fault_names_a_test_that_shows_it() -> None:

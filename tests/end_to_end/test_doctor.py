@@ -1,0 +1,294 @@
+"""The doctor beside a running exporter and alone, on machines that are well and sick."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Golden
+from tests.support import metadata
+from tests.support.commands import run, shell_environment
+from tests.support.doctoring import GONE, GOOD, NAMESPACES, NeuronMachine, doctor, write
+from tests.support.exporter import (
+    EXPORTER,
+    SIMULATOR,
+    RunningExporter,
+    running_exporter,
+    simulated,
+)
+from tests.support.strict_front import StrictFront, strict_front
+from tests.support.waiting import wait_for
+
+SIXTEEN = {f"neuron{number}": GOOD for number in range(16)}
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "geheim",
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+}
+
+_CHANGING = (
+    (re.compile(r"http://127\.0\.0\.1:\d+"), "http://127.0.0.1:PORT"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
+    (re.compile(r"version \d\S*,"), "version V,"),
+    (re.compile(r"\d+ reports read"), "N reports read"),
+    (
+        re.compile(r"report is [\d.]+ s old, with one every [\d.]+ s"),
+        "report is A s old, every P s",
+    ),
+    (re.compile(r"delivery \d+ s ago"), "delivery A s ago"),
+    (re.compile(r"a report every [\d.]+ s"), "a report every P s"),
+    (re.compile(r"locked by (process \d+|a process elsewhere)"), "locked by process PID"),
+    (re.compile(r": [\d.]+ MiB, locked"), ": N MiB, locked"),
+    (re.compile(r"arn:aws:\S+"), "arn:aws:ARN"),
+    (re.compile(r"program is \S+"), "program is PROGRAM"),
+    (re.compile(r"\d+ metrics, of"), "N metrics, of"),
+)
+"""What is another at each run, and what stands for it in a golden file."""
+
+_OF_THIS_MACHINE = ("memory", "tools")
+"""Subjects that depend on where the tests run."""
+
+
+def told(text: str, folder: Path) -> str:
+    """What the doctor said, without what changes."""
+    text = text.replace(str(folder), "FOLDER")
+    for pattern, name in _CHANGING:
+        text = pattern.sub(name, text)
+    kept, keeping = [], True
+    for line in text.splitlines()[:-1]:
+        if not line.startswith(" "):
+            keeping = line.split()[1] not in _OF_THIS_MACHINE
+        if keeping:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def free_address() -> str:
+    """An address that nobody listens at: the doctor must know it before the exporter does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@contextmanager
+def beside(folder: Path, config: dict[str, Any], **environment: str) -> Iterator[RunningExporter]:
+    """An exporter with this configuration at an address of its own, which has read reports."""
+    document = {**config, "prometheus": {"listen": free_address()}}
+    with running_exporter(folder, document, environment=environment) as exporter:
+        exporter.wait_for_event("source_state", state="ok")
+        yield exporter
+
+
+@pytest.fixture
+def front(moto: str) -> Iterator[StrictFront]:
+    """CloudWatch that refuses what AWS refuses."""
+    with strict_front(moto) as started:
+        yield started
+
+
+def test_a_machine_that_is_well(
+    tmp_path: Path, front: StrictFront, moto: str, golden: Golden
+) -> None:
+    """Beside an exporter that is well, on a machine that is well, every line says so, and the exit
+    status is 0."""
+    config = {
+        "source": simulated("--instance-type", "trn1.32xlarge"),
+        "cloudwatch": {
+            "enabled": True,
+            "endpoint_url": front.url,
+            "flush_interval": "1s",
+            "dimension_sets": [["InstanceId", "InstanceType"], ["ClusterName"]],
+        },
+    }
+    with metadata.ecs() as task:
+        environment = {
+            **CREDENTIALS,
+            "ECS_CONTAINER_METADATA_URI_V4": task.url,
+            "AWS_ENDPOINT_URL_STS": moto,
+        }
+        with beside(tmp_path, config, **environment) as exporter:
+            exporter.wait_for_value("neuron_exporter_sink_up", 1, sink="cloudwatch")
+            done = NeuronMachine(SIXTEEN, holders=1).run(
+                [*EXPORTER, "doctor", "--config", str(tmp_path / "exporter.yaml")], **environment
+            )
+            assert exporter.stop() == 0
+    out = done.stdout.decode()
+    assert done.returncode == 0, out
+    assert "failed  " not in out
+    assert "geheim" not in out + done.stderr.decode()
+    golden.check("doctor/well.txt", told(out, tmp_path))
+
+
+def test_a_machine_that_is_sick(tmp_path: Path, golden: Golden) -> None:
+    """Alone, on a machine where nothing works: each line says what is wrong and what helps, and the
+    exit status is 1."""
+    path = write(
+        tmp_path,
+        source={"command": ["sh", "-c", "echo FATA: no driver >&2; exit 1"]},
+        prometheus={"listen": free_address()},
+        cloudwatch={
+            "enabled": True,
+            "endpoint_url": "http://127.0.0.1:1",
+            "dimension_sets": [["InstanceId"], ["ClusterName", "PodName"]],
+            "spool": {"path": "/proc/spool.db"},
+        },
+        identity={"instance_type": "inf1.6xlarge"},
+    )
+    machine = NeuronMachine({"neuron0": GOOD, "neuron1": GONE}, holders=15)
+    with metadata.imds({"/latest/api/token": metadata.silent}) as ec2:
+        done = machine.run(
+            [*EXPORTER, "doctor", "--config", str(path)],
+            AWS_EC2_METADATA_DISABLED="false",
+            AWS_EC2_METADATA_SERVICE_ENDPOINT=ec2.url,
+            AWS_REGION="us-west-2",
+            AWS_CONFIG_FILE="/nonexistent",
+            AWS_SHARED_CREDENTIALS_FILE="/nonexistent",
+        )
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stdout + done.stderr
+    golden.check("doctor/sick.txt", told(done.stdout.decode(), tmp_path))
+
+
+def test_without_a_file_it_goes_by_the_exporter_that_runs(tmp_path: Path) -> None:
+    """`docker exec NAME neuron-exporter doctor`: file and flags are those of the one exporter that
+    sees the same files; a variable that differs is named, and its value is not."""
+    path = write(tmp_path, source=simulated(), prometheus={"listen": "127.0.0.1:1"})
+    address = free_address()
+    script = f"""
+        exporter="{sys.executable} -m exporter"
+        AWS_PROFILE=geheim $exporter run --config {path.name} --listen {address} &
+        running=$!
+        for _ in $(seq 100); do
+            $exporter doctor --json > told
+            grep -q 'source is ok' told && break
+            sleep 0.1
+        done
+        kill $running; wait $running
+    """
+    done = subprocess.run(
+        [*NAMESPACES, "sh", "-c", script],
+        cwd=tmp_path,
+        env={**shell_environment(), "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    if done.stderr.startswith(b"unshare: "):
+        pytest.skip("the tests may not make namespaces (they are not run by root)")
+    text = (tmp_path / "told").read_text()
+    seen = [each["seen"] for each in json.loads(text)]
+    assert any(line.endswith("is the exporter that runs with it") for line in seen)
+    assert f"{path}: good; flags: --listen" in seen
+    assert f"answers at {address}" in text
+    assert any(line.endswith("of: AWS_PROFILE") for line in seen)
+    assert "geheim" not in text
+
+
+def test_a_bundle_has_no_secret(tmp_path: Path) -> None:
+    """What is sent to others names what is in it, and has neither keys nor passwords."""
+    bundle = tmp_path / "bundle.tar.gz"
+    config = {
+        "source": simulated("--faults", "error-groups"),
+        "cloudwatch": {
+            "enabled": True,
+            "region": "us-west-2",
+            "endpoint_url": "http://me:geheim@127.0.0.1:1",
+            "flush_interval": "1s",
+        },
+    }
+    with beside(tmp_path, config, **CREDENTIALS) as exporter:
+        wait_for(lambda: exporter.value("neuron_exporter_sink_queue_requests", sink="cloudwatch"))
+        found = doctor(
+            *("--config", str(tmp_path / "exporter.yaml"), "--bundle", str(bundle)), **CREDENTIALS
+        )
+    assert found.status == 1
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
+    with tarfile.open(bundle) as archive:
+        parts = {Path(each.name).name: archive.extractfile(each) for each in archive}
+        content = {name: part.read().decode() for name, part in parts.items() if part}
+    assert set(content) == {
+        *("findings.json", "configuration.yaml", "metrics.txt", "page.html", "versions.txt")
+    }
+    assert all(f"  {name}: " in found.err for name in content)
+    assert "geheim" not in "".join(content.values())
+    assert "neuron_exporter_source_state" in content["metrics.txt"]
+    before = bundle.read_bytes()
+    again = run("doctor", "--bundle", str(bundle))
+    assert again.status == 2
+    assert again.complaints == [f"--bundle: {bundle}: exists already, and is not overwritten"]
+    assert bundle.read_bytes() == before
+
+
+def test_every_problem_of_the_configuration_is_told(tmp_path: Path) -> None:
+    """A configuration that `check` refuses is what is wrong, with line and value; what is legal of
+    it is gone by."""
+    path = tmp_path / "exporter.yaml"
+    path.write_text(
+        f"source: {{kind: file, path: /no/such}}\nprometheus: {{listen: '{free_address()}'}}\n"
+        "cloudwatch: {namespace: AWS/x}\nlog: {level: loud}\n"
+    )
+    found = doctor("--config", str(path), NEURON_EXPORTER__SOURCE__PERIOD="2s")
+    assert found.status == 1
+    problems = [each.seen for each in found.of("configuration", "failed")]
+    assert sorted(problem.split(": ")[0] for problem in problems) == [
+        f"{path}:{line}" for line in (1, 3, 4)
+    ]
+    assert problems == run("check", "--config", str(path)).complaints
+    assert found.of("exporter")[0].seen.startswith("nobody listens at 127.0.0.1:")
+    assert doctor("--config", str(tmp_path / "none")).of("configuration", "failed")
+
+
+def test_wrong_use_is_told_from_a_sick_machine() -> None:
+    """A flag that there is not is status 2."""
+    assert run("doctor", "--nonsense").status == 2
+
+
+def test_it_is_ended_like_any_command(tmp_path: Path) -> None:
+    """Who loses patience with a source that hangs ends both with one signal."""
+    pids = tmp_path / "pids"
+    path = write(
+        tmp_path,
+        source={"command": ["sh", "-c", f"echo $$ > {pids}; exec sleep 600"]},
+        prometheus={"listen": free_address()},
+    )
+    process = subprocess.Popen(
+        [*EXPORTER, "doctor", "--config", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=shell_environment(),
+    )
+    wait_for(lambda: pids.exists() and pids.read_text().strip())
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert err == b""
+    wait_for(lambda: not os.path.exists(f"/proc/{pids.read_text().strip()}"))
+
+
+def test_nobody_reads_it(tmp_path: Path) -> None:
+    """`doctor | head -1` ends without a complaint."""
+    path = write(tmp_path, source={"command": [*SIMULATOR]}, prometheus={"listen": free_address()})
+    done = subprocess.run(
+        ["bash", "-c", f"{' '.join(EXPORTER)} doctor --config {path} | head -1"],
+        capture_output=True,
+        env=shell_environment(),
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.decode().startswith("ok       configuration")
+    assert done.stderr == b""
