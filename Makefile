@@ -75,7 +75,7 @@ lint: $(VENV)/dev
 	@$(VENV)/bin/mypy
 
 golden: $(VENV)/dev
-	@$(VENV)/bin/python -m pytest -q tests/golden --update-golden
+	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py --update-golden
 	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. \
 		exporter/identity/pod_resources.proto
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md

@@ -65,21 +65,28 @@ def holders(proc: Path = Path("/proc")) -> Holders:
             in_time = False
             break
         try:
-            links = os.listdir(proc / str(pid) / "fd")
+            for device in _opened(proc / str(pid) / "fd"):
+                by_device[device].add(pid)
         except PermissionError:
             hidden += 1
-            continue
-        except OSError:
-            continue  # it has ended
-        for link in links:
-            with suppress(OSError):
-                target = os.readlink(proc / str(pid) / "fd" / link)
-                if device := _DEVICE.fullmatch(target):
-                    by_device[int(device[1])].add(pid)
     whole = _namespace(proc, "self", "pid") == _FIRST_NAMESPACE
     return Holders(
         {device: sorted(pids) for device, pids in by_device.items()}, hidden, whole, in_time
     )
+
+
+def _opened(descriptors: Path) -> Iterator[int]:
+    """The devices that a process has open; none once it has ended.
+
+    Raises:
+        PermissionError: we may not look. Some let us list what they do not let us follow.
+    """
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for name in os.listdir(descriptors):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                device = _DEVICE.fullmatch(os.readlink(descriptors / name))
+                if device is not None:
+                    yield int(device[1])
 
 
 def _pids(proc: Path) -> Iterator[int]:

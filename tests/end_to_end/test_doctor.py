@@ -18,10 +18,19 @@ from typing import Any
 
 import pytest
 
+from exporter.doctor.finding import Finding
 from tests.conftest import Golden
 from tests.support import metadata
 from tests.support.commands import run, shell_environment
-from tests.support.doctoring import GONE, GOOD, NAMESPACES, NeuronMachine, doctor, write
+from tests.support.doctoring import (
+    GONE,
+    GOOD,
+    NAMESPACES,
+    WITH_FEW_RIGHTS,
+    NeuronMachine,
+    doctor,
+    write,
+)
 from tests.support.exporter import (
     EXPORTER,
     SIMULATOR,
@@ -162,6 +171,20 @@ def test_a_machine_that_is_sick(tmp_path: Path, golden: Golden) -> None:
     assert done.returncode == 1
     assert b"Traceback" not in done.stdout + done.stderr
     golden.check("doctor/sick.txt", told(done.stdout.decode(), tmp_path))
+
+
+def test_an_exporter_with_few_rights(tmp_path: Path) -> None:
+    """Devices whose mode keeps us out are told with that mode, and processes that do not let us
+    look are counted, not taken for none."""
+    path = write(tmp_path, source={"kind": "stdin"}, prometheus={"listen": free_address()})
+    command = [*WITH_FEW_RIGHTS, *EXPORTER, "doctor", "--json", "--config", str(path)]
+    machine = NeuronMachine({"neuron0": GOOD}, holders=1, mode="000")
+    findings = [Finding(**each) for each in json.loads(machine.run(command).stdout)]
+    seen = [each.seen for each in findings if each.subject == "devices"]
+    assert "/dev/neuron0 may not be opened by user 0 (EACCES: c---------, user 0, group 0)" in seen
+    (held,) = [line for line in seen if "open" in line and "EACCES" not in line]
+    assert held.startswith("no process has one open; only those of this container's process ids")
+    assert "of other users are not seen" in held
 
 
 def test_without_a_file_it_goes_by_the_exporter_that_runs(tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ GONE = (4095, 0)
 """Those of a device that no driver has."""
 
 _NOT_ALLOWED = 77
+WITH_FEW_RIGHTS = (
+    *("setpriv", "--inh-caps", "-all"),
+    *("--bounding-set", "-dac_override,-dac_read_search,-sys_ptrace"),
+)
+"""Before a command: root to whom modes of files apply, and who sees nobody's files."""
+
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
@@ -64,7 +70,7 @@ class NeuronMachine:
     """A view of this machine with Neuron devices and a driver, and of nobody's firmware, in
     namespaces of its own, as a container has them.
 
-    `holders` processes have the first device open.
+    `holders` processes have the first device open; `mode` is that of the devices' files.
     """
 
     def __init__(
@@ -72,9 +78,10 @@ class NeuronMachine:
         devices: Mapping[str, tuple[int, int]],
         driver: str | None = "2.24.7.0",
         holders: int = 0,
+        mode: str = "660",
     ) -> None:
         nodes = [
-            f"mknod -m 660 /dev/{name} c {major} {minor}"
+            f"mknod -m {mode} /dev/{name} c {major} {minor}"
             for name, (major, minor) in {**devices, **_USUAL}.items()
         ]
         module = [

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from exporter.doctor import devices as subject
+from exporter.doctor import probe
 from exporter.doctor.devices import count, open_each, openings, refusal, who_holds
 from exporter.doctor.exposed import Exposed
 from exporter.doctor.finding import Finding, Verdict
 from exporter.doctor.probe import NO_DEVICE
 from exporter.doctor.processes import Holders, holders, other_variables, running_exporters
-from tests.support.doctoring import GONE, case, of
+from tests.support.doctoring import GONE, WITH_FEW_RIGHTS, case, of
 from tests.support.mounts import tmpfs
 
 WHOLE = "pid:[4026531836]"
@@ -87,6 +90,30 @@ def test_a_device_that_may_not_be_opened(tmp_path: Path) -> None:
     assert finding.verdict is Verdict.FAILED
     assert f"by user {os.geteuid()} (EACCES: crw" in finding.seen
     assert "nodev" in finding.fix
+
+
+def test_a_device_is_opened_for_writing_only(tmp_path: Path) -> None:
+    """Neuron's driver takes that as a question, which costs no process its place: a device that
+    nobody may read opens all the same."""
+    node = _node(tmp_path / "neuron0", 1, 3)
+    Path(node).chmod(0o200)
+    done = subprocess.run(
+        [*WITH_FEW_RIGHTS, sys.executable, "-I", "-S", probe.__file__, node],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"0\n"
+
+
+def test_nothing_is_opened_while_the_driver_may_be_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an exporter that is paused, no device is touched."""
+    monkeypatch.setattr(subject, "devices", lambda: frozenset({0}))
+    monkeypatch.setattr(subject, "open_each", lambda _: pytest.fail("it was opened"))
+    told = case()
+    told.exposed = Exposed(
+        'neuron_exporter_build_info 1\nneuron_exporter_source_state{state="paused"} 1\n'
+    )
+    assert any("is paused" in seen for seen in of(subject.examine(told), Verdict.SKIPPED))
 
 
 @pytest.mark.parametrize(
