@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import distributions
 from typing import Any
 
@@ -48,6 +49,12 @@ class Bundle:
             ) from error
         except OSError as error:
             raise ConfigError([f"--bundle: {path}: {error.strerror or error}"]) from error
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        with suppress(OSError):
+            os.unlink(self._path)
 
     def write(self, case: Case, findings: Iterable[Finding]) -> Iterator[str]:
         """Write it; gives lines that say what is in it."""

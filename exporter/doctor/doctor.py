@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from exporter import log
+from exporter.doctor.bundle import Bundle
 from exporter.doctor.case import Case, Run
 from exporter.doctor.examination import examine, status
+from exporter.doctor.finding import Finding
 from exporter.doctor.told import as_json, as_line, as_summary, discreet
 
 
@@ -34,17 +36,26 @@ def doctor(
         ConfigError: the bundle cannot be written there.
     """
     log.configure("critical")  # what matters is said by the findings
-    from exporter.doctor.bundle import Bundle
-
     case = Case(environment, path, send=send, read_run=read_run)
     writer = Bundle(bundle) if bundle is not None else None
+    try:
+        findings = _told(case, json=json)
+        if writer is not None:
+            for line in writer.write(case, findings):
+                print(line, file=sys.stderr)
+    except BaseException:  # a half bundle is none
+        if writer is not None:
+            writer.abandon()
+        raise
+    return status(findings)
+
+
+def _told(case: Case, *, json: bool) -> list[Finding]:
+    """All findings, each printed as soon as it is there, or all of them for programs."""
     findings = []
     for finding in map(discreet, examine(case)):
         findings.append(finding)
         if not json:
             print(as_line(finding), flush=True)
     print(as_json(findings) if json else as_summary(findings))
-    if writer is not None:
-        for line in writer.write(case, findings):
-            print(line, file=sys.stderr)
-    return status(findings)
+    return findings

@@ -45,7 +45,7 @@ def examine(case: Case) -> Iterator[Finding]:
         yield skipped(SUBJECT, f"prometheus.listen is {address}: its port is known to nobody")
         return
     host = _LOOPBACK.get(host.strip("[]"), host.strip("[]"))
-    tls = case.pipeline is not None and _has_tls(case)
+    tls = _has_tls(case)
     try:
         reply = _get(host, int(port), "/metrics", tls=tls)
     except ConnectionRefusedError:
@@ -189,11 +189,12 @@ def _page(host: str, port: int, *, tls: bool) -> bytes:
 
 
 def _unasked(address: str, error: Exception, *, tls: bool) -> Finding:
-    if isinstance(error, ssl.SSLError) and tls:
+    # A server that wants a certificate ends with an alert or a reset, whichever is read first.
+    if tls and isinstance(error, ssl.SSLError | ConnectionError):
         return skipped(
             SUBJECT,
-            f"it listens at {address} and wants a certificate of the client, which the doctor has "
-            "not: its state cannot be asked",
+            f"it listens at {address} and ends the connection, as where it wants a certificate of "
+            "the client: its state cannot be asked",
             "curl --cert FILE --key FILE -k https://HOST:PORT/metrics | grep neuron_exporter_",
         )
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -95,6 +95,8 @@ def _advice(step: Step, answer: str) -> str:
             "ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit "
             "2` (Karpenter: metadataOptions.httpPutResponseHopLimit), or set identity.* instead"
         )
+    if step is Step.IMDS and "403" in answer:
+        return "the service is switched off (HttpEndpoint=enabled turns it on), or set identity.*"
     if step is Step.IMDS and "tags" in answer:
         return "allow tags in instance metadata (InstanceMetadataTags=enabled), or set identity.*"
     if step is Step.ECS:

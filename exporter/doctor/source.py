@@ -30,7 +30,9 @@ PATIENCE = 10.0
 LONGEST_PERIOD = 60.0
 """A second report, which shows the period, is waited for only where it comes that soon (s)."""
 
-_TOLERANCE = 0.2
+_TOLERANCE, _LEAST_TOLERANCE = 0.2, 0.5
+"""A share of the period; and seconds, since one report may be late where little time is asked."""
+
 _LONGEST_COMPLAINT = 200
 
 
@@ -111,7 +113,7 @@ def _period(config: Config, seen: float | None) -> Iterator[Finding]:
     if seen is None or config.source.kind not in ("neuron-monitor", "simulator"):
         return
     said = f"a report every {seen:.1f} s, asked for every {format_duration(asked)}"
-    if abs(seen - asked) <= _TOLERANCE * asked:
+    if abs(seen - asked) <= max(_TOLERANCE * asked, _LEAST_TOLERANCE):
         yield ok(SUBJECT, said)
     else:
         yield warning(

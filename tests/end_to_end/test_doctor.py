@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -38,6 +37,7 @@ from tests.support.exporter import (
     running_exporter,
     simulated,
 )
+from tests.support.processes import alive
 from tests.support.strict_front import StrictFront, strict_front
 from tests.support.waiting import wait_for
 
@@ -282,15 +282,16 @@ def test_wrong_use_is_told_from_a_sick_machine() -> None:
 
 
 def test_it_is_ended_like_any_command(tmp_path: Path) -> None:
-    """Who loses patience with a source that hangs ends both with one signal."""
-    pids = tmp_path / "pids"
+    """Who loses patience with a source that hangs ends both with one signal, and finds no half of a
+    bundle."""
+    pids, bundle = tmp_path / "pids", tmp_path / "bundle.tar.gz"
     path = write(
         tmp_path,
         source={"command": ["sh", "-c", f"echo $$ > {pids}; exec sleep 600"]},
         prometheus={"listen": free_address()},
     )
     process = subprocess.Popen(
-        [*EXPORTER, "doctor", "--config", str(path)],
+        [*EXPORTER, "doctor", "--config", str(path), "--bundle", str(bundle)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=shell_environment(),
@@ -300,7 +301,8 @@ def test_it_is_ended_like_any_command(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 0
     assert err == b""
-    wait_for(lambda: not os.path.exists(f"/proc/{pids.read_text().strip()}"))
+    assert not alive(int(pids.read_text()))
+    assert not bundle.exists()
 
 
 def test_nobody_reads_it(tmp_path: Path) -> None:

@@ -44,17 +44,16 @@ def test_a_check_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         yield ok("hangs", "seen")
         over.wait(60)
 
-    checks = (Check("hangs", hangs, 0.2), Check("well", well, 0.2))
+    checks = (Check("hangs", hangs, 1.0), Check("well", well, 1.0))
     monkeypatch.setattr(examination, "CHECKS", checks)
-    began = time.monotonic()
     told = examine(Case({}))
     assert next(told).seen == "seen"
-    assert time.monotonic() - began < 0.2
+    began = time.monotonic()
     left, last = told
     assert time.monotonic() - began < 10
     assert left == warning(
         "hangs",
-        "not found out within 0.2 s",
+        "not found out within 1 s",
         "something hangs: a file system, a driver, a name server",
     )
     assert last.subject == "well"

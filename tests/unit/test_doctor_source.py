@@ -134,7 +134,8 @@ def test_a_period_that_is_not_kept() -> None:
     program = f"echo '{line}'; sleep 3; echo '{line}'; sleep 600"
     findings = listening("sh", "-c", program)
     (seen,) = of(findings, Verdict.WARNING)
-    assert seen == "a report every 3.0 s, asked for every 1s"
+    assert seen.startswith("a report every 3.")
+    assert seen.endswith(" s, asked for every 1s")
 
 
 def test_devices_are_not_opened_twice_without_need() -> None:
