@@ -39,7 +39,7 @@ CHECKS = (
     Check(driver.SUBJECT, driver.examine, 2.0),
     Check(devices.SUBJECT, devices.examine, 8.0),
     Check(identity.SUBJECT, identity.examine, 8.0),
-    Check(owners.SUBJECT, owners.examine, 2.0),
+    Check(owners.SUBJECT, owners.examine, 4.0),
     Check(cloudwatch.SUBJECT, cloudwatch.examine, 25.0),
     Check(spool.SUBJECT, spool.examine, 3.0),
     Check(limits.SUBJECT, limits.examine, 2.0),

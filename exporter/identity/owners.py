@@ -72,6 +72,16 @@ class OwnersFinder:
 
     # From other threads.
 
+    @property
+    def places(self) -> Sequence[Place]:
+        """Who is asked, in the order in which they are believed."""
+        return self._places
+
+    @property
+    def labels(self) -> Labels | None:
+        """Who knows more of owners that are known."""
+        return self._labels
+
     def owners(self, pids: frozenset[int]) -> Owners:
         """What is known now; the same object while nothing changes. `pids` are the processes that
         it is asked for from now on."""
@@ -110,8 +120,7 @@ class OwnersFinder:
                 pause = min(2 * pause, REFRESH)
 
     def _ask_all(self, pids: frozenset[int]) -> None:
-        told = [self._ask(place, pids) for place in self._places]
-        owners = merge(told)
+        owners = merge([self._ask(place, pids) for place in self._places])
         if self._labels is not None:
             owners, why = self._labels.add(owners)
             self._say(self._labels.name, why)

@@ -1,4 +1,4 @@
-"""The driver's versions, memory limits, and owners: what is said of each."""
+"""The driver's versions and memory limits: what is said of each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.doctor import driver, owners
-from exporter.doctor.exposed import Exposed
+from exporter.doctor import driver
 from exporter.doctor.finding import Verdict
 from exporter.doctor.limits import judge, oom_kills
-from exporter.doctor.source import listen
-from tests.support.doctoring import case, of
-from tests.support.exporter import SIMULATOR
+from tests.support.doctoring import case
 
 MIB = 2**20
 
@@ -59,25 +56,3 @@ def test_processes_that_were_killed_are_counted(tmp_path: Path) -> None:
     assert oom_kills(events) == 0
     events.write_text("low 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n")
     assert oom_kills(events) == 2
-
-
-def test_owners_come_from_reports() -> None:
-    """What reports tell of pods is said, by a report that was heard or by an exporter's series."""
-    told = case(source__command=[*SIMULATOR, "--kubernetes"], source__period="1s")
-    told.sample = listen(told)
-    (finding,) = owners.examine(told)
-    assert finding.verdict is Verdict.OK
-    assert "neuron_k8s_info names the pods of" in finding.seen
-
-    told = case()
-    told.exposed = Exposed(
-        'neuron_exporter_build_info{version="1"} 1\nneuroncore_utilization_ratio{pod="a"} 1\n'
-    )
-    assert next(owners.examine(told)).verdict is Verdict.OK
-
-
-def test_a_set_by_pod_without_pods_is_warned_of() -> None:
-    """Who pays for metrics by pod learns that there will be none."""
-    assert of(owners.examine(case()), Verdict.SKIPPED)
-    by_pod = case(cloudwatch__enabled=True, cloudwatch__dimension_sets=[["ClusterName", "PodName"]])
-    assert of(owners.examine(by_pod), Verdict.WARNING)
