@@ -10,6 +10,7 @@ from datetime import timedelta
 from exporter import __version__
 from exporter.pipeline import Pipeline
 from exporter.sinks.exposition import FORMATS, Format, negotiate, write
+from exporter.stacks import stacks
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
@@ -24,7 +25,11 @@ def routes(
     """The routes of a pipeline; `silent_threads` names the threads that seem to be dead,
     `configuration` tells where it comes from and what became of its last reload."""
     endpoints = Endpoints(pipeline, silent_threads, configuration)
-    known: dict[str, Route] = {"/healthz": endpoints.healthz, "/readyz": endpoints.readyz}
+    known: dict[str, Route] = {
+        "/healthz": endpoints.healthz,
+        "/readyz": endpoints.readyz,
+        "/debug/threads": endpoints.threads,
+    }
     if pipeline.prometheus is not None:
         known["/metrics"] = endpoints.metrics
     if pipeline.config.web.page:
@@ -80,6 +85,10 @@ class Endpoints:
         if not self._pipeline.intake.has_verdict:
             return Response(b"waiting for the first report\n", status=503)
         return Response(b"ready\n")
+
+    def threads(self, _: Request) -> Response:
+        """What every thread is doing, for the support bundle."""
+        return Response(stacks().encode())
 
     def page(self, _: Request) -> Response:
         """The exporter's own page."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 255
 """Characters: a label's value longer than this is nobody's name, and CloudWatch takes no more of a
 dimension's value than four times that."""
 
+_USER = re.compile(r"(?<=://)[^/@\s]+@")
 _UNFIT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -19,3 +22,8 @@ def clean(text: str, longest: int = LONGEST) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _UNFIT for char in text)
+
+
+def hide_users(text: str) -> str:
+    """A text whose addresses have `***` where name and password stood."""
+    return _USER.sub("***@", text)

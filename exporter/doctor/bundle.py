@@ -21,8 +21,9 @@ from exporter import __version__
 from exporter.config import ConfigError
 from exporter.doctor.case import Case
 from exporter.doctor.finding import Finding
-from exporter.doctor.told import as_json, hide_users
+from exporter.doctor.told import as_json
 from exporter.report import Masker
+from exporter.text import hide_users
 
 _FOLDER = "neuron-exporter-doctor"
 _MASK = "***"
@@ -91,6 +92,7 @@ def _contents(case: Case, findings: Iterable[Finding]) -> Iterator[tuple[str, st
         _hidden(case.metrics),
     )
     yield "page.html", "the running exporter's page: it names the machine", _hidden(case.page)
+    yield "threads.txt", "what each thread of the running exporter was doing", case.threads
     yield "versions.txt", "versions of Python, libraries and kernel", _versions().encode()
 
 

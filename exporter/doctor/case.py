@@ -48,6 +48,7 @@ class Case:
     exposed: Exposed | None = None
     is_running: bool = False
     page: bytes = b""
+    threads: bytes = b""
     metrics: bytes = b""
     sample: Sample | None = None
     identity: Identity | None = None

@@ -87,7 +87,8 @@ def examine(case: Case) -> Iterator[Finding]:
     yield ok(SUBJECT, f"answers at {address}, {_told(case.exposed)}")
     yield from _healthz(host, int(port), tls=tls)
     if case.config.web.page:
-        case.page = _page(host, int(port), tls=tls)
+        case.page = _body(host, int(port), "/", tls=tls)
+    case.threads = _body(host, int(port), "/debug/threads", tls=tls)
     reasons = read(case.page)
     yield from _state(case.exposed, reasons.get("Source", {}).get("why", ""))
     yield from _age(case.exposed, case.config.source.period)
@@ -180,9 +181,9 @@ def _healthz(host: str, port: int, *, tls: bool) -> Iterator[Finding]:
         yield failed(SUBJECT, f"/healthz: {silent}", "restart it, and report this with --bundle")
 
 
-def _page(host: str, port: int, *, tls: bool) -> bytes:
+def _body(host: str, port: int, path: str, *, tls: bool) -> bytes:
     try:
-        reply = _get(host, port, "/", tls=tls)
+        reply = _get(host, port, path, tls=tls)
     except (OSError, ValueError, HTTPException):
         return b""
     return reply.body if reply.status == 200 else b""

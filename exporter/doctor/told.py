@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 
 from exporter.doctor.finding import Finding, Verdict
-from exporter.text import clean
+from exporter.text import clean, hide_users
 
 _LONGEST = 1000
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def discreet(finding: Finding) -> Finding:
     """A finding without the names and passwords that addresses in it may have."""
     return finding._replace(seen=hide_users(finding.seen), fix=hide_users(finding.fix))
-
-
-def hide_users(text: str) -> str:
-    """A text whose addresses have `***` where name and password stood."""
-    return _USER.sub("***@", text)
 
 
 def as_line(finding: Finding) -> str:

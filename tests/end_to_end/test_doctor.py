@@ -239,14 +239,18 @@ def test_a_bundle_has_no_secret(tmp_path: Path) -> None:
         found = doctor(
             *("--config", str(tmp_path / "exporter.yaml"), "--bundle", str(bundle)), **CREDENTIALS
         )
+        assert "geheim" not in exporter.get("/")[1]
     assert found.status == 1
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
     with tarfile.open(bundle) as archive:
         parts = {Path(each.name).name: archive.extractfile(each) for each in archive}
         content = {name: part.read().decode() for name, part in parts.items() if part}
     assert set(content) == {
-        *("findings.json", "configuration.yaml", "metrics.txt", "page.html", "versions.txt")
+        *("findings.json", "configuration.yaml", "metrics.txt", "page.html", "threads.txt"),
+        "versions.txt",
     }
+    named = {line for line in content["threads.txt"].splitlines() if line.endswith(":")}
+    assert {"MainThread:", "cloudwatch:", "http:", "reader:"} <= named
     assert all(f"  {name}: " in found.err for name in content)
     assert "geheim" not in "".join(content.values())
     assert "neuron_exporter_source_state" in content["metrics.txt"]

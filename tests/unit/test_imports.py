@@ -15,7 +15,10 @@ from tests.support.web_config import hashed
 PACKAGE = Path(__file__).resolve().parents[2] / "exporter"
 
 FLOORS: list[dict[str, set[str]]] = [
-    {name: {name} for name in ("model", "units", "text", "log", "telemetry", "facts", "signals")},
+    {
+        name: {name}
+        for name in ("model", "units", "text", "log", "telemetry", "facts", "signals", "stacks")
+    },
     {name: {name} for name in ("config", "source", "report", "simulator")},
     {"metrics": {"metrics"}, "identity": {"identity"}},
     {

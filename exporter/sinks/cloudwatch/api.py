@@ -25,6 +25,7 @@ from exporter.sinks.cloudwatch.answer import UnexpectedAnswer, watch
 from exporter.sinks.cloudwatch.attempt import Attempts, Overdue, TooManyHang
 from exporter.sinks.cloudwatch.datums import Datum
 from exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Outcome, Verdict
+from exporter.text import hide_users
 
 CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 5
@@ -137,8 +138,8 @@ class Api:
         except Exception as error:  # noqa: BLE001 (odd answers raise anything out of botocore)
             # Who cannot connect says nothing of the request; a time-out may be for its size.
             own = client.begun and isinstance(error, _AFTER_SENDING)
-            code = type(error).__name__
-            return Outcome(Verdict.RETRY, code, str(error), ambiguous=own, of_request=own)
+            code, said = type(error).__name__, hide_users(str(error))  # it may name the endpoint
+            return Outcome(Verdict.RETRY, code, said, ambiguous=own, of_request=own)
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
