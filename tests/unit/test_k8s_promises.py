@@ -1,0 +1,226 @@
+"""What the files below k8s/ say of the exporter is true of the exporter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter import __version__
+from exporter.config import load
+from exporter.daemon import STOP_SECONDS
+from exporter.facts.instance_types import INSTANCE_TYPES
+from exporter.identity.environment import VARIABLES
+from tests.support import kubernetes
+from tests.support.commands import run
+from tests.support.kubernetes import COMPONENTS, EXPORTERS, K8S, Object, rendered
+
+pytestmark = pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
+
+every_overlay = pytest.mark.parametrize("overlay", EXPORTERS)
+on_nodes = pytest.mark.parametrize(
+    "overlay", [name for name in EXPORTERS if name != "overlays/simulator"]
+)
+
+
+@pytest.fixture
+def config_file(overlay: str, tmp_path: Path) -> Path:
+    """The overlay's configuration as a file."""
+    path = tmp_path / "exporter.yaml"
+    path.write_text(kubernetes.configuration(rendered(overlay)))
+    return path
+
+
+@every_overlay
+def test_check_accepts_the_configuration(overlay: str, config_file: Path) -> None:
+    """What is mounted is a configuration that `check` takes without a word of complaint."""
+    done = run("check", "--config", str(config_file))
+    assert (done.status, done.err) == (0, "")
+
+
+@every_overlay
+def test_the_port_is_the_configurations(overlay: str, config_file: Path) -> None:
+    """The port named `metrics` is the one that is listened on, at every address, and the only one;
+    probes and annotations go by its name."""
+    (address,) = load(str(config_file)).config.prometheus.listen
+    container = kubernetes.container(rendered(overlay))
+    (port,) = container["ports"]
+    assert address == f"0.0.0.0:{port['containerPort']}"
+    assert port["name"] == "metrics"
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == "metrics"
+
+
+@every_overlay
+def test_only_variables_that_are_read_are_set(overlay: str) -> None:
+    """No variable of the container is unknown to the exporter."""
+    known = {name for names in VARIABLES.values() for name in names}
+    given = {each["name"] for each in kubernetes.container(rendered(overlay)).get("env", ())}
+    assert given <= known
+
+
+@on_nodes
+def test_a_pod_knows_who_it_is(overlay: str) -> None:
+    """Node, name, namespace and uid of the pod come from the downward API, by their first names."""
+    fields = {
+        each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"]
+        for each in kubernetes.container(rendered(overlay))["env"]
+    }
+    assert fields == {
+        VARIABLES["node_name"][0]: "spec.nodeName",
+        VARIABLES["pod_name"][0]: "metadata.name",
+        VARIABLES["pod_namespace"][0]: "metadata.namespace",
+        VARIABLES["pod_uid"][0]: "metadata.uid",
+    }
+
+
+@every_overlay
+def test_there_is_time_to_stop(overlay: str) -> None:
+    """Kubernetes kills the pod later than the exporter takes at most, with seconds to spare."""
+    assert kubernetes.pod(rendered(overlay))["terminationGracePeriodSeconds"] >= STOP_SECONDS + 5
+
+
+def _values(key: str) -> list[str]:
+    """What the affinity's term of this label allows."""
+    affinity = kubernetes.pod(rendered("base"))["affinity"]["nodeAffinity"]
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    (found,) = (
+        expression["values"]
+        for term in terms
+        for expression in term["matchExpressions"]
+        if expression["key"] == key
+    )
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    "label", ["karpenter.k8s.aws/instance-family", "eks.amazonaws.com/instance-family"]
+)
+def test_every_family_is_selected(label: str) -> None:
+    """The families of the affinity are those of the table of instance types, and no others."""
+    assert sorted(_values(label)) == sorted({name.partition(".")[0] for name in INSTANCE_TYPES})
+
+
+def test_every_type_is_selected() -> None:
+    """The types of the affinity are those of the table, and their twins of SageMaker."""
+    label = "node.kubernetes.io/instance-type"
+    assert sorted(_values(label)) == sorted(
+        [*INSTANCE_TYPES, *(f"ml.{name}" for name in INSTANCE_TYPES)]
+    )
+
+
+def test_whatever_the_device_plugin_finds_is_selected() -> None:
+    """A machine that the table does not know is selected by the device plugin's label."""
+    assert _values("neuron.amazonaws.com/present") == ["true"]
+
+
+@on_nodes
+def test_it_goes_wherever_the_devices_are(overlay: str) -> None:
+    """Every taint is tolerated, and an update never takes more than a tenth of the nodes."""
+    workload = kubernetes.workload(rendered(overlay))
+    assert kubernetes.pod(rendered(overlay))["tolerations"] == [{"operator": "Exists"}]
+    assert workload["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": "10%"}
+
+
+def _writable(objects: list[Object]) -> dict[str, Object]:
+    """The container's writable mounts: path, and the volume."""
+    volumes = {each["name"]: each for each in kubernetes.pod(objects)["volumes"]}
+    return {
+        mount["mountPath"]: volumes[mount["name"]]
+        for mount in kubernetes.container(objects)["volumeMounts"]
+        if not mount.get("readOnly")
+    }
+
+
+@every_overlay
+def test_what_is_written_has_a_place(overlay: str, config_file: Path) -> None:
+    """The root is read-only, and there is a place for temporary files; the spool is on the host
+    where something is sent, and no other folder of the host can be written to."""
+    objects = rendered(overlay)
+    writable = _writable(objects)
+    assert kubernetes.container(objects)["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "emptyDir" in writable.pop("/run/neuron-exporter")
+    cloudwatch = load(str(config_file)).config.cloudwatch
+    if overlay != "base":
+        assert bool(writable) == cloudwatch.enabled
+    assert cloudwatch.spool.path is not None
+    assert writable.keys() <= {str(Path(cloudwatch.spool.path).parent)}
+
+
+@every_overlay
+def test_no_rights_in_the_cluster(overlay: str) -> None:
+    """There is no role and no token, since nothing asks the API server."""
+    objects = rendered(overlay)
+    assert not [each for each in objects if each["apiVersion"].startswith("rbac.")]
+    assert kubernetes.pod(objects)["automountServiceAccountToken"] is False
+
+
+def test_the_simulator_has_no_rights_on_its_node() -> None:
+    """Nothing of the host is in the simulator's pod, and its namespace would refuse it."""
+    objects = rendered("overlays/simulator")
+    pod, container = kubernetes.pod(objects), kubernetes.container(objects)
+    assert not {"hostPID", "hostNetwork", "hostIPC", "priorityClassName"} & pod.keys()
+    assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert "privileged" not in container["securityContext"]
+    level = kubernetes.only(objects, "Namespace")["metadata"]["labels"]
+    assert level["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@every_overlay
+def test_no_hosts_network(overlay: str) -> None:
+    """The exporter's port is the pod's, and takes none of the node's."""
+    assert "hostNetwork" not in kubernetes.pod(rendered(overlay))
+
+
+@every_overlay
+def test_one_place_names_the_image(overlay: str) -> None:
+    """Every container's image is that of k8s/image, in this version."""
+    (image,) = yaml.safe_load((K8S / "image" / "kustomization.yaml").read_text())["images"]
+    assert image["newTag"] == __version__
+    assert kubernetes.container(rendered(overlay))["image"] == f"{image['newName']}:{__version__}"
+
+
+@every_overlay
+@pytest.mark.parametrize("component", ["components/pod-monitor", "components/network-policy"])
+def test_what_selects_pods_selects_them(component: str, overlay: str, tmp_path: Path) -> None:
+    """Monitor and policy are in the pod's namespace, select it by labels that it has, and name a
+    port that it has."""
+    assert component in COMPONENTS
+    objects = kubernetes.with_components(tmp_path, overlay, [component])
+    added = kubernetes.only(objects, "PodMonitor", "NetworkPolicy")
+    labels = kubernetes.workload(objects)["spec"]["template"]["metadata"]["labels"]
+    (port,) = kubernetes.container(objects)["ports"]
+    if added["kind"] == "PodMonitor":
+        selector, ports = added["spec"]["selector"], added["spec"]["podMetricsEndpoints"]
+        assert ports[0]["honorLabels"] is True
+    else:
+        selector, ports = added["spec"]["podSelector"], added["spec"]["ingress"][0]["ports"]
+    assert selector["matchLabels"].items() <= labels.items()
+    assert [each["port"] for each in ports] == [port["name"]]
+    assert added["metadata"]["namespace"] == kubernetes.namespace(objects)
+
+
+@every_overlay
+def test_the_workload_selects_its_pods(overlay: str) -> None:
+    """The selector's labels are those of the template."""
+    spec = kubernetes.workload(rendered(overlay))["spec"]
+    assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+
+
+def test_aws_names_are_those_of_aws(tmp_path: Path) -> None:
+    """The overlay in place of AWS's DaemonSet has its namespace, name, selector, labels, container,
+    port and series, as the manifest in AWS's documentation of the SDK (215b421) has them."""
+    objects = rendered("overlays/compat")
+    workload, container = kubernetes.workload(objects), kubernetes.container(objects)
+    assert (workload["metadata"]["namespace"], workload["metadata"]["name"]) == (
+        "neuron-monitor",
+    ) * 2
+    assert workload["spec"]["selector"] == {"matchLabels": {"app": "neuron-monitor"}}
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    assert {"app": "neuron-monitor", "version": "v1"}.items() <= labels.items()
+    assert (container["name"], container["ports"][0]["containerPort"]) == ("neuron-monitor", 8000)
+    path = tmp_path / "exporter.yaml"
+    path.write_text(kubernetes.configuration(objects))
+    assert load(str(path)).config.prometheus.layout == "aws"
