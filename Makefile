@@ -61,12 +61,34 @@ $(LOCALSTACK)/$(LOCALSTACK_VERSION):
 .PHONY: localstack
 localstack: $(VENV)/python $(LOCALSTACK)/$(LOCALSTACK_VERSION)
 
+# An environment of its own: it pins libraries that others need newer.
+CHECKOV := .checkov
+CHECKOV_VERSION := 3.3.30
+$(CHECKOV)/$(CHECKOV_VERSION):
+	@echo "installing checkov into $(CHECKOV)"
+	@{ $(PYTHON) -m venv --clear $(CHECKOV) && \
+		$(CHECKOV)/bin/pip install -q --disable-pip-version-check checkov==$(CHECKOV_VERSION) && \
+		touch $@; } >/dev/null 2>&1 || \
+		{ rm -rf $(CHECKOV); echo "checkov could not be installed"; }
+
+# Without the means to install it, the test that needs checkov is skipped and says so.
+.PHONY: checkov
+checkov: $(VENV)/python $(CHECKOV)/$(CHECKOV_VERSION)
+
+# It reads Prometheus' configuration, that of Kubernetes included, which Debian's promtool does not.
+.PHONY: victoria-metrics
+victoria-metrics:
+	@command -v victoria-metrics >/dev/null || { \
+		echo "installing Debian's victoria-metrics"; \
+		{ $(SUDO) apt-get update -q && $(APT) victoria-metrics; } >/dev/null 2>&1 || \
+		echo "victoria-metrics could not be installed"; }
+
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
 # Most tests wait for a process most of the time: more of them than cores run at once.
 WORKERS := 3
-test: lint prometheus localstack
+test: lint prometheus localstack checkov victoria-metrics
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev
@@ -91,4 +113,4 @@ fuzz: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(LOCALSTACK) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

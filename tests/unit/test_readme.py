@@ -124,7 +124,7 @@ def test_every_fault_names_a_test_that_shows_it() -> None:
 
 def test_the_policy_is_as_narrow_as_it_says() -> None:
     """The policy allows one action, in the namespace that is the default."""
-    (statement,) = json.loads(readme.block("json"))["Statement"]
+    (statement,) = json.loads(readme.block("json", "PutMetricData"))["Statement"]
     assert statement["Action"] == "cloudwatch:PutMetricData"
     (allowed,) = statement["Condition"].values()
     assert allowed == {"cloudwatch:namespace": Config().cloudwatch.namespace}

@@ -1,0 +1,236 @@
+"""The exporter as Kubernetes runs it: its command line, configuration, probes and scrapes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support import kubernetes
+from tests.support.commands import run
+from tests.support.endpoint import Endpoint
+from tests.support.exporter import EXPORTER, RunningExporter, running_exporter, simulated
+from tests.support.kubernetes import EXPORTERS, K8S, rendered
+from tests.support.servers import prometheus_server
+from tests.support.waiting import wait_for
+
+can_render = pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
+
+SCRAPE_CONFIG = K8S / "prometheus" / "scrape-config.yaml"
+
+KUBECONFIG = os.environ.get("NEURON_EXPORTER_TEST_KUBECONFIG")
+"""How to reach an API server to try the objects on."""
+
+
+def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run kubectl on the cluster that was given for the tests."""
+    return subprocess.run(
+        ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+GIVEN_BY_EKS = {
+    "AWS_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+}
+"""What a pod whose service account has a role is given; credentials in another form."""
+
+EXPORTER_POD = "neuron-exporter-abcde"
+
+
+def configuration(overlay: str, endpoint: str) -> dict[str, Any]:
+    """An overlay's configuration with a simulated neuron-monitor, and AWS elsewhere."""
+    found = yaml.safe_load(kubernetes.configuration(rendered(overlay)))
+    source = found.get("source", {})
+    if "command" in source:
+        assert source["command"][0] == "neuron-exporter"
+        source = {"command": [*EXPORTER, *source["command"][1:]], "period": "1s"}
+    else:
+        source = simulated("--scenario", "mixed", "--kubernetes")
+    found["source"] = source
+    found.setdefault("prometheus", {})["listen"] = "127.0.0.1:0"
+    if "cloudwatch" in found:
+        found["cloudwatch"].update(endpoint_url=endpoint, flush_interval="1s")
+    return dict(found)
+
+
+@can_render
+@pytest.mark.parametrize("overlay", EXPORTERS)
+def test_an_overlay_runs(overlay: str, tmp_path: Path, endpoint: Endpoint) -> None:
+    """With an overlay's command line and configuration the exporter answers the probes where they
+    ask, shows its metrics if it is meant to, sends if it is meant to, and stops in time."""
+    objects = rendered(overlay)
+    container = kubernetes.container(objects)
+    assert container["args"] == ["run", "--config", str(kubernetes.config_path(objects))]
+    config = configuration(overlay, endpoint.url)
+    with running_exporter(tmp_path, config, environment=GIVEN_BY_EKS) as exporter:
+        for probe in ("readinessProbe", "livenessProbe"):
+            path = container[probe]["httpGet"]["path"]
+            wait_for(lambda path=path: exporter.get(path)[0] == 200)
+        shown = config["prometheus"].get("enabled", True)
+        assert exporter.get("/metrics")[0] == (200 if shown else 404)
+        if "cloudwatch" in config:
+            wait_for(lambda: endpoint.requests)
+        assert exporter.stop() == 0
+
+
+def operators(monitor: dict[str, Any]) -> dict[str, Any]:
+    """The job that the Prometheus Operator makes of a PodMonitor, but for its discovery: labels of
+    the target, and then the monitor's rules."""
+    (asked,) = monitor["spec"]["podMetricsEndpoints"]
+    own = {"namespace": "namespace", "pod_container_name": "container", "pod_name": "pod"}
+    return {
+        "honor_labels": asked["honorLabels"],
+        "relabel_configs": [
+            *(
+                {"source_labels": [f"__meta_kubernetes_{meta}"], "target_label": label}
+                for meta, label in own.items()
+            ),
+            *(
+                {
+                    {"sourceLabels": "source_labels", "targetLabel": "target_label"}.get(
+                        key, key
+                    ): value
+                    for key, value in rule.items()
+                }
+                for rule in asked["relabelings"]
+            ),
+        ],
+    }
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    """How Prometheus scrapes: by the monitor, and by the configuration without the Operator."""
+    path = K8S / "components" / "pod-monitor" / "pod-monitor.yaml"
+    (job,) = yaml.safe_load(SCRAPE_CONFIG.read_text())["scrape_configs"]
+    kept = ("honor_labels", "relabel_configs")
+    return {
+        "monitor": operators(yaml.safe_load(path.read_text())),
+        "configuration": {key: job[key] for key in kept},
+    }
+
+
+def discovered(exporter: RunningExporter) -> list[dict[str, Any]]:
+    """The exporter as Prometheus discovers it in a cluster."""
+    labels = {
+        "namespace": "neuron-exporter",
+        "pod_name": EXPORTER_POD,
+        "pod_container_name": "exporter",
+        "pod_container_port_name": "metrics",
+        "pod_phase": "Running",
+        "pod_node_name": "node-a",
+    }
+    address = exporter.url.removeprefix("http://")
+    return [
+        {
+            "targets": [address],
+            "labels": {f"__meta_kubernetes_{name}": value for name, value in labels.items()},
+        }
+    ]
+
+
+def report_with_one_held_core() -> str:
+    """A report of a machine with 32 cores, of which a pod holds one."""
+    done = run("simulate", "--kubernetes", "--speed", "0", "--reports", "2")
+    report = json.loads(done.out.splitlines()[-1])
+    cores = report["neuron_k8s_info"]["neuroncores_k8s_info"]
+    report["neuron_k8s_info"]["neuroncores_k8s_info"] = {"0": cores["0"]}
+    report["neuron_k8s_info"]["neurondevices_k8s_info"] = {}
+    return json.dumps(report) + "\n"
+
+
+@pytest.mark.usefixtures("needs_prometheus")
+@pytest.mark.parametrize("way", ["monitor", "configuration"])
+def test_a_pod_of_a_series_holds_the_core(way: str, tmp_path: Path) -> None:
+    """In Prometheus, `pod` of a core is who holds it, a core that nobody holds has none, and the
+    exporter's own pod is nowhere; its node is everywhere."""
+    path = tmp_path / "report.ndjson"
+    path.write_text(report_with_one_held_core())
+    source = {"kind": "file", "path": str(path), "replay": {"at_end": "repeat"}}
+    with running_exporter(tmp_path, {"source": source}) as exporter:
+        exporter.wait_for_value("neuron_exporter_up", 1)
+        more = {"static_configs": discovered(exporter), **jobs()[way]}
+        target = exporter.url.removeprefix("http://")
+        with prometheus_server(tmp_path, target, **more) as prometheus:
+            cores = wait_for(lambda: prometheus.query("neuroncore_utilization_ratio"))
+            everything = [each["metric"] for each in prometheus.query('{__name__!=""}')]
+    pods = {each["metric"]["neuroncore"]: each["metric"].get("pod") for each in cores}
+    assert len(pods) == 32
+    assert pods.pop("0") not in (None, EXPORTER_POD)
+    assert set(pods.values()) == {None}
+    assert {labels.get("node") for labels in everything} == {"node-a"}
+    assert not [labels for labels in everything if EXPORTER_POD in labels.values()]
+    assert not [labels for labels in everything if "exported_pod" in labels]
+
+
+@pytest.mark.usefixtures("needs_prometheus")
+def test_promtool_takes_the_job(tmp_path: Path) -> None:
+    """The job for a Prometheus without the Operator is one that Prometheus can read. Its discovery
+    is left out: Debian builds promtool without any of Kubernetes."""
+    document = yaml.safe_load(SCRAPE_CONFIG.read_text())
+    (discovery,) = document["scrape_configs"][0].pop("kubernetes_sd_configs")
+    assert discovery["role"] == "pod"
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(document))
+    done = subprocess.run(
+        ["promtool", "check", "config", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("victoria-metrics") is None,
+    reason="victoria-metrics is not installed (Debian: victoria-metrics)",
+)
+def test_the_discovery_is_read() -> None:
+    """Another reader of Prometheus' configuration, which knows Kubernetes, takes the whole job."""
+    flags = (f"-promscrape.config={SCRAPE_CONFIG}", "-promscrape.config.strictParse", "-dryRun")
+    done = subprocess.run(["victoria-metrics", *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@can_render
+def test_the_discovery_finds_the_pods() -> None:
+    """The job's selector and port are labels and port of every pod of the exporter."""
+    (job,) = yaml.safe_load(SCRAPE_CONFIG.read_text())["scrape_configs"]
+    (selector,) = job["kubernetes_sd_configs"][0]["selectors"]
+    label, _, value = selector["label"].partition("=")
+    (port,) = (
+        rule["regex"]
+        for rule in job["relabel_configs"]
+        if "port_name" in str(rule["source_labels"])
+    )
+    for overlay in EXPORTERS:
+        template = kubernetes.workload(rendered(overlay))["spec"]["template"]
+        assert template["metadata"]["labels"][label] == value
+        assert template["spec"]["containers"][0]["ports"][0]["name"] == port
+
+
+@can_render
+@pytest.mark.skipif(
+    KUBECONFIG is None, reason="NEURON_EXPORTER_TEST_KUBECONFIG names no cluster's configuration"
+)
+@pytest.mark.parametrize("overlay", EXPORTERS)
+def test_an_api_server_takes_it(overlay: str) -> None:
+    """A real API server finds nothing to refuse, nor a field that it does not know. Nothing stays
+    there: what is asked for is a trial, for which only the namespace has to be made."""
+    name = kubernetes.namespace(rendered(overlay))
+    made = kubectl("create", "namespace", name).returncode == 0
+    try:
+        asked = ("apply", "-k", str(K8S / overlay), "--dry-run=server", "--validate=strict")
+        done = kubectl(*asked)
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        if made:
+            kubectl("delete", "namespace", name)
