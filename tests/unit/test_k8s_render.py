@@ -14,8 +14,7 @@ from tests.support import kubernetes
 from tests.support.kubernetes import COMPONENTS, EXPORTERS, KUSTOMIZATIONS, Object
 
 VERSIONS = ("1.34.0", "1.37.0")
-"""Of Kubernetes: the newest whose schemas are at hand, and three before it, which EKS supports as
-long as the newest is its newest."""
+"""The newest of Kubernetes whose schemas are at hand, and one that is a year older."""
 
 CUSTOM = {
     schema["properties"]["kind"]["const"]: schema
