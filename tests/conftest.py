@@ -15,6 +15,7 @@ from hypothesis import settings
 from exporter.config import load
 from tests import captures
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
+from tests.support.kubernetes import CHECKOV
 from tests.support.servers import LOCALSTACK, localstack_server, moto_server
 
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
@@ -102,6 +103,13 @@ def needs_prometheus() -> None:
     for program in ("prometheus", "promtool"):
         if shutil.which(program) is None:
             _missing(f"{program} is not installed (Debian: prometheus)")
+
+
+@pytest.fixture(scope="session")
+def needs_checkov() -> None:
+    """checkov is installed."""
+    if not CHECKOV.exists():
+        _missing("checkov is not installed (make checkov)")
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ Object = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 
+CHECKOV = ROOT / ".checkov" / "bin" / "checkov"
+"""Where `make checkov` puts it: an environment of its own, since it pins what others need newer."""
+
 OLDEST_KUSTOMIZE = (5, 0)
 """kubectl 1.27 has 5.0. Before 5.0, components and patches behave in other ways."""
 

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import kubernetes
-from tests.support.kubernetes import EXPORTERS, K8S, KUSTOMIZATIONS, ROOT
-
-CHECKOV = ROOT / ".checkov" / "bin" / "checkov"
-"""Where `make checkov` puts it: an environment of its own, since it pins what others need newer."""
+from tests.support.kubernetes import CHECKOV, EXPORTERS, K8S, KUSTOMIZATIONS
 
 QUIETLY = ("--quiet", "--compact", "--skip-download")
 """Only what fails, without its lines, and nobody is asked over the network."""
@@ -47,7 +44,7 @@ def explained(*folders: str) -> set[str]:
     }
 
 
-@pytest.mark.skipif(not CHECKOV.exists(), reason="checkov is not installed (make checkov)")
+@pytest.mark.usefixtures("needs_checkov")
 @pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
 def test_every_finding_is_explained(tmp_path: Path) -> None:
     """checkov finds nothing but what comments of the same objects name, and all of that."""

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter import __version__
+from exporter import __version__, ownership
 from exporter.config import load
 from exporter.daemon import STOP_SECONDS
 from exporter.facts.instance_types import INSTANCE_TYPES
+from exporter.identity import container_names
 from exporter.identity.environment import VARIABLES
 from tests.support import kubernetes
 from tests.support.commands import run
@@ -154,6 +155,39 @@ def test_no_rights_in_the_cluster(overlay: str) -> None:
     objects = rendered(overlay)
     assert not [each for each in objects if each["apiVersion"].startswith("rbac.")]
     assert kubernetes.pod(objects)["automountServiceAccountToken"] is False
+
+
+def test_labels_of_pods_take_one_right(tmp_path: Path) -> None:
+    """The component gives the exporter's account a token and `get` on pods, and nothing else."""
+    objects = kubernetes.with_components(tmp_path, "overlays/eks", ["components/pod-labels"])
+    (role,) = [each for each in objects if each["kind"] == "ClusterRole"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
+    binding = kubernetes.only(objects, "ClusterRoleBinding")
+    account = kubernetes.only(objects, "ServiceAccount")["metadata"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+    assert kubernetes.pod(objects)["automountServiceAccountToken"] is True
+
+
+@on_nodes
+def test_who_knows_owners_is_where_he_is_looked_for(overlay: str) -> None:
+    """The kubelet's socket and the names of containers' logs are mounted, read-only, at the paths
+    that the exporter reads."""
+    objects = rendered(overlay)
+    folders = {
+        each["name"]: each["hostPath"]["path"]
+        for each in kubernetes.pod(objects)["volumes"]
+        if "hostPath" in each
+    }
+    mounted = {
+        each["mountPath"]: folders[each["name"]]
+        for each in kubernetes.container(objects)["volumeMounts"]
+        if each.get("readOnly") and each["name"] in folders
+    }
+    for folder in (str(Path(ownership.SOCKET).parent), str(container_names.FOLDER)):
+        assert mounted[folder] == folder
 
 
 def test_the_simulator_has_no_rights_on_its_node() -> None:
