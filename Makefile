@@ -7,12 +7,13 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint golden bench soak fuzz clean
+.PHONY: help demo test lint test-image golden bench soak fuzz clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     show everything on a simulated machine"
 	@echo "make test     install what the tests need, check the code, run all tests"
+	@echo "make test-image   build the container image, and run it (needs root)"
 	@echo "make lint     check format, lint and types"
 	@echo "make golden   write the golden files anew; read the difference before you commit it"
 	@echo "make bench    measure speed and size against the usual way"
@@ -96,6 +97,19 @@ lint: $(VENV)/dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
+# Without the means to install them, or without root, the image's tests are skipped and say so.
+IMAGE := .image
+IMAGE_PACKAGES := buildah crun debootstrap
+test-image: $(VENV)/dev prometheus
+	@command -v buildah >/dev/null && command -v debootstrap >/dev/null || { \
+		echo "installing Debian's $(IMAGE_PACKAGES)"; \
+		{ $(SUDO) apt-get update -q && $(APT) $(IMAGE_PACKAGES); } >/dev/null 2>&1 || \
+		echo "$(IMAGE_PACKAGES) could not be installed"; }
+	@rm -rf $(IMAGE)/image
+	@! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null || [ "$$(id -u)" != 0 ] || \
+		tests/image/build.sh $(IMAGE) $(CURDIR)/$(VENV)/bin/python
+	@$(VENV)/bin/python -m pytest -m image tests/image $(ARGS)
+
 golden: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py --update-golden
 	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. \
@@ -113,4 +127,5 @@ fuzz: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(IMAGE) build dist *.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,15 +29,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked soak runs only when it is asked for."""
-    if "soak" not in config.getoption("markexpr"):
-        skip = pytest.mark.skip(reason="runs for long: make soak")
-        for item in items:
-            if item.get_closest_marker("soak"):
-                item.add_marker(skip)
+    """What is marked soak or image runs only when it is asked for."""
+    for marker, reason in (
+        ("soak", "runs for long: make soak"),
+        ("image", "needs the built image: make test-image"),
+    ):
+        if marker not in config.getoption("markexpr"):
+            skip = pytest.mark.skip(reason=reason)
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(skip)
 
 
-def _missing(what: str) -> None:
+def missing(what: str) -> None:
     """Skip the test, or fail where every component has to be there."""
     if IN_CI:
         pytest.fail(what)
@@ -102,7 +106,7 @@ def needs_prometheus() -> None:
     """Prometheus and promtool are installed."""
     for program in ("prometheus", "promtool"):
         if shutil.which(program) is None:
-            _missing(f"{program} is not installed (Debian: prometheus)")
+            missing(f"{program} is not installed (Debian: prometheus)")
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +144,6 @@ def moto() -> Iterator[str]:
 def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a LocalStack that the whole run shares."""
     if not LOCALSTACK.exists():
-        _missing("LocalStack is not installed (make localstack)")
+        missing("LocalStack is not installed (make localstack)")
     with localstack_server(tmp_path_factory.mktemp("localstack")) as url:
         yield url

@@ -1,0 +1,263 @@
+"""Containers of the built image, without an engine: namespaces, mounts and limits as one sets them.
+
+A container has process ids, mounts and capabilities of its own, the network of the machine, the
+image's environment and entry point, and nothing of this process's environment. It needs root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.support.exporter import RunningExporter
+from tests.support.processes import children_of
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / ".image"
+"""Where `make test-image` builds."""
+
+RUN, STATE = "/run/neuron-exporter", "/var/lib/neuron-exporter"
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+class Image(NamedTuple):
+    """A built image: its root file system, its configuration, and the layers it has been given."""
+
+    root: Path
+    config: Mapping[str, Any]
+    layers: Sequence[Mapping[str, Any]]
+    """Those above the base: media type, size in bytes as they are stored (gzip), digest."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that every process of a container has."""
+        return dict(each.split("=", 1) for each in self.config["Env"])
+
+
+def built_image(folder: Path = BUILT) -> Image:
+    """The image that was built last.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    base = json.loads((folder / "base-image" / "manifest.json").read_text())
+    manifest = json.loads((folder / "image" / "manifest.json").read_text())
+    document = folder / "image" / manifest["config"]["digest"].partition(":")[2]
+    layers = manifest["layers"]
+    below = len(base["layers"])
+    return Image(folder / "root", json.loads(document.read_text())["config"], layers[below:])
+
+
+class Container(RunningExporter):
+    """A running container. `process` is outside of it; `pid` is its process 1."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        variables: Mapping[str, str],
+        rights: Sequence[str],
+    ) -> None:
+        super().__init__(process)
+        self._variables = variables
+        self._rights = rights
+
+    @property
+    def pid(self) -> int:
+        """The process that is number 1 in the container, by its number on this machine."""
+        return int(wait_for(lambda: children_of(self.process.pid), 5)[0])
+
+    @property
+    def url(self) -> str:
+        """Where the exporter that was started last listens."""
+        self.wait_for_event("started")
+        return str(self.events("started")[-1]["url"])
+
+    def processes(self) -> dict[int, str]:
+        """The command lines of all processes in the container, by their numbers on this machine."""
+        space = os.readlink(f"/proc/{self.pid}/ns/pid")
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    if os.readlink(entry / "ns" / "pid") == space:
+                        line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                        found[int(entry.name)] = line.decode(errors="replace").strip()
+        return found
+
+    def find(self, words: str) -> int:
+        """The process whose command line has these words; waits for it."""
+
+        def first() -> int | None:
+            return next((pid for pid, line in self.processes().items() if words in line), None)
+
+        return int(wait_for(first) or 0)
+
+    @property
+    def exporter(self) -> int:
+        """The exporter's own process."""
+        return self.find("bin/neuron-exporter run")
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the container, as an engine's `exec` and its health checks do."""
+        return subprocess.run(
+            [
+                *("nsenter", f"--target={self.pid}", "--mount", "--pid", "--ipc", "--uts"),
+                *("--root", "--wd", *self._rights),
+                *("env", "-i", *_assigned({**self._variables, **environment}), *command),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def send(self, number: int) -> None:
+        """Send a signal to process 1, as an engine does."""
+        os.kill(self.pid, number)
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 25.0) -> int:
+        """Send a signal to process 1 and give the container's exit status."""
+        if self.process.poll() is None:
+            self.send(number)
+        return self.wait(seconds)
+
+
+@contextmanager
+def container(
+    image: Image,
+    folder: Path,
+    *arguments: str,
+    user: int = 0,
+    read_only: bool = True,
+    mounts: Mapping[str, str | Path] | None = None,
+    memory: int | None = None,
+    capabilities: Sequence[str] = (),
+    entry_point: Sequence[str] | None = None,
+    stdout: Any = subprocess.DEVNULL,
+    **environment: str,
+) -> Iterator[Container]:
+    """Run the image with these arguments, as ECS or Kubernetes would.
+
+    The exporter listens on a free port of the machine's loopback, unless `environment` says
+    otherwise. `mounts` are paths of the container and what of this machine is there, read-only;
+    both volumes are new and in memory. `memory` is the limit of the control group in bytes;
+    `capabilities` are those that are not dropped. `folder` is for the tests' own files.
+    """
+    variables = {
+        **image.environment,
+        "NEURON_EXPORTER__PROMETHEUS__LISTEN": "127.0.0.1:0",
+        "NEURON_EXPORTER__LOG__FORMAT": "json",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **environment,
+    }
+    top = folder / "top"
+    top.mkdir()
+    rights = _rights(user, capabilities)
+    command = [*(entry_point or image.config["Entrypoint"]), *arguments]
+    group = _control_group(memory, folder) if memory else None
+    process = subprocess.Popen(
+        [
+            *("unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"),
+            *("--propagation", "private", "sh", "-euc"),
+            _set_up(image, top, group, mounts or {}, read_only=read_only),
+            "sh",
+            *(*rights, "env", "-i", *_assigned(variables), *command),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+    running = Container(process, variables, rights)
+    try:
+        yield running
+    finally:
+        # Whoever has changed its user is not killed by its parent's death.
+        for pid in children_of(process.pid) if process.poll() is None else []:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(10)
+        running._reading.join(5)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        if group is not None:
+            wait_for(lambda: _removed(group), 10)
+
+
+def _rights(user: int, capabilities: Sequence[str]) -> list[str]:
+    """The command that gives up what a container's process may not have, and runs another."""
+    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+    kept = "".join(f",+{name}" for name in capabilities)
+    return ["setpriv", *ids, f"--bounding-set=-all{kept}", "--inh-caps=-all"]
+
+
+def _assigned(variables: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in variables.items()]
+
+
+def _control_group(memory: int, folder: Path) -> Path:
+    """A control group with this limit.
+
+    Raises:
+        OSError: this machine lets nobody make one.
+    """
+    group = _MEMORY / f"neuron-exporter-{os.getpid()}-{folder.name}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(memory))
+    return group
+
+
+def _removed(group: Path) -> bool:
+    with suppress(OSError):
+        group.rmdir()
+    return not group.exists()
+
+
+def _set_up(
+    image: Image,
+    top: Path,
+    group: Path | None,
+    mounts: Mapping[str, str | Path],
+    *,
+    read_only: bool,
+) -> str:
+    """What process 1 does, as a shell's script, before it becomes the command in its arguments."""
+    at = shlex.quote(str(top))
+    lines = [
+        f"echo 0 >{group}/cgroup.procs" if group else "",
+        # Whatever is written to a root that is not read-only is written to memory.
+        f"mount -t tmpfs tmpfs {at}; mkdir {at}/upper {at}/work {at}/root",
+        "mount -t overlay overlay -o "
+        f"lowerdir={shlex.quote(str(image.root))},upperdir={at}/upper,workdir={at}/work {at}/root",
+        f"cd {at}/root; mkdir -p proc sys dev run tmp",
+        "mount -t proc proc proc; mount -t sysfs -o ro sysfs sys",
+        "mount -t tmpfs tmpfs sys/fs/cgroup; mkdir sys/fs/cgroup/memory",
+        f"mount --bind {group} sys/fs/cgroup/memory" if group else "",
+        "mount -o remount,ro sys/fs/cgroup",
+        "mount -t tmpfs -o mode=755 tmpfs dev; mkdir dev/shm; mount -t tmpfs tmpfs dev/shm",
+        "ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr",
+        *(f"touch dev/{each}; mount --bind /dev/{each} dev/{each}" for each in _DEVICES),
+    ]
+    for inside, outside in mounts.items():
+        source, target = shlex.quote(str(outside)), shlex.quote(inside.lstrip("/"))
+        lines += [
+            f"if [ -d {source} ]; then mkdir -p {target}; "
+            f"else mkdir -p $(dirname {target}); touch {target}; fi",
+            f"mount --bind {source} {target}; mount -o remount,bind,ro {target}",
+        ]
+    # New volumes belong to whom the image gives them, as an engine's volumes do.
+    lines += [f"mount -t tmpfs -o mode=1777 tmpfs {volume[1:]}" for volume in (RUN, STATE)]
+    lines += [
+        f"mount -o remount,ro {at}/root" if read_only else "",
+        'exec chroot . "$@"',
+    ]
+    return "\n".join(filter(None, lines))
