@@ -53,6 +53,10 @@ def _dispatch(given: list[str]) -> int:
         from exporter.simulator.__main__ import main as simulate
 
         return simulate(given[1:])
+    if given[:1] == ["healthcheck"]:
+        from exporter.healthcheck import main as healthcheck
+
+        return healthcheck(given[1:])
     parsed = _parser().parse_args(given)
     from exporter.config import ConfigError
 
@@ -151,6 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
 
     commands.add_parser("simulate", help="write reports as neuron-monitor does, without hardware")
+
+    commands.add_parser("healthcheck", help="ask the exporter of this container whether it lives")
 
     record = commands.add_parser("record", help="write the source's lines to a file, to replay")
     _source_flags(record)

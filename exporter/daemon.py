@@ -21,6 +21,7 @@ from exporter.signals import Signals
 from exporter.source import SourceError
 from exporter.units import format_duration
 from exporter.web import OPEN, Access, Server
+from exporter.whereabouts import Whereabouts
 
 STOP_SECONDS = 20.0
 """All of the orderly stop: under the 30 s that ECS and Kubernetes give."""
@@ -62,6 +63,7 @@ class Daemon:
         self._events: SimpleQueue[Stop | int] = SimpleQueue()
         self._ticks = dict.fromkeys(("main", "reader", "http"), time.monotonic())
         self._reload = Reload(pipeline, origin or Origin())
+        self._whereabouts = Whereabouts()
         pipeline.intake.on_tick = lambda: self._tick("reader")
         self._server = Server(
             pipeline.config.prometheus.listen,
@@ -88,6 +90,7 @@ class Daemon:
             urls = self._server.urls
             several = {"urls": urls} if len(urls) > 1 else {}
             _log.info("started", version=__version__, url=self._server.url, **several)
+            self._whereabouts.tell(self._server.url)
             self._on_listening(self._server)
             # Reports are trees that reference counts free; the collector needs not look at each.
             gc.freeze()
@@ -128,6 +131,7 @@ class Daemon:
                 event = self._events.get(timeout=_TICK)
             except Empty:
                 self._reload.look()
+                self._whereabouts.tell(self._server.url)  # a reload may have begun to protect it
                 continue
             if isinstance(event, Stop):
                 return event
@@ -152,6 +156,7 @@ class Daemon:
     def _stop(self) -> None:
         """End the child, join the reader, flush, close; all within one deadline."""
         deadline = time.monotonic() + self._stop_seconds
+        self._whereabouts.forget()
         if self._pipeline.finder is not None:
             self._pipeline.finder.stop()
         if self._pipeline.owners is not None:

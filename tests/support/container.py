@@ -109,6 +109,8 @@ class Container(RunningExporter):
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as an engine's `exec` and its health checks do."""
+        # Before the root is changed, the command would run on the machine itself.
+        wait_for(lambda: not os.path.samestat(os.stat(f"/proc/{self.pid}/root"), os.stat("/")), 5)
         return subprocess.run(
             [
                 *("nsenter", f"--target={self.pid}", "--mount", "--pid", "--ipc", "--uts"),
@@ -244,7 +246,8 @@ def _set_up(
         f"mount --bind {group} sys/fs/cgroup/memory" if group else "",
         "mount -o remount,ro sys/fs/cgroup",
         "mount -t tmpfs -o mode=755 tmpfs dev; mkdir dev/shm; mount -t tmpfs tmpfs dev/shm",
-        "ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr",
+        "ln -s /proc/self/fd dev/fd",
+        "ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr",
         *(f"touch dev/{each}; mount --bind /dev/{each} dev/{each}" for each in _DEVICES),
     ]
     for inside, outside in mounts.items():

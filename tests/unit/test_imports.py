@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).resolve().parents[2] / "exporter"
 
 FLOORS: list[dict[str, set[str]]] = [
     {
-        name: {name}
-        for name in ("model", "units", "text", "log", "telemetry", "facts", "signals", "stacks")
+        **{name: {name} for name in ("model", "units", "text", "log", "telemetry", "facts")},
+        **{name: {name} for name in ("signals", "stacks", "whereabouts")},
     },
-    {name: {name} for name in ("config", "source", "report", "simulator")},
+    {name: {name} for name in ("config", "source", "report", "simulator", "healthcheck")},
     {"metrics": {"metrics"}, "identity": {"identity"}},
     {
         "sinks.prometheus": {"sinks.prometheus", "sinks.exposition"},
