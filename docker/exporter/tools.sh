@@ -1,9 +1,8 @@
 #!/bin/sh
 # Fetches AWS's aws-neuronx-tools, and lays out what the exporter needs of it as a tree to copy:
-#   tools.sh VERSION SUITE FINGERPRINT /tools
+#   tools.sh VERSION REPOSITORY SUITE FINGERPRINT /tools
 set -eu
-version=$1 suite=$2 fingerprint=$3 tree=$4
-repository=https://apt.repos.neuron.amazonaws.com
+version=$1 repository=$2 suite=$3 fingerprint=$4 tree=$5
 bin=/opt/aws/neuron/bin lib=/opt/aws/neuron/lib
 
 # The database of packages as the image has it, before this stage installs what it needs itself.
@@ -14,7 +13,9 @@ apt-get update -q
 apt-get install -y -q --no-install-recommends ca-certificates curl gnupg
 [ ! -e /run/secrets/ca.pem ] || export CURL_CA_BUNDLE=/run/secrets/ca.pem
 curl -fsSL --retry 3 -o /neuron.asc "$repository/GPG-PUB-KEY-AMAZON-AWS-NEURON.PUB"
-found=$(gpg --batch --with-colons --show-keys /neuron.asc | awk -F: '$1 == "fpr" { print $10; exit }')
+# Of each key that is in the file, and not of its subkeys: a second key is none that was asked for.
+found=$(gpg --batch --with-colons --show-keys /neuron.asc |
+    awk -F: '$1 == "pub" { own = 1 } $1 == "fpr" && own { print $10; own = 0 }')
 [ "$found" = "$fingerprint" ] || {
     echo "the repository's key has fingerprint $found, wanted is $fingerprint" >&2
     exit 1
@@ -59,4 +60,7 @@ done
         [ -z "$value" ] || echo "$field: $value"
     done
 } >>"$tree/var/lib/dpkg/status"
-(cd "$tree" && find opt usr 2>/dev/null | sed 's|^|/|' >var/lib/dpkg/info/aws-neuronx-tools.list)
+cd "$tree"
+about=var/lib/dpkg/info/aws-neuronx-tools
+find opt usr 2>/dev/null | sed 's|^|/|' >"$about.list"
+find opt usr -type f -exec md5sum {} + 2>/dev/null >"$about.md5sums"

@@ -52,6 +52,14 @@ def test_it_finds_the_exporter_wherever_it_listens(tmp_path: Path, address: str)
     assert (status, said.startswith("not well: http://127.0.0.1:9415")) == (1, True)
 
 
+def test_a_run_directory_that_is_not_there_stops_nobody(tmp_path: Path) -> None:
+    """Where the exporter listens cannot be told there, and it runs."""
+    run = {RUN_DIRECTORY: str(tmp_path / "missing")}
+    with running_exporter(tmp_path, {"source": simulated()}, environment=run) as exporter:
+        exporter.wait_for_value("neuron_exporter_up", 1)
+        assert exporter.stop() == 0
+
+
 @pytest.mark.parametrize(
     "form", ["127.0.0.1:{}", "0.0.0.0:{}", ":{}", "['127.0.0.1:{}', '[::1]:1']"]
 )
@@ -87,7 +95,7 @@ def test_tls_needs_no_authority(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
 def test_a_demand_for_a_certificate_is_a_sign_of_life(tmp_path: Path, version: str) -> None:
-    """Where clients have to show a certificate, the check has none, and says only that http lives."""
+    """The check has no certificate to show: where one is asked for, http lives, and it says so."""
     web = WebFolder(tmp_path)
     tls = {**web.mutual, "min_version": version, "max_version": version}
     config = {

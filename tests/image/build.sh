@@ -62,7 +62,7 @@ if ! cmp -s "$folder/requirements" "$folder/requirements.done"; then
         --only-binary :all: -d "$folder/wheels" -r "$folder/requirements"
     mv "$folder/requirements" "$folder/requirements.done"
 fi
-printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$folder/pip.conf"
+printf '[global]\nno-index = true\nfind-links = /mnt\n' >"$folder/pip.conf"
 
 # docker: the OCI format knows no HEALTHCHECK.
 buildah build --pull-never --isolation chroot --network host --format docker \
@@ -70,7 +70,7 @@ buildah build --pull-never --isolation chroot --network host --format docker \
     --build-arg "PYTHON_IMAGE=$base" --build-arg NEURON_TOOLS=none \
     --build-arg VERSION=test --build-arg REVISION=0000000 \
     --build-arg SOURCE=https://example.com/neuron-exporter \
-    --secret "id=pip.conf,src=$folder/pip.conf" --volume "$folder/wheels:/wheels:ro" \
+    --secret "id=pip.conf,src=$folder/pip.conf" --volume "$folder/wheels:/mnt:ro" \
     "$top" >"$folder/build.log" 2>&1 || {
     tail -n 20 "$folder/build.log" >&2
     exit 1
@@ -83,3 +83,4 @@ container=$(buildah from --pull-never "$image")
 cp -a "$(buildah mount "$container")" "$folder/root"
 buildah umount "$container" >/dev/null
 buildah rm "$container" >/dev/null
+buildah rmi --prune >/dev/null # stages, and images that were built before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,47 @@ def test_supervised_the_orphans_of_anybody_are_reaped(image: Image, tmp_path: Pa
         wait_for(lambda: not any("sleep 0.321" in line for line in running.processes().values()))
         wait_for(lambda: all(alive(pid) for pid in running.processes()))
         assert running.stop() == 0
+
+
+@pytest.mark.parametrize("user", [0, NOBODY])
+@pytest.mark.parametrize("arguments", [(), ("run",)])
+def test_the_health_check_tells_well_from_unwell(
+    image: Image, tmp_path: Path, arguments: tuple[str, ...], user: int
+) -> None:
+    """The image's own check is 0 while the exporter answers and 1 while it does not, within what it
+    may cost: it finds the port by itself."""
+    check = image.config["Healthcheck"]["Test"][1:]
+    with container(image, tmp_path, *arguments, user=user) as running:
+        running.wait_for_value("neuron_exporter_up", 1)
+        assert running.run(*check).returncode == 0
+        assert running.run(*check, "--deep").stdout.startswith("well: ")
+        stopped = running.exporter
+        os.kill(stopped, signal.SIGSTOP)
+        done = running.run(*check)
+        assert (done.returncode, done.stdout) == (1, "not well: no answer within 5 s\n")
+        os.kill(stopped, signal.SIGCONT)
+        wait_for(lambda: running.run(*check).returncode == 0)
+        assert running.stop() == 0
+
+
+COST = """
+import sys, time
+from exporter.cli import main
+assert main(["healthcheck"]) == 0
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+"""
+
+
+def test_the_health_check_fits_beside_the_exporter(image: Image, tmp_path: Path) -> None:
+    """It takes at most 20 MiB, and a moment."""
+    with container(image, tmp_path) as running:
+        running.wait_for_value("neuron_exporter_up", 1)
+        resident = int(running.run("python3", "-c", COST).stdout.splitlines()[-1]) / 1024
+        began = time.perf_counter()
+        running.run(
+            "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do neuron-exporter healthcheck; done"
+        )
+        took = (time.perf_counter() - began) / 10
+        print(f"{resident:.1f} MiB, {1000 * took:.0f} ms")
+        assert resident <= 20
+        assert took < 0.5  # two cores, shared with other tests

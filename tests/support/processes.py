@@ -96,3 +96,15 @@ def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def proportional(pid: int) -> float:
+    """A process's memory in MiB, what it shares divided by those who share it (PSS)."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("\nPss:")[1].split()[0]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and all its threads have used so far, the system's time included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

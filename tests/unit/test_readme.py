@@ -76,7 +76,7 @@ def test_every_command_is_explained() -> None:
     told = {row[0].strip("`").split()[0] for row in readme.table("command")}
     assert told == {
         *("run", "demo", "check", "metrics", "cost", "alarms", "task-definition", "doctor"),
-        *("instance-types", "simulate", "record"),
+        *("instance-types", "healthcheck", "simulate", "record"),
     }
 
 
