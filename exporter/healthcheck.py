@@ -12,6 +12,7 @@ import signal
 import ssl
 from binascii import b2a_base64
 from collections.abc import Iterator, Sequence
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="neuron-exporter healthcheck",
         description="Ask the exporter of this container whether it lives.",
+        # Else the width of the terminal is asked for, which imports all that compresses.
+        formatter_class=partial(argparse.HelpFormatter, width=100),
     )
     parser.add_argument(
         "--url",

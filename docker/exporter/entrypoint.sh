@@ -63,7 +63,8 @@ complain() {
 }
 
 # What a former life of the container has left on the volume is not this one's end.
-mkdir -p "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null && rm -f "$ended" "$pid_file" 2>/dev/null &&
+mkdir -p "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null &&
+    rm -f "$ended" "$pid_file" "$NEURON_EXPORTER_RUN_DIRECTORY/url" 2>/dev/null &&
     [ -w "$NEURON_EXPORTER_RUN_DIRECTORY" ] ||
     complain "NEURON_EXPORTER_RUN_DIRECTORY: $NEURON_EXPORTER_RUN_DIRECTORY must be a folder that" \
         "can be written to"

@@ -372,6 +372,7 @@ def test_it_is_at_home_in_a_container(tmp_path: Path) -> None:
         assert [name for name in written if not name.startswith("neuron-exporter-")] == [
             "exporter.pid",
             "supervisord.pid",
+            "url",
         ]
 
         exporter.wait_for_event("line_unusable")  # the grandchild's, which has started

@@ -64,6 +64,7 @@ if ! cmp -s "$folder/requirements" "$folder/requirements.done"; then
 fi
 printf '[global]\nno-index = true\nfind-links = /mnt\n' >"$folder/pip.conf"
 
+buildah rm --all >/dev/null # what a build that failed has left
 # docker: the OCI format knows no HEALTHCHECK.
 buildah build --pull-never --isolation chroot --network host --format docker \
     --file "$top/docker/exporter/Dockerfile" --tag "$image" \

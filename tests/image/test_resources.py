@@ -93,6 +93,7 @@ def test_memory_with_the_largest_recording(
     ):
         found = taken(running, front)
         print(f"PSS {found.pss:.1f} MiB, RSS {found.rss:.1f} MiB, CPU {100 * found.cpu:.2f} %")
+        print("limited to 128 MiB" if running.is_limited else "no limit: no control groups here")
         assert found.pss < found.rss <= 96
         assert running.stop() == 0
 

@@ -27,7 +27,7 @@ BUILT = ROOT / ".image"
 RUN, STATE = "/run/neuron-exporter", "/var/lib/neuron-exporter"
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_MEMORY = Path("/sys/fs/cgroup/memory")
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 class Image(NamedTuple):
@@ -70,6 +70,8 @@ class Container(RunningExporter):
         super().__init__(process)
         self._variables = variables
         self._rights = rights
+        self.is_limited = False
+        """Whether it is held to the memory that was asked for."""
 
     @property
     def pid(self) -> int:
@@ -151,8 +153,9 @@ def container(
 
     The exporter listens on a free port of the machine's loopback, unless `environment` says
     otherwise. `mounts` are paths of the container and what of this machine is there, read-only;
-    both volumes are new and in memory. `memory` is the limit of the control group in bytes;
-    `capabilities` are those that are not dropped. `folder` is for the tests' own files.
+    both volumes are new and in memory. `memory` is the limit of the control group in bytes, where
+    this machine allows one; `capabilities` are those that are not dropped. `folder` is for the
+    tests' own files.
     """
     variables = {
         **image.environment,
@@ -179,6 +182,7 @@ def container(
         stderr=subprocess.PIPE,
     )
     running = Container(process, variables, rights)
+    running.is_limited = group is not None
     try:
         yield running
     finally:
@@ -206,15 +210,17 @@ def _assigned(variables: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in variables.items()]
 
 
-def _control_group(memory: int, folder: Path) -> Path:
-    """A control group with this limit.
-
-    Raises:
-        OSError: this machine lets nobody make one.
-    """
-    group = _MEMORY / f"neuron-exporter-{os.getpid()}-{folder.name}"
-    group.mkdir()
-    (group / "memory.limit_in_bytes").write_text(str(memory))
+def _control_group(memory: int, folder: Path) -> Path | None:
+    """A control group with this limit, of version 1 or 2; None where nobody may make one."""
+    old = (_GROUPS / "memory").is_dir()
+    above = _GROUPS / "memory" if old else _GROUPS
+    group = above / f"neuron-exporter-{os.getpid()}-{folder.name}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(memory))
+    except OSError:
+        _removed(group)
+        return None
     return group
 
 
@@ -222,6 +228,14 @@ def _removed(group: Path) -> bool:
     with suppress(OSError):
         group.rmdir()
     return not group.exists()
+
+
+def _own_group(group: Path | None) -> list[str]:
+    """Show the container its own group in the place of all of them, as an engine does."""
+    if group is None:
+        return []
+    inside = f"sys/fs/cgroup{str(group.parent).removeprefix(str(_GROUPS))}"
+    return [f"mkdir -p {inside}; mount --bind {group} {inside}; mount -o remount,bind,ro {inside}"]
 
 
 def _set_up(
@@ -242,9 +256,8 @@ def _set_up(
         f"lowerdir={shlex.quote(str(image.root))},upperdir={at}/upper,workdir={at}/work {at}/root",
         f"cd {at}/root; mkdir -p proc sys dev run tmp",
         "mount -t proc proc proc; mount -t sysfs -o ro sysfs sys",
-        "mount -t tmpfs tmpfs sys/fs/cgroup; mkdir sys/fs/cgroup/memory",
-        f"mount --bind {group} sys/fs/cgroup/memory" if group else "",
-        "mount -o remount,ro sys/fs/cgroup",
+        "mount -t tmpfs tmpfs sys/fs/cgroup",
+        *_own_group(group),
         "mount -t tmpfs -o mode=755 tmpfs dev; mkdir dev/shm; mount -t tmpfs tmpfs dev/shm",
         "ln -s /proc/self/fd dev/fd",
         "ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr",
