@@ -24,7 +24,7 @@ if [ ! -e "$folder/base.done" ]; then
         head -n 1)
     rm -rf "$folder/base" "$folder/storage"
     debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" \
-        "$folder/base" "${mirror:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" 2>&1 || {
+        "$folder/base" ${mirror:+"$mirror"} >"$folder/debootstrap.log" 2>&1 || {
         tail -n 5 "$folder/debootstrap.log" >&2
         exit 1
     }
