@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.config import Given
 
 AWS_DIMENSIONS = {
     "instance_id": "InstanceId",
@@ -94,3 +98,33 @@ def task_definition_flags(parser: argparse.ArgumentParser) -> None:
         type=whole(4, 2**24),
         help="hard limit (default: the devices' part of the machine's memory)",
     )
+
+
+def settings(parsed: argparse.Namespace) -> list[Given]:
+    """What the flags say, as values of the configuration."""
+    from exporter.config import Given
+
+    flags = []
+    source = parsed.source
+    if source in ("stdin", "simulator", "neuron-monitor"):
+        flags.append(Given("--source", "source.kind", source))
+    elif source is not None:
+        flags += [
+            Given("--source", "source.kind", "file"),
+            Given("--source", "source.path", source),
+        ]
+    if getattr(parsed, "port", None) is not None:
+        flags.append(Given("--port", "prometheus.listen", f"0.0.0.0:{parsed.port}"))
+    if getattr(parsed, "listen", None) is not None:
+        flags.append(Given("--listen", "prometheus.listen", parsed.listen))
+    for name in ("namespace", "region"):
+        value = getattr(parsed, name, None)
+        if value is not None:
+            flags.append(Given(f"--{name}", "cloudwatch.enabled", True))
+            flags.append(Given(f"--{name}", f"cloudwatch.{name}", value))
+    if getattr(parsed, "common_dims", None) is not None:
+        names = [name.strip() for name in parsed.common_dims.split(",") if name.strip()]
+        dimensions = list(dict.fromkeys(AWS_DIMENSIONS.get(name, name) for name in names))
+        sets = [dimensions] if dimensions else []
+        flags.append(Given("--common-dims", "cloudwatch.dimension_sets", sets))
+    return flags

@@ -113,7 +113,7 @@ def needs_prometheus() -> None:
 def needs_checkov() -> None:
     """checkov is installed."""
     if not CHECKOV.exists():
-        _missing("checkov is not installed (make checkov)")
+        missing("checkov is not installed (make checkov)")
 
 
 @pytest.fixture

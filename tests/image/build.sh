@@ -51,6 +51,7 @@ print("\n".join([
     *document["build-system"]["requires"],
     *document["project"]["dependencies"],
     *document["project"]["optional-dependencies"]["container"],
+    *document["project"]["optional-dependencies"]["kubernetes"],
 ]))
 END
 )

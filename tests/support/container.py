@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from tests.support.exporter import RunningExporter
 from tests.support.processes import children_of
+from tests.support.supervised import descendants
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +147,7 @@ def container(
     memory: int | None = None,
     capabilities: Sequence[str] = (),
     entry_point: Sequence[str] | None = None,
+    host_pids: bool = False,
     stdout: Any = subprocess.DEVNULL,
     **environment: str,
 ) -> Iterator[Container]:
@@ -154,8 +156,8 @@ def container(
     The exporter listens on a free port of the machine's loopback, unless `environment` says
     otherwise. `mounts` are paths of the container and what of this machine is there, read-only;
     both volumes are new and in memory. `memory` is the limit of the control group in bytes, where
-    this machine allows one; `capabilities` are those that are not dropped. `folder` is for the
-    tests' own files.
+    this machine allows one; `capabilities` are those that are not dropped. `host_pids` is ECS's
+    `pidMode: host`. `folder` is for the tests' own files.
     """
     variables = {
         **image.environment,
@@ -171,7 +173,8 @@ def container(
     group = _control_group(memory, folder) if memory else None
     process = subprocess.Popen(
         [
-            *("unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"),
+            *("unshare", "--mount", "--ipc", "--uts", "--fork", "--kill-child"),
+            *(() if host_pids else ("--pid",)),
             *("--propagation", "private", "sh", "-euc"),
             _set_up(image, top, group, mounts or {}, read_only=read_only),
             "sh",
@@ -186,8 +189,9 @@ def container(
     try:
         yield running
     finally:
-        # Whoever has changed its user is not killed by its parent's death.
-        for pid in children_of(process.pid) if process.poll() is None else []:
+        # Whoever has changed its user is not killed by its parent's death, and who has the
+        # machine's process ids not by that of process 1.
+        for pid in descendants(process.pid) if process.poll() is None else []:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait(10)
