@@ -50,7 +50,7 @@ def examine(case: Case) -> Iterator[Finding]:
         heard.append(told.owners)
         yield from _answer(place.name, told)
         if told.owners.allocation is not None:
-            yield from _given(case, told.owners.allocation)
+            yield from _given(case, told.owners.allocation, told.seen or "nothing")
     owners = merge(heard)
     if finder.labels is not None:
         _, why = finder.labels.add(owners)
@@ -104,19 +104,19 @@ def _answer(name: str, told: Told) -> Iterator[Finding]:
         yield ok(SUBJECT, f"{name}: answered" + (f", names {count} processes" if count else ""))
 
 
-def _given(case: Case, allocation: Allocation) -> Iterator[Finding]:
+def _given(case: Case, allocation: Allocation, seen: str) -> Iterator[Finding]:
     """What the kubelet gave to pods, and whether its numbers can be read."""
     cores, devices = len(allocation.cores), len(allocation.devices)
     if not cores and not devices:
         yield warning(
             SUBJECT,
-            "kubelet: no pod was given a Neuron core or device",
+            f"kubelet: no pod was given a Neuron core or device (pods have {seen})",
             "if one should have some: its limits must name aws.amazon.com/neuron or neuroncore, "
             "and Neuron's device plugin must run on this node (`kubectl describe node` shows what "
             "it offers); devices by Dynamic Resource Allocation name nobody",
         )
         return
-    yield ok(SUBJECT, f"kubelet: gave {cores} cores and {devices} devices to pods")
+    yield ok(SUBJECT, f"kubelet: gave {cores} cores and {devices} devices to pods ({seen})")
     counts = [
         case.reported(label)
         for label in (

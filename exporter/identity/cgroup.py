@@ -1,8 +1,8 @@
 """The container that a process runs in, by the names of its cgroups.
 
 Every container runtime puts the container's id into the path of its cgroup, each in a way of its
-own; README lists the shapes that were seen. The processes of a container may have cgroups below it,
-and a container may run in another (a node of `kind` does): the deepest id counts.
+own; the tests list the shapes that are known. The processes of a container may have cgroups below
+it, and a container may run in another (a node of `kind` does): the deepest id counts.
 """
 
 from __future__ import annotations

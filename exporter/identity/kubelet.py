@@ -6,8 +6,8 @@ form of them is promised; those of Neuron's plugin are plain numbers.
 
 from __future__ import annotations
 
-import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
@@ -64,8 +64,8 @@ class KubeletOwners:
 
     name = "kubelet"
 
-    def __init__(self, socket: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._socket = socket
+    def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
         self._clock = clock
         self._last: Allocation | None = None
         self._until = 0.0
@@ -73,7 +73,7 @@ class KubeletOwners:
     def ask(self, pids: frozenset[int]) -> Told:
         """Whose cores and devices are; the kubelet knows no processes."""
         try:
-            answer = ask(self._socket)
+            answer = ask(self._path)
         except NoKubelet as error:
             if self._clock() >= self._until:
                 self._last = None
@@ -81,24 +81,23 @@ class KubeletOwners:
         self._last = answer.allocation
         self._until = self._clock() + 2 * REFRESH
         why = ", ".join(f"{each} is not understood" for each in answer.unreadable)
-        return Told(Owners(allocation=self._last), why)
+        return Told(Owners(allocation=self._last), why, ", ".join(sorted(answer.resources)))
 
 
-def ask(socket: str) -> Answer:
+def ask(path: str) -> Answer:
     """Everything that was given to pods.
 
     Raises:
         NoKubelet: there is no answer.
     """
-    if not os.path.exists(socket):
-        raise NoKubelet(f"{socket} is not there: is its folder mounted?")
     until = time.monotonic() + SECONDS
+    _knock(path)
     # A channel of its own for each round: one that has failed waits before it connects again.
-    with grpc.insecure_channel(f"unix://{socket}", _OPTIONS) as channel:
+    with grpc.insecure_channel(f"unix://{path}", _OPTIONS) as channel:
         try:
             listed = _call(channel, "List", ListPodResourcesResponse.FromString, until)
         except grpc.RpcError as error:
-            raise NoKubelet(f"{socket}: {_said(error)}") from None
+            raise NoKubelet(f"{path}: {_said(error)}") from None
         try:
             read = AllocatableResourcesResponse.FromString
             offered = _call(channel, "GetAllocatableResources", read, until)
@@ -106,6 +105,18 @@ def ask(socket: str) -> Answer:
             # Not before Kubernetes 1.23. It only helps to read numbers.
             offered = AllocatableResourcesResponse()
     return _read(listed, offered.devices)
+
+
+def _knock(path: str) -> None:
+    """Why nobody can be reached there is lost in gRPC's words, or cut off their end."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        trial.settimeout(SECONDS)
+        try:
+            trial.connect(path)
+        except FileNotFoundError:
+            raise NoKubelet(f"{path} is not there: is its folder mounted?") from None
+        except OSError as error:
+            raise NoKubelet(f"{path}: {error.strerror or error}") from None
 
 
 def _call(channel: grpc.Channel, method: str, read: Callable[[bytes], T], until: float) -> T:

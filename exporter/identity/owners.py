@@ -19,10 +19,12 @@ _log = get_logger(part="owners")
 
 
 class Told(NamedTuple):
-    """What one place knows of owners; and, where something could not be told, why."""
+    """What one place knows of owners; where something could not be told, why; and what else it saw,
+    for people."""
 
     owners: Owners = Owners()
     why: str = ""
+    seen: str = ""
 
 
 class Place(Protocol):
@@ -129,7 +131,7 @@ class OwnersFinder:
 
     def _ask(self, place: Place, pids: frozenset[int]) -> Owners:
         try:
-            owners, why = place.ask(pids)
+            owners, why, _ = place.ask(pids)
         except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
             owners, why = Owners(), f"internal error: {error!r}"
         self._say(place.name, why)

@@ -40,6 +40,9 @@ class Task:
             self._counted = hardware.neuron_device_count or self._counted
             self._each = hardware.neuroncore_per_device_count or self._each
         present = self._present()
+        if not present and not self._said:
+            self._said = True
+            _log.error("task_has_no_devices", advice="map /dev/neuronN into this container")
         is_alone = self._counted is not None and self._counted <= len(present)
         self._devices = None if is_alone else present
         if not (is_alone or self._said):

@@ -237,7 +237,10 @@ def test_it_costs_next_to_nothing(tmp_path: Path, flags: tuple[str, ...]) -> Non
         ours = {name for name in loaded if name.startswith("exporter.")}
         assert ours == {
             f"exporter.{name}"
-            for name in ("cli", "signals", "standard_streams", "healthcheck", "whereabouts")
+            for name in (
+                *("cli", "commands", "flags", "signals", "standard_streams"),
+                *("healthcheck", "whereabouts"),
+            )
         }
         print(f"{int(resident) / 1024:.1f} MiB, {1000 * statistics.median(took):.0f} ms")
         assert int(resident) < 22 * 1024  # an editable installation takes some of it

@@ -75,7 +75,11 @@ def test_what_the_kubelet_gave_is_said(tmp_path: Path) -> None:
     with kubelet(tmp_path, Given("a", CORE, [0, 1]), Given("b", DEVICE, [1])) as played:
         found = examined(heard({"NEURON_EXPORTER_KUBELET_SOCKET": str(played.socket)}))
     assert of(found, Verdict.WARNING) == []
-    assert "kubelet: gave 2 cores and 1 devices to pods" in of(found, Verdict.OK)
+    (given,) = [each for each in of(found, Verdict.OK) if "gave" in each]
+    assert given == (
+        "kubelet: gave 2 cores and 1 devices to pods (aws.amazon.com/neuron, "
+        "aws.amazon.com/neuroncore)"
+    )
 
 
 def test_a_kubelet_that_gave_nothing_is_looked_into(tmp_path: Path) -> None:
@@ -83,7 +87,9 @@ def test_a_kubelet_that_gave_nothing_is_looked_into(tmp_path: Path) -> None:
     with kubelet(tmp_path, Given("a", "nvidia.com/gpu", [0])) as played:
         found = examined(heard({"NEURON_EXPORTER_KUBELET_SOCKET": str(played.socket)}))
     (warned,) = [each for each in found if each.verdict is Verdict.WARNING]
-    assert warned.seen == "kubelet: no pod was given a Neuron core or device"
+    assert warned.seen == (
+        "kubelet: no pod was given a Neuron core or device (pods have nvidia.com/gpu)"
+    )
     assert "device plugin" in warned.fix
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -28,8 +31,8 @@ def owner(pod: str, container: str = "main") -> Owner:
 
 def told(socket: Path) -> tuple[Allocation | None, str]:
     """What is known after one question, and why not more is."""
-    owners, why = KubeletOwners(str(socket)).ask(NO_PIDS)
-    return owners.allocation, why
+    answer = KubeletOwners(str(socket)).ask(NO_PIDS)
+    return answer.owners.allocation, answer.why
 
 
 def test_cores_and_devices_are_their_pods(tmp_path: Path) -> None:
@@ -128,6 +131,25 @@ def test_a_kubelet_that_hangs_is_left_after_a_second(tmp_path: Path) -> None:
         assert time.monotonic() - began < SECONDS + 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_socket_that_we_may_not_open_is_said(tmp_path: Path) -> None:
+    """The kubelet's socket is root's: another user learns that, and that is all."""
+    program = (
+        "import sys; from exporter.identity.kubelet import KubeletOwners; "
+        "print(KubeletOwners(sys.argv[1]).ask(frozenset()).why)"
+    )
+    with kubelet(tmp_path, Given("a", CORE, [0])) as played:
+        played.socket.chmod(0o600)
+        for folder in (tmp_path, *tmp_path.parents[:3]):
+            folder.chmod(folder.stat().st_mode | 0o055)
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", program,
+             str(played.socket)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.stdout == f"{played.socket}: Permission denied\n"
+
+
 @contextmanager
 def _somebody_else(path: Path, says: bytes) -> Iterator[None]:
     """Somebody who listens there and is no kubelet."""
@@ -143,7 +165,7 @@ def _somebody_else(path: Path, says: bytes) -> Iterator[None]:
                 except OSError:
                     return
                 connections.append(connection)
-                if says:
+                with suppress(OSError):  # who only knocked has gone
                     connection.sendall(says)
 
         thread = threading.Thread(target=answer, daemon=True)

@@ -154,3 +154,14 @@ def test_a_part_of_the_machine_is_said_once(folder: Path) -> None:
     assert [(e["event"], e["devices_of_the_task"], e["devices_of_the_report"]) for e in log] == [
         ("task_has_part_of_the_machine", [1], 2)
     ]
+
+
+def test_a_task_without_devices_is_told_what_is_missing(tmp_path: Path) -> None:
+    """A sidecar whose container has no device sends nothing of cores, and says why, once."""
+    sidecar = Sidecar(tmp_path)
+    with structlog.testing.capture_logs() as said:
+        for _ in range(2):
+            assert by_core(sidecar.samples(two()), "neuroncore_utilization_ratio") == {}
+    assert [(each["log_level"], each["event"]) for each in said] == [
+        ("error", "task_has_no_devices")
+    ]
