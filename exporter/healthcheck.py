@@ -213,15 +213,19 @@ class _Client:
             raise Unwell(f"{self._url}{path}: {_reason(error)}") from None
 
     def _get(self, path: str) -> HTTPResponse:
+        is_shaken = False
         try:
+            if self._connection.sock is None:
+                self._connection.connect()
+            is_shaken = isinstance(self._connection, HTTPSConnection)
             self._connection.request("GET", path, headers=self._headers)
             return self._connection.getresponse()
-        except ssl.SSLError as error:
-            # In TLS 1.3 it is asked for after the handshake, in 1.2 within.
-            if "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error):
-                raise _WantsCertificate from None
-            raise Unwell(f"{self._url}: {_reason(error)}") from None
         except (OSError, HTTPException, ValueError) as error:
+            # In TLS 1.2 it is asked for within the handshake. In 1.3 after it: with an alert, or where
+            # the connection ends before that is read, with this end.
+            asked = "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error)
+            if asked or (is_shaken and isinstance(error, ssl.SSLEOFError | ConnectionError)):
+                raise _WantsCertificate from None
             raise Unwell(f"{self._url}: {_reason(error)}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tests import captures
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 from tests.support.kubernetes import CHECKOV
 from tests.support.servers import LOCALSTACK, localstack_server, moto_server
+
+# Whoever starts the tests in the background has them ignore signals, and their children with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 
