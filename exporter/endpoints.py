@@ -9,12 +9,16 @@ from datetime import timedelta
 
 from exporter import __version__
 from exporter.pipeline import Pipeline
+from exporter.report import Masker
 from exporter.sinks.exposition import FORMATS, Format, negotiate, write
 from exporter.stacks import stacks
 from exporter.web import Request, Response, Route
 from exporter.web.page import render
 
 Facts = Mapping[str, str]
+
+REPORT_SECONDS = 7.0
+"""That whoever wants a report waits for it: a request has ten."""
 
 
 def routes(
@@ -28,12 +32,15 @@ def routes(
     known: dict[str, Route] = {
         "/healthz": endpoints.healthz,
         "/readyz": endpoints.readyz,
-        "/debug/threads": endpoints.threads,
     }
     if pipeline.prometheus is not None:
         known["/metrics"] = endpoints.metrics
     if pipeline.config.web.page:
-        known["/"] = endpoints.page
+        known |= {
+            "/": endpoints.page,
+            "/debug/threads": endpoints.threads,
+            "/debug/report": endpoints.report,
+        }
     return known
 
 
@@ -89,6 +96,14 @@ class Endpoints:
     def threads(self, _: Request) -> Response:
         """What every thread is doing, for the support bundle."""
         return Response(stacks().encode())
+
+    def report(self, _: Request) -> Response:
+        """The next report, names and ids masked, for the support bundle."""
+        line = self._pipeline.intake.next_report(REPORT_SECONDS)
+        if line is None:
+            late = f"no report within {REPORT_SECONDS:g} s\n"
+            return Response(late.encode(), status=503)
+        return Response(Masker().line(line) + b"\n", "application/json")
 
     def page(self, _: Request) -> Response:
         """The exporter's own page."""

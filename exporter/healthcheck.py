@@ -81,13 +81,14 @@ def _url(text: str) -> str:
     Raises:
         ArgumentTypeError: it is none.
     """
+    shown = text.rpartition("@")[2]  # without a password
     try:
         parts = urlsplit(text)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return text
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"must be a URL as http://127.0.0.1:9415 (got {text!r})")
+    raise argparse.ArgumentTypeError(f"must be a URL as http://127.0.0.1:9415 (got {shown!r})")
 
 
 def _configured() -> str:
@@ -113,7 +114,8 @@ def _alive(url: str) -> str:
         with _Client(url) as client:
             status, said = client.ask("/healthz")
     except _WantsCertificate:
-        return f"well: {url} speaks TLS with those who have a certificate; nothing more was asked"
+        which = "those who have a certificate; nothing more was asked"
+        return f"well: {_bare(url)} speaks TLS with {which}"
     if status == 200:
         return f"well: {_bare(url)}"
     if status == 401:
@@ -137,7 +139,7 @@ def _deep(url: str) -> str:
                     raise Unwell(f"{_bare(url)}{path}: {said or status}")
             bad = list(_unwell(client.lines("/metrics")))
     except _WantsCertificate:
-        raise Unwell(f"{url} wants a certificate, which a check has not") from None
+        raise Unwell(f"{_bare(url)} wants a certificate, which a check has not") from None
     if bad:
         raise Unwell(", ".join(bad))
     return f"well: {_bare(url)}, its source and its sinks"
@@ -221,8 +223,8 @@ class _Client:
             self._connection.request("GET", path, headers=self._headers)
             return self._connection.getresponse()
         except (OSError, HTTPException, ValueError) as error:
-            # In TLS 1.2 it is asked for within the handshake. In 1.3 after it: with an alert, or where
-            # the connection ends before that is read, with this end.
+            # In TLS 1.2 it is asked for within the handshake. In 1.3 after it: with an alert, or
+            # where the connection ends before that is read, with this end.
             asked = "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error)
             if asked or (is_shaken and isinstance(error, ssl.SSLEOFError | ConnectionError)):
                 raise _WantsCertificate from None

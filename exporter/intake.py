@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from exporter.identity.machine import Identity
@@ -14,7 +15,6 @@ from exporter.metrics.period import Period
 from exporter.metrics.runtimes import MOST_RUNTIMES
 from exporter.model import MetricSpec, Moment, Owners, Snapshot, SourceState
 from exporter.report import Fault, ReportError, decode, unknown_fields
-from exporter.report.types import Report
 from exporter.telemetry import Telemetry
 from exporter.text import clean
 from exporter.units import format_duration
@@ -33,6 +33,10 @@ _REPORTS_BEFORE_JUDGEMENT = 3
 _STDERR_PER_MINUTE = 10
 
 _log = get_logger(part="source")
+
+
+See = Callable[[frozenset[int], frozenset[int]], None]
+"""Is told of the processes of a report, and of the cores that they hold."""
 
 
 class Sink(Protocol):
@@ -65,13 +69,15 @@ class Intake:
         identity: Identity,
         lanes: Sequence[Lane],
         period: Period,
-        owners: Callable[[frozenset[int]], Owners],
+        owners: Callable[[], Owners],
         telemetry: Telemetry,
+        see: See = lambda pids, cores: None,
     ) -> None:
         self._identity = identity
         self._main, *self._others = lanes
         self._period = period
         self._owners = owners
+        self._see = see
         self._telemetry = telemetry
         self.on_tick: Callable[[], None] = lambda: None
         self._state = SourceState.STARTING
@@ -83,6 +89,7 @@ class Intake:
         self._next_survey = 0.0
         self._failing: set[str] = set()
         self._period_judged = False
+        self._askers: SimpleQueue[SimpleQueue[bytes]] = SimpleQueue()
         self._stderr_minute = 0.0
         self._stderr_said = 0
         self.has_verdict = False
@@ -101,6 +108,8 @@ class Intake:
             self._telemetry.report_errors.labels(error.reason).inc()
             self._say_once(f"line:{error.reason}", "line_unusable", reason=str(error))
             return None
+        while not self._askers.empty():
+            self._askers.get().put(bytes(line))
         decoded = time.perf_counter()
         self._telemetry.decode_seconds.observe(decoded - started)
         if faults:
@@ -113,9 +122,10 @@ class Intake:
             # neuron-monitor took its first period.
             self._identity.settled.wait(IDENTITY_WAIT)
         machine = self._identity.observe(report.instance_info or report.instance_data)
-        owners = self._owners(_processes(report))
+        owners = self._owners()
         collected = self._main.collector.collect(report, at, machine, owners)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
+        self._see(collected.processes, collected.held)
         snapshot = self._latest = collected.snapshot
         self._count += 1
         self._telemetry.reports.inc()
@@ -179,6 +189,15 @@ class Intake:
         """Collect these rows from the next report on, in the order of the lanes."""
         for lane, rows in zip((self._main, *self._others), rows_by_lane, strict=True):
             lane.collector.choose(rows)
+
+    def next_report(self, seconds: float) -> bytes | None:
+        """The line of the next report, as it came; None where none comes in time."""
+        asker: SimpleQueue[bytes] = SimpleQueue()
+        self._askers.put(asker)
+        try:
+            return asker.get(timeout=seconds)
+        except Empty:
+            return None
 
     def status(self) -> Mapping[str, str]:
         """How the source is, for people."""
@@ -263,9 +282,3 @@ class Intake:
         if key not in self._said and len(self._said) < MOST_SAID:
             self._said.add(key)
             _log.warning(event, **fields)
-
-
-def _processes(report: Report) -> frozenset[int]:
-    """The processes whose owners are of interest."""
-    listed = (report.neuron_runtime_data or ())[:MOST_RUNTIMES]
-    return frozenset(each.pid for each in listed if each is not None and each.pid is not None)

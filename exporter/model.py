@@ -196,11 +196,13 @@ class Spot(NamedTuple):
 
 class Allocation(NamedTuple):
     """What a scheduler gave to whom, by its own numbers. `highest_core` is the highest number of
-    all cores that it can give, None where that is not known."""
+    all cores that it can give, None where that is not known; `is_whole` is whether all was
+    understood that it said of its gifts."""
 
     cores: Mapping[int, Owner]
     devices: Mapping[int, Owner]
     highest_core: int | None = None
+    is_whole: bool = True
 
 
 class Task(NamedTuple):

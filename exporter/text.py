@@ -8,7 +8,7 @@ LONGEST = 255
 """Characters: a label's value longer than this is nobody's name, and CloudWatch takes no more of a
 dimension's value than four times that."""
 
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
+_USER = re.compile(r"(?<=://)[^/\s]+@")
 _UNFIT = "\N{REPLACEMENT CHARACTER}"
 
 

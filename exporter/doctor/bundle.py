@@ -84,7 +84,7 @@ def _contents(case: Case, findings: Iterable[Finding]) -> Iterator[tuple[str, st
     yield (
         "report.json",
         "a report, names and ids masked as `record --mask` does",
-        Masker().line(line) + b"\n" if line else b"",
+        Masker().line(line) + b"\n" if line else case.masked_report,
     )
     yield (
         "metrics.txt",

@@ -42,6 +42,7 @@ class Case:
     path: str | None = None
     flags: Sequence[Given] = ()
     send: bool = False
+    bundled: bool = False
     read_run: Callable[[Sequence[str]], Run | None] = lambda _: None
     loaded: Loaded = field(default_factory=lambda: Loaded(Config(), {}))
     pipeline: Pipeline | None = None
@@ -49,6 +50,7 @@ class Case:
     is_running: bool = False
     page: bytes = b""
     threads: bytes = b""
+    masked_report: bytes = b""
     metrics: bytes = b""
     sample: Sample | None = None
     identity: Identity | None = None

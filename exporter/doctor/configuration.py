@@ -38,7 +38,7 @@ def examine(case: Case) -> Iterator[Finding]:
         yield failed(SUBJECT, problem, "correct it; `neuron-exporter check` says the same")
     if case.pipeline is not None:
         for line in case.pipeline.warnings:
-            yield warning(SUBJECT, line, "leave it out, or wait for a version that has it")
+            yield warning(SUBJECT, line, "give it what it names, or leave it out")
     if not problems:
         yield ok(SUBJECT, _where_from(case))
 

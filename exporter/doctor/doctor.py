@@ -36,7 +36,7 @@ def doctor(
         ConfigError: the bundle cannot be written there.
     """
     log.configure("critical")  # what matters is said by the findings
-    case = Case(environment, path, send=send, read_run=read_run)
+    case = Case(environment, path, send=send, bundled=bundle is not None, read_run=read_run)
     writer = Bundle(bundle) if bundle is not None else None
     try:
         findings = _told(case, json=json)

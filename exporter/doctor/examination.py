@@ -34,12 +34,12 @@ class Check(NamedTuple):
 
 CHECKS = (
     Check(configuration.SUBJECT, configuration.examine, 5.0),
-    Check(exporter.SUBJECT, exporter.examine, 8.0),
+    Check(exporter.SUBJECT, exporter.examine, 18.0),
     Check(source.SUBJECT, source.examine, None),  # its child dies with the thread that started it
     Check(driver.SUBJECT, driver.examine, 2.0),
     Check(devices.SUBJECT, devices.examine, 8.0),
     Check(identity.SUBJECT, identity.examine, 8.0),
-    Check(owners.SUBJECT, owners.examine, 4.0),
+    Check(owners.SUBJECT, owners.examine, 14.0),
     Check(cloudwatch.SUBJECT, cloudwatch.examine, 25.0),
     Check(spool.SUBJECT, spool.examine, 3.0),
     Check(limits.SUBJECT, limits.examine, 2.0),

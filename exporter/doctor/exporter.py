@@ -88,7 +88,9 @@ def examine(case: Case) -> Iterator[Finding]:
     yield from _healthz(host, int(port), tls=tls)
     if case.config.web.page:
         case.page = _body(host, int(port), "/", tls=tls)
-    case.threads = _body(host, int(port), "/debug/threads", tls=tls)
+    if case.bundled:
+        case.threads = _body(host, int(port), "/debug/threads", tls=tls)
+        case.masked_report = _body(host, int(port), "/debug/report", tls=tls, seconds=10.0)
     reasons = read(case.page)
     yield from _state(case.exposed, reasons.get("Source", {}).get("why", ""))
     yield from _age(case.exposed, case.config.source.period)
@@ -181,9 +183,9 @@ def _healthz(host: str, port: int, *, tls: bool) -> Iterator[Finding]:
         yield failed(SUBJECT, f"/healthz: {silent}", "restart it, and report this with --bundle")
 
 
-def _body(host: str, port: int, path: str, *, tls: bool) -> bytes:
+def _body(host: str, port: int, path: str, *, tls: bool, seconds: float = _SECONDS) -> bytes:
     try:
-        reply = _get(host, port, path, tls=tls)
+        reply = _get(host, port, path, tls=tls, seconds=seconds)
     except (OSError, ValueError, HTTPException):
         return b""
     return reply.body if reply.status == 200 else b""
@@ -211,16 +213,16 @@ def _has_tls(case: Case) -> bool:
     return web is not None and web.access().tls is not None
 
 
-def _get(host: str, port: int, path: str, *, tls: bool) -> _Reply:
+def _get(host: str, port: int, path: str, *, tls: bool, seconds: float = _SECONDS) -> _Reply:
     """The answer to a request. Whose certificate it is does not matter: nothing secret is sent."""
     connection: HTTPConnection
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        connection = HTTPSConnection(host, port, timeout=_SECONDS, context=context)
+        connection = HTTPSConnection(host, port, timeout=seconds, context=context)
     else:
-        connection = HTTPConnection(host, port, timeout=_SECONDS)
+        connection = HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", path)
         with connection.getresponse() as response:

@@ -34,6 +34,12 @@ _ADVICE: Mapping[str, str] = {
 }
 
 
+_NOT_UNDERSTOOD = (
+    "devices by Dynamic Resource Allocation, or with ids that are no numbers, name nobody: give "
+    "pods aws.amazon.com/neuron or neuroncore by Neuron's device plugin, or go without their names"
+)
+
+
 def examine(case: Case) -> Iterator[Finding]:
     """See who is asked for owners, what he answers, and which processes nobody names."""
     yield _by_report(case)
@@ -93,7 +99,9 @@ def _by_report(case: Case) -> Finding:
 
 
 def _answer(name: str, told: Told) -> Iterator[Finding]:
-    if told.why:
+    if told.why and told.was_heard and name == "kubelet":
+        yield warning(SUBJECT, f"{name}: {told.why}", _NOT_UNDERSTOOD)
+    elif told.why:
         yield warning(SUBJECT, f"{name}: {told.why}", _ADVICE[name])
     elif told.owners.task is not None:
         owner, devices = told.owners.task
@@ -107,13 +115,15 @@ def _answer(name: str, told: Told) -> Iterator[Finding]:
 def _given(case: Case, allocation: Allocation, seen: str) -> Iterator[Finding]:
     """What the kubelet gave to pods, and whether its numbers can be read."""
     cores, devices = len(allocation.cores), len(allocation.devices)
+    if not cores and not devices and not allocation.is_whole:
+        return  # what was given was not understood, and that is said
     if not cores and not devices:
         yield warning(
             SUBJECT,
             f"kubelet: no pod was given a Neuron core or device (pods have {seen})",
             "if one should have some: its limits must name aws.amazon.com/neuron or neuroncore, "
             "and Neuron's device plugin must run on this node (`kubectl describe node` shows what "
-            "it offers); devices by Dynamic Resource Allocation name nobody",
+            "it offers)",
         )
         return
     yield ok(SUBJECT, f"kubelet: gave {cores} cores and {devices} devices to pods ({seen})")
@@ -126,7 +136,7 @@ def _given(case: Case, allocation: Allocation, seen: str) -> Iterator[Finding]:
         )
     ]
     counted, each, size = (int(count) if count.isdecimal() else None for count in counts)
-    if logical_cores(allocation, counted, each, size or 1) is None:
+    if counted and logical_cores(allocation, counted, each, size or 1) is None:
         yield warning(
             SUBJECT,
             f"kubelet: the numbers of cores ({_some({*allocation.cores})}) may be those of logical "

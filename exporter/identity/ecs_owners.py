@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +50,7 @@ class EcsOwners:
     where we run in no task."""
 
     name = "ECS"
+    knows_devices = True
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class EcsOwners:
         self._own: _Own = "", {}, None
         self._machine: ByContainer = {}
         self._is_complete = True
+        self._is_of_host = False
 
     def ask(self, pids: frozenset[int]) -> Told:
         """Whose these processes are, and whose the devices that our own container has."""
@@ -82,7 +85,11 @@ class EcsOwners:
         by_pid: dict[int | None, Owner] = {
             pid: known[name] for pid, name in containers.items() if name in known
         }
-        return Told(Owners(by_pid=by_pid, task=self._task(whose)), "; ".join(reasons))
+        return Told(
+            Owners(by_pid=by_pid, task=self._task(whose)),
+            "; ".join(reasons),
+            was_heard=self._base is None or bool(ours),
+        )
 
     def _container(self, pid: int) -> str:
         try:
@@ -102,10 +109,19 @@ class EcsOwners:
         return self._own
 
     def _task(self, whose: Owner | None) -> Task | None:
+        """Our own devices, where nobody else can have them: not beside a daemon, who is in the
+        host's network, nor in a privileged container."""
         present = self._present()
-        if whose is None or not present or self._all_devices.exists():
+        if whose is None or not present or self._all_devices.exists() or self._sees_agent():
             return None
         return Task(whose, present)
+
+    def _sees_agent(self) -> bool:
+        if not self._is_of_host:
+            with suppress(NoAnswer):
+                ask(self._agent, "/v1/metadata")
+                self._is_of_host = True
+        return self._is_of_host
 
     def _ask_agent(self, reasons: list[str]) -> None:
         """Learn every container of the machine's tasks."""

@@ -63,6 +63,7 @@ class KubeletOwners:
     """Asks the kubelet. What it said last counts for two rounds in which it says nothing."""
 
     name = "kubelet"
+    knows_devices = True
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -77,7 +78,7 @@ class KubeletOwners:
         except NoKubelet as error:
             if self._clock() >= self._until:
                 self._last = None
-            return Told(Owners(allocation=self._last), str(error))
+            return Told(Owners(allocation=self._last), str(error), was_heard=False)
         self._last = answer.allocation
         self._until = self._clock() + 2 * REFRESH
         why = ", ".join(f"{each} is not understood" for each in answer.unreadable)
@@ -154,7 +155,9 @@ def _read(listed: ListPodResourcesResponse, offered: Iterable[ContainerDevices])
     ids = [id for each in offered if each.resource_name == CORES for id in each.device_ids]
     highest = max((int(id) for id in ids if _NUMBER.fullmatch(id)), default=None)
     return Answer(
-        Allocation(cores, devices, highest), frozenset(seen), tuple(unreadable)[:_MOST_UNREADABLE]
+        Allocation(cores, devices, highest, is_whole=not unreadable),
+        frozenset(seen),
+        tuple(unreadable)[:_MOST_UNREADABLE],
     )
 
 

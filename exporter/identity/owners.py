@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from exporter.log import get_logger
@@ -15,16 +16,19 @@ REFRESH = 10.0
 
 _FIRST_PAUSE = 1.0
 
+_UNKNOWN = Owners(asked=True, answered=False)
+
 _log = get_logger(part="owners")
 
 
 class Told(NamedTuple):
-    """What one place knows of owners; where something could not be told, why; and what else it saw,
-    for people."""
+    """What one place knows of owners; where something could not be told, why; what else it saw, for
+    people; and whether it answered at all."""
 
     owners: Owners = Owners()
     why: str = ""
     seen: str = ""
+    was_heard: bool = True
 
 
 class Place(Protocol):
@@ -33,6 +37,10 @@ class Place(Protocol):
     @property
     def name(self) -> str:
         """What people call it."""
+
+    @property
+    def knows_devices(self) -> bool:
+        """Whether it tells of devices and cores, and not of processes alone."""
 
     def ask(self, pids: frozenset[int]) -> Told:
         """Whose these processes, and all cores and devices, are. Takes seconds at most."""
@@ -66,7 +74,9 @@ class OwnersFinder:
         self._labels = labels
         self._clock = clock
         self._pids: frozenset[int] = frozenset()
-        self._owners = Owners(asked=True, answered=False)
+        self._cores: frozenset[int] = frozenset()
+        self._owners = _UNKNOWN
+        self._asked_at = clock()
         self._status = {each.name: "not asked yet" for each in (*places, labels) if each}
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -84,14 +94,19 @@ class OwnersFinder:
         """Who knows more of owners that are known."""
         return self._labels
 
-    def owners(self, pids: frozenset[int]) -> Owners:
-        """What is known now; the same object while nothing changes. `pids` are the processes that
-        it is asked for from now on."""
-        are_known = pids <= self._pids
+    def owners(self) -> Owners:
+        """What is known now; the same object while nothing changes. What nobody has confirmed for
+        three rounds is not known."""
+        return self._owners if self._clock() - self._asked_at < 3 * REFRESH else _UNKNOWN
+
+    def see(self, pids: frozenset[int], cores: frozenset[int]) -> None:
+        """Tell which processes there are, to be asked for from now on, and which cores they hold.
+        Those that were not there before start a round."""
+        are_known = pids <= self._pids and cores <= self._cores
         self._pids = pids
+        self._cores |= cores  # one that is busy now and then is not news each time
         if not are_known:
             self._news.set()
-        return self._owners
 
     def start(self) -> None:
         """Begin to ask."""
@@ -122,19 +137,35 @@ class OwnersFinder:
                 pause = min(2 * pause, REFRESH)
 
     def _ask_all(self, pids: frozenset[int]) -> None:
-        owners = merge([self._ask(place, pids) for place in self._places])
-        if self._labels is not None:
-            owners, why = self._labels.add(owners)
-            self._say(self._labels.name, why)
+        told = [self._ask(place, pids) for place in self._places]
+        heard = [
+            each.was_heard
+            for place, each in zip(self._places, told, strict=True)
+            if place.knows_devices
+        ]
+        answered = any(heard) or not heard
+        owners = replace(merge([each.owners for each in told]), answered=answered)
+        owners = self._label(owners)
         if owners != self._owners:
             self._owners = owners
+        self._asked_at = self._clock()
 
-    def _ask(self, place: Place, pids: frozenset[int]) -> Owners:
+    def _ask(self, place: Place, pids: frozenset[int]) -> Told:
         try:
-            owners, why, _ = place.ask(pids)
+            told = place.ask(pids)
         except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
-            owners, why = Owners(), f"internal error: {error!r}"
-        self._say(place.name, why)
+            told = Told(why=f"internal error: {error!r}", was_heard=False)
+        self._say(place.name, told.why)
+        return told
+
+    def _label(self, owners: Owners) -> Owners:
+        if self._labels is None:
+            return owners
+        try:
+            owners, why = self._labels.add(owners)
+        except Exception as error:  # noqa: BLE001 (as above)
+            why = f"internal error: {error!r}"
+        self._say(self._labels.name, why)
         return owners
 
     def _say(self, name: str, why: str) -> None:

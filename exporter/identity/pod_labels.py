@@ -19,7 +19,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Token and authority of the service account (kubernetes.io, Accessing the API from a Pod)."""
 
 SECONDS = 1.0
-"""All of a question."""
+"""All questions of a round; what is left waits for the next."""
 
 MOST_LABELS = 16
 """Labels of a pod that become ours."""
@@ -66,16 +66,19 @@ class PodLabels:
 
     def _ask(self, pods: Iterable[_Pod], now: float) -> None:
         self._why = ""
+        until = time.monotonic() + SECONDS
         try:
             tls = ssl.create_default_context(cafile=str(self._account / "ca.crt"))
             token = (self._account / "token").read_text().strip()
             connection = http.client.HTTPSConnection(self._address, timeout=SECONDS, context=tls)
             try:
                 for pod in pods:
+                    if time.monotonic() > until:
+                        break
                     self._known[pod] = now, self._chosen(_labels(connection, token, *pod))
             finally:
                 connection.close()
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             self._not_before = now + _PAUSE
             self._why = f"https://{self._address}: {text(str(error)) or type(error).__name__}"
 

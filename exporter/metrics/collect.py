@@ -37,7 +37,8 @@ MOST_SERIES = 100_000
 
 class Collected(NamedTuple):
     """A snapshot, the period (s) that its report covers, the groups that could be read, those that
-    carried an error (how many, and one of the texts), and what was more than our bounds allow."""
+    carried an error (how many, and one of the texts), what was more than our bounds allow, and the
+    processes that were seen with the cores that they hold."""
 
     snapshot: Snapshot
     covers: float
@@ -46,6 +47,8 @@ class Collected(NamedTuple):
     error_texts: Mapping[str, str]
     runtimes_left_out: int
     series_dropped: int
+    processes: frozenset[int]
+    held: frozenset[int]
 
 
 class Collector:
@@ -131,6 +134,8 @@ class Collector:
             notes.texts,
             runtimes_left_out=notes.left_out,
             series_dropped=dropped,
+            processes=survey.processes,
+            held=survey.held,
         )
 
 

@@ -124,6 +124,7 @@ class Rises:
 @dataclass(slots=True)
 class _Runtime:
     spot: Spot
+    shown: bool = False
     tallies: Tallies = field(default_factory=Tallies)
     generic: Rises | None = None
     level: float | None = None
@@ -163,15 +164,35 @@ class Counters:
         self.context_switches: float | None = None
         self._runtimes: dict[RuntimeKey, _Runtime] = {}
         self._retired: dict[Spot, _Retired] = {}
+        self._left: list[tuple[Spot, Tallies]] = []
         self._devices: dict[int, _Device] = {}
 
-    def count(self, key: RuntimeKey, spot: Spot, statuses: Readings, errors: Readings) -> None:
-        """Add a runtime's tallies of one period, to it (shown at `spot`) and to the machine."""
+    def count(
+        self,
+        key: RuntimeKey,
+        spot: Spot,
+        statuses: Readings,
+        errors: Readings,
+        *,
+        shown: bool = True,
+    ) -> None:
+        """Add a runtime's tallies of one period, to it and to the machine.
+
+        It is shown at `spot`, or would be. What was shown at another one stays there, as if the
+        runtime had ended there: neither of the two falls, and nothing is counted at both.
+        """
         runtime = self._runtimes.get(key)
         if runtime is None:
             runtime = self._runtimes[key] = _Runtime(spot)
             runtime.tallies.begin(statuses, errors)
+        elif runtime.spot != spot and runtime.shown:
+            self._left.append((runtime.spot, runtime.tallies))
+            runtime.shown = False
+            runtime.tallies = Tallies(generic=runtime.tallies.generic)
+            runtime.tallies.begin(statuses, errors)
+            self._left[-1][1].generic = None
         runtime.spot = spot
+        runtime.shown |= shown
         _add(runtime.tallies.statuses, self.totals.statuses, statuses)
         _add(runtime.tallies.errors, self.totals.errors, errors)
         level = errors.get(GENERIC)
@@ -196,18 +217,22 @@ class Counters:
         self.context_switches = (self.context_switches or 0.0) + tally
 
     def settle(self, present: Iterable[RuntimeKey], now: float) -> None:
-        """Retire the runtimes that are not `present`, and forget what nobody has to scrape.
+        """Retire the runtimes that are not `present` and what others have left, and forget what
+        nobody has to scrape.
 
         `now` is in seconds of the monotonic clock.
         """
         present = set(present)
         for key in [key for key in self._runtimes if key not in present]:
             gone = self._runtimes.pop(key)
-            kept = self._retired.get(gone.spot)
+            self._left.append((gone.spot, gone.tallies))
+        for spot, tallies in self._left:
+            kept = self._retired.get(spot)
             if kept is None:
-                self._retired[gone.spot] = _Retired(gone.tallies, now)
+                self._retired[spot] = _Retired(tallies, now)
             else:
-                kept.tallies.merge(gone.tallies)
+                kept.tallies.merge(tallies)
+        self._left.clear()
         for runtime in self._runtimes.values() if self._retired else ():
             if runtime.spot in self._retired:
                 self._retired[runtime.spot].last_seen = now

@@ -118,8 +118,9 @@ class Known:
                 self.physical[key] = None
 
     def forget(self, present: set[RuntimeKey]) -> None:
-        """Drop the spots of runtimes that have gone, once there are more of them than others."""
-        if len(self._owned) > 2 * len(present) + _FEW:
+        """Drop the owners of runtimes that have gone, whose pids may be others' soon, and their
+        spots once there are more of them than others."""
+        if self._owned.keys() != present:
             self._owned = {k: v for k, v in self._owned.items() if k in present}
             self._runtimes = {k: v for k, v in self._runtimes.items() if k in present}
             self._holders = {k: v for k, v in self._holders.items() if k[1] in present}

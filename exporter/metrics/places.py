@@ -108,6 +108,16 @@ class Survey:
         known.learn_physical(walk.physical.sums)
         self._fill_idle_cores()
 
+    @property
+    def processes(self) -> frozenset[int]:
+        """The processes that hold cores, or might."""
+        return frozenset(key.pid for key in self._walk.keys if key.pid is not None)
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The cores that some process holds."""
+        return frozenset(core for core, _ in self._walk.holders)
+
     def table(self, place: Place) -> Table:
         """What is known of a place. Ask once for each place: to ask is to count."""
         match place:

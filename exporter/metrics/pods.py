@@ -23,7 +23,7 @@ class Pods:
         self._until = 0.0
         self._devices: int | None = None
         self._cores_per_device: int | None = None
-        self._logical_core_size = 1
+        self._logical_core_size: int | None = None
         self._made_of: object = None
         self._joined = Owners()
 
@@ -38,7 +38,7 @@ class Pods:
         if hardware is not None and not hardware.error:
             self._devices = hardware.neuron_device_count or self._devices
             self._cores_per_device = hardware.neuroncore_per_device_count or self._cores_per_device
-            self._logical_core_size = hardware.logical_neuroncore_config or self._logical_core_size
+            self._logical_core_size = hardware.logical_neuroncore_config or 1
         if info is not None and not info.error:
             self._info = info
             self._until = now + max(3 * (info.period or 0.0), SHORTEST_LIFE)
@@ -54,19 +54,22 @@ class Pods:
         return self._joined
 
     def _join(self, info: KubernetesInfo, others: Owners) -> Owners:
+        given = others.allocation
+        if given is not None and given.is_whole:
+            info = KubernetesInfo()  # who gave them knows better, also that he gave none
         mine, default = _of_task(others, self._devices)
         devices = {**_owners(info.neurondevices_k8s_info or {}), **mine}
         cores = {**self._on(devices), **_owners(info.neuroncores_k8s_info or {})}
         allocated = None
-        if others.allocation is not None:
-            given = others.allocation
+        if given is not None:
             numbered = logical_cores(
                 given, self._devices, self._cores_per_device, self._logical_core_size
             )
+            of_pods = _together(self._on(given.devices), numbered or {})
             devices |= given.devices
-            cores |= self._on(given.devices) | (numbered or {})
-            if numbered is not None and self._cores_per_device is not None:
-                allocated = frozenset(self._on(given.devices).keys() | numbered.keys())
+            cores |= of_pods
+            if given.is_whole and numbered is not None and self._cores_per_device is not None:
+                allocated = frozenset(of_pods)
         return replace(
             others,
             by_core={**cores, **self._on(others.by_device), **others.by_core},
@@ -84,19 +87,20 @@ class Pods:
 
 
 def logical_cores(
-    given: Allocation, devices: int | None, cores_per_device: int | None, size: int
+    given: Allocation, devices: int | None, cores_per_device: int | None, size: int | None
 ) -> dict[int, Owner] | None:
     """Whose logical cores are, by the numbers of those who gave them, which may be those of the
-    physical cores: of these a logical core has `size`. None where the numbers could be either.
+    physical cores: of these a logical core has `size`, None while that is not known. None where the
+    numbers could be either.
 
     Numbers at or above the number of logical cores are physical; where even the highest that can
     be given is below it, all are logical.
     """
-    if size <= 1 or not given.cores:
+    if size == 1 or not given.cores:
         return dict(given.cores)
     count = (devices or 0) * (cores_per_device or 0)
     highest = max(given.highest_core or 0, *given.cores)
-    if not count or (highest < count and given.highest_core is None):
+    if size is None or not count or (highest < count and given.highest_core is None):
         return None
     if highest < count:
         return dict(given.cores)
@@ -104,6 +108,14 @@ def logical_cores(
     for core, owner in given.cores.items():
         found[core // size] = owner if found.get(core // size, owner) == owner else NOBODY
     return found
+
+
+def _together(some: Mapping[int, Owner], others: Mapping[int, Owner]) -> dict[int, Owner]:
+    """Both; what two have is neither's."""
+    return {
+        **some,
+        **{key: each if some.get(key, each) == each else NOBODY for key, each in others.items()},
+    }
 
 
 def _of_task(others: Owners, counted: int | None) -> tuple[dict[int, Owner], Owner]:

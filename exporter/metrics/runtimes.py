@@ -148,20 +148,20 @@ class RuntimeWalk:
         if looked and runtimes and len(runtimes) > MOST_RUNTIMES:
             notes.left_out = len(runtimes) - MOST_RUNTIMES
             self.cores_complete = self.memory_complete = False
-        keys = set()
+        self.keys: set[RuntimeKey] = set()
         for entry in runtimes[:MOST_RUNTIMES] if looked and runtimes else ():
             runtime = entry or _UNREADABLE
             key = key_of(runtime)
-            keys.add(key)
+            self.keys.add(key)
             if rules.task and not rules.task.takes(key, _held(runtime)):
                 continue
             settled = known.attribute(key, owners, partial(_held, runtime), now)
             self._read(runtime, key, known.runtime(key), settled=settled)
         if looked:
-            counters.settle(keys, now)
-            known.forget(keys)
+            counters.settle(self.keys, now)
+            known.forget(self.keys)
             if rules.task:
-                rules.task.forget(keys)
+                rules.task.forget(self.keys)
         for spot, tallies in counters.by_spot(but=self._waiting).items():
             shown = self.runtimes.get(spot.labels)
             if shown is None:
@@ -259,7 +259,9 @@ class RuntimeWalk:
         if stats is None:
             return
         statuses = stats.execution_summary or stats.inference_summary or {}
-        self._counters.count(key, sums.spot, statuses, stats.error_summary or {})
+        errors = stats.error_summary or {}
+        shown = key not in self._waiting
+        self._counters.count(key, sums.spot, statuses, errors, shown=shown)
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):
             sums.latency = _highest(sums.latency, latency.total_latency or {})

@@ -247,8 +247,10 @@ def test_a_bundle_has_no_secret(tmp_path: Path) -> None:
         content = {name: part.read().decode() for name, part in parts.items() if part}
     assert set(content) == {
         *("findings.json", "configuration.yaml", "metrics.txt", "page.html", "threads.txt"),
-        "versions.txt",
+        *("report.json", "versions.txt"),
     }
+    assert set(json.loads(content["report.json"])) >= {"neuron_runtime_data", "system_data"}
+    assert "i-0538f898351a7e0ff" not in content["report.json"]
     named = {line for line in content["threads.txt"].splitlines() if line.endswith(":")}
     assert {"MainThread:", "cloudwatch:", "http:", "reader:"} <= named
     assert all(f"  {name}: " in found.err for name in content)

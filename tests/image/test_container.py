@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -134,23 +133,30 @@ def test_the_health_check_tells_well_from_unwell(
 
 
 COST = """
-import sys, time
 from exporter.cli import main
 assert main(["healthcheck"]) == 0
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
 
 
+TIME = """
+import resource, subprocess
+best, spent = 9.0, 0.0
+for _ in range(10):
+    subprocess.run(["neuron-exporter", "healthcheck"], check=True, stdout=subprocess.DEVNULL)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    now = usage.ru_utime + usage.ru_stime
+    best, spent = min(best, now - spent), now
+print(best)
+"""
+
+
 def test_the_health_check_fits_beside_the_exporter(image: Image, tmp_path: Path) -> None:
-    """It takes at most 20 MiB, and a moment."""
+    """It takes at most 20 MiB, and less than 60 ms: of CPU time, which others do not make more."""
     with container(image, tmp_path) as running:
         running.wait_for_value("neuron_exporter_up", 1)
         resident = int(running.run("python3", "-c", COST).stdout.splitlines()[-1]) / 1024
-        began = time.perf_counter()
-        running.run(
-            "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do neuron-exporter healthcheck; done"
-        )
-        took = (time.perf_counter() - began) / 10
-        print(f"{resident:.1f} MiB, {1000 * took:.0f} ms")
+        took = float(running.run("python3", "-c", TIME).stdout)
+        print(f"{resident:.1f} MiB, {1000 * took:.0f} ms of CPU")
         assert resident <= 20
-        assert took < 0.5  # two cores, shared with other tests
+        assert took < 0.06

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.reports import (
     cores,
     ecc,
     executions,
+    group,
     memory,
     report,
     runtime,
@@ -99,9 +101,8 @@ def test_a_runtime_that_lets_go_stays_its_owners() -> None:
     idle = report(working(9, "a", 2))
     assert completed(bench.samples(idle, owners=owners)) == {("a", "red", "train"): 3}
     taken = report(working(9, "a", 2, _1=1))
-    assert completed(bench.samples(taken, owners=owners)) == {("a",): 5}, (
-        "whose core 1 is, who knows"
-    )
+    who_knows = completed(bench.samples(taken, owners=owners))
+    assert who_knows == {("a", "red", "train"): 3, ("a",): 2}
 
 
 # Waiting for an owner
@@ -133,6 +134,53 @@ def test_a_counter_waits_fifteen_seconds_at_most() -> None:
 def test_where_nobody_is_asked_nothing_waits() -> None:
     """Outside of ECS and Kubernetes every runtime is shown at once."""
     assert completed(Bench().samples(report(working(9, "a", 2)))) == {("a",): 2}
+
+
+def test_what_was_shown_stays_where_it_was() -> None:
+    """An owner that comes late, goes, and comes back: no series falls, and nothing is counted
+    twice."""
+    bench = Bench()
+    shown = [
+        completed(bench.samples(report(working(9, "a", 2)), owners=owners))
+        for owners in (
+            Owners(),
+            Owners(by_pid={9: RED}),
+            Owners(),
+            Owners(by_pid={9: RED}),
+            Owners(by_pid={9: replace(RED, service="late")}),
+        )
+    ]
+    nobody, red, late = ("a",), ("a", "red", "train"), ("a", "red", "train", "late")
+    assert shown == [
+        {nobody: 2},
+        {nobody: 2, red: 2},
+        {nobody: 4, red: 2},
+        {nobody: 4, red: 4},
+        {nobody: 4, red: 4, late: 2},
+    ]
+
+
+def test_two_with_one_tag_that_become_known_leave_nothing_behind_twice() -> None:
+    """Their common series stands still where it was, and each goes on under its own labels."""
+    bench = Bench()
+    both = report(working(1, "a", 5), working(2, "a", 7))
+    assert completed(bench.samples(both)) == {("a",): 12}
+    known = Owners(by_pid={1: RED, 2: BLUE})
+    assert completed(bench.samples(both, owners=known)) == {
+        ("a",): 12,
+        ("a", "red", "train"): 5,
+        ("a", "blue", "infer"): 7,
+    }
+
+
+def test_a_pid_that_is_given_again_is_another_process() -> None:
+    """Whose it was says nothing of the next process with this number and tag."""
+    bench = Bench()
+    owners = Owners(by_core={0: RED})
+    bench.samples(report(working(9, "a", 2, _0=50)), owners=owners)
+    bench.samples(report(), owners=owners)
+    idle = bench.samples(report(working(9, "a", 1)), owners=owners)
+    assert completed(idle) == {("a", "red", "train"): 2, ("a",): 1}
 
 
 def test_who_ended_while_it_waited_is_shown_all_the_same() -> None:
@@ -235,6 +283,15 @@ def test_what_nobody_was_given_is_free() -> None:
         ),
         pytest.param(given({0: RED, 1: BLUE}), "", {}, id="could be either"),
         pytest.param(
+            given({0: RED}, {0: BLUE}, 15), "11110000", dict.fromkeys("123", "blue"), id="conflict"
+        ),
+        pytest.param(
+            Owners(allocation=Allocation({14: RED}, {}, is_whole=False)),
+            "",
+            {"7": "red"},
+            id="not all was understood",
+        ),
+        pytest.param(
             given(devices={1: RED}), "00001111", dict.fromkeys("4567", "red"), id="whole devices"
         ),
     ],
@@ -246,3 +303,21 @@ def test_numbers_of_cores_are_read_as_what_they_are(
     names nobody."""
     assert allocated(owners, **LNC_2) == cores
     assert holders(owners, **LNC_2) == who
+
+
+def test_numbers_are_not_read_before_the_hardware_is_known() -> None:
+    """Until a report tells how large logical cores are, a number of a core names nobody."""
+    bench = Bench()
+    owners = given({2: RED, 3: RED}, highest=15)
+    unknown = report(working(9, "a", _2=50), neuron_hardware_info=None)
+    assert {len(labels) for labels in bench.samples(unknown, owners=owners).of(BUSY)} == {1}
+    known = report(working(9, "a", _2=50), neuron_hardware_info=LNC_2)
+    assert ("1", "red", "train") in bench.samples(known, owners=owners).of(BUSY)
+
+
+def test_a_kubelet_that_gave_nothing_is_believed_before_the_stream() -> None:
+    """What the stream said of pods a minute ago is old news where the kubelet answers."""
+    pod = {"pod_name": "old", "namespace": "ml", "container_name": ["c"]}
+    info = group(period=15.0, neuroncores_k8s_info={"0": pod}, neurondevices_k8s_info={})
+    samples = Bench().samples(report(working(9, "a", _0=1), neuron_k8s_info=info), owners=given())
+    assert ("0",) in samples.of(BUSY)

@@ -166,15 +166,38 @@ def test_a_pod_that_goes_ends_and_one_that_comes_begins() -> None:
 
 
 def test_a_pod_whose_name_is_learned_late_loses_nothing() -> None:
-    """Executions from before it was known whose they are go to the pod when that is known, once."""
+    """Executions from while somebody was asked whose they are go to the pod when that is known,
+    once."""
     minute = Minute()
     one = report(runtime(1, "app", execution_stats=executions(5)))
-    minute.add(one, Owners())
+    minute.add(one, Owners(asked=True))
     minute.add(one, Owners(by_pid={1: RED}))
     minute.add(one, Owners(by_pid={1: RED}))
     window = minute.take()
     assert window.rises[pod("red"), "ExecutionsCompleted"] == 15
     assert window.rises[MACHINE, "ExecutionsCompleted"] == 15
+
+
+@pytest.mark.parametrize(
+    "now_and_then",
+    [
+        Owners(asked=True),
+        Owners(by_pid={1: replace(RED, pod_labels=(("label_team", "a"),))}),
+        Owners(by_pid={1: replace(RED, service="late")}),
+    ],
+    ids=["unknown", "a label of the pod", "a service"],
+)
+def test_owners_that_change_count_nothing_twice(now_and_then: Owners) -> None:
+    """A pod that is unknown for a while, or known by more, has each execution once at most, and
+    none of its past again."""
+    minute = Minute()
+    one = report(runtime(1, "app", execution_stats=executions(100)))
+    for number in range(10):
+        minute.add(one, now_and_then if number % 4 == 2 else Owners(by_pid={1: RED}))
+    rises = minute.take().rises
+    assert rises[MACHINE, "ExecutionsCompleted"] == 1000
+    known = 9 if now_and_then.asked else 10  # the first time it is waited for
+    assert rises[pod("red"), "ExecutionsCompleted"] == 100 * known
 
 
 def test_nothing_is_kept_of_runtimes_that_have_gone() -> None:

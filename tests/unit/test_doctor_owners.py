@@ -101,6 +101,15 @@ def test_a_kubelet_that_is_not_there_says_what_to_mount(tmp_path: Path) -> None:
     assert "/var/lib/kubelet/pod-resources" in warned.fix
 
 
+def test_what_is_not_understood_is_not_taken_for_silence(tmp_path: Path) -> None:
+    """Where a pod has devices of another kind, nobody is told to mount the socket that answered."""
+    with kubelet(tmp_path, Given("a", "aws.amazon.com/neuronlink", [0])) as played:
+        found = examined(heard({"NEURON_EXPORTER_KUBELET_SOCKET": str(played.socket)}))
+    (warned,) = [each for each in found if each.verdict is Verdict.WARNING]
+    assert "aws.amazon.com/neuronlink is not understood" in warned.seen
+    assert "mount" not in warned.fix
+
+
 def test_numbers_that_may_be_of_either_kind_are_said(tmp_path: Path) -> None:
     """With logical cores, a plugin that does not say which cores there are names nobody."""
     hardware = {**HARDWARE, "neuroncore_per_device_count": 4, "logical_neuroncore_config": 2}

@@ -156,6 +156,19 @@ def test_a_daemons_devices_are_not_its_own(processes: Processes) -> None:
         assert asking(processes, agent.url).ask(frozenset()).owners.task is None
 
 
+def test_a_daemon_with_company_claims_nothing(processes: Processes) -> None:
+    """A router of logs in the daemon's task holds none of the machine's devices: who reaches the
+    agent's own endpoint is in the host's network, and no sidecar."""
+    router = {"DockerId": "b" * 64, "Name": "log_router"}
+    beside = metadata.body({**metadata.TASK, "Containers": [metadata.OURS, router]})
+    with metadata.ecs(beside) as task, metadata.introspection() as agent:
+        agent.answers["/v1/metadata"] = metadata.body({"Cluster": "training"})
+        owners = asking(processes, task.url, agent.url)
+        assert owners.ask(frozenset()).owners.task is None
+        del agent.answers["/v1/metadata"]
+        assert owners.ask(frozenset()).owners.task is None, "though it may be away for a while"
+
+
 def test_who_is_privileged_claims_nothing(processes: Processes, tmp_path: Path) -> None:
     """A privileged container sees devices that other tasks may hold."""
     everything = tmp_path / "mem"

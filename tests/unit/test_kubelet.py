@@ -104,7 +104,7 @@ def test_what_is_not_understood_is_named(tmp_path: Path) -> None:
     ) as played:
         played.extra = [claimed]
         allocation, why = told(played.socket)
-        assert allocation == Allocation({2: owner("b")}, {}, None)
+        assert allocation == Allocation({2: owner("b")}, {}, None, is_whole=False)
         assert why == (
             "resource aws.amazon.com/neuronlink is not understood, "
             "aws.amazon.com/neuroncore 'core-7' is not understood, "

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from structlog.testing import capture_logs
 
-from exporter.identity.owners import OwnersFinder, Told, merge
+from exporter.identity.owners import REFRESH, OwnersFinder, Told, merge
 from exporter.model import Owner, Owners, Task
 from tests.support.waiting import wait_for
 
@@ -19,6 +19,7 @@ class Place:
     """Somebody who is asked, and keeps for which processes."""
 
     name = "somebody"
+    knows_devices = True
 
     def __init__(self, answer: Callable[[frozenset[int]], Told]) -> None:
         self.asked: list[frozenset[int]] = []
@@ -52,10 +53,9 @@ def test_a_process_not_seen_before_is_asked_for_at_once() -> None:
     place = Place(everybody_is_red)
     with finding(place) as finder:
         wait_for(lambda: place.asked)
-        before = finder.owners(frozenset({7}))
-        assert 7 not in before.by_pid
-        assert before.asked
-        wait_for(lambda: finder.owners(frozenset({7})).by_pid == {7: RED}, seconds=3)
+        finder.see(frozenset({7}), frozenset())
+        assert finder.owners().asked
+        wait_for(lambda: finder.owners().by_pid == {7: RED}, seconds=3)
 
 
 class Hurry(threading.Event):
@@ -79,7 +79,7 @@ def test_rounds_in_which_nothing_is_new_become_rare() -> None:
     finder._stopping = Hurry()
     finder.start()
     wait_for(lambda: len(hurry.waited) > 6)
-    finder.owners(frozenset({7}))
+    finder.see(frozenset({7}), frozenset())
     wait_for(lambda: frozenset({7}) in place.asked)
     before = len(hurry.waited)
     wait_for(lambda: len(hurry.waited) > before + 3)
@@ -93,9 +93,9 @@ def test_the_same_answer_is_the_same_object() -> None:
     place = Place(everybody_is_red)
     finder = OwnersFinder([place])
     finder._ask_all(frozenset({1}))
-    first = finder.owners(frozenset({1}))
+    first = finder.owners()
     finder._ask_all(frozenset({1}))
-    assert finder.owners(frozenset({1})) is first
+    assert finder.owners() is first
 
 
 def test_what_is_told_first_goes_before_what_is_told_later() -> None:
@@ -133,5 +133,57 @@ def test_a_bug_in_one_place_costs_that_place() -> None:
     bad.name = "another"
     finder = OwnersFinder([bad, good])
     finder._ask_all(frozenset({1}))
-    assert finder.owners(frozenset({1})).by_pid == {1: RED}
+    assert finder.owners().by_pid == {1: RED}
     assert "boom" in finder.status()["another"]
+
+
+def test_a_core_not_held_before_starts_a_round() -> None:
+    """Whoever takes a core in a process that is known, or without a process, is asked for at once;
+    one that is busy now and then is no news each time."""
+    place = Place(everybody_is_red)
+    finder = OwnersFinder([place])
+    for held, is_news in (((0,), True), ((0,), False), ((), False), ((0,), False), ((1,), True)):
+        finder._news.clear()
+        finder.see(frozenset(), frozenset(held))
+        assert finder._news.is_set() is is_news
+
+
+def test_owners_that_nobody_confirms_are_not_known() -> None:
+    """Should the thread hang or die, nobody is named after three rounds; and nobody is at first."""
+    now = [0.0]
+    finder = OwnersFinder([Place(everybody_is_red)], clock=lambda: now[0])
+    assert not finder.owners().answered
+    finder._ask_all(frozenset({1}))
+    now[0] += 3 * REFRESH - 1
+    assert finder.owners().by_pid == {1: RED}
+    now[0] += 1
+    assert finder.owners() == Owners(asked=True, answered=False)
+
+
+def test_nobody_has_answered_while_those_who_know_devices_are_silent() -> None:
+    """Who knows processes alone is no answer to whose the devices are."""
+    processes = Place(everybody_is_red)
+    processes.name, processes.knows_devices = "processes", False
+    silent = Place(lambda _: Told(why="no kubelet", was_heard=False))
+    finder = OwnersFinder([silent, processes])
+    finder._ask_all(frozenset({1}))
+    assert finder.owners().by_pid == {1: RED}
+    assert not finder.owners().answered
+
+
+class Labels:
+    """Somebody who knows more, and fails."""
+
+    name = "labels"
+
+    def add(self, owners: Owners) -> tuple[Owners, str]:
+        """Fail."""
+        raise RecursionError("deep")
+
+
+def test_a_bug_in_labels_costs_labels() -> None:
+    """Owners are named without them, and the reason is said."""
+    finder = OwnersFinder([Place(everybody_is_red)], Labels())
+    finder._ask_all(frozenset({1}))
+    assert finder.owners().by_pid == {1: RED}
+    assert "deep" in finder.status()["labels"]
