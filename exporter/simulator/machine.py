@@ -124,6 +124,8 @@ class Machine:
         running = [*self._staying]
         if turn.scenario.helpers:
             running += helpers(turn.number, self._room, self._options.seed)
+        if (tag := self._options.tag) is not None:
+            running = [process._replace(tag=tag) for process in running]
         for fault, now in turn.faults:
             running = fault.processes(running, now)
         return running

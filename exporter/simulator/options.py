@@ -38,6 +38,7 @@ class Options(NamedTuple):
     faults: tuple[Asked, ...]
     script: tuple[Step, ...]
     kubernetes: bool
+    tag: str | None
     reports: int | None
     speed: float
     periods: Mapping[Group, int]
@@ -69,6 +70,7 @@ def parse(arguments: list[str], program: str = "neuron-exporter simulate") -> Op
         faults=given.faults,
         script=steps,
         kubernetes=given.kubernetes,
+        tag=given.tag,
         reports=given.reports,
         speed=given.speed,
         periods=wanted,
@@ -121,6 +123,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--kubernetes", action="store_true", help="say which pod has which core (neuron_k8s_info)"
+    )
+    parser.add_argument(
+        "--tag",
+        help="the tag of every process (default: the scenario's), as NEURON_PROCESS_TAG sets it",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another load (default 0)")
     parser.add_argument(

@@ -19,7 +19,7 @@ from exporter.simulator.options import parse
 from exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support.commands import Finished, run
-from tests.support.simulated import Report, groups, reports, runtimes
+from tests.support.simulated import SMALL, Report, groups, reports, runtimes
 
 Written = Callable[..., str]
 
@@ -310,6 +310,14 @@ def test_without_a_number_there_are_the_scenarios_runtimes(scenario: str, count:
     """Nothing uses Neuron where the cores are idle; elsewhere the default is four."""
     (report,) = reports(1, "--scenario", scenario)
     assert len(report["neuron_runtime_data"]) == count
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_process_has_the_tag_that_was_asked_for(scenario: str) -> None:
+    """An application beside the simulator finds itself in it by its tag, helpers or not."""
+    tagged = reports(12, *SMALL, "--scenario", scenario, "--runtimes", "2", "--tag", "housing")
+    tags = {runtime["neuron_runtime_tag"] for _, runtime in runtimes(tagged)}
+    assert tags == {"housing"}
 
 
 def test_helpers_come_and_go_and_share_tags() -> None:
