@@ -1,0 +1,232 @@
+"""A compiled model as these programs keep it: TorchScript, and JSON beside it that says what it is.
+
+MODEL is the TorchScript, MODEL.json the description: what was compiled for what, the shape that it
+takes, and the checksum by which a half-copied or exchanged file is found out. Neither this module
+nor `s3.py` needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import s3
+from program import Problem
+
+CPU = "cpu"
+PACKAGES = {"neuronx": "torch_neuronx", "neuron": "torch_neuron"}
+"""Targets that have a package of their own: NeuronCores v2 and later (Inf2, Trn1, Trn2), and v1
+(Inf1). A model that was compiled for one runs on no other."""
+TARGETS = (CPU, *PACKAGES)
+
+FORMAT = 1
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Description:
+    """What MODEL.json says."""
+
+    model: str
+    target: str
+    shape: list[int]
+    """Of one execution, the batch first."""
+    dtype: str
+    sha256: str
+    size: int
+    """Bytes of the TorchScript."""
+    weights: str
+    seconds: float
+    """That tracing took."""
+    check: dict[str, Any]
+    """The largest difference to the model as it was before, and what was allowed."""
+    versions: dict[str, str]
+    created: str
+    details: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of model has: the names of classes, the scaling of a price."""
+    format: int = FORMAT
+
+    @property
+    def batch(self) -> int:
+        """Inputs of one execution."""
+        return self.shape[0]
+
+
+def description_of(model: str) -> str:
+    """Where the description of a model is, a path or s3://BUCKET/KEY."""
+    return f"{model}.json"
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# Targets
+
+
+def package(target: str) -> ModuleType | None:
+    """The package that compiles for a target and registers its operators; none for the CPU.
+
+    Raises:
+        Problem: it is not installed, or only the empty one of that name on PyPI is.
+    """
+    if target == CPU:
+        return None
+    name = PACKAGES[target]
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise Problem(f"{name} cannot be imported, which {target} needs ({error})") from None
+    if not hasattr(module, "trace"):
+        raise Problem(
+            f"{name} is only the placeholder of PyPI: install AWS's own, from "
+            "https://pip.repos.neuron.amazonaws.com"
+        )
+    return module
+
+
+def target_here() -> str:
+    """The target that this machine's packages are for, the CPU where there are none.
+
+    Raises:
+        Problem: a package is there and cannot be used.
+    """
+    for target, name in PACKAGES.items():
+        if importlib.util.find_spec(name) is not None:
+            package(target)
+            return target
+    return CPU
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The flag by which a user says otherwise."""
+    parser.add_argument(
+        "--target",
+        choices=("auto", *TARGETS),
+        default="auto",
+        help="neuronx is Inf2, Trn1 and later, neuron is Inf1; auto (default) is what the "
+        "installed packages are for, and the CPU without any",
+    )
+
+
+def versions(*names: str) -> dict[str, str]:
+    """The versions of Python and of those packages that are installed."""
+    from importlib import metadata
+
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+# Storing
+
+
+def store(made: Path, description: Description, place: str) -> None:
+    """Put a model and its description where they belong; whatever fails, nothing half is there.
+
+    The description goes last: who finds it finds a whole model.
+
+    Raises:
+        Problem: it cannot be written.
+    """
+    beside = made.with_name(made.name + ".json")
+    beside.write_text(json.dumps(asdict(description), indent=2) + "\n")
+    if s3.is_address(place):
+        s3.upload(made, place, description.sha256)
+        s3.upload(beside, description_of(place), checksum(beside))
+        return
+    try:
+        os.replace(made, place)
+        os.replace(beside, description_of(place))
+    except OSError as error:
+        raise Problem(f"{place} cannot be written: {error.strerror}") from None
+
+
+def workplace(place: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder for what is not finished; beside a path, so that finishing is one renaming.
+
+    Raises:
+        Problem: there is no such folder, or nothing can be written into it.
+    """
+    folder = None if s3.is_address(place) else Path(place).absolute().parent
+    try:
+        if folder is not None and Path(place).is_dir():
+            raise Problem(f"{place} is a folder; name a file in it")
+        return tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder)
+    except OSError as error:
+        raise Problem(f"{folder} cannot be written to: {error.strerror}") from None
+
+
+# Fetching
+
+
+def fetch(place: str, target: str, folder: Path) -> tuple[Path, Description]:
+    """A model that is whole and for this target, and its description.
+
+    Args:
+        folder: where to what comes from S3.
+
+    Raises:
+        Problem: it is missing, damaged, of another format, or compiled for another target.
+    """
+    if s3.is_address(place):
+        told = s3.download(description_of(place), folder / "model.json")
+        description = _read(told, description_of(place))
+        _fits(description, target, place)
+        model = s3.download(place, folder / "model")
+    else:
+        model = Path(place)
+        if not model.is_file():
+            raise Problem(f"{place}: there is no such file")
+        description = _read(Path(description_of(place)), description_of(place))
+        _fits(description, target, place)
+    if checksum(model) != description.sha256:
+        raise Problem(
+            f"{place} is not the file that {description_of(place)} describes: it has "
+            f"{model.stat().st_size} bytes of {description.size} and another SHA-256; store it anew"
+        )
+    return model, description
+
+
+def _read(path: Path, shown: str) -> Description:
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT:
+            raise Problem(f"{shown} has format {content['format']!r}; this program reads {FORMAT}")
+        known = {each.name for each in fields(Description)}
+        description = Description(**{name: content[name] for name in known & content.keys()})
+        if not description.shape or min(description.shape) < 1:
+            raise ValueError
+    except OSError as error:
+        raise Problem(f"{shown} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise Problem(f"{shown} is not a description that compile.py wrote") from None
+    return description
+
+
+def _fits(description: Description, target: str, place: str) -> None:
+    if description.target != target:
+        raise Problem(
+            f"{place} was compiled for {description.target}, and this is {target}: compile it with "
+            f"--target {target}"
+            + (", or run it with --target cpu" if description.target == CPU else "")
+        )

@@ -1,0 +1,28 @@
+"""How the programs end: with status 0, or with one line that says what is wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+
+class Problem(Exception):
+    """What is wrong, in one sentence for the user, who sees no traceback."""
+
+
+def run(name: str, work: Callable[[], None]) -> int:
+    """Do a program's work; gives its exit status: 0, or 1 after a line on standard error.
+
+    SIGTERM ends it as Ctrl-C does, so that nothing unfinished is left behind by either.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        work()
+    except Problem as problem:
+        print(f"{name}: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 1
+    return 0
