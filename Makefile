@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint test-image golden bench soak fuzz clean
+.PHONY: help demo test lint test-image test-workloads golden bench soak fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test     install what the tests need, check the code, run all tests"
 	@echo "make test-image   build the container image, and run it (needs root)"
 	@echo "make lint     check format, lint and types"
+	@echo "make test-workloads  train, compile and run the workloads on the CPU"
 	@echo "make golden   write the golden files anew; read the difference before you commit it"
 	@echo "make bench    measure speed and size against the usual way"
 	@echo "make soak     run for long (some minutes)"
@@ -110,6 +111,29 @@ test-image: $(VENV)/dev prometheus
 		tests/image/build.sh $(IMAGE) $(CURDIR)/$(VENV)/bin/python
 	@$(VENV)/bin/python -m pytest -m image tests/image $(ARGS)
 
+# An environment of its own: PyTorch takes 1 GB, and nothing else needs it.
+WORKLOADS := .workloads
+TORCH_VERSION := 2.13.0
+$(WORKLOADS)/torch-$(TORCH_VERSION): docker/workloads/requirements.txt
+	@echo "installing PyTorch into $(WORKLOADS)"
+	@{ $(PYTHON) -m venv --clear $(WORKLOADS) && \
+		$(WORKLOADS)/bin/pip install -q --disable-pip-version-check \
+			-r docker/workloads/requirements.txt 'torch==$(TORCH_VERSION)' && \
+		touch $@; } >/dev/null 2>&1 || \
+		{ rm -rf $(WORKLOADS); echo "PyTorch could not be installed"; }
+
+# The package index has no torchvision for the CPU: Debian's, which brings a PyTorch of its own.
+.PHONY: torchvision
+torchvision:
+	@/usr/bin/python3 -c 'import torchvision' 2>/dev/null || { \
+		echo "installing Debian's python3-torchvision"; \
+		{ $(SUDO) apt-get update -q && $(APT) python3-torch python3-torchvision python3-pil; } \
+			>/dev/null 2>&1 || echo "torchvision could not be installed"; }
+
+# Without the means to install them, the tests that need them are skipped and say so.
+test-workloads: $(VENV)/dev $(WORKLOADS)/torch-$(TORCH_VERSION) torchvision prometheus
+	@$(VENV)/bin/python -m pytest -m workloads -n 2 --dist loadfile tests/workloads $(ARGS)
+
 golden: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py --update-golden
 	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. \
@@ -127,5 +151,5 @@ fuzz: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(IMAGE) build dist *.egg-info \
+	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(IMAGE) $(WORKLOADS) build dist *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,10 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked soak or image runs only when it is asked for."""
+    """What is marked soak, image or workloads runs only when it is asked for."""
     for marker, reason in (
         ("soak", "runs for long: make soak"),
         ("image", "needs the built image: make test-image"),
+        ("workloads", "needs PyTorch: make test-workloads"),
     ):
         if marker not in config.getoption("markexpr"):
             skip = pytest.mark.skip(reason=reason)

@@ -141,22 +141,31 @@ def versions(*names: str) -> dict[str, str]:
 
 
 def store(made: Path, description: Description, place: str) -> None:
-    """Put a model and its description where they belong; whatever fails, nothing half is there.
+    """Put a model and its description where they belong.
 
-    The description goes last: who finds it finds a whole model.
+    The description goes last: who finds it finds a whole model. Where it cannot be stored, the
+    model goes as well, which would be of no use.
 
     Raises:
         Problem: it cannot be written.
     """
     beside = made.with_name(made.name + ".json")
     beside.write_text(json.dumps(asdict(description), indent=2) + "\n")
+    _put(made, place, description.sha256)
+    try:
+        _put(beside, description_of(place), checksum(beside))
+    except BaseException:
+        with suppress(Problem, OSError):
+            s3.remove(place) if s3.is_address(place) else os.unlink(place)
+        raise
+
+
+def _put(file: Path, place: str, sha256: str) -> None:
     if s3.is_address(place):
-        s3.upload(made, place, description.sha256)
-        s3.upload(beside, description_of(place), checksum(beside))
+        s3.upload(file, place, sha256)
         return
     try:
-        os.replace(made, place)
-        os.replace(beside, description_of(place))
+        os.replace(file, place)
     except OSError as error:
         raise Problem(f"{place} cannot be written: {error.strerror}") from None
 

@@ -34,8 +34,6 @@ BATCH = 16
 SEED = 42
 TRAINED_ON = 0.8
 
-__all__ = ["FEATURES", "network"]
-
 
 def network() -> Any:
     """The regressor: one price for one house's features."""
@@ -81,17 +79,20 @@ def train(given: argparse.Namespace) -> None:
     optimizer = torch.optim.Adam(model.parameters())
     inputs, prices = scaled(learnt, scaling), _prices(learnt)
     checked, true = scaled(held_back, scaling), _prices(held_back)
-    best = math.nan
+    validation = math.nan
     for epoch in range(1, given.epochs + 1):
         error = _epoch(model, optimizer, inputs, prices, given.batch, f"epoch {epoch}")
         model.eval()
         with torch.no_grad():
-            best = _rmse(model(checked), true)
-        print(
-            f"epoch {epoch:2}/{given.epochs}  RMSE train ${error:,.0f}  validation ${best:,.0f}",
-            flush=True,
-        )
-    content = {"state": model.state_dict(), "scaling": scaling, "rmse": best, "seed": given.seed}
+            validation = _rmse(model(checked), true)
+        errors = f"train ${error:,.0f}  validation ${validation:,.0f}"
+        print(f"epoch {epoch:2}/{given.epochs}  RMSE {errors}", flush=True)
+    content = {
+        "state": model.state_dict(),
+        "scaling": scaling,
+        "rmse": validation,
+        "seed": given.seed,
+    }
     _save(content, given.checkpoint)
     _save(checked[:1].clone(), given.example)
     print(f"saved {given.checkpoint}, and one input in {given.example}")

@@ -23,9 +23,8 @@ from typing import Any
 
 import artefact
 import program
-from program import Problem
+from program import TAG, Problem
 
-TAG = "NEURON_PROCESS_TAG"
 RATE = 10.0
 METRICS_PORT = 8080
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
@@ -79,7 +78,6 @@ def load(place: str, target: str = "auto", tag: str | None = None) -> Model:
     here = artefact.target_here() if target == "auto" else target
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         path, description = artefact.fetch(place, here, Path(folder))
-        # The runtime reads it once, when the first model is loaded.
         os.environ[TAG] = tag or os.environ.get(TAG) or description.model
         artefact.package(here)  # which registers the operators that a compiled model consists of
         import torch
@@ -108,17 +106,14 @@ def pictures(paths: list[str]) -> Iterator[Path]:
 
 
 def pixels(path: Path, how: dict[str, Any]) -> Any:
-    """A picture as the model takes it: its shorter side scaled, its middle cut out, normalised.
+    """A picture as the model takes it: its middle, scaled and normalised.
 
     Raises:
         Problem: it cannot be read.
     """
     import torch
+    from PIL import Image, UnidentifiedImageError
 
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise Problem("Pillow is not installed, which reads pictures") from None
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
@@ -128,11 +123,10 @@ def pixels(path: Path, how: dict[str, Any]) -> Any:
         why = getattr(error, "strerror", None) or error
         raise Problem(f"{path} cannot be read: {why}") from None
     crop = how["crop"]
-    scale = how["resize"] / min(image.size)
-    size = [max(crop, round(side * scale)) for side in image.size]
-    left, top = ((side - crop) // 2 for side in size)
-    resampling = getattr(Image, "Resampling", Image).BILINEAR
-    cut = image.resize(size, resampling).crop((left, top, left + crop, top + crop))
+    kept = min(image.size) * crop / how["resize"]
+    left, top = ((side - kept) / 2 for side in image.size)
+    middle = (left, top, left + kept, top + kept)
+    cut = image.resize((crop, crop), Image.Resampling.BILINEAR, box=middle)
     raw = torch.frombuffer(bytearray(cut.tobytes()), dtype=torch.uint8)
     unit = raw.reshape(crop, crop, 3).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(how[name]).reshape(3, 1, 1) for name in ("mean", "std"))

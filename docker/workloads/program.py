@@ -6,6 +6,10 @@ import signal
 import sys
 from collections.abc import Callable
 
+TAG = "NEURON_PROCESS_TAG"
+"""By this variable Neuron's runtime has the name under which neuron-monitor, and so the exporter,
+shows the process. The runtime reads it when it starts, with the first model that is loaded."""
+
 
 class Problem(Exception):
     """What is wrong, in one sentence for the user, who sees no traceback."""
@@ -21,6 +25,9 @@ def run(name: str, work: Callable[[], None]) -> int:
         work()
     except Problem as problem:
         print(f"{name}: {problem}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"{name}: {error.name} is not installed", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)

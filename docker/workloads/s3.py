@@ -84,6 +84,17 @@ def look_for_bucket(address: str) -> None:
                 raise
 
 
+def remove(address: str) -> None:
+    """Delete an object.
+
+    Raises:
+        Problem: S3 does not allow it.
+    """
+    bucket, key = _parts(address)
+    with _told(address, "s3:DeleteObject"):
+        _client().delete_object(Bucket=bucket, Key=key)
+
+
 def _parts(address: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix(_SCHEME).partition("/")
     if not bucket or not key or key.endswith("/"):
@@ -106,11 +117,9 @@ def _transfer(**settings: Any) -> Any:
 @contextmanager
 def _told(address: str, right: str) -> Iterator[None]:
     """Say what S3 or boto3 complained of in words that tell what to do."""
-    try:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError:
-        raise Problem(f"{address}: boto3 is not installed (pip install boto3)") from None
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         yield
     except ClientError as error:
@@ -131,5 +140,7 @@ def _complaint(error: Any, right: str) -> str:
     if code in ("404", "NoSuchKey"):
         return "there is no such object"
     if code in ("403", "AccessDenied"):
-        return f"no permission: the role needs {right} on it (s3:ListBucket tells what is missing)"
+        return (
+            f"no permission: {right} is needed on it, and s3:ListBucket to be told what is missing"
+        )
     return f"S3 answered {code}: {error.response.get('Error', {}).get('Message', '')}"

@@ -97,10 +97,7 @@ def under_load(
         raise Problem(f"--batch: must be a multiple of {one}, the model's own batch (got {batch})")
     torch.manual_seed(0)
     inputs = torch.rand(batch, *model.description.shape[1:])
-    try:
-        metrics = Metrics(model, tag)
-    except ImportError:
-        raise Problem("prometheus_client is not installed, which serves the metrics") from None
+    metrics = Metrics(model, tag)
     model(inputs)  # the first one loads the cores, and is not counted
     with served(metrics, port):
         told = _Told(rate, batch)

@@ -1,0 +1,130 @@
+"""The programs of docker/workloads as a user runs them, in an environment that has PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.commands import Finished, shell_environment
+from tests.support.processes import ended
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / "docker" / "workloads"
+STANDINS = ROOT / "tests" / "workloads" / "standins"
+
+WARNINGS = "default,ignore:`torch.jit:DeprecationWarning"
+"""PyTorch would have others use another format, and Neuron's packages still make this one."""
+
+TAG = "NEURON_PROCESS_TAG"
+
+WITH_TORCH = ROOT / ".workloads" / "bin" / "python"
+"""Where `make test-workloads` puts PyTorch."""
+
+WITH_TORCHVISION = Path("/usr/bin/python3")
+"""Debian's, which has a torchvision for the CPU; the package index has none."""
+
+
+def can_import(python: Path, *modules: str) -> bool:
+    """Whether an interpreter is there, and has these modules."""
+    if not python.exists():
+        return False
+    command = [str(python), "-c", f"import {', '.join(modules)}"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class Programs:
+    """The programs, run by one interpreter in one folder."""
+
+    def __init__(self, python: Path, folder: Path, **environment: str) -> None:
+        self.python = python
+        self.folder = folder
+        self._environment = environment
+
+    def beside(self, standin: str, **environment: str) -> Programs:
+        """The same, with what stands in for a package that is not here, and more variables."""
+        more = {**environment, "PYTHONPATH": str(STANDINS / standin)}
+        return Programs(self.python, self.folder, **{**self._environment, **more})
+
+    def run(self, program: str, *arguments: str, seconds: float = 120.0) -> Finished:
+        """Run a program to its end."""
+        done = subprocess.run(
+            self._command(program, *arguments),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd=self.folder,
+            env=self._variables(),
+            timeout=seconds,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def succeed(self, program: str, *arguments: str) -> str:
+        """Run a program that does what it was asked for; gives what it printed."""
+        done = self.run(program, *arguments)
+        assert done.status == 0, done.err
+        return done.out
+
+    def evaluate(self, code: str) -> Any:
+        """The JSON that a few lines of Python print, with the programs as modules."""
+        done = subprocess.run(
+            [str(self.python), "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self._variables(PYTHONPATH=str(PROGRAMS)),
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "null")
+
+    @contextmanager
+    def running(self, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A program that runs beside the test, with its standard output to read."""
+        process = subprocess.Popen(
+            self._command(program, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env=self._variables(),
+        )
+        with ended(process):
+            yield process
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        return [str(self.python), str(PROGRAMS / program), *arguments]
+
+    def _variables(self, **more: str) -> Mapping[str, str]:
+        # Two threads of PyTorch on a machine of two cores, beside other tests, only wait.
+        fixed = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": WARNINGS}
+        variables = shell_environment(**{**fixed, **self._environment, **more})
+        if TAG not in self._environment:
+            variables.pop(TAG, None)
+        return variables
+
+
+def metrics_url(process: subprocess.Popen[str]) -> str:
+    """Where a program under load serves its metrics; read from what it prints."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("metrics: "):
+            return line.removeprefix("metrics: ").strip()
+    raise AssertionError(f"it ended: {process.stderr.read() if process.stderr else ''}")
+
+
+def store(folder: Path, name: str, document: Mapping[str, Any]) -> None:
+    """Write the description of a model that a test made."""
+    (folder / f"{name}.json").write_text(json.dumps(document))
+
+
+def left(folder: Path) -> set[str]:
+    """The files of a folder."""
+    return set(os.listdir(folder))

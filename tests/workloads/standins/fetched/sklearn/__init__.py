@@ -1,0 +1,1 @@
+"""In the place of scikit-learn, whose data cannot be fetched everywhere."""
