@@ -36,9 +36,11 @@ class Model:
     """A loaded model, and what its description says."""
 
     run: Any
-    """Outputs of one batch of inputs, both tensors."""
+    """The outputs of inputs, both tensors."""
     description: artefact.Description
     target: str
+    spread: bool = False
+    """Whether it takes several batches at once, and spreads them over all cores itself."""
 
     def __call__(self, inputs: Any) -> Any:
         """The outputs of any number of inputs, in executions of the batch that was compiled.
@@ -48,38 +50,44 @@ class Model:
         """
         import torch
 
-        wanted, batch = self.description.shape, self.description.batch
-        if list(inputs.shape[1:]) != wanted[1:]:
+        batch, *wanted = self.description.shape
+        if list(inputs.shape[1:]) != wanted:
             raise Problem(
-                f"{self.description.model} takes {wanted[1:]} for one input, not "
+                f"{self.description.model} takes {wanted} for one input, not "
                 f"{list(inputs.shape[1:])}"
             )
-        outputs = []
-        for part in inputs.split(batch):
-            missing = batch - len(part)
-            filled = torch.cat([part, part.new_zeros(missing, *wanted[1:])]) if missing else part
-            try:
-                with torch.no_grad():
-                    outputs.append(self.run(filled)[: len(part)])
-            except RuntimeError as error:
-                last = str(error).strip().splitlines()[-1]
-                raise Problem(
-                    f"the model does not take what its description says it takes, {wanted}: {last}"
-                ) from None
-        return torch.cat(outputs)
+        whole = torch.cat([inputs, inputs.new_zeros(-len(inputs) % batch, *wanted)])
+        try:
+            with torch.no_grad():
+                parts = [whole] if self.spread else whole.split(batch)
+                return torch.cat([self.run(part) for part in parts])[: len(inputs)]
+        except RuntimeError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise Problem(
+                "the model does not take what its description says it takes, "
+                f"{self.description.shape}: {last}"
+            ) from None
 
 
-def load(place: str, target: str = "auto", tag: str | None = None) -> Model:
+def load(
+    place: str, target: str = "auto", tag: str | None = None, *, all_cores: bool = False
+) -> Model:
     """Fetch, verify and load a model, and tell the Neuron runtime by which tag it is known.
+
+    Args:
+        all_cores: spread its work over all cores of the process, rather than use the first.
 
     Raises:
         Problem: it cannot be had, or is for another target.
     """
     here = artefact.target_here() if target == "auto" else target
+    if all_cores and here == artefact.CPU:
+        raise Problem("--all-cores: means NeuronCores, and this is the CPU")
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         path, description = artefact.fetch(place, here, Path(folder))
         os.environ[TAG] = tag or os.environ.get(TAG) or description.model
-        artefact.package(here)  # which registers the operators that a compiled model consists of
+        # It registers the operators that a compiled model consists of.
+        neuron = artefact.package(here)
         import torch
 
         try:
@@ -87,6 +95,8 @@ def load(place: str, target: str = "auto", tag: str | None = None) -> Model:
         except (RuntimeError, ValueError) as error:
             last = str(error).strip().splitlines()[-1]
             raise Problem(f"{place} cannot be loaded: {last}") from None
+    if neuron is not None and all_cores:
+        return Model(neuron.DataParallel(loaded), description, here, spread=True)
     return Model(loaded, description, here)
 
 
@@ -169,7 +179,7 @@ def classify(model: Model, paths: list[str]) -> None:
 
 def work(given: argparse.Namespace) -> None:
     """Load the model and do with it what was asked for."""
-    model = load(given.model, given.target, given.tag)
+    model = load(given.model, given.target, given.tag, all_cores=given.all_cores)
     where = "the CPU" if model.target == artefact.CPU else model.target
     print(
         f"{model.description.model} {model.description.shape} on {where}, tag {os.environ[TAG]}",
@@ -211,6 +221,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tag",
         help=f"how the exporter names this process (default: {TAG}, or else the model's name)",
+    )
+    parser.add_argument(
+        "--all-cores",
+        action="store_true",
+        help="spread each request over all NeuronCores that the process has (Neuron's "
+        "DataParallel): give it a --batch of as many of the model's batches (default: one core)",
     )
     load = parser.add_argument_group("under load")
     load.add_argument(

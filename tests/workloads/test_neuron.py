@@ -67,6 +67,26 @@ def test_what_was_compiled_for_neuron_runs_beside_its_package_alone(
     )
 
 
+@pytest.mark.parametrize("target", ["neuronx", "neuron"])
+def test_a_request_is_spread_over_all_cores_whole(programs: Programs, target: str) -> None:
+    """DataParallel gets the loaded model, and all batches of a request at once."""
+    there = beside(programs, target)
+    there.succeed("compile.py", *RANDOM, "--batch", "2")
+    spread = ("--all-cores", "--batch", "8")
+    there.succeed("inference.py", "--model", "housing.pt", *spread, *LOAD)
+    made = calls(programs)[1:]
+    assert len(made) >= 4
+    assert all(each == {"call": f"torch_{target}.DataParallel", "shape": [8, 11]} for each in made)
+
+
+def test_all_cores_are_neurons(trained: Trained, programs: Programs) -> None:
+    """On the CPU there are none to spread over."""
+    model = str(trained.folder / "housing.pt")
+    done = programs.run("inference.py", "--model", model, "--all-cores", *LOAD)
+    told = "inference.py: --all-cores: means NeuronCores, and this is the CPU\n"
+    assert (done.status, done.err) == (1, told)
+
+
 def test_a_model_for_the_cpu_does_not_run_beside_an_idle_accelerator(
     trained: Trained, programs: Programs
 ) -> None:
