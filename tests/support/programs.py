@@ -99,6 +99,26 @@ class Programs:
         with ended(process):
             yield process
 
+    def on_a_terminal(self, program: str, *arguments: str) -> str:
+        """Run a program that succeeds; gives what a terminal as its standard error was shown."""
+        ours, theirs = os.openpty()
+        with open(ours, "rb", buffering=0) as terminal:
+            try:
+                done = subprocess.run(
+                    self._command(program, *arguments),
+                    stdout=subprocess.DEVNULL,
+                    stderr=theirs,
+                    cwd=self.folder,
+                    env=self._variables(),
+                    timeout=120,
+                    check=False,
+                )
+                shown = terminal.read(1 << 16).decode()
+            finally:
+                os.close(theirs)
+        assert done.returncode == 0, shown
+        return shown
+
     def _command(self, program: str, *arguments: str) -> list[str]:
         return [str(self.python), str(PROGRAMS / program), *arguments]
 
@@ -118,11 +138,6 @@ def metrics_url(process: subprocess.Popen[str]) -> str:
         if line.startswith("metrics: "):
             return line.removeprefix("metrics: ").strip()
     raise AssertionError(f"it ended: {process.stderr.read() if process.stderr else ''}")
-
-
-def store(folder: Path, name: str, document: Mapping[str, Any]) -> None:
-    """Write the description of a model that a test made."""
-    (folder / f"{name}.json").write_text(json.dumps(document))
 
 
 def left(folder: Path) -> set[str]:

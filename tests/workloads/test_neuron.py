@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.programs import TAG, Programs, left
+from tests.support.waiting import wait_for
 from tests.workloads.conftest import Trained
 
 pytestmark = pytest.mark.workloads
@@ -115,6 +117,18 @@ def test_a_model_that_was_compiled_wrongly_is_not_stored(programs: Programs, wro
     assert done.status == 1
     assert "the compiled model differs by " in done.err
     assert done.err.endswith("nothing was stored\n")
+    assert left(programs.folder) == {"calls"}
+
+
+def test_a_signal_while_it_compiles_leaves_nothing_behind(programs: Programs) -> None:
+    """A Job that is deleted, or Ctrl-C: what is unfinished goes."""
+    there = beside(programs, "neuronx", ENDLESS="1")
+    with there.running("compile.py", *RANDOM) as process:
+        wait_for(lambda: "calls" in left(programs.folder), 60)
+        assert len(left(programs.folder)) == 2
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (1, "compile.py: interrupted\n")
     assert left(programs.folder) == {"calls"}
 
 

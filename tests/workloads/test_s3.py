@@ -73,6 +73,17 @@ def test_what_is_not_there_is_told_apart(
         assert (done.status, done.err) == (1, f"inference.py: {told}\n")
 
 
+def test_a_terminal_shows_how_far_it_is_and_a_log_does_not(
+    programs: Programs, bucket: Bucket
+) -> None:
+    """Each file has a bar that fills up; where nobody looks there is not a byte of it."""
+    there = Programs(programs.python, programs.folder, **bucket.environment)
+    place = f"s3://{bucket.name}/m.pt"
+    assert there.run("compile.py", *STORE, place).err == ""
+    bar = f"uploading {place} [{'#' * 30}] 100%"
+    assert bar in there.on_a_terminal("compile.py", *STORE, place)
+
+
 @pytest.mark.parametrize("content", [b"", b"half a model"])
 def test_an_object_that_is_not_the_one_described_is_not_loaded(
     trained: Trained, bucket: Bucket, with_torch: Path, content: bytes

@@ -30,8 +30,8 @@ def test_one_query_joins_the_applications_latency_with_its_cores_by_the_tag(
     with that of another that has no cores."""
     model = str(trained.folder / "housing.pt")
     flags = ("--model", model, "--rate", "50", "--metrics-port", "0")
-    flaggy = ("--instance-type", "inf2.xlarge", "--scenario", "training", "--runtimes", "1")
-    config = {"source": simulated(*flaggy, "--tag", "housing")}
+    machine = ("--instance-type", "inf2.xlarge", "--scenario", "training", "--runtimes", "1")
+    config = {"source": simulated(*machine, "--tag", "housing")}
     ours = Programs(with_torch, tmp_path, **{TAG: "housing"})
     other = Programs(with_torch, tmp_path, **{TAG: "another"})
     with (
