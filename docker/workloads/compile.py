@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import math
 import os
 import shlex
@@ -98,7 +99,7 @@ def housing(weights: str) -> Network:
         if not isinstance(saved, dict) or not {"state", "scaling"} <= saved.keys():
             raise Problem(f"{weights} is not a checkpoint that `housing.py train` wrote")
         _load(module, saved["state"], weights)
-        details = {"scaling": saved["scaling"]}
+        details = {"scaling": json.loads(saved["scaling"])}
     return Network(module, (len(FEATURES),), weights, details)
 
 

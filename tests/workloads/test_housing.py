@@ -27,7 +27,8 @@ model = housing.network()
 model.load_state_dict(saved["state"])
 found, _ = houses.read("few.csv")
 with torch.no_grad():
-    print(json.dumps(model.eval()(housing.scaled(found, saved["scaling"])).flatten().tolist()))
+    prices = model.eval()(housing.scaled(found, json.loads(saved["scaling"])))
+print(json.dumps(prices.flatten().tolist()))
 """
 
 
@@ -113,6 +114,16 @@ def test_the_same_seed_trains_the_same_model(trained: Trained, programs: Program
     """A run can be repeated to the dollar."""
     houses = str(trained.folder / "houses.csv")
     assert programs.succeed("housing.py", "train", "--data", houses) == trained.printed
+
+
+def test_the_pytorch_of_inf1_does_the_same(trained: Trained, with_torchvision: Programs) -> None:
+    """AWS's last container for Inf1 has PyTorch 1.13, as Debian has: nothing newer is needed."""
+    old = with_torchvision
+    assert old.evaluate("import json, torch; print(json.dumps(torch.__version__[:4]))") == "1.13"
+    houses = str(trained.folder / "houses.csv")
+    old.succeed("housing.py", "train", "--data", houses, "--epochs", "1")
+    old.succeed("housing.py", "compile", "--example", "example.pt")
+    assert len(prices(old.succeed("housing.py", "predict", "--data", houses))) == 594
 
 
 def test_scikit_learns_houses_get_the_same_features(trained: Trained, with_torch: Path) -> None:
