@@ -1,0 +1,1 @@
+"""The Prometheus rules: one source for the rule files and for Kubernetes' PrometheusRule."""
