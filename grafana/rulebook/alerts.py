@@ -55,16 +55,16 @@ _SIGHT = (
     Alert(
         name="NeuronFleetUnseen",
         expr=(
-            f'(sum by (job) (avg_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{SMOOTH}]))\n'
+            f'(sum by (job) (sum_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{SMOOTH}]))\n'
             f"  or sum by (job) ({_UP}) * 0)\n"
-            f"/ count by (job) ({_UP}) < {SEEN_SHARE}"
+            f"/ sum by (job) (count_over_time({_UP}[{SMOOTH}])) < {SEEN_SHARE}"
         ),
         lasting="10m",
         severity="critical",
         summary="Fewer than half of the machines of job {{ $labels.job }} report.",
-        description="Only {{ $value | humanizePercentage }} of the targets of job "
-        "{{ $labels.job }} can be scraped and have a neuron-monitor that reports: every other "
-        "alert is blind there.",
+        description="Only {{ $value | humanizePercentage }} of the scrapes of job "
+        "{{ $labels.job }} found an exporter whose neuron-monitor reports: every other alert is "
+        "blind there.",
         because="One machine that nobody sees is for the day; a fleet is not. A job without "
         "targets, as that of a fleet that is scaled to nothing, has no value.",
     ),

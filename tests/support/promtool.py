@@ -1,0 +1,112 @@
+"""`promtool test rules`, over frames: which alerts fire, and when."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.readme import ROOT
+from tests.support.rule_frames import STEP, Frames
+
+RULES = [str(path) for path in sorted((ROOT / "grafana" / "rules").glob("*.yml"))]
+JOB = "neuron"
+
+
+def series(machines: Mapping[str, Frames]) -> list[dict[str, str]]:
+    """What Prometheus would have stored of these targets, `up` included: a series that is not in a
+    scrape is stale from then on. An empty frame is a target that there no longer is."""
+    found: list[dict[str, str]] = []
+    for instance, frames in machines.items():
+        target = f'job="{JOB}",instance="{instance}"'
+        up = ["0" if each is None else "1" if each else "_" for each in frames]
+        found.append({"series": f"up{{{target}}}", "values": _values(up)})
+        for name in sorted({name for each in frames if each for name in each}):
+            values = [_number(each[name]) if each and name in each else "_" for each in frames]
+            found.append({"series": _with(name, target), "values": _values(values)})
+    return found
+
+
+def _with(name: str, target: str) -> str:
+    return f"{name[:-1]},{target}}}" if name.endswith("}") else f"{name}{{{target}}}"
+
+
+def _number(value: float) -> str:
+    return repr(int(value)) if value.is_integer() else repr(value)
+
+
+def _values(values: Sequence[str]) -> str:
+    """In promtool's notation: runs of the same value are short."""
+    marked = [
+        "stale" if value == "_" and number and values[number - 1] != "_" else value
+        for number, value in enumerate(values)
+    ]
+    runs: list[tuple[str, int]] = []
+    for value in marked:
+        if runs and runs[-1][0] == value and value != "stale":
+            runs[-1] = (value, runs[-1][1] + 1)
+        else:
+            runs.append((value, 1))
+    return " ".join(_run(value, count) for value, count in runs)
+
+
+def _run(value: str, count: int) -> str:
+    if count == 1:
+        return value
+    if value == "_":
+        return f"_x{count}"
+    return f"{value}+0x{count - 1}"
+
+
+def alerts_firing(at: float, *names: str) -> dict[str, Any]:
+    """An expectation: just these alerts fire at a time (s), for whomever."""
+    return _expect('group by (alertname) (ALERTS{alertstate="firing"})', at, names)
+
+
+def alerts_fired(until: float, *names: str) -> dict[str, Any]:
+    """An expectation: just these alerts have fired at any time until then (s)."""
+    window = f"{math.ceil(until) + 1}s"
+    expression = f'group by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{window}]))'
+    return _expect(expression, until, names)
+
+
+def _expect(expression: str, at: float, names: Iterable[str]) -> dict[str, Any]:
+    return {
+        "expr": expression,
+        "eval_time": f"{math.ceil(at)}s",
+        "exp_samples": [
+            {"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(names)
+        ],
+    }
+
+
+def check(
+    folder: Path,
+    machines: Mapping[str, Frames],
+    *expected: Mapping[str, Any],
+    alerts: Sequence[Mapping[str, Any]] = (),
+    step: int = STEP,
+) -> None:
+    """Run the committed rules over these targets, and be told what is not as expected."""
+    document = {
+        "rule_files": RULES,
+        "evaluation_interval": "30s",
+        "tests": [
+            {
+                "interval": f"{step}s",
+                "input_series": series(machines),
+                "promql_expr_test": [dict(each) for each in expected],
+                "alert_rule_test": [dict(each) for each in alerts],
+            }
+        ],
+    }
+    path = folder / "rules.test.yml"
+    # JSON is YAML, and is written many times as fast.
+    path.write_text(json.dumps(document))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
