@@ -26,6 +26,20 @@ _WHO = "{{ with $labels.instance_id }}{{ . }} {{ end }}({{ $labels.instance }})"
 _UP = f'up{{job=~"{JOBS}"}}'
 _P99 = f"workload:execution_latency_p99_seconds:avg{SMOOTH}"
 
+_MACHINE_HANGS = (
+    f"instance:neuroncore_utilization:max_avg{SMOOTH} > {HANG_BUSY}\n"
+    f"and instance:neuron_executions:rate{SMOOTH} == 0"
+)
+_HELD = f"last_over_time(neuroncore_runtime_info[{SMOOTH}])"
+_WORKLOAD_HANGS = f"""max by ({MACHINE}, runtime_tag) (
+    (max by ({MACHINE}, runtime_tag, neuroncore) ({_HELD})
+      unless on ({TARGET}, neuroncore) count by ({TARGET}, neuroncore) ({_HELD}) > 1)
+    * on ({TARGET}, neuroncore) group_left ()
+      max by ({TARGET}, neuroncore) (avg_over_time(neuroncore_utilization_ratio[{SMOOTH}]))
+  ) > {HANG_BUSY}
+  and on ({TARGET}, runtime_tag)
+    sum by ({TARGET}, runtime_tag) (rate(execution_status_total[{SMOOTH}])) == 0"""
+
 _SIGHT = (
     Alert(
         name="NeuronExporterDown",
@@ -173,15 +187,20 @@ _WORK = (
     Alert(
         name="NeuronHang",
         expr=(
-            f"instance:neuroncore_utilization:max_avg{SMOOTH} > {HANG_BUSY}\n"
-            f"and instance:neuron_executions:rate{SMOOTH} == 0"
+            f"{_MACHINE_HANGS}\n"
+            f"or on ({TARGET}, runtime_tag) ({_WORKLOAD_HANGS}\n"
+            f"  unless on ({TARGET}) ({_MACHINE_HANGS}))"
         ),
         lasting="15m",
         severity="critical",
-        summary=f"NeuronCores of {_WHO} are busy, and no execution ends.",
-        description=f"On {_WHO} a NeuronCore has been {{{{ $value | humanizePercentage }}}} busy "
-        "for 15 minutes, and no execution of the machine ended, well or badly.",
-        because="The busiest core: whatever hangs may hold one of a hundred.",
+        summary="NeuronCores{{ with $labels.runtime_tag }} of {{ . }}{{ end }} on "
+        f"{_WHO} are busy, and no execution ends.",
+        description=f"On {_WHO}, a NeuronCore{{{{ with $labels.runtime_tag }}}} of "
+        "{{ . }}{{ end }} has been {{ $value | humanizePercentage }} busy for 15 minutes, and no "
+        "execution{{ with $labels.runtime_tag }} of {{ . }}{{ end }} ended, well or badly.",
+        because="The busiest core: whatever hangs may hold one of a hundred. One workload among "
+        "others is judged by the cores that it holds alone, since on a shared one it may be the "
+        "other that is busy.",
     ),
     Alert(
         name="NeuronLatencyHigh",

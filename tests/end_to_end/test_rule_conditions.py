@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.endpoint import cloudwatch_endpoint, refuse
 from tests.support.exporter import RunningExporter, running_exporter, simulated
-from tests.support.promtool import alerts_fired, alerts_firing, check
+from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, is_told
 from tests.support.reloading import hang_up
 from tests.support.rule_frames import STEP, Frame, Frames, fed, feed, reports, scraped, without
 from tests.support.waiting import wait_for
@@ -187,7 +187,7 @@ BEFORE, AFTER = 20, 300
 def states(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Frame]]:
     """Every exporter in its state. They wait most of the time, and so do it at once."""
     folders = {name: tmp_path_factory.mktemp(name) for name in STATES}
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(len(STATES)) as pool:
         made = {name: pool.submit(run, folders[name]) for name, run in STATES.items()}
         return {name: future.result() for name, future in made.items()}
 
@@ -230,6 +230,9 @@ def test_a_state_fires_its_alert_in_its_time(
         ends = begins + 3500 if name == "refused" else (len(ill) - 1) * STEP
         expected += [alerts_firing(ends, *names), alerts_fired(ends, *names)]
         check(tmp_path, {"well:9415": well, "ill:9415": frames}, *expected)
+    (alert,) = names
+    at = begins + list(when)[-1]
+    assert is_told(annotations(tmp_path, {"ill:9415": ill}, alert, at), "ill:9415")
     if len(states[name]) > 1 and name != "refused":
         short = list(ill)
         short[BEFORE + 6 :] = lasting(first, well[BEFORE + 6 :])
@@ -330,7 +333,7 @@ def test_what_waits_for_a_day_is_told(
     assert waiting[OLDEST] > 0
     assert states["unauthorized"][0].get(OLDEST) == 0
     # promtool's clock begins at 0: the request is as old as the frames.
-    waiting[OLDEST] = 1
+    waiting[OLDEST] = 1.0
     check(
         tmp_path,
         {"well:9415": [well[-1]] * 400, "ill:9415": [waiting] * 400},

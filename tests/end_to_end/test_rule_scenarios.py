@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.kubelet import CORE, Given, kubelet
-from tests.support.promtool import alerts_fired, alerts_firing, check
+from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, is_told
 from tests.support.rule_frames import STEP, Frames, fed, feed, recorded, reports, without
 from tests.support.waiting import wait_for
 
@@ -91,6 +92,9 @@ def test_a_fault_fires_its_alert_in_its_time(fault: str, tmp_path: Path, well: F
     ill = recorded(tmp_path, HOUR, *BUSY, "--faults", f"{fault}@{ONSET}")
     judge(tmp_path, well, ill, FAULTS[fault])
     judge(tmp_path, well, without(ill, *MISSED), FAULTS[fault])
+    for name in list(FAULTS[fault].values())[-1]:
+        told = annotations(tmp_path, {"ill:9415": ill}, name, (HOUR - 1) * STEP)
+        assert is_told(told, "i-01d8f565651a7e0ff (ill:9415)")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -114,6 +118,27 @@ def test_an_old_count_of_errors_is_no_new_error(tmp_path: Path, well: Frames) ->
         ill = [*before, None, None, *feed(exporter, [lines] * ONSET)]
     assert any(value > 0 for name, value in (ill[0] or {}).items() if "_uncorrected" in name)
     judge(tmp_path, well, ill, {1: ()})
+
+
+def hanging(line: bytes) -> bytes:
+    """A report in which the first runtime is as busy as before, and completes nothing."""
+    report = json.loads(line)
+    runtime = report["neuron_runtime_data"][0]["report"]["execution_stats"]
+    runtime["execution_summary"] = dict.fromkeys(runtime["execution_summary"], 0)
+    return json.dumps(report).encode() + b"\n"
+
+
+def test_one_workload_that_hangs_among_others_is_told(tmp_path: Path, well: Frames) -> None:
+    """By its tag, though the machine's other executions end."""
+    lines = reports(HOUR, *BUSY, "--runtimes", "2")
+    lines[ONSET:] = [hanging(line) for line in lines[ONSET:]]
+    with fed(tmp_path) as exporter:
+        ill = feed(exporter, lines)
+    for frames in (ill, without(ill, *MISSED)):
+        judge(tmp_path, well, frames, FAULTS["hang"])
+    told = annotations(tmp_path, {"ill:9415": ill}, "NeuronHang", HOUR * STEP - STEP)
+    assert len(told) == 1
+    assert "NeuronCores of resnet50 on i-" in told[0]["summary"]
 
 
 PAST = 640

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,10 @@ from tests.support.rule_frames import STEP, Frames
 
 RULES = [str(path) for path in sorted((ROOT / "grafana" / "rules").glob("*.yml"))]
 JOB = "neuron"
+EVALUATION = 30
+"""Seconds from one evaluation of the rules to the next."""
+
+_ANNOTATION = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*")')
 
 
 def series(machines: Mapping[str, Frames]) -> list[dict[str, str]]:
@@ -83,25 +88,49 @@ def _expect(expression: str, at: float, names: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def annotations(
+    folder: Path, machines: Mapping[str, Frames], alert: str, at: float
+) -> list[dict[str, str]]:
+    """What an alert says to whoever gets it, each time that it fires at a time (s).
+
+    promtool shows it only of what was not expected.
+    """
+    wanted = {"eval_time": f"{math.ceil(at)}s", "alertname": alert, "exp_alerts": []}
+    said = _run_rules(folder, machines, {"alert_rule_test": [wanted]}, STEP)
+    got = said.partition("got:")[2]
+    return [
+        {name: json.loads(text) for name, text in _ANNOTATION.findall(part)}
+        for part in re.findall(r"Annotations:\s*\{(.*)\}", got)
+    ]
+
+
+def is_told(told: Sequence[Mapping[str, str]], whom: str) -> bool:
+    """Whether an alert says whom it is about, and nothing of what it says is empty."""
+    return bool(told) and all(
+        whom in each["summary"] and not re.search(r"<no value>|\(\)|  ", " ".join(each.values()))
+        for each in told
+    )
+
+
 def check(
     folder: Path,
     machines: Mapping[str, Frames],
     *expected: Mapping[str, Any],
-    alerts: Sequence[Mapping[str, Any]] = (),
     step: int = STEP,
 ) -> None:
     """Run the committed rules over these targets, and be told what is not as expected."""
+    done = _run_rules(folder, machines, {"promql_expr_test": [*map(dict, expected)]}, step)
+    assert not done, done
+
+
+def _run_rules(
+    folder: Path, machines: Mapping[str, Frames], wanted: Mapping[str, Any], step: int
+) -> str:
+    """What promtool has to object; empty if nothing."""
     document = {
         "rule_files": RULES,
-        "evaluation_interval": "30s",
-        "tests": [
-            {
-                "interval": f"{step}s",
-                "input_series": series(machines),
-                "promql_expr_test": [dict(each) for each in expected],
-                "alert_rule_test": [dict(each) for each in alerts],
-            }
-        ],
+        "evaluation_interval": f"{max(step, EVALUATION)}s",
+        "tests": [{"interval": f"{step}s", "input_series": series(machines), **wanted}],
     }
     path = folder / "rules.test.yml"
     # JSON is YAML, and is written many times as fast.
@@ -109,4 +138,4 @@ def check(
     done = subprocess.run(
         ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr if done.returncode else ""
