@@ -136,10 +136,7 @@ def test_the_runbook_names_metrics_that_there_are() -> None:
 def test_readme_lists_every_alert() -> None:
     """README's table has each alert with its severity and its time."""
     rows = [[re.sub(r"\[(\w+)\]\(.*\)", r"\1", row[0]), *row[1:3]] for row in TABLE]
-    assert rows == [
-        [alert.name, alert.severity, alert.lasting]
-        for alert in ALERTS.values()
-    ]
+    assert rows == [[alert.name, alert.severity, alert.lasting] for alert in ALERTS.values()]
 
 
 # What no simulated machine does
