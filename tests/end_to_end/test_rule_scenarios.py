@@ -120,6 +120,30 @@ def test_an_old_count_of_errors_is_no_new_error(tmp_path: Path, well: Frames) ->
     judge(tmp_path, well, ill, {1: ()})
 
 
+SAME = {
+    "instance:neuroncore_utilization:avg": "avg(neuroncore_utilization_ratio)",
+    "sum(workload:neuron_executions:rate5m)": "instance:neuron_executions:rate5m",
+    "avg(workload:neuroncore_utilization:avg)": "instance:neuroncore_utilization:avg",
+    "instance:neuron_executions_failed:ratio_rate5m": (
+        "avg(workload:neuron_executions_failed:ratio_rate5m)"
+    ),
+}
+"""What has one value where every core has as many runtimes as the others, and nothing fails."""
+
+
+def test_recorded_views_agree(tmp_path: Path, well: Frames) -> None:
+    """What workloads do adds up to what their machine does, and cores are counted once each."""
+    expected = [
+        {
+            "expr": f"abs(sum({one}) - sum({other})) < bool 0.000001",
+            "eval_time": "30m",
+            "exp_samples": [{"labels": "{}", "value": 1}],
+        }
+        for one, other in SAME.items()
+    ]
+    check(tmp_path, {"well:9415": well}, *expected)
+
+
 def hanging(line: bytes) -> bytes:
     """A report in which the first runtime is as busy as before, and completes nothing."""
     report = json.loads(line)

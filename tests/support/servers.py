@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class Prometheus:
         found = self._get("targets/metadata", metric=family)
         return found[0] if found else {}
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule, with what became of it when it was last evaluated."""
+        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
     def _get(self, path: str, **parameters: str) -> Any:
         text = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{text}", timeout=10) as answer:  # noqa: S310
@@ -53,7 +57,11 @@ class Prometheus:
 
 @contextmanager
 def prometheus_server(
-    folder: Path, *targets: str, interval: str = "1s", **scrape: Any
+    folder: Path,
+    *targets: str,
+    interval: str = "1s",
+    rule_files: Sequence[str] = (),
+    **scrape: Any,
 ) -> Iterator[Prometheus]:
     """A Prometheus that scrapes these targets (HOST:PORT), and has begun to.
 
@@ -63,7 +71,12 @@ def prometheus_server(
     config.write_text(
         yaml.safe_dump(
             {
-                "global": {"scrape_interval": interval, "scrape_timeout": interval},
+                "global": {
+                    "scrape_interval": interval,
+                    "scrape_timeout": interval,
+                    "evaluation_interval": interval,
+                },
+                "rule_files": [*rule_files],
                 "scrape_configs": [
                     {
                         "job_name": "neuron",
