@@ -15,7 +15,7 @@ from tests.support.endpoint import cloudwatch_endpoint, refuse
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, is_told
 from tests.support.reloading import hang_up
-from tests.support.rule_frames import STEP, Frame, Frames, fed, feed, reports, scraped, without
+from tests.support.rule_frames import STEP, Frame, Frames, fed, reports, scraped, without
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
@@ -203,7 +203,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Frame]
 def well(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     """A machine that trains."""
     with fed(tmp_path_factory.mktemp("well")) as exporter:
-        return feed(exporter, reports(BEFORE + AFTER, *SMALL[2:]))
+        return exporter.feed(reports(BEFORE + AFTER, *SMALL[2:]))
 
 
 def lasting(state: Frame, well: list[Frame]) -> list[Frame]:
@@ -290,7 +290,7 @@ def test_a_machine_that_is_gone_is_told_if_it_was_at_work(
         alerts_fired((BEFORE + 79) * STEP, "NeuronMachineVanished"),
     )
     with fed(tmp_path) as exporter:
-        idle = renamed(feed(exporter, reports(BEFORE, "--scenario", "idle")), "i-idle")
+        idle = renamed(exporter.feed(reports(BEFORE, "--scenario", "idle")), "i-idle")
     drained: Frames = [*idle, *[{}] * 80]
     check(tmp_path, {"well:9415": well, "ill:9415": drained}, alerts_fired(1400))
     moved: Frames = [{}] * (BEFORE + 4) + other[:80]
@@ -322,7 +322,7 @@ def test_a_fleet_that_nobody_sees_wakes_somebody(
         alerts_firing(BEFORE * STEP + 890, "NeuronExporterDown", "NeuronFleetUnseen"),
     )
     with fed(tmp_path) as exporter:
-        idle = feed(exporter, reports(BEFORE, "--scenario", "idle"))
+        idle = exporter.feed(reports(BEFORE, "--scenario", "idle"))
     check(tmp_path, {"b:9415": [*idle, *[{}] * 80]}, alerts_fired(1400))
 
 

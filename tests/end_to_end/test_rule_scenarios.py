@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.kubelet import CORE, Given, kubelet
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, is_told
-from tests.support.rule_frames import STEP, Frames, fed, feed, recorded, reports, without
+from tests.support.rule_frames import STEP, Frames, fed, recorded, reports, without
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
@@ -81,7 +81,7 @@ def test_what_the_exporter_copes_with_is_no_alert(fault: str, tmp_path: Path, we
     script.write_text(f"- {{at: {ONSET * STEP}s, fault: {fault}, for: 1h}}")
     lines = reports(160, *BUSY, "--script", str(script))
     with fed(tmp_path) as exporter:
-        ill = feed(exporter, lines)
+        ill = exporter.feed(lines)
     judge(tmp_path, well, ill, {1: ()})
 
 
@@ -113,9 +113,9 @@ def test_an_old_count_of_errors_is_no_new_error(tmp_path: Path, well: Frames) ->
     begins anew."""
     lines = reports(2 * HOUR, *BUSY, "--faults", "ecc-level")[HOUR]
     with fed(tmp_path) as exporter:
-        before = feed(exporter, [lines] * ONSET)
+        before = exporter.feed([lines] * ONSET)
     with fed(tmp_path) as exporter:
-        ill = [*before, None, None, *feed(exporter, [lines] * ONSET)]
+        ill = [*before, None, None, *exporter.feed([lines] * ONSET)]
     assert any(value > 0 for name, value in (ill[0] or {}).items() if "_uncorrected" in name)
     judge(tmp_path, well, ill, {1: ()})
 
@@ -157,7 +157,7 @@ def test_one_workload_that_hangs_among_others_is_told(tmp_path: Path, well: Fram
     lines = reports(HOUR, *BUSY, "--runtimes", "2")
     lines[ONSET:] = [hanging(line) for line in lines[ONSET:]]
     with fed(tmp_path) as exporter:
-        ill = feed(exporter, lines)
+        ill = exporter.feed(lines)
     for frames in (ill, without(ill, *MISSED)):
         judge(tmp_path, well, frames, FAULTS["hang"])
     told = annotations(tmp_path, {"ill:9415": ill}, "NeuronHang", HOUR * STEP - STEP)
@@ -176,14 +176,13 @@ def test_latency_is_compared_with_its_own_past(tmp_path: Path) -> None:
     script.write_text(f"- {{at: {PAST * STEP}s, fault: latency-spikes, for: 1h}}")
     count = PAST + 80
     frames = recorded(tmp_path, count, "--scenario", "inference", "--script", str(script))
-    for ill in (frames, without(frames, PAST + 20, PAST + 50)):
-        check(
-            tmp_path,
-            {"ill:9415": ill},
-            alerts_fired(PAST * STEP + 570),
-            alerts_firing(PAST * STEP + 960, "NeuronLatencyHigh"),
-            alerts_fired((count - 1) * STEP, "NeuronLatencyHigh"),
-        )
+    check(
+        tmp_path,
+        {"ill:9415": without(frames, PAST + 20, PAST + 50)},
+        alerts_fired(PAST * STEP + 570),
+        alerts_firing(PAST * STEP + 960, "NeuronLatencyHigh"),
+        alerts_fired((count - 1) * STEP, "NeuronLatencyHigh"),
+    )
 
 
 def held(folder: Path, count: int, scenario: str) -> Frames:
@@ -194,29 +193,28 @@ def held(folder: Path, count: int, scenario: str) -> Frames:
     ):
         wait_for(lambda: played.asked)
         lines = reports(count, "--scenario", scenario)
-        feed(exporter, lines[:1])
-        exporter.wait_for_value("neuroncore_allocated", 1, neuroncore="0")
-        return feed(exporter, lines[1:], after=1)
+        exporter.feed(lines[:1])
+        exporter.exporter.wait_for_value("neuroncore_allocated", 1, neuroncore="0")
+        return exporter.feed(lines[1:])
 
 
 def test_cores_that_are_held_and_idle_are_told(tmp_path: Path, well: Frames) -> None:
     """After half an hour, by pod, with the number of its cores, also where scrapes are missed; not
     where nobody tells who holds what, nor where they work."""
     (tmp_path / "idle").mkdir()
-    frames = held(tmp_path / "idle", 160, "idle")
-    for idle in (frames, without(frames, 30, 90)):
-        check(
-            tmp_path,
-            {"well:9415": well, "ill:9415": idle},
-            alerts_fired(1770),
-            alerts_firing(1900, "NeuronAllocatedIdle"),
-            alerts_fired(2300, "NeuronAllocatedIdle"),
-            {
-                "expr": "sum by (namespace, pod) (holder:neuroncores_allocated_idle:count5m)",
-                "eval_time": "1900s",
-                "exp_samples": [{"labels": '{namespace="ml",pod="train"}', "value": 2}],
-            },
-        )
+    idle = held(tmp_path / "idle", 160, "idle")
+    check(
+        tmp_path,
+        {"well:9415": well, "ill:9415": without(idle, 30, 90)},
+        alerts_fired(1770),
+        alerts_firing(1900, "NeuronAllocatedIdle"),
+        alerts_fired(2300, "NeuronAllocatedIdle"),
+        {
+            "expr": "sum by (namespace, pod) (holder:neuroncores_allocated_idle:count5m)",
+            "eval_time": "1900s",
+            "exp_samples": [{"labels": '{namespace="ml",pod="train"}', "value": 2}],
+        },
+    )
     (tmp_path / "busy").mkdir()
     busy = held(tmp_path / "busy", 160, "training")
     check(tmp_path, {"well:9415": well, "ill:9415": busy}, alerts_fired(2300))

@@ -38,7 +38,8 @@ READ = frozenset(
 """The exporter's metrics that rules read."""
 
 _SAMPLE = re.compile(r"((\w+)(?:\{.*\})?) (\S+)")
-_REPORTS = re.compile(r"^neuron_exporter_reports_total (\S+)$", re.MULTILINE)
+_BYTES = re.compile(r"^neuron_exporter_source_bytes_total (\S+)$", re.MULTILINE)
+_NO_REPORT = b"-\n"
 
 
 def frame(text: str) -> Frame:
@@ -62,33 +63,44 @@ def reports(count: int, *flags: str) -> list[bytes]:
     return [machine.output(number).stdout for number in range(count)]
 
 
+class Fed:
+    """A running exporter that reads its standard input."""
+
+    def __init__(self, exporter: RunningExporter) -> None:
+        self.exporter = exporter
+        self._sent = 0
+
+    def feed(self, given: Iterable[bytes]) -> list[Frame]:
+        """Give it reports one at a time; what a scrape shows after each."""
+        stdin = self.exporter.process.stdin
+        assert stdin is not None
+        frames = []
+        for report in given:
+            # A line is read when the one before it has reached every sink.
+            lines = report + _NO_REPORT
+            stdin.write(lines)
+            stdin.flush()
+            self._sent += len(lines)
+            frames.append(frame(wait_for(self._read, every=0.001)))
+        return frames
+
+    def _read(self) -> str:
+        """What a scrape shows; empty while not everything was read."""
+        _, text = self.exporter.get("/metrics")
+        found = _BYTES.search(text)
+        if not found or float(found[1]) < self._sent:
+            return ""
+        return self.exporter.get("/metrics")[1]
+
+
 @contextmanager
-def fed(folder: Path, **environment: str) -> Iterator[RunningExporter]:
+def fed(folder: Path, **environment: str) -> Iterator[Fed]:
     """An exporter that reads its standard input."""
     config = {"source": {"kind": "stdin"}}
     with running_exporter(
         folder, config, stdin=subprocess.PIPE, environment=environment
     ) as exporter:
-        yield exporter
-
-
-def feed(exporter: RunningExporter, given: Iterable[bytes], after: int = 0) -> list[Frame]:
-    """Give it reports one at a time, `after` so many; what a scrape shows after each."""
-    stdin = exporter.process.stdin
-    assert stdin is not None
-    frames = []
-    for number, report in enumerate(given, after + 1):
-        stdin.write(report)
-        stdin.flush()
-        frames.append(frame(wait_for(lambda: _after(exporter, number), every=0.001)))  # noqa: B023
-    return frames
-
-
-def _after(exporter: RunningExporter, number: int) -> str:
-    """What a scrape shows; empty while the report of that number was not read."""
-    _, text = exporter.get("/metrics")
-    found = _REPORTS.search(text)
-    return text if found and float(found[1]) >= number else ""
+        yield Fed(exporter)
 
 
 def recorded(
@@ -99,10 +111,10 @@ def recorded(
     lines = reports(count, *flags)
     first = lines if restart_at is None else lines[:restart_at]
     with fed(folder) as exporter:
-        frames: list[Frame | None] = [*feed(exporter, first)]
+        frames: list[Frame | None] = [*exporter.feed(first)]
     if restart_at is not None:
         with fed(folder) as exporter:
-            frames += [None, None, *feed(exporter, lines[restart_at + 2 :])]
+            frames += [None, None, *exporter.feed(lines[restart_at + 2 :])]
     return frames
 
 
