@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,18 @@ class Prometheus:
         """The result of an instant query, now."""
         result: list[dict[str, Any]] = self._get("query", query=expression)["result"]
         return result
+
+    def over(self, expression: str, seconds: float, step: float) -> list[dict[str, Any]]:
+        """The result of a range query over the last seconds."""
+        now = time.time()
+        result: list[dict[str, Any]] = self._get(
+            "query_range", query=expression, start=f"{now - seconds}", end=f"{now}", step=f"{step}"
+        )["result"]
+        return result
+
+    def label_values(self, label: str, series: str) -> list[str]:
+        """The values of a label of some series."""
+        return list(self._get(f"label/{label}/values", **{"match[]": series}))
 
     def metadata(self, family: str) -> dict[str, str]:
         """What the target said of a family: type, help, and unit if it spoke OpenMetrics."""

@@ -1,0 +1,1 @@
+"""Grafana's files: dashboards, rules, provisioning, and what writes them."""

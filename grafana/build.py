@@ -1,0 +1,36 @@
+"""Writes the dashboards anew: `python -m grafana.build`. They are made here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from grafana.source.fleet import fleet
+
+DASHBOARDS = Path(__file__).parent / "dashboards"
+
+
+def documents() -> Mapping[str, str]:
+    """The text of each dashboard, by the name of its file."""
+    made = {"fleet": fleet()}
+    return {
+        f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(each) + "\n"
+        for name, each in made.items()
+    }
+
+
+def main() -> None:
+    """Write what has changed; a file that nothing makes any more goes."""
+    written = documents()
+    for path in DASHBOARDS.glob("*.json"):
+        if path.name not in written:
+            path.unlink()
+    DASHBOARDS.mkdir(exist_ok=True)
+    for name, text in written.items():
+        (DASHBOARDS / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Machines on which all sorts of things go on, and a Prometheus that scrapes them: each is a job."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.support.exporter import RunningExporter, running_exporter, simulated
+from tests.support.kubelet import CORE, Given, kubelet
+from tests.support.servers import Prometheus, prometheus_server
+from tests.support.waiting import wait_for
+
+SCRAPE = 0.5
+"""Seconds between two scrapes."""
+
+SHOWN = 40.0
+"""Seconds that a dashboard shows."""
+
+ENOUGH = 12
+"""Reports that a machine has given before its dashboards are looked at."""
+
+SIMULATED: Mapping[str, tuple[str, ...]] = {
+    "idle": ("--scenario", "idle"),
+    "inference": ("--scenario", "inference"),
+    "training": ("--scenario", "training"),
+    "compile": ("--scenario", "compile"),
+    "mixed": ("--scenario", "mixed"),
+    "pods": ("--scenario", "mixed"),
+    "given": ("--scenario", "idle"),
+    "hang": ("--scenario", "inference", "--faults", "hang"),
+    "execution-errors": ("--scenario", "inference", "--faults", "execution-errors"),
+    "ecc-tally": ("--scenario", "training", "--faults", "ecc-tally"),
+    "crash": ("--scenario", "inference", "--faults", "crash@3"),
+}
+"""What goes on on each machine."""
+
+WITH_PODS = ("pods", "given")
+"""Jobs whose machines have a kubelet: what runs there, and what was given cores and does nothing."""
+
+LIVING = frozenset(SIMULATED)
+
+BROKEN = "broken"
+"""The job of an exporter that has no program to read from."""
+
+DEAD = "dead"
+"""The job of a target where nothing listens."""
+
+CLUSTER = "pods"
+"""The one job whose targets have a label `cluster`."""
+
+
+class Rig(NamedTuple):
+    """The Prometheus, and the exporters by their job."""
+
+    prometheus: Prometheus
+    exporters: Mapping[str, RunningExporter]
+
+
+@contextmanager
+def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterator[Rig]:
+    """All machines, scraped for a while; a job's configuration is added to that of its exporter."""
+    with ExitStack() as stack:
+        given = [Given("llm", CORE, range(8)), Given("embedder", CORE, range(8, 12))]
+        played = stack.enter_context(kubelet(folder, *given))
+        exporters = {}
+        for job, source in _sources().items():
+            own = folder / job
+            own.mkdir()
+            socket_of = played.socket if job in WITH_PODS else own / "no.sock"
+            exporters[job] = stack.enter_context(
+                running_exporter(
+                    own,
+                    {"source": source, **configurations.get(job, {})},
+                    environment={
+                        "AWS_ACCESS_KEY_ID": "test",
+                        "AWS_SECRET_ACCESS_KEY": "test",
+                        "NEURON_EXPORTER_KUBELET_SOCKET": str(socket_of),
+                    },
+                )
+            )
+        taken = stack.enter_context(socket.socket())  # bound, and nobody accepts
+        taken.bind(("127.0.0.1", 0))
+        targets = {job: each.url.removeprefix("http://") for job, each in exporters.items()}
+        targets[DEAD] = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = stack.enter_context(
+            prometheus_server(
+                folder,
+                *targets.values(),
+                interval=f"{SCRAPE * 1000:.0f}ms",
+                honor_labels=True,
+                relabel_configs=[
+                    *(_labelled("job", job, address) for job, address in targets.items()),
+                    _labelled("cluster", "east", targets[CLUSTER]),
+                ],
+            )
+        )
+        wait_for(lambda: all(_has_enough(server, job) for job in LIVING), 60, every=0.5)
+        yield Rig(server, exporters)
+
+
+def _sources() -> dict[str, Any]:
+    sources: dict[str, Any] = {
+        job: simulated("--instance-type", "inf2.24xlarge", "--seed", str(number), *flags)
+        for number, (job, flags) in enumerate(SIMULATED.items())
+    }
+    sources[BROKEN] = {"command": ["/nonexistent/neuron-monitor"]}
+    return sources
+
+
+def _labelled(label: str, value: str, address: str) -> dict[str, Any]:
+    return {
+        "source_labels": ["__address__"],
+        "regex": address.replace(".", r"\."),
+        "target_label": label,
+        "replacement": value,
+    }
+
+
+def _has_enough(server: Prometheus, job: str) -> bool:
+    return (server.value(f'neuron_exporter_reports_total{{job="{job}"}}') or 0) >= ENOUGH
