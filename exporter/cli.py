@@ -134,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     alarms.add_argument("--json", action="store_true", help="JSON in place of YAML")
     alarms.set_defaults(command=commands.alarms)
 
+    board = known.add_parser(
+        "cloudwatch-dashboard", help="write a CloudWatch dashboard with what is published"
+    )
+    _rehearsal_flags(board)
+    board.add_argument("--instance-id", metavar="ID", help="this machine, in place of every one")
+    board.add_argument("--region", metavar="REGION", help="default: cloudwatch.region")
+    board.set_defaults(command=commands.cloudwatch_dashboard)
+
     definition = known.add_parser(
         "task-definition", help="write a task definition for ECS, with the exporter in it"
     )

@@ -102,6 +102,25 @@ def alarms(parsed: argparse.Namespace) -> int:
     return OK
 
 
+def cloudwatch_dashboard(parsed: argparse.Namespace) -> int:
+    """Write a dashboard of CloudWatch."""
+    from exporter import log
+    from exporter.generate.cloudwatch_dashboard import Asked, as_json, cloudwatch_dashboard
+
+    log.configure("critical")  # what matters of a rehearsal is in its result
+    body = cloudwatch_dashboard(
+        lambda flags: _load(parsed.config, flags),
+        Asked(
+            instance_type=parsed.instance_type,
+            stream=parsed.stream,
+            instance_id=parsed.instance_id,
+            region=parsed.region,
+        ),
+    )
+    print(as_json(body), end="")
+    return OK
+
+
 def task_definition(parsed: argparse.Namespace) -> int:
     """Write a task definition for ECS."""
     from exporter.generate.task_definition import Asked, as_json, task_definition

@@ -7,14 +7,25 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from grafana.source.cloudwatch import cloudwatch_fleet, cloudwatch_machine
+from grafana.source.exporter import exporter
 from grafana.source.fleet import fleet
+from grafana.source.machine import machine
+from grafana.source.workload import workload
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
 
 
 def documents() -> Mapping[str, str]:
     """The text of each dashboard, by the name of its file."""
-    made = {"fleet": fleet()}
+    made = {
+        "cloudwatch-fleet": cloudwatch_fleet(),
+        "cloudwatch-machine": cloudwatch_machine(),
+        "exporter": exporter(),
+        "fleet": fleet(),
+        "machine": machine(),
+        "workload": workload(),
+    }
     return {
         f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(each) + "\n"
         for name, each in made.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import choice, dashboard, opens, prometheus_variables, text
+from grafana.source.frame import dashboard, opens, prometheus_variables, text, type_variable
 from grafana.source.panels import (
     ANY_IS_BAD,
     ANY_IS_ODD,
@@ -38,12 +38,7 @@ def fleet() -> Dashboard:
     """The dashboard."""
     variables = [
         *prometheus_variables(),
-        choice(
-            "type",
-            "Type",
-            'label_values(instance_info{cluster=~"$cluster", job=~"$job"}, instance_type)',
-            "The machines' type. A machine whose source is dead has none, and is among the dead.",
-        ),
+        type_variable(),
         text(
             "core_price",
             "USD a core and hour",

@@ -21,7 +21,14 @@ ALL = models.VariableOption(selected=True, text="All", value="$__all")
 
 
 def dashboard(
-    uid: str, title: str, description: str, variables: Sequence[Variable], rows: Rows
+    uid: str,
+    title: str,
+    description: str,
+    variables: Sequence[Variable],
+    rows: Rows,
+    *,
+    since: str = "now-1h",
+    refresh: str = "30s",
 ) -> models.Dashboard:
     """A dashboard whose panels stand side by side as long as they fit."""
     made = (
@@ -29,8 +36,8 @@ def dashboard(
         .uid(uid)
         .description(description)
         .tags([TAG])
-        .time("now-1h", "now")
-        .refresh("30s")
+        .time(since, "now")
+        .refresh(refresh)
         .timezone("browser")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .editable()
@@ -52,22 +59,29 @@ def choice(
     all_value: str | None = ".*",
 ) -> Variable:
     """A variable with the values of a label, as they were in the time that is shown."""
-    variable = (
-        builders.QueryVariable(name)
-        .label(label)
-        .description(description)
-        .datasource(PROMETHEUS)
-        .query({"query": query, "refId": f"{name}-variable"})
-        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(models.VariableSort.NATURAL_ASC)
-        .multi(many)
-        .include_all(many)
-    )
+    asked = {"query": query, "refId": f"{name}-variable"}
+    variable = query_variable(name, label, asked, description, PROMETHEUS)
+    variable = variable.multi(many).include_all(many)
     if many:
         variable = variable.current(ALL)
         if all_value is not None:
             variable = variable.all_value(all_value)
     return variable
+
+
+def query_variable(
+    name: str, label: str, asked: dict[str, object], description: str, at: models.DataSourceRef
+) -> builders.QueryVariable:
+    """A variable whose values a data source tells."""
+    return (
+        builders.QueryVariable(name)
+        .label(label)
+        .description(description)
+        .datasource(at)
+        .query(asked)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.NATURAL_ASC)
+    )
 
 
 def source(kind: str, label: str) -> Variable:
@@ -118,6 +132,16 @@ def prometheus_variables() -> list[Variable]:
     ]
 
 
+def type_variable() -> Variable:
+    """The machines' type."""
+    return choice(
+        "type",
+        "Type",
+        'label_values(instance_info{cluster=~"$cluster", job=~"$job"}, instance_type)',
+        "The machines' type. A machine whose source is dead has none, and is among the dead.",
+    )
+
+
 def opens(uid: str, title: str, variable: str, field: str) -> models.DashboardLink:
     """A link out of a table to another dashboard, with the same variables but one."""
     kept = "&".join(["${datasource:queryparam}", "${cluster:queryparam}", "${job:queryparam}"])
@@ -149,7 +173,7 @@ def _placed(rows: Rows) -> list[models.Panel | models.RowPanel]:
         x = tallest = 0
         for panel in (each.build() for each in panels):
             place = panel.grid_pos
-            assert place is not None
+            assert place is not None  # noqa: S101 (each has its size)
             if x + place.w > COLUMNS:
                 x, y, tallest = 0, y + tallest, 0
             place.x, place.y = x, y

@@ -51,6 +51,7 @@ class About(NamedTuple):
     unit: str
     width: int = 12
     height: int = 8
+    source: models.DataSourceRef = PROMETHEUS
 
 
 def query(expression: str, legend: str = "__auto", *, instant: bool = False) -> Target:
@@ -213,7 +214,7 @@ def _begin(panel: Any, about: About, targets: Sequence[Target]) -> Any:
         panel.title(about.title)
         .description(about.description)
         .unit(about.unit)
-        .datasource(PROMETHEUS)
+        .datasource(about.source)
         .span(about.width)
         .height(about.height)
     )

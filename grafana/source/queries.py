@@ -48,9 +48,9 @@ def in_order(vector: str, label: str = "neuroncore") -> str:
 
 def idle_though_given(scope: str) -> str:
     """1 for each core that a pod was given and that was not busy in the window, 0 for others that
-    were given; nothing where nobody tells who was given what."""
-    busy = f"max_over_time({pick('neuroncore_utilization_ratio', scope)}[$__rate_interval])"
-    return (
-        f"({pick('neuroncore_allocated', scope)} == 1) "
-        f"* on ({TARGET}, neuroncore) ({busy} == bool 0)"
-    )
+    were given, with the labels of who has them; nothing where nobody tells who was given what."""
+    # By core alone: for as long as the window lasts, a core that changed hands has two series.
+    seen = f"max_over_time({pick('neuroncore_utilization_ratio', scope)}[$__rate_interval])"
+    busy = f"max by ({TARGET}, neuroncore) ({seen})"
+    given = f"({pick('neuroncore_allocated', scope)} == 1)"
+    return f"{given} * on ({TARGET}, neuroncore) group_left () ({busy} == bool 0)"

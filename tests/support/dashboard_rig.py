@@ -1,4 +1,4 @@
-"""Machines on which all sorts of things go on, and a Prometheus that scrapes them: each is a job."""
+"""Machines where all sorts of things go on, and a Prometheus that scrapes them: each is a job."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ SIMULATED: Mapping[str, tuple[str, ...]] = {
     "hang": ("--scenario", "inference", "--faults", "hang"),
     "execution-errors": ("--scenario", "inference", "--faults", "execution-errors"),
     "ecc-tally": ("--scenario", "training", "--faults", "ecc-tally"),
+    "garbage": ("--scenario", "inference", "--faults", "garbage,error-groups"),
     "crash": ("--scenario", "inference", "--faults", "crash@3"),
 }
 """What goes on on each machine."""
 
 WITH_PODS = ("pods", "given")
-"""Jobs whose machines have a kubelet: what runs there, and what was given cores and does nothing."""
+"""Machines with a kubelet: one whose pods work, and one whose pods do nothing."""
 
 LIVING = frozenset(SIMULATED)
 
@@ -63,7 +64,7 @@ class Rig(NamedTuple):
 def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterator[Rig]:
     """All machines, scraped for a while; a job's configuration is added to that of its exporter."""
     with ExitStack() as stack:
-        given = [Given("llm", CORE, range(8)), Given("embedder", CORE, range(8, 12))]
+        given = [Given("llm", CORE, range(6)), Given("embedder", CORE, range(6, 12))]
         played = stack.enter_context(kubelet(folder, *given))
         exporters = {}
         for job, source in _sources().items():

@@ -59,13 +59,15 @@ def panels(document: Mapping[str, Any]) -> Iterator[Panel]:
 
 
 def resolve(text: str, values: Values) -> str:
-    """A query as Grafana sends it.
+    """A query as Grafana sends it; the $1 of a regular expression is no variable.
 
     Raises:
         KeyError: it names a variable that there is not.
     """
     return re.sub(
-        r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))", lambda found: values[found[1] or found[2]], text
+        r"\$(?:\{([a-z_]\w*)(?::\w+)?\}|([a-z_]\w*))",
+        lambda found: values[found[1] or found[2]],
+        text,
     )
 
 
