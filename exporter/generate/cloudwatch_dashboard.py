@@ -1,7 +1,7 @@
 """A dashboard of CloudWatch with just those series that a configuration publishes.
 
-The form is that of "Dashboard Body Structure and Syntax" in the CloudWatch API reference; the limits
-are those of its quotas (500 widgets of a dashboard, 500 metrics of a widget, 2,500 of a dashboard).
+The form is that of "Dashboard Body Structure and Syntax" in the CloudWatch API reference; the
+limits are its quotas: 500 widgets of a dashboard, 500 metrics of a widget, 2,500 of a dashboard.
 """
 
 from __future__ import annotations
