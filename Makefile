@@ -85,12 +85,26 @@ victoria-metrics:
 		{ $(SUDO) apt-get update -q && $(APT) victoria-metrics; } >/dev/null 2>&1 || \
 		echo "victoria-metrics could not be installed"; }
 
+# Grafana's types of its dashboards, and TypeScript, which checks by them.
+GRAFANA_SCHEMA := .grafana
+GRAFANA_SCHEMA_VERSION := 11.6.0
+$(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION):
+	@echo "installing Grafana's schema into $(GRAFANA_SCHEMA)"
+	@{ mkdir -p $(GRAFANA_SCHEMA) && npm install --silent --no-audit --no-fund --ignore-scripts \
+		--prefix $(GRAFANA_SCHEMA) @grafana/schema@$(GRAFANA_SCHEMA_VERSION) typescript@5.8.3 && \
+		touch $@; } >/dev/null 2>&1 || \
+		{ rm -rf $(GRAFANA_SCHEMA); echo "Grafana's schema could not be installed"; }
+
+# Without the means to install it, the tests that need it are skipped and say so.
+.PHONY: grafana-schema
+grafana-schema: $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION)
+
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
 # Most tests wait for a process most of the time: more of them than cores run at once.
 WORKERS := 3
-test: lint prometheus localstack checkov victoria-metrics
+test: lint prometheus localstack checkov victoria-metrics grafana-schema
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev
@@ -140,6 +154,7 @@ golden: $(VENV)/dev
 		exporter/identity/pod_resources.proto
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md
 	@$(VENV)/bin/neuron-exporter alarms --config ecs/exporter-fleet.yaml > ecs/alarms.yaml
+	@$(VENV)/bin/python -m grafana.build
 
 bench: $(VENV)/dev
 	@$(VENV)/bin/python -m tests.benchmarks $(ARGS)
@@ -151,5 +166,5 @@ fuzz: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
 clean:
-	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(IMAGE) $(WORKLOADS) build dist *.egg-info \
+	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(GRAFANA_SCHEMA) $(IMAGE) $(WORKLOADS) build dist *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -66,12 +66,12 @@ def _numbers() -> list[Panel]:
     uncorrected = f"sum({rise('hardware_ecc_events_total', FLEET, UNCORRECTED)})"
     return [
         number(
-            About("Machines", "Machines whose hardware is read now.", "none", 3, 4),
+            About("Machines", "Machines whose hardware is read now.", "none", 4, 4),
             query(f"count({pick('instance_info', FLEET)})"),
             none="0",
         ),
         number(
-            About("Exporters down", "Exporters that Prometheus cannot scrape.", "none", 3, 4),
+            About("Exporters down", "Exporters that Prometheus cannot scrape.", "none", 4, 4),
             query(f"count({pick('up', JOB)} == 0) or vector(0)"),
             steps=ANY_IS_BAD,
         ),
@@ -80,19 +80,32 @@ def _numbers() -> list[Panel]:
                 "Sources down",
                 "Exporters that answer, and whose neuron-monitor gives no reports of hardware.",
                 "none",
-                3,
+                4,
                 4,
             ),
             query(f"count({pick('neuron_exporter_up', JOB)} == 0) or vector(0)"),
             steps=ANY_IS_BAD,
         ),
         number(
-            About("Utilization", "Average of all cores, idle ones included.", "percentunit", 3, 4),
+            About(
+                "Uncorrected ECC",
+                "Errors of memory and SRAM in the time shown that could not be corrected.",
+                "none",
+                4,
+                4,
+            ),
+            query(uncorrected, instant=True),
+            steps=ANY_IS_BAD,
+            decimals=0,
+            none="not known",
+        ),
+        number(
+            About("Utilization", "Average of all cores, idle ones included.", "percentunit", 4, 4),
             query(f"avg({_BUSY})"),
             decimals=1,
         ),
         number(
-            About("Cores in use", "Cores that are busy, and all that there are.", "none", 3, 4),
+            About("Cores in use", "Cores that are busy, and all that there are.", "none", 4, 4),
             query(f"sum({pick('neuroncores_in_use', FLEET)})", "busy"),
             query(f"count({_BUSY})", "all"),
             spark=False,
@@ -103,7 +116,7 @@ def _numbers() -> list[Panel]:
                 "Cores that a pod was given and that were not busy lately. Known where the "
                 "exporter may ask the kubelet.",
                 "none",
-                3,
+                8,
                 4,
             ),
             query(f"sum({idle_though_given(FLEET)})"),
@@ -113,9 +126,9 @@ def _numbers() -> list[Panel]:
         number(
             About(
                 "Given but idle, an hour",
-                "The cores to the left, times the price of a core and hour that is typed in above.",
+                "Those cores, times the price of a core and hour that is typed in above.",
                 "currencyUSD",
-                3,
+                8,
                 4,
             ),
             query(f"sum({idle_though_given(FLEET)}) * $core_price"),
@@ -127,23 +140,10 @@ def _numbers() -> list[Panel]:
                 "The metrics that the exporters publish to CloudWatch, times the price that is "
                 "typed in above. Without requests, alarms and dashboards.",
                 "currencyUSD",
-                3,
+                8,
                 4,
             ),
             query(f"sum({pick('neuron_exporter_cloudwatch_metrics', JOB)}) * $metric_price"),
-        ),
-        number(
-            About(
-                "Uncorrected ECC",
-                "Errors of memory and SRAM in the time shown that could not be corrected.",
-                "none",
-                3,
-                4,
-            ),
-            query(uncorrected, instant=True),
-            steps=ANY_IS_BAD,
-            decimals=0,
-            none="not known",
         ),
     ]
 

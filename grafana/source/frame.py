@@ -46,6 +46,9 @@ def dashboard(
         .build()
     )
     made.panels = _placed(rows)
+    for variable in made.templating.list_val or ():
+        # The SDK gives every variable what only those for intervals have.
+        variable.auto = variable.auto_min = variable.auto_count = None
     return made
 
 
