@@ -42,9 +42,8 @@ def fleet() -> Dashboard:
         text(
             "core_price",
             "USD a core and hour",
-            "0.67",
-            "What an hour of one core costs you. 0.67 is a trn1.32xlarge on demand (21.50 USD an "
-            "hour, us-east-1, 32 cores): write what you pay.",
+            "1",
+            "What an hour of one core costs you: write what you pay. With 1, cores are counted.",
         ),
         text(
             "metric_price",

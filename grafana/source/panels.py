@@ -165,7 +165,6 @@ def heat(about: About, target: Target) -> Panel:
         )
         .cell_values(heatmap.CellValues().unit(about.unit))
         .cell_gap(1)
-        .exemplars(heatmap.ExemplarConfig().color("orange"))
         .show_legend()
     )
 

@@ -22,7 +22,7 @@ from tests.support.endpoint import Endpoint
 LEVEL = "NEURON_EXPORTER__LOG__LEVEL"
 COMMANDS = [
     *("run", "demo", "check", "metrics", "cost", "alarms", "task-definition", "instance-types"),
-    *("simulate", "record"),
+    *("cloudwatch-dashboard", "simulate", "record"),
 ]
 
 
