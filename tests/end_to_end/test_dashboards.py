@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import dashboards
-from tests.support.dashboard_rig import BROKEN, DEAD, LIVING, SCRAPE, SHOWN, Rig, rig
+from tests.support.dashboard_rig import BROKEN, DEAD, LIVING, Rig, answer, opened, rig
 from tests.support.endpoint import refuse
 from tests.support.strict_front import strict_front
 
@@ -122,21 +122,6 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         }
         with rig(folder, configurations) as started:
             yield started
-
-
-def opened(rig: Rig, document: Mapping[str, Any], **chosen: str) -> dict[str, str]:
-    """The variables of a dashboard that somebody opens."""
-    builtin = dashboards.builtin(SCRAPE, SHOWN)
-    return dashboards.asked(document, rig.prometheus, {**builtin, **chosen})
-
-
-def answer(rig: Rig, target: Mapping[str, Any], values: dashboards.Values) -> list[float]:
-    """All values that a query gives."""
-    expression = dashboards.resolve(target["expr"], values)
-    if target["instant"]:
-        return [float(each["value"][1]) for each in rig.prometheus.query(expression)]
-    found = rig.prometheus.over(expression, SHOWN, 1)
-    return [float(value) for each in found for _, value in each["values"]]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support import dashboards
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.kubelet import CORE, Given, kubelet
 from tests.support.servers import Prometheus, prometheus_server
@@ -34,7 +35,7 @@ SIMULATED: Mapping[str, tuple[str, ...]] = {
     "execution-errors": ("--scenario", "inference", "--faults", "execution-errors"),
     "ecc-tally": ("--scenario", "training", "--faults", "ecc-tally"),
     "garbage": ("--scenario", "inference", "--faults", "garbage,error-groups"),
-    "crash": ("--scenario", "inference", "--faults", "crash@3"),
+    "crash": ("--scenario", "inference", "--faults", "crash@7"),
 }
 """What goes on on each machine."""
 
@@ -100,6 +101,21 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
         )
         wait_for(lambda: all(_has_enough(server, job) for job in LIVING), 60, every=0.5)
         yield Rig(server, exporters)
+
+
+def opened(rig: Rig, document: Mapping[str, Any], **chosen: str) -> dict[str, str]:
+    """The variables of a dashboard that somebody opens."""
+    builtin = dashboards.builtin(SCRAPE, SHOWN)
+    return dashboards.asked(document, rig.prometheus, {**builtin, **chosen})
+
+
+def answer(rig: Rig, target: Mapping[str, Any], values: dashboards.Values) -> list[float]:
+    """All values that a query gives."""
+    expression = dashboards.resolve(target["expr"], values)
+    if target["instant"]:
+        return [float(each["value"][1]) for each in rig.prometheus.query(expression)]
+    found = rig.prometheus.over(expression, SHOWN, 1)
+    return [float(value) for each in found for _, value in each["values"]]
 
 
 def _sources() -> dict[str, Any]:

@@ -128,15 +128,21 @@ def test_prometheus_takes_its_configuration() -> None:
     )
 
 
+def composer() -> list[str] | None:
+    """A client that reads compose files, as a command: Docker's plugin, or the older program."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if done.returncode == 0:
+                return command
+    return None
+
+
 def test_docker_takes_the_compose_file() -> None:
-    """`docker compose config` reads it, where a client has that command."""
-    found = shutil.which("docker") and subprocess.run(
-        ["docker", "compose", "version"], capture_output=True, check=False
-    )
-    if not found or found.returncode:
-        pytest.skip("no docker client with the compose plugin is installed")
+    """`docker compose config` finds nothing wrong, where a client has that command."""
+    command = composer()
+    if command is None:
+        pytest.skip("neither docker's compose plugin nor docker-compose is installed")
     subprocess.run(
-        ["docker", "compose", "-f", str(COMPOSE), "config", "--quiet"],
-        check=True,
-        capture_output=True,
+        [*command, "-f", str(COMPOSE), "config", "--quiet"], check=True, capture_output=True
     )
