@@ -14,7 +14,7 @@ from tests.support.kubelet import CORE, Given, kubelet
 from tests.support.servers import Prometheus, prometheus_server
 from tests.support.waiting import wait_for
 
-SCRAPE = 0.5
+SCRAPE = 1.0
 """Seconds between two scrapes."""
 
 SHOWN = 40.0
@@ -71,18 +71,23 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
         for job, source in _sources().items():
             own = folder / job
             own.mkdir()
-            socket_of = played.socket if job in WITH_PODS else own / "no.sock"
             exporters[job] = stack.enter_context(
                 running_exporter(
                     own,
-                    {"source": source, **configurations.get(job, {})},
+                    {
+                        "source": source,
+                        # Who asks for owners keeps runtimes back until it knows them.
+                        "identity": {"kubernetes": job in WITH_PODS, "ecs": False},
+                        **configurations.get(job, {}),
+                    },
                     environment={
                         "AWS_ACCESS_KEY_ID": "test",
                         "AWS_SECRET_ACCESS_KEY": "test",
-                        "NEURON_EXPORTER_KUBELET_SOCKET": str(socket_of),
+                        "NEURON_EXPORTER_KUBELET_SOCKET": str(played.socket),
                     },
                 )
             )
+            exporters[job].wait_for_event("started", 60)
         taken = stack.enter_context(socket.socket())  # bound, and nobody accepts
         taken.bind(("127.0.0.1", 0))
         targets = {job: each.url.removeprefix("http://") for job, each in exporters.items()}
@@ -137,4 +142,9 @@ def _labelled(label: str, value: str, address: str) -> dict[str, Any]:
 
 
 def _has_enough(server: Prometheus, job: str) -> bool:
-    return (server.value(f'neuron_exporter_reports_total{{job="{job}"}}') or 0) >= ENOUGH
+    """Whether a machine has reported for a while, and its pods are known for as long."""
+    reports = server.value(f'neuron_exporter_reports_total{{job="{job}"}}') or 0
+    metric = "execution_status_total" if job == "pods" else "neuroncore_allocated"
+    seen = f'max(count_over_time({metric}{{job="{job}", pod!=""}}[1h]))'
+    known = job not in WITH_PODS or (server.value(seen) or 0) >= ENOUGH / 2
+    return reports >= ENOUGH and known
