@@ -103,7 +103,7 @@ demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
 # Most tests wait for a process most of the time: more of them than cores run at once.
-WORKERS := 3
+WORKERS := 4
 test: lint prometheus localstack checkov victoria-metrics grafana-schema
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 

@@ -33,6 +33,8 @@ DATUM: dict[str, Any] = {
     "Value": 7.0,
 }
 PATIENCE = 0.8
+SLACK = 3.0
+"""Seconds that a busy machine may take besides; what is not bounded takes ten and more."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +46,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch, nobodys_credentials: None) -> None:
 
 
 @pytest.fixture
-def transport(endpoint: Endpoint) -> Iterator[Api]:
+def transport(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """A transport to it, which has made its client already."""
     opened = Api("us-east-1", endpoint.url)
-    assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+    with monkeypatch.context() as patient:
+        patient.setattr(api, "ATTEMPT_SECONDS", 10.0)
+        assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
     yield opened
     opened.close()
 
@@ -95,7 +99,7 @@ def test_a_slow_drip_ends_with_the_attempt(
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
     assert outcome.message == "not over after 0.8 s"
     assert outcome.ambiguous
-    assert PATIENCE <= took < PATIENCE + 0.5
+    assert PATIENCE <= took < PATIENCE + SLACK
     wait_for(lambda: not threads("cloudwatch-attempt"), 2)
 
     endpoint.answer = accept
@@ -126,7 +130,7 @@ def test_an_endpoint_that_accepts_and_says_nothing_is_left(scheme: str) -> None:
             assert outcome.verdict is Verdict.RETRY
             assert outcome.code in ("ReadTimeoutError", "ConnectTimeoutError", "Overdue")
             assert outcome.ambiguous == (outcome.code != "ConnectTimeoutError")
-            assert took < PATIENCE + 0.5
+            assert took < PATIENCE + SLACK
         opened.close()
 
 
@@ -188,7 +192,7 @@ def test_garbage_and_resets_are_tried_again(
     outcome, took = timed(transport)
     assert outcome.verdict is Verdict.RETRY
     assert outcome.ambiguous == (outcome.code != "999")  # a status that refuses, whoever says it
-    assert took < PATIENCE + 0.5
+    assert took < PATIENCE + SLACK
     endpoint.answer = accept
     assert timed(transport)[0].verdict is Verdict.DELIVERED
 
@@ -344,7 +348,7 @@ def test_a_name_that_does_not_exist_may_exist_later() -> None:
     assert outcome.verdict is Verdict.RETRY
     assert outcome.code in ("EndpointConnectionError", "Overdue")
     assert outcome.ambiguous == (outcome.code == "Overdue")
-    assert took < PATIENCE + 0.5
+    assert took < PATIENCE + SLACK
 
 
 @pytest.fixture
@@ -379,13 +383,13 @@ def test_a_resolver_that_hangs_holds_few_threads_and_no_attempt(
         outcome, took = timed(opened)
         assert outcome.code == "Overdue"
         assert outcome.ambiguous  # nothing tells how far a request has come
-        assert took < PATIENCE + 0.5
+        assert took < PATIENCE + SLACK
     for _ in range(3):
         outcome, took = timed(opened)
         assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "TooManyHang")
         assert outcome.message == "4 attempts before hang, maybe in looking up its name"
         assert not outcome.ambiguous
-        assert took < 0.2
+        assert took < 0.5
     assert len(threads("cloudwatch-attempt")) == MOST_LEFT
 
     deaf()
