@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from datetime import timedelta
+from typing import Any
 
-from exporter import __version__
+from exporter.live import Live
 from exporter.pipeline import Pipeline
 from exporter.report import Masker
 from exporter.sinks.exposition import FORMATS, Format, negotiate, write
 from exporter.stacks import stacks
 from exporter.web import Request, Response, Route
-from exporter.web.page import render
+from exporter.web.page import files
 
-Facts = Mapping[str, str]
+SNAPSHOT = "/api/v1/snapshot"
+"""What the page shows, as JSON."""
 
 REPORT_SECONDS = 7.0
 """That whoever wants a report waits for it: a request has ten."""
@@ -24,23 +24,22 @@ REPORT_SECONDS = 7.0
 def routes(
     pipeline: Pipeline,
     silent_threads: Callable[[], Sequence[str]],
-    configuration: Callable[[], Facts] = dict,
+    configuration: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, Route]:
     """The routes of a pipeline; `silent_threads` names the threads that seem to be dead,
     `configuration` tells where it comes from and what became of its last reload."""
-    endpoints = Endpoints(pipeline, silent_threads, configuration)
+    endpoints = Endpoints(pipeline, silent_threads)
     known: dict[str, Route] = {
         "/healthz": endpoints.healthz,
         "/readyz": endpoints.readyz,
     }
     if pipeline.prometheus is not None:
         known["/metrics"] = endpoints.metrics
+    links = [*sorted(known), SNAPSHOT]
     if pipeline.config.web.page:
-        known |= {
-            "/": endpoints.page,
-            "/debug/threads": endpoints.threads,
-            "/debug/report": endpoints.report,
-        }
+        known |= {"/debug/threads": endpoints.threads, "/debug/report": endpoints.report}
+        known |= files()
+        known[SNAPSHOT] = Live(pipeline, configuration, tuple(links)).answer
     return known
 
 
@@ -51,12 +50,9 @@ class Endpoints:
         self,
         pipeline: Pipeline,
         silent_threads: Callable[[], Sequence[str]],
-        configuration: Callable[[], Facts],
     ) -> None:
         self._pipeline = pipeline
         self._silent_threads = silent_threads
-        self._configuration = configuration
-        self._started = time.monotonic()
         self._counted: tuple[object, dict[Format, bytes]] = None, {}
 
     def metrics(self, request: Request) -> Response:
@@ -104,43 +100,3 @@ class Endpoints:
             late = f"no report within {REPORT_SECONDS:g} s\n"
             return Response(late.encode(), status=503)
         return Response(Masker().line(line) + b"\n", "application/json")
-
-    def page(self, _: Request) -> Response:
-        """The exporter's own page."""
-        machine = self._pipeline.identity.machine()
-        known = {
-            each.name.replace("_", " "): getattr(machine, each.name) for each in fields(machine)
-        }
-        running = timedelta(seconds=round(time.monotonic() - self._started))
-        links = ["healthz", "readyz"]
-        if self._pipeline.prometheus is not None:
-            links.insert(0, "metrics")
-        return Response(
-            render(
-                {
-                    "Source": self._pipeline.intake.status(),
-                    "Machine": {name: value for name, value in known.items() if value},
-                    **self._identity_status(),
-                    "Prometheus": self._prometheus_status(),
-                    "CloudWatch": self._cloudwatch_status(),
-                    "Configuration": self._configuration(),
-                    "Exporter": {"version": __version__, "running for": str(running)},
-                },
-                links,
-            ),
-            "text/html; charset=utf-8",
-        )
-
-    def _identity_status(self) -> Mapping[str, Mapping[str, str]]:
-        asked = {"Identity": self._pipeline.finder, "Owners": self._pipeline.owners}
-        return {name: who.status() for name, who in asked.items() if who is not None}
-
-    def _prometheus_status(self) -> Mapping[str, str]:
-        sink = self._pipeline.prometheus
-        if sink is None:
-            return {"state": "off"}
-        return {"state": "on", "series": str(sum(sink.series(time.monotonic()).values()))}
-
-    def _cloudwatch_status(self) -> Mapping[str, str]:
-        sink = self._pipeline.cloudwatch
-        return {"state": "off"} if sink is None else sink.status()

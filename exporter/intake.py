@@ -17,7 +17,6 @@ from exporter.model import MetricSpec, Moment, Owners, Snapshot, SourceState
 from exporter.report import Fault, ReportError, decode, unknown_fields
 from exporter.telemetry import Telemetry
 from exporter.text import clean
-from exporter.units import format_duration
 
 MOST_SAID = 100
 """Different faults that are logged in the life of a daemon; all are counted."""
@@ -57,6 +56,17 @@ class Lane(NamedTuple):
     sinks: Sequence[Sink]
 
 
+class Status(NamedTuple):
+    """How the source is: its state and why, how many reports it gave, the period (s) that they
+    cover, and the errors that groups carry now."""
+
+    state: SourceState
+    why: str
+    reports: int
+    period: float
+    failing: Mapping[str, str]
+
+
 class Intake:
     """Listens to the source and drives the pipeline.
 
@@ -83,11 +93,12 @@ class Intake:
         self._state = SourceState.STARTING
         self._detail = ""
         self._latest: Snapshot | None = None
+        self._snapshots: tuple[Snapshot | None, Snapshot | None] = None, None
         self._count = 0
         self._said: set[str] = set()
         self._unknown: set[str] = set()
         self._next_survey = 0.0
-        self._failing: set[str] = set()
+        self._failing: dict[str, str] = {}
         self._period_judged = False
         self._askers: SimpleQueue[SimpleQueue[bytes]] = SimpleQueue()
         self._stderr_minute = 0.0
@@ -126,7 +137,9 @@ class Intake:
         collected = self._main.collector.collect(report, at, machine, owners)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
         self._see(collected.processes, collected.held)
-        snapshot = self._latest = collected.snapshot
+        snapshot = collected.snapshot
+        self._snapshots = snapshot, self._latest
+        self._latest = snapshot
         self._count += 1
         self._telemetry.reports.inc()
         self._telemetry.report_timestamp.set(at.wall)
@@ -199,17 +212,13 @@ class Intake:
         except Empty:
             return None
 
-    def status(self) -> Mapping[str, str]:
-        """How the source is, for people."""
-        facts = {"state": self._state.value}
-        if self._detail:
-            facts["why"] = self._detail
-        if self._latest is not None:
-            age = time.monotonic() - self._latest.taken_at.monotonic
-            facts["last report"] = f"{age:.1f} s ago"
-            facts["period"] = format_duration(round(self._period.seconds, 3))
-        facts["reports"] = str(self._count)
-        return facts
+    def status(self) -> Status:
+        """How the source is."""
+        return Status(self._state, self._detail, self._count, self._period.seconds, self._failing)
+
+    def snapshots(self) -> tuple[Snapshot | None, Snapshot | None]:
+        """The latest, and the one before it."""
+        return self._snapshots
 
     def _up(self) -> float:
         latest = self._latest
@@ -263,10 +272,11 @@ class Intake:
             if group not in self._failing:
                 _log.warning("group_failing", group=group, error=collected.error_texts[group])
         # A group that is not there has not recovered: short workers would make two lines each.
-        recovered = (self._failing & collected.groups_read) - errors.keys()
+        recovered = (self._failing.keys() & collected.groups_read) - errors.keys()
         for group in sorted(recovered):
             _log.info("group_recovered", group=group)
-        self._failing = (self._failing | errors.keys()) - recovered
+        failing = {**self._failing, **{group: collected.error_texts[group] for group in errors}}
+        self._failing = {group: text for group, text in failing.items() if group not in recovered}
 
     def _judge_period(self) -> None:
         """Say once when neuron-monitor does not keep the period that it was asked for."""

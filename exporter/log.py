@@ -6,7 +6,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import structlog
@@ -17,6 +18,14 @@ LEVELS = ("debug", "info", "warning", "error")
 
 MOST_LINES_PER_SECOND = 100
 """Below errors: whatever floods us, the log does not fill a disk or an account."""
+
+KEPT_LINES = 40
+"""Important lines that are remembered, for those who look at the page."""
+
+LONGEST_KEPT = 400
+"""Characters of a remembered field."""
+
+_IMPORTANT = ("warning", "error", "critical")
 
 
 def configure(level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
@@ -37,6 +46,7 @@ def configure(level: str = "info", form: str = "auto", stream: TextIO | None = N
             structlog.processors.add_log_level,
             _Ration(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _keep,
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -63,6 +73,29 @@ def get_logger(**fields: Any) -> Any:
 def on_drop(tell: Callable[[], None]) -> None:
     """Call `tell` for every line that is dropped."""
     _Ration.tell = staticmethod(tell)
+
+
+def last_lines() -> list[Mapping[str, Any]]:
+    """The last lines of importance, warnings and above, the oldest first: when, of which level,
+    which event, and its fields as text."""
+    return list(_kept)
+
+
+_kept: deque[Mapping[str, Any]] = deque(maxlen=KEPT_LINES)
+
+
+def _keep(_: Any, level: str, event: EventDict) -> EventDict:
+    """Remember what is important."""
+    if level in _IMPORTANT:
+        about = ("timestamp", "level", "event")
+        fields = {
+            name: str(value)[:LONGEST_KEPT]
+            for name, value in event.items()
+            if name not in (*about, "exc_info")
+        }
+        said = {name: str(event.get(name, ""))[:LONGEST_KEPT] for name in about}
+        _kept.append({**said, "fields": fields})
+    return event
 
 
 class _Ration:

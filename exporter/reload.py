@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from exporter import log
 from exporter.config import ConfigError, Origin
@@ -41,11 +42,12 @@ class Reload:
         if self._pipeline.web_config is not None:
             self._pipeline.web_config.refresh(at_once=True)
 
-    def status(self) -> Mapping[str, str]:
-        """Where the configuration comes from and what became of the last reload, for people."""
-        facts = {"file": self._origin.path or "none"}
+    def status(self) -> Mapping[str, Any]:
+        """Where the configuration comes from, what became of the last reload, and when that was
+        (Unix seconds)."""
+        facts: dict[str, Any] = {"file": self._origin.path}
         if self._outcome:
-            facts["last reload"] = f"{time.monotonic() - self._at:.0f} s ago, {self._outcome}"
+            facts["last_reload"] = {"at": self._at, "outcome": self._outcome}
         return facts
 
     def _reload(self) -> None:
@@ -78,4 +80,4 @@ class Reload:
         self._note(f"refused: {problems[0]}{more}")
 
     def _note(self, outcome: str) -> None:
-        self._at, self._outcome = time.monotonic(), outcome
+        self._at, self._outcome = time.time(), outcome

@@ -11,6 +11,11 @@ from typing import Protocol
 class Tls(Protocol):
     """How connections are encrypted."""
 
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether nobody comes in without a certificate that is verified."""
+        ...
+
     def wrap(self, sock: socket.socket) -> socket.socket:
         """The socket to speak through, before a byte is exchanged. Never blocks.
 
@@ -47,6 +52,11 @@ class Access:
     tls: Tls | None = None
     passwords: Passwords | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether only those come in who are known, by password or certificate."""
+        return self.passwords is not None or (self.tls is not None and self.tls.verifies_clients)
 
 
 OPEN = Access()

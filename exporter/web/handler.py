@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from exporter import __version__
@@ -19,7 +20,9 @@ _LONGEST_HEADERS = 64 * 1024
 _SMALLEST_COMPRESSED = 1024
 _PROTECTING = {
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Vary": "Accept, Accept-Encoding",
@@ -29,10 +32,11 @@ _log = get_logger(part="http")
 
 
 class Request(NamedTuple):
-    """What a route may look at."""
+    """What a route may look at; it is authenticated where the server asks everybody who it is."""
 
     path: str
     headers: Message
+    is_authenticated: bool = False
 
     def header(self, name: str) -> str:
         """The value of a header, which may stand in several lines; empty without one."""
@@ -45,6 +49,7 @@ class Response(NamedTuple):
     body: bytes | tuple[bytes, ...]
     content_type: str = "text/plain; charset=utf-8"
     status: int = 200
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 Route = Callable[[Request], Response]
@@ -94,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         if access.tls is not self._connection.tls:
             self.close_connection = True  # its encryption has been replaced
         path = self.path.partition("?")[0]
-        request = Request(path, self.headers)
+        request = Request(path, self.headers, access.asks_who)
         # Until it is known who asks, the connection counts as waiting, and may be displaced.
         if access.passwords is not None and not access.passwords.admit(
             request.header("Authorization")
@@ -138,6 +143,7 @@ class Handler(BaseHTTPRequestHandler):
             f"Date: {self.date_time_string()}",
             f"Content-Type: {response.content_type}",
             *(f"{name}: {value}" for name, value in about.items() if value),
+            *(f"{name}: {value}" for name, value in response.headers.items()),
         ]
         wanted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
         if length >= _SMALLEST_COMPRESSED and accepts_gzip(wanted):
@@ -150,7 +156,9 @@ class Handler(BaseHTTPRequestHandler):
             head.append("Allow: GET, HEAD")
         if self.close_connection:
             head.append("Connection: close")
-        head.append(f"Content-Length: {length}\r\n\r\n")
+        if response.status != HTTPStatus.NOT_MODIFIED:  # whose length would be that of the 200
+            head.append(f"Content-Length: {length}")
+        head.append("\r\n")
         self._connection.write()
         # Several writes would wait for each other's acknowledgement, were Nagle's algorithm on.
         self.wfile.write("\r\n".join(head).encode("latin-1"))

@@ -106,6 +106,11 @@ class OpenSsl:
             context.load_verify_locations(cadata=text.decode())
         context.verify_mode = CLIENT_CERTIFICATES[settings.client_auth_type]
 
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether nobody comes in without a certificate that is verified."""
+        return self._context.verify_mode is ssl.CERT_REQUIRED
+
     def wrap(self, sock: socket.socket) -> socket.socket:
         """The socket to speak through, before a byte is exchanged."""
         return self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)

@@ -28,7 +28,7 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {"pipeline": {"pipeline", "publish", "intake", "identify", "ownership", "reconfigure"}},
     {
-        "daemon": {"daemon", "endpoints", "reload"},
+        "daemon": {"daemon", "endpoints", "live", "reload"},
         "generate": {"generate"},
         "demo": {"demo"},
         "record": {"record"},

@@ -1,0 +1,167 @@
+// The heat map of all cores, the one that is looked at, and the same as a table.
+
+import { attribute, bars, byId, children, either, facts, fill, make, text } from "./dom.js";
+import { NOTHING, absent, bytes, flops, owner, percent, plural, sum, words } from "./format.js";
+
+const CATEGORIES = ["model_code", "constants", "tensors", "model_shared_scratchpad", "runtime_memory"];
+let chosen = null;
+let latest = [];
+let hardware = {};
+
+const used = (core) => (core.memory_bytes ? sum(Object.values(core.memory_bytes)) : undefined);
+const level = (share) => (share === undefined ? "none" : String(Math.min(10, Math.ceil(share * 10 - 1e-9))));
+const holders = (core) => [...new Set((core.runtimes ?? []).map((each) => each.tag || `process ${each.pid}`))];
+const parts = (core) => [...new Set([...CATEGORIES, ...Object.keys(core.memory_bytes ?? {})])];
+
+export function showCores(snapshot) {
+  const { cores = [], devices = [] } = snapshot.reading;
+  latest = cores;
+  hardware = snapshot.reading.hardware ?? {};
+  const none = cores.length ? "" : absent(snapshot, "neuroncore_counters", "cores");
+  either(byId("cores-none"), byId("cores-body"), none);
+  byId("all").hidden = !cores.length;
+  text(byId("cores-about"), about(cores));
+  if (!cores.length) return;
+  const groups = Map.groupBy ? Map.groupBy(cores, (core) => core.device ?? 0) : grouped(cores);
+  const known = new Map(devices.map((each) => [each.device, each]));
+  const holder = byId("devices");
+  attribute(holder, "data-size", cores.length <= 8 ? "few" : "many");
+  const cards = children(holder, groups.size, makeDevice);
+  [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, known.get(number)));
+  if (!cores.some((core) => core.core === chosen)) chosen = cores[0].core;
+  mark();
+  if (byId("all").open) showTable();
+}
+
+function grouped(cores) {
+  const groups = new Map();
+  for (const core of cores) groups.set(core.device ?? 0, [...(groups.get(core.device ?? 0) ?? []), core]);
+  return groups;
+}
+
+function about(cores) {
+  if (!cores.length) return "";
+  const devices = new Set(cores.map((core) => core.device)).size;
+  const physical = hardware.physical_cores_per_core;
+  const logical = physical > 1 ? `, each of ${physical} physical cores` : "";
+  return `${plural(cores.length, "core")} on ${plural(devices, "device")}${logical}`;
+}
+
+function makeDevice() {
+  return make("div", { class: "card device", role: "group" },
+    make("p", { class: "title" }, make("strong"), make("span", { class: "quiet" })),
+    make("span", { class: "bar", "aria-hidden": "true" }, make("i")),
+    make("div", { class: "cells" }));
+}
+
+function showDevice(card, number, cores, device = {}) {
+  const [title, bar, cells] = card.children;
+  attribute(card, "aria-label", `Device ${number}`);
+  text(title.firstChild, `Device ${number}`);
+  const size = hardware.memory_per_device_bytes;
+  const amount = device.memory_used_bytes;
+  text(title.lastChild, amount === undefined ? "" : bytes(amount) + (size ? ` of ${bytes(size)}` : ""));
+  bar.hidden = amount === undefined || !size;
+  if (size) fill(bar, (amount ?? 0) / size);
+  attribute(cells, "data-count", String(cores.length));
+  const buttons = children(cells, cores.length, () =>
+    make("button", { type: "button", class: "cell" }, make("small"), make("b")));
+  cores.forEach((core, at) => showCell(buttons[at], core, number));
+}
+
+function showCell(button, core, device) {
+  const share = core.utilization;
+  attribute(button, "data-core", String(core.core));
+  attribute(button, "data-level", level(share));
+  const busy = share === undefined ? "no reading" : `${percent(share)} busy`;
+  attribute(button, "aria-label", `Core ${core.core} of device ${device}: ${busy}`);
+  text(button.firstChild, String(core.core));
+  text(button.lastChild, share === undefined ? NOTHING : (100 * share).toFixed(0));
+}
+
+function mark() {
+  for (const button of byId("devices").querySelectorAll(".cell")) {
+    const mine = Number(button.dataset.core) === chosen;
+    attribute(button, "aria-pressed", String(mine));
+    attribute(button, "tabindex", mine ? "0" : "-1");
+  }
+  const core = latest.find((each) => each.core === chosen);
+  if (core) showCore(core);
+}
+
+function showCore(core) {
+  text(byId("core-title"), `Core ${core.core}`);
+  const physical = Object.entries(core.physical_utilization ?? {});
+  const rows = [["Busy", percent(core.utilization, 1)]];
+  if (physical.length) rows.push(["Physical cores", physical.map(([name, share]) => `${name}: ${percent(share)}`).join(", ")]);
+  if (core.device !== undefined) rows.push(["Device", String(core.device)]);
+  const speed = core.effective_flops ?? core.flops;
+  if (speed !== undefined) rows.push([core.effective_flops === undefined ? "Speed" : "Effective speed", flops(speed)]);
+  rows.push(["Runtimes", holders(core).join(", ") || "none holds it"]);
+  if (core.allocated !== undefined) rows.push(["Allocated", core.allocated ? "to a pod" : "to nobody"]);
+  if (core.owner) rows.push(["Owner", owner(core.owner)]);
+  rows.push(["Device memory", bytes(used(core))]);
+  facts(byId("core-facts"), rows);
+  const largest = Math.max(1, used(core) ?? 0);
+  bars(byId("core-memory"), core.memory_bytes === undefined ? [] : parts(core).map((name) => {
+    const value = core.memory_bytes[name];
+    return { name: words(name), value: bytes(value), share: (value ?? 0) / largest };
+  }));
+}
+
+function showTable() {
+  const [head, body] = byId("all-table").children;
+  const names = ["Core", "Device", "Busy", ...CATEGORIES.map(words), "All memory", "Runtimes", "Owner"];
+  const [line] = children(head, 1, () => make("tr"));
+  children(line, names.length, () => make("th", { scope: "col" })).forEach((cell, at) => text(cell, names[at]));
+  children(body, latest.length, () => make("tr", {}, make("th", { scope: "row" }), ...names.slice(1).map(() => make("td"))))
+    .forEach((row, at) => {
+      const core = latest[at];
+      const memory = CATEGORIES.map((name) => bytes(core.memory_bytes?.[name]));
+      const values = [String(core.core), String(core.device ?? NOTHING), percent(core.utilization, 1), ...memory,
+        bytes(used(core)), holders(core).join(", ") || NOTHING, owner(core.owner) || NOTHING];
+      values.forEach((value, column) => text(row.children[column], value));
+    });
+}
+
+function choose(button) {
+  chosen = Number(button.dataset.core);
+  mark();
+  button.focus();
+}
+
+// The next cell in a direction, as the eye sees it, whatever the width makes of the grid.
+function neighbour(from, key) {
+  const cells = [...byId("devices").querySelectorAll(".cell")];
+  const at = cells.indexOf(from);
+  if (key === "ArrowRight") return cells[at + 1];
+  if (key === "ArrowLeft") return cells[at - 1];
+  if (key === "Home") return cells[0];
+  if (key === "End") return cells.at(-1);
+  const down = key === "ArrowDown" ? 1 : -1;
+  const own = from.getBoundingClientRect();
+  let best;
+  let nearest = Infinity;
+  for (const cell of cells) {
+    const box = cell.getBoundingClientRect();
+    const away = down * (box.top - own.top);
+    const distance = away + Math.abs(box.left - own.left) * 4;
+    if (away > 1 && distance < nearest) [best, nearest] = [cell, distance];
+  }
+  return best;
+}
+
+const KEYS = ["ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "Home", "End"];
+byId("devices").addEventListener("keydown", (event) => {
+  if (!KEYS.includes(event.key) || !event.target.matches(".cell")) return;
+  event.preventDefault();
+  const next = neighbour(event.target, event.key);
+  if (next) choose(next);
+});
+byId("devices").addEventListener("click", (event) => {
+  const button = event.target.closest(".cell");
+  if (button) choose(button);
+});
+byId("all").addEventListener("toggle", () => {
+  if (byId("all").open) showTable();
+});

@@ -1,0 +1,97 @@
+// Numbers for people. What is not there is a dash, never a zero.
+
+export const NOTHING = "–";
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const known = (value) => typeof value === "number" && Number.isFinite(value);
+
+export function integer(value) {
+  return known(value) ? whole.format(value) : NOTHING;
+}
+
+// Three digits that matter, and all of those before the point.
+export function number(value) {
+  if (!known(value)) return NOTHING;
+  if (value !== 0 && Math.abs(value) < 0.001) return "< 0.001";
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return new Intl.NumberFormat("en", { minimumFractionDigits: value === 0 ? 0 : digits, maximumFractionDigits: digits }).format(value);
+}
+
+export function percent(share, digits = 0) {
+  return known(share) ? `${(100 * share).toFixed(digits)} %` : NOTHING;
+}
+
+export function bytes(value) {
+  if (!known(value)) return NOTHING;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  for (; Math.abs(value) >= 1024 && at < units.length - 1; at += 1) value /= 1024;
+  return `${at === 0 || value >= 100 ? value.toFixed(0) : value.toFixed(value >= 10 ? 1 : 2)} ${units[at]}`;
+}
+
+export function latency(seconds) {
+  if (!known(seconds)) return NOTHING;
+  if (seconds >= 1) return `${number(seconds)} s`;
+  if (seconds >= 1e-3) return `${number(seconds * 1e3)} ms`;
+  return `${number(seconds * 1e6)} µs`;
+}
+
+export function flops(value) {
+  if (!known(value)) return NOTHING;
+  return value >= 1e12 ? `${number(value / 1e12)} TFLOP/s` : `${number(value / 1e9)} GFLOP/s`;
+}
+
+export function duration(seconds) {
+  if (!known(seconds)) return NOTHING;
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+export function moment(unix) {
+  return known(unix) ? new Date(unix * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC" : NOTHING;
+}
+
+export function dollars(value) {
+  return known(value) ? `${value.toFixed(2)} USD` : NOTHING;
+}
+
+export function plural(count, one, many = `${one}s`) {
+  return `${integer(count)} ${count === 1 ? one : many}`;
+}
+
+// 0, 1, 2, 5 becomes 0–2, 5.
+export function ranges(numbers) {
+  const parts = [];
+  for (let at = 0; at < numbers.length; at += 1) {
+    const from = numbers[at];
+    while (numbers[at + 1] === numbers[at] + 1) at += 1;
+    parts.push(from === numbers[at] ? `${from}` : `${from}–${numbers[at]}`);
+  }
+  return parts.join(", ") || NOTHING;
+}
+
+export function words(name) {
+  return name.replaceAll("_", " ");
+}
+
+export function owner(labels) {
+  return Object.entries(labels ?? {}).map(([name, value]) => `${words(name)} ${value}`).join(", ");
+}
+
+export function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+// Why there are no readings of a group, by what the exporter says of it.
+export function absent(snapshot, group, what) {
+  if (!snapshot.source.is_fresh) {
+    return snapshot.source.last_report_at === null
+      ? `No ${what}: there has been no report yet.`
+      : `No ${what}: the last report is too old to be shown.`;
+  }
+  const missing = snapshot.missing.find((each) => each.group === group);
+  return missing ? `No ${what}: ${group}: ${missing.why}.` : `No ${what} in the last report.`;
+}

@@ -1,0 +1,201 @@
+// Everything beside cores and runtimes: figures, memory, errors, sinks, source, machine, log.
+
+import { attribute, bars, byId, children, either, facts, make, pill, text } from "./dom.js";
+import { NOTHING, absent, bytes, dollars, duration, integer, moment, number, percent, plural, sum, words } from "./format.js";
+
+const HISTORY = 90;
+const history = [];
+let counted = null;
+
+const defined = (values) => values.filter((value) => value !== undefined);
+
+function utilization({ cores = [] }) {
+  const shares = defined(cores.map((core) => core.utilization));
+  return shares.length ? sum(shares) / shares.length : undefined;
+}
+
+function failures({ executions = {}, devices = [] }) {
+  const failed = Object.entries(executions.by_status ?? {}).filter(([status]) => status !== "completed");
+  const ecc = devices.flatMap((each) => Object.entries(each.ecc_events ?? {}))
+    .filter(([kind]) => kind.includes("uncorrected"));
+  if (!executions.by_status && !executions.errors && !ecc.length) return undefined;
+  return sum([...failed, ...ecc].map(([, count]) => count));
+}
+
+export function showFigures(snapshot) {
+  const { reading, source, sinks } = snapshot;
+  const { cores = [], devices = [], hardware = {}, executions = {} } = reading;
+  const share = utilization(reading);
+  if (source.last_report_at !== counted && share !== undefined) {
+    counted = source.last_report_at;
+    history.push(share);
+    history.splice(0, history.length - HISTORY);
+  }
+  const shares = defined(cores.map((core) => core.utilization));
+  const memory = defined(devices.map((each) => each.memory_used_bytes));
+  const capacity = hardware.devices && hardware.memory_per_device_bytes
+    ? hardware.devices * hardware.memory_per_device_bytes : undefined;
+  const bad = failures(reading);
+  const cloudwatch = sinks.cloudwatch;
+  const tiles = [
+    ["Utilization", percent(share, 1), "mean of all cores"],
+    ["Cores in use", shares.length ? `${shares.filter((each) => each > 0).length}` : NOTHING, shares.length ? `of ${shares.length}` : ""],
+    ["Executions", number(executions.completed_per_second), "completed a second"],
+    ["Errors", integer(bad), "since the exporter's start", bad ? "bad" : ""],
+    ["Device memory", memory.length ? bytes(sum(memory)) : NOTHING, capacity ? `of ${bytes(capacity)}` : ""],
+    ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? "a month at most" : "nothing is sent", ""],
+  ];
+  const nodes = children(byId("figures"), tiles.length, (at) => {
+    const tile = make("div", { class: "card figure" }, make("dt"), make("dd"), make("dd", { class: "quiet" }));
+    if (at === 0) tile.append(sparkline());
+    return tile;
+  });
+  tiles.forEach(([name, value, note, tone = ""], at) => {
+    const [term, figure, about] = nodes[at].children;
+    text(term, name);
+    text(figure, value);
+    text(about, note);
+    attribute(nodes[at], "data-tone", tone);
+  });
+  const line = nodes[0].querySelector("polyline");
+  const step = 100 / (HISTORY - 1);
+  const from = HISTORY - history.length;
+  attribute(line, "points", history.map((each, at) => `${((from + at) * step).toFixed(1)},${(23 - 22 * each).toFixed(1)}`).join(" "));
+}
+
+function sparkline() {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [name, value] of Object.entries({ viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" })) svg.setAttribute(name, value);
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
+  return svg;
+}
+
+export function showMemory(snapshot) {
+  const { cores = [], host = {} } = snapshot.reading;
+  const by = {};
+  for (const core of cores) {
+    for (const [name, value] of Object.entries(core.memory_bytes ?? {})) by[name] = (by[name] ?? 0) + value;
+  }
+  const total = Math.max(1, sum(Object.values(by)));
+  const items = Object.entries(by).map(([name, value]) => ({ name: `Devices: ${words(name)}`, value: bytes(value), share: value / total }));
+  const add = (name, used, all) => {
+    if (used !== undefined) items.push({ name, value: bytes(used) + (all ? ` of ${bytes(all)}` : ""), share: all ? used / all : null });
+  };
+  add("Host", host.memory_used_bytes, host.memory_total_bytes);
+  if (host.swap_total_bytes) add("Host: swap", host.swap_used_bytes, host.swap_total_bytes);
+  if (host.cpu) {
+    const busy = sum(Object.values(host.cpu));
+    items.push({ name: `Host: CPU${host.vcpus ? `, ${plural(host.vcpus, "vCPU")}` : ""}`, value: percent(busy, 1), share: busy });
+  }
+  either(byId("memory-none"), byId("memory-bars"), items.length ? "" : absent(snapshot, "memory_used", "memory readings"));
+  bars(byId("memory-bars"), items);
+}
+
+export function showErrors(snapshot) {
+  const { executions = {}, devices = [] } = snapshot.reading;
+  const rows = [];
+  const add = (name, value, good = false) => rows.push([name, integer(value), good ? "" : value ? "bad" : "zero"]);
+  for (const [name, value] of Object.entries(executions.by_status ?? {})) {
+    add(name === "completed" ? "executions completed" : `executions ${words(name)}`, value, name === "completed");
+  }
+  for (const [name, value] of Object.entries(executions.errors ?? {})) add(`errors: ${words(name)}`, value);
+  const ecc = {};
+  for (const device of devices) {
+    for (const [name, value] of Object.entries(device.ecc_events ?? {})) ecc[name] = (ecc[name] ?? 0) + value;
+  }
+  for (const [name, value] of Object.entries(ecc)) add(`memory events: ${words(name)}`, value);
+  either(byId("errors-none"), byId("errors-facts"), rows.length ? "" : absent(snapshot, "execution_stats", "counts"));
+  facts(byId("errors-facts"), rows);
+}
+
+export function showSinks({ sinks }, since) {
+  const { cloudwatch, prometheus } = sinks;
+  pill(byId("prometheus-state"), prometheus.is_on ? "good" : "off", prometheus.is_on ? "On" : "Off");
+  facts(byId("prometheus-facts"), prometheus.is_on
+    ? [["Shows", `${plural(prometheus.series, "series", "series")} of ${plural(prometheus.metrics, "metric")}`]] : []);
+  byId("published").hidden = !cloudwatch.is_on;
+  if (!cloudwatch.is_on) {
+    pill(byId("cloudwatch-state"), "off", "Off");
+    facts(byId("cloudwatch-facts"), []);
+    return;
+  }
+  const waiting = !cloudwatch.is_up && cloudwatch.last_success_at === null && cloudwatch.state.startsWith("waiting");
+  pill(byId("cloudwatch-state"), cloudwatch.is_up ? "good" : waiting ? "wait" : "bad",
+    cloudwatch.is_up ? "Delivering" : waiting ? "Waiting" : "Failing");
+  const rows = [
+    ["Metrics", `${integer(cloudwatch.metrics)}${cloudwatch.budget_metrics === null ? "" : ` of ${integer(cloudwatch.budget_metrics)} budgeted`}`],
+    ["Cost", `${dollars(cloudwatch.monthly_usd)} a month at most (${cloudwatch.price_region})`],
+    ["Last delivery", cloudwatch.last_success_at === null ? "none yet" : `${duration(since(cloudwatch.last_success_at))} ago`],
+    ["Waiting", plural(cloudwatch.queued_requests, "request") + (cloudwatch.kept ? `, kept in ${cloudwatch.kept}` : "")],
+    ["Namespace", cloudwatch.namespace],
+    ["Way", cloudwatch.transport === "emf" ? "log lines on standard output" : "PutMetricData"],
+  ];
+  if (!cloudwatch.is_up) rows.unshift(["State", cloudwatch.state, waiting ? "" : "bad"]);
+  if (cloudwatch.wanted_metrics > cloudwatch.metrics) {
+    rows.push(["Wanted", `${integer(cloudwatch.wanted_metrics)}, ${dollars(cloudwatch.wanted_monthly_usd)} a month`, "warn"]);
+    rows.push(["Not published", cloudwatch.dropped.join("; ") || "until the hour is over", "warn"]);
+  }
+  facts(byId("cloudwatch-facts"), rows);
+  const names = cloudwatch.names;
+  children(byId("published-names"), names.length, () => make("li")).forEach((item, at) => text(item, names[at]));
+}
+
+export function showSource({ source, missing, exporter }, since) {
+  const rows = [
+    ["Kind", source.kind],
+    ["State", words(source.state), source.state === "ok" ? "" : "bad"],
+  ];
+  if (source.why) rows.push(["Why", source.why, "bad"]);
+  rows.push(
+    ["Last report", source.last_report_at === null ? "none yet" : moment(source.last_report_at)],
+    ["Period", `${number(source.period_seconds)} s`],
+    ["Reports", integer(source.reports)],
+    ["Restarts", integer(source.restarts), source.restarts ? "warn" : ""],
+    ["Exporter runs for", duration(since(exporter.started_at))],
+  );
+  facts(byId("source-facts"), rows);
+  children(byId("missing"), missing.length, () => make("li"))
+    .forEach((item, at) => text(item, `${words(missing[at].group)} is missing: ${missing[at].why}`));
+}
+
+export function showMachine({ machine, reading, asked }) {
+  const { hardware = {} } = reading;
+  const rows = Object.entries(machine).map(([name, value]) => [words(name), value]);
+  for (const [name, value] of Object.entries(hardware)) {
+    rows.push([words(name.replace("_bytes", "")), name.endsWith("_bytes") ? bytes(value) : String(value)]);
+  }
+  for (const [what, steps] of Object.entries(asked)) {
+    for (const [of, said] of Object.entries(steps)) rows.push([`${what}: ${of}`, said]);
+  }
+  facts(byId("machine-facts"), rows.length ? rows : [["Identity", "not known yet"]]);
+}
+
+export function showConfiguration({ configuration, exporter }, since) {
+  const rows = [["File", configuration.file ?? "none"], ["Version", exporter.version]];
+  const last = configuration.last_reload;
+  if (!last) rows.push(["Last reload", "none since the start"]);
+  else rows.push(["Last reload", `${duration(since(last.at))} ago: ${last.outcome}`, last.outcome.startsWith("refused") ? "bad" : ""]);
+  facts(byId("configuration-facts"), rows);
+}
+
+export function showLog({ log }) {
+  const lines = [...(log.lines ?? [])].reverse();
+  either(byId("log-none"), byId("log-lines"), lines.length ? "" : log.why ?? "None since the start.");
+  children(byId("log-lines"), lines.length, () =>
+    make("li", {}, make("time"), make("strong"), make("b"), make("span"))).forEach((item, at) => {
+    const { timestamp, level, event, fields } = lines[at];
+    const said = Object.entries(fields).map(([name, value]) => `${name}: ${value}`).join("; ");
+    [timestamp.replace("T", " ").slice(0, 19), level, words(event), said]
+      .forEach((value, part) => text(item.children[part], value));
+    attribute(item, "data-tone", level === "warning" ? "warn" : "bad");
+  });
+}
+
+export function showLinks({ links }) {
+  const nodes = children(byId("links"), links.length, () => make("li", {}, make("a")));
+  links.forEach((path, at) => {
+    const link = nodes[at].firstChild;
+    text(link, path);
+    attribute(link, "href", path.slice(1)); // relative, so that it works below a path of a proxy
+  });
+}

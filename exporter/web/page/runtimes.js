@@ -1,0 +1,57 @@
+// Runtimes: who they are, what they hold, how fast they are.
+
+import { attribute, byId, children, either, make, text } from "./dom.js";
+import { NOTHING, absent, bytes, integer, latency, number, owner, plural, ranges, sum } from "./format.js";
+
+const COLUMNS = [
+  ["Runtime", (each) => each.tag || "(no tag)", "who"],
+  ["Owner", (each) => owner(each.owner) || NOTHING, "who"],
+  ["Process", (each) => each.pids.join(", ") || NOTHING, "list"],
+  ["Cores", (each) => ranges(each.cores), "list"],
+  ["Executions/s", (each) => number(each.executions_per_second), "number"],
+  ["Latency p50", (each) => latency(each.latency_seconds?.p50), "number"],
+  ["p99", (each) => latency(each.latency_seconds?.p99), "number"],
+  ["Longest", (each) => latency(each.latency_seconds?.p100), "number"],
+  ["On device p50", (each) => latency(each.device_latency_seconds?.p50), "number"],
+  ["On device p99", (each) => latency(each.device_latency_seconds?.p99), "number"],
+  ["Errors", (each) => integer(failures(each)), "number"],
+  ["Device memory", (each) => bytes(each.device_memory_bytes), "number"],
+  ["Host memory", (each) => bytes(each.host_memory_bytes), "number"],
+];
+
+function failures(runtime) {
+  if (!runtime.executions && !runtime.errors) return undefined;
+  const failed = Object.entries(runtime.executions ?? {}).filter(([status]) => status !== "completed");
+  return Math.max(sum(failed.map(([, count]) => count)), sum(Object.values(runtime.errors ?? {})));
+}
+
+export function showRuntimes(snapshot) {
+  const { runtimes = [] } = snapshot.reading;
+  const running = snapshot.source.is_fresh && snapshot.reading.cores?.length;
+  const why = running ? "No process uses the Neuron devices now." : absent(snapshot, "execution_stats", "runtimes");
+  const table = byId("runtimes-table");
+  either(byId("runtimes-none"), table, runtimes.length ? "" : why);
+  text(byId("runtimes-about"), runtimes.length ? `${plural(runtimes.length, "runtime")}, those with equal labels as one` : "");
+  const [head, body] = table.children;
+  const [line] = children(head, 1, () => make("tr"));
+  children(line, COLUMNS.length, (at) => make("th", { scope: "col", class: COLUMNS[at][2] }))
+    .forEach((cell, at) => text(cell, COLUMNS[at][0]));
+  children(body, runtimes.length, makeRow).forEach((row, at) => showRow(row, runtimes[at]));
+}
+
+function makeRow() {
+  const [first, ...others] = COLUMNS.map(([name, , kind]) => ({ class: kind, "data-name": name }));
+  return make("tr", {},
+    make("th", { scope: "row", ...first }, make("span")),
+    ...others.map((attributes) => make("td", attributes, make("span"))));
+}
+
+function showRow(row, runtime) {
+  COLUMNS.forEach(([name, read, kind], at) => {
+    const span = row.children[at].firstChild;
+    const value = read(runtime);
+    text(span, value);
+    if (kind !== "number") attribute(span, "title", value);
+    if (name === "Errors") attribute(row.children[at], "data-tone", failures(runtime) ? "bad" : "zero");
+  });
+}
