@@ -91,7 +91,11 @@ def _contents(case: Case, findings: Iterable[Finding]) -> Iterator[tuple[str, st
         "the running exporter's metrics: they name the machine, its pods and tags",
         _hidden(case.metrics),
     )
-    yield "page.html", "the running exporter's page: it names the machine", _hidden(case.page)
+    yield (
+        "snapshot.json",
+        "what the running exporter's page shows: it names the machine, its pods and tags",
+        _hidden(case.snapshot),
+    )
     yield "threads.txt", "what each thread of the running exporter was doing", case.threads
     yield "versions.txt", "versions of Python, libraries and kernel", _versions().encode()
 

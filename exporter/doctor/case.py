@@ -48,7 +48,7 @@ class Case:
     pipeline: Pipeline | None = None
     exposed: Exposed | None = None
     is_running: bool = False
-    page: bytes = b""
+    snapshot: bytes = b""
     threads: bytes = b""
     masked_report: bytes = b""
     metrics: bytes = b""

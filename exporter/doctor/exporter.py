@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from exporter.doctor.advice import BY_STATE
 from exporter.doctor.case import Case
 from exporter.doctor.exposed import Exposed
 from exporter.doctor.finding import Finding, failed, ok, skipped, warning
-from exporter.doctor.page import read
+from exporter.doctor.snapshot import CloudWatch, read
 from exporter.model import SourceState
 
 SUBJECT = "exporter"
@@ -87,16 +87,16 @@ def examine(case: Case) -> Iterator[Finding]:
     yield ok(SUBJECT, f"answers at {address}, {_told(case.exposed)}")
     yield from _healthz(host, int(port), tls=tls)
     if case.config.web.page:
-        case.page = _body(host, int(port), "/", tls=tls)
+        case.snapshot = _body(host, int(port), "/api/v1/snapshot", tls=tls)
     if case.bundled:
         case.threads = _body(host, int(port), "/debug/threads", tls=tls)
         case.masked_report = _body(host, int(port), "/debug/report", tls=tls, seconds=10.0)
-    reasons = read(case.page)
-    yield from _state(case.exposed, reasons.get("Source", {}).get("why", ""))
+    told = read(case.snapshot)
+    yield from _state(case.exposed, told.source.why)
     yield from _age(case.exposed, case.config.source.period)
     yield from _losses(case.exposed)
     yield from _reloads(case.exposed)
-    yield from _sinks(case.exposed, reasons.get("CloudWatch", {}))
+    yield from _sinks(case.exposed, told.sinks.cloudwatch)
 
 
 def _told(exposed: Exposed) -> str:
@@ -155,8 +155,8 @@ def _reloads(exposed: Exposed) -> Iterator[Finding]:
             )
 
 
-def _sinks(exposed: Exposed, page: Mapping[str, str]) -> Iterator[Finding]:
-    """How its sinks are that can be up or down; the page tells why."""
+def _sinks(exposed: Exposed, cloudwatch: CloudWatch) -> Iterator[Finding]:
+    """How its sinks are that can be up or down, and why."""
     for sink, up in exposed.by("neuron_exporter_sink_up", "sink").items():
         waiting = exposed.value("neuron_exporter_sink_queue_requests", sink=sink) or 0
         at = exposed.value("neuron_exporter_sink_last_success_timestamp_seconds", sink=sink) or 0
@@ -165,7 +165,7 @@ def _sinks(exposed: Exposed, page: Mapping[str, str]) -> Iterator[Finding]:
         if up:
             yield ok(SUBJECT, seen)
             continue
-        seen += f"; {page['state']}" if "state" in page else ""
+        seen += f"; {cloudwatch.state}" if cloudwatch.state else ""
         tried = exposed.value("neuron_exporter_sink_requests_total", sink=sink)
         if tried is None and not exposed.by("neuron_exporter_sink_errors_total", "code"):
             yield warning(SUBJECT, seen, "wait: the first window is sent within two intervals")

@@ -246,7 +246,7 @@ def test_a_bundle_has_no_secret(tmp_path: Path) -> None:
         parts = {Path(each.name).name: archive.extractfile(each) for each in archive}
         content = {name: part.read().decode() for name, part in parts.items() if part}
     assert set(content) == {
-        *("findings.json", "configuration.yaml", "metrics.txt", "page.html", "threads.txt"),
+        *("findings.json", "configuration.yaml", "metrics.txt", "snapshot.json", "threads.txt"),
         *("report.json", "versions.txt"),
     }
     assert set(json.loads(content["report.json"])) >= {"neuron_runtime_data", "system_data"}

@@ -6,18 +6,21 @@ import json
 import os
 import stat
 import tarfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
-from exporter.config import ConfigError
+from exporter.config import ConfigError, Given, load
 from exporter.doctor.bundle import Bundle, masked
 from exporter.doctor.case import Sample
 from exporter.doctor.finding import Finding, Verdict, failed, ok, warning
-from exporter.doctor.page import read
+from exporter.doctor.snapshot import Snapshot, read
 from exporter.doctor.told import as_json, as_line, as_summary, discreet
+from exporter.live import Live
 from exporter.model import SourceState
-from exporter.web.page import render
+from exporter.pipeline import build
+from exporter.web import Request
 from tests.support.children import REPORT
 from tests.support.doctoring import case
 
@@ -54,11 +57,19 @@ def test_no_password_of_an_address_is_told() -> None:
     assert finding == failed("x", "http://***@proxy:1/ fails", "try http://***@b/")
 
 
-def test_the_page_gives_its_facts_back() -> None:
-    """What the exporter's page says is read as it was meant, whatever signs are in it."""
-    facts = {"Source": {"state": "exited", "why": 'it said "<no> & </td>"'}, "Empty": {}}
-    assert read(render(facts, ["metrics"])) == facts
-    assert read(b"\xff<html>") == {}
+def test_reasons_are_read_from_a_real_document(tmp_path: Path) -> None:
+    """Why the source is as it is, and how the sink is, stand where the exporter writes them."""
+    pipeline = build(load(None, {}, [Given("x", "cloudwatch.enabled", True)]), environment={})
+    pipeline.intake.state(SourceState.EXITED, 'it said "<no> & </td>"')
+    told = read(Live(pipeline, dict, ()).answer(Request("", Message())).body)
+    assert told.source.why == 'it said "<no> & </td>"'
+    assert told.sinks.cloudwatch.state == "waiting for its first window"
+
+
+@pytest.mark.parametrize("document", [b"", b"\xff<html>", b"[]", b'{"source": 3}', b"{}"])
+def test_another_document_says_nothing(document: bytes) -> None:
+    """An older exporter, or another program, costs the doctor its reasons and nothing else."""
+    assert read(document) == Snapshot()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,7 @@ def test_a_bundle_has_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "bundle.tar.gz"
     told = case(source__kind="neuron-monitor")
     told.metrics = b"neuron_exporter_up 1\n"
-    told.page = b"<td>http://me:geheim@host/</td>"
+    told.snapshot = b'{"why": "http://me:geheim@host/"}'
     told.sample = Sample(SourceState.OK, "", json.dumps(REPORT).encode())
 
     lines = list(Bundle(str(path)).write(told, FINDINGS))
@@ -96,7 +107,7 @@ def test_a_bundle_has_what_it_says(tmp_path: Path) -> None:
         content = {name: part.read() for name, part in parts.items() if part is not None}
     assert [line.split(":")[0].strip() for line in lines[1:]] == list(content)
     assert set(content) == {
-        *("findings.json", "configuration.yaml", "report.json", "metrics.txt", "page.html"),
+        *("findings.json", "configuration.yaml", "report.json", "metrics.txt", "snapshot.json"),
         "versions.txt",
     }
     assert b"i-0123456789abcdef0" not in content["report.json"]

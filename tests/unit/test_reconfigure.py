@@ -220,7 +220,7 @@ def test_a_state_of_the_source_survives() -> None:
     parts = Parts()
     parts.report()
     parts.take(prometheus__preset="minimal")
-    assert parts.pipeline.intake.status()["state"] == SourceState.OK
+    assert parts.pipeline.intake.status().state is SourceState.OK
 
 
 # The identity

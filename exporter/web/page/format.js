@@ -68,13 +68,17 @@ export function ranges(numbers) {
   for (let at = 0; at < numbers.length; at += 1) {
     const from = numbers[at];
     while (numbers[at + 1] === numbers[at] + 1) at += 1;
-    parts.push(from === numbers[at] ? `${from}` : `${from}–${numbers[at]}`);
+    parts.push(from === numbers[at] ? `${from}` : `${from}\u2060–\u2060${numbers[at]}`); // does not break
   }
   return parts.join(", ") || NOTHING;
 }
 
+// What short names of the stream stand for.
+const LONG = { mem: "memory", ecc: "ECC", sram: "SRAM", id: "ID" };
+
 export function words(name) {
-  return name.replaceAll("_", " ");
+  const long = name.replace("with_num_err", "with_numerical_errors").replace("with_err", "with_errors");
+  return long.split("_").map((word) => LONG[word] ?? word).join(" ");
 }
 
 export function owner(labels) {

@@ -41,7 +41,7 @@ export function showFigures(snapshot) {
     ["Utilization", percent(share, 1), "mean of all cores"],
     ["Cores in use", shares.length ? `${shares.filter((each) => each > 0).length}` : NOTHING, shares.length ? `of ${shares.length}` : ""],
     ["Executions", number(executions.completed_per_second), "completed a second"],
-    ["Errors", integer(bad), "since the exporter's start", bad ? "bad" : ""],
+    ["Errors", integer(bad), "since the start", bad ? "bad" : ""],
     ["Device memory", memory.length ? bytes(sum(memory)) : NOTHING, capacity ? `of ${bytes(capacity)}` : ""],
     ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? "a month at most" : "nothing is sent", ""],
   ];
@@ -58,8 +58,9 @@ export function showFigures(snapshot) {
     attribute(nodes[at], "data-tone", tone);
   });
   const line = nodes[0].querySelector("polyline");
-  const step = 100 / (HISTORY - 1);
-  const from = HISTORY - history.length;
+  const span = Math.max(20, history.length);
+  const step = 100 / (span - 1);
+  const from = span - history.length;
   attribute(line, "points", history.map((each, at) => `${((from + at) * step).toFixed(1)},${(23 - 22 * each).toFixed(1)}`).join(" "));
 }
 
@@ -93,19 +94,21 @@ export function showMemory(snapshot) {
 
 export function showErrors(snapshot) {
   const { executions = {}, devices = [] } = snapshot.reading;
-  const rows = [];
-  const add = (name, value, good = false) => rows.push([name, integer(value), good ? "" : value ? "bad" : "zero"]);
-  for (const [name, value] of Object.entries(executions.by_status ?? {})) {
-    add(name === "completed" ? "executions completed" : `executions ${words(name)}`, value, name === "completed");
-  }
-  for (const [name, value] of Object.entries(executions.errors ?? {})) add(`errors: ${words(name)}`, value);
+  const [rows, never] = [[], []];
+  const add = (name, value) => (value ? rows.push([name, integer(value), "bad"]) : never.push(name));
+  const { completed, ...others } = executions.by_status ?? {};
+  if (completed !== undefined) rows.push(["executions completed", integer(completed)]);
+  for (const [name, value] of Object.entries(others)) add(`executions ${words(name)}`, value);
+  for (const [name, value] of Object.entries(executions.errors ?? {})) add(`${words(name)} errors`, value);
   const ecc = {};
   for (const device of devices) {
     for (const [name, value] of Object.entries(device.ecc_events ?? {})) ecc[name] = (ecc[name] ?? 0) + value;
   }
-  for (const [name, value] of Object.entries(ecc)) add(`memory events: ${words(name)}`, value);
-  either(byId("errors-none"), byId("errors-facts"), rows.length ? "" : absent(snapshot, "execution_stats", "counts"));
+  for (const [name, value] of Object.entries(ecc)) add(words(name), value);
+  const none = rows.length + never.length ? "" : absent(snapshot, "execution_stats", "counts");
+  either(byId("errors-none"), byId("errors-facts"), none);
   facts(byId("errors-facts"), rows);
+  text(byId("errors-never"), never.length ? `None: ${never.join(", ")}.` : "");
 }
 
 export function showSinks({ sinks }, since) {
@@ -126,7 +129,8 @@ export function showSinks({ sinks }, since) {
     ["Metrics", `${integer(cloudwatch.metrics)}${cloudwatch.budget_metrics === null ? "" : ` of ${integer(cloudwatch.budget_metrics)} budgeted`}`],
     ["Cost", `${dollars(cloudwatch.monthly_usd)} a month at most (${cloudwatch.price_region})`],
     ["Last delivery", cloudwatch.last_success_at === null ? "none yet" : `${duration(since(cloudwatch.last_success_at))} ago`],
-    ["Waiting", plural(cloudwatch.queued_requests, "request") + (cloudwatch.kept ? `, kept in ${cloudwatch.kept}` : "")],
+    ["Waiting", plural(cloudwatch.queued_requests, "request")],
+    ["Spool", cloudwatch.kept ?? NOTHING],
     ["Namespace", cloudwatch.namespace],
     ["Way", cloudwatch.transport === "emf" ? "log lines on standard output" : "PutMetricData"],
   ];

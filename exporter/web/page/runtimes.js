@@ -5,7 +5,7 @@ import { NOTHING, absent, bytes, integer, latency, number, owner, plural, ranges
 
 const COLUMNS = [
   ["Runtime", (each) => each.tag || "(no tag)", "who"],
-  ["Owner", (each) => owner(each.owner) || NOTHING, "who"],
+  ["Owner", (each) => owner(each.owner) || NOTHING, "who owner"],
   ["Process", (each) => each.pids.join(", ") || NOTHING, "list"],
   ["Cores", (each) => ranges(each.cores), "list"],
   ["Executions/s", (each) => number(each.executions_per_second), "number"],
@@ -32,6 +32,8 @@ export function showRuntimes(snapshot) {
   const table = byId("runtimes-table");
   either(byId("runtimes-none"), table, runtimes.length ? "" : why);
   text(byId("runtimes-about"), runtimes.length ? `${plural(runtimes.length, "runtime")}, those with equal labels as one` : "");
+  const owned = runtimes.some((each) => each.owner);
+  attribute(table, "data-owned", String(owned));
   const [head, body] = table.children;
   const [line] = children(head, 1, () => make("tr"));
   children(line, COLUMNS.length, (at) => make("th", { scope: "col", class: COLUMNS[at][2] }))
