@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -18,6 +19,9 @@ from tests import captures
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 from tests.support.kubernetes import CHECKOV
 from tests.support.servers import LOCALSTACK, localstack_server, moto_server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Whoever starts the tests in the background has them ignore signals, and their children with them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -120,6 +124,17 @@ def needs_checkov() -> None:
     """checkov is installed."""
     if not CHECKOV.exists():
         missing("checkov is not installed (make checkov)")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; one for a file, each look has a context of its own."""
+    if shutil.which("chromium") is None:
+        missing("chromium is not installed (Debian: chromium)")
+    from tests.support.browser import running_browser
+
+    with running_browser() as started:
+        yield started
 
 
 @pytest.fixture

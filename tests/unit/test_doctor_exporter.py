@@ -32,8 +32,7 @@ neuron_exporter_sink_requests_total{sink="cloudwatch",outcome="retried"} 3
 neuron_exporter_sink_queue_requests{sink="cloudwatch"} 3
 """
 
-PAGE = """<h2>Source</h2><table><tr><th scope="row">why</th><td>its last words: bad &lt;driver&gt;
-</td></tr></table>"""
+SNAPSHOT = '{"source": {"why": "its last words: bad <driver>"}}'
 
 
 @contextmanager
@@ -68,12 +67,16 @@ def serving_metrics(file: WebConfigFile) -> Iterator[int]:
 
 def test_a_sick_exporter_says_what_is_wrong_with_it() -> None:
     """State with its reason, age, losses, reloads and sinks: each that is bad is a finding."""
-    answers = {"/metrics": (200, METRICS), "/": (200, PAGE), "/healthz": (503, "main is silent")}
+    answers = {
+        "/metrics": (200, METRICS),
+        "/api/v1/snapshot": (200, SNAPSHOT),
+        "/healthz": (503, "main is silent"),
+    }
     with answering(answers) as told:
         findings = list(examine(told))
     bad = of(findings, Verdict.FAILED)
     assert bad[0] == "/healthz: main is silent"
-    assert bad[1] == "the state of its source is exited: its last words: bad <driver>\n"
+    assert bad[1] == "the state of its source is exited: its last words: bad <driver>"
     assert bad[2].startswith("its last report is ")
     assert bad[3].startswith("its sink cloudwatch is down: nothing delivered yet, 3 waiting")
     restarts, reload = of(findings, Verdict.WARNING)
