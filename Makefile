@@ -99,12 +99,20 @@ $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION):
 .PHONY: grafana-schema
 grafana-schema: $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION)
 
+# Without the means to install it, the tests of the page are skipped and say so.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { \
+		echo "installing Debian's chromium"; \
+		{ $(SUDO) apt-get update -q && $(APT) chromium; } >/dev/null 2>&1 || \
+		echo "chromium could not be installed"; }
+
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
 # Most tests wait for a process most of the time: more of them than cores run at once.
 WORKERS := 4
-test: lint prometheus localstack checkov victoria-metrics grafana-schema
+test: lint prometheus localstack checkov victoria-metrics grafana-schema chromium
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev
@@ -148,8 +156,9 @@ torchvision:
 test-workloads: $(VENV)/dev $(WORKLOADS)/torch-$(TORCH_VERSION) torchvision prometheus
 	@$(VENV)/bin/python -m pytest -m workloads -n 2 --dist loadfile tests/workloads $(ARGS)
 
-golden: $(VENV)/dev
-	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py --update-golden
+golden: $(VENV)/dev chromium
+	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py \
+		tests/end_to_end/test_page_pictures.py --update-golden
 	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. \
 		exporter/identity/pod_resources.proto
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md

@@ -56,6 +56,17 @@ def test_stale_data_is_said_and_not_shown(
         readable(page)
 
 
+def test_late_data_is_said_before_it_is_stale(browser: Browser, tmp_path: Path) -> None:
+    """Readings that are shown still, though the next report should have come, are marked as old."""
+    with (
+        running_exporter(tmp_path, machine("--faults", "stall@3")) as exporter,
+        looked_at(browser, exporter.url, state="Late") as page,
+    ):
+        expect(page.locator(".cell:visible")).to_have_count(2)
+        expect(page.locator("#notice")).to_contain_text("when the last is 15 s old")
+        readable(page)
+
+
 def test_no_data_at_all_is_said(browser: Browser, tmp_path: Path) -> None:
     """A source that never had anything to say: its state, its last words, and no empty tables."""
     source = {"command": ["sh", "-c", "echo 'no <b>driver</b>' >&2; exit 1"], "period": "1s"}

@@ -78,6 +78,10 @@ class Client:
         self.request(path, method, **headers)
         return self.answer(body=method != "HEAD")
 
+    def rest(self) -> bytes:
+        """Everything that comes until the server closes its side."""
+        return self._file.read()
+
     def closed(self) -> bool:
         """Whether the server has closed its side. Waits for that, or for a byte."""
         try:

@@ -14,7 +14,11 @@ from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebFolder, hashed
 
-ROUTES = {"/": lambda _: Response(b"hello\n"), "/healthz": lambda _: Response(b"ok\n")}
+ROUTES = {
+    "/": lambda _: Response(b"hello\n"),
+    "/healthz": lambda _: Response(b"ok\n"),
+    "/known": lambda request: Response(b"yes\n" if request.is_authenticated else b"no\n"),
+}
 USERS = {"me": hashed("secret")}
 ME = basic("me", "secret")
 

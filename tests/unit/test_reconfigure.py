@@ -129,7 +129,7 @@ def test_series_are_counted_of_what_is_selected_only() -> None:
     """How many series a metric has is told of those that are shown, not of former ones."""
     parts = Parts()
     parts.report(3)
-    endpoints = Endpoints(parts.pipeline, list, dict)
+    endpoints = Endpoints(parts.pipeline, list)
 
     def counted() -> bool:
         answer = endpoints.metrics(Request("/metrics", Message()))

@@ -31,6 +31,7 @@ ROUTES = {
     "/large": lambda _: Response(LARGE, "text/x-large"),
     "/sick": lambda _: Response(b"ill\n", status=503),
     "/agent": lambda request: Response(request.headers["User-Agent"].encode()),
+    "/same": lambda _: Response(b"", status=304, headers={"ETag": '"1"'}),
     "/fail": fail,
 }
 
@@ -96,7 +97,7 @@ def test_what_is_not_there_lists_what_is(client: Client, path: str) -> None:
     answer = client.get(path)
 
     assert answer.status == 404
-    assert answer.body == b"not found; there are /, /agent, /fail, /large, /parts, /sick\n"
+    assert answer.body == b"not found; there are /, /agent, /fail, /large, /parts, /same, /sick\n"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
@@ -188,6 +189,18 @@ def test_every_answer_protects_its_reader(client: Client, path: str) -> None:
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Cache-Control"] == "no-store"
     assert "Python" not in headers["Server"]
+
+
+def test_what_has_not_changed_is_told_without_a_body(server: Server) -> None:
+    """An answer 304 has the route's header, no length and no body, and the connection goes on."""
+    with Client(server.port) as client:
+        client.send(b"GET /same HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.0\r\n\r\n")
+        said = client.rest()
+    first, _, second = said.partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    assert b'ETag: "1"' in first
+    assert b"Content-Length" not in first
+    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_a_connection_is_kept(client: Client, server: Server) -> None:

@@ -283,3 +283,30 @@ def test_a_new_password_holds_for_open_connections(folder: WebFolder) -> None:
         serving.reload(basic_auth_users={"me": hashed("new")})
         assert kept.get("/", Authorization=ME).status == 401
         assert get(serving.port, Authorization=basic("me", "new")).status == 200
+
+
+# Who is known
+
+
+@pytest.mark.parametrize(
+    ("client_auth", "users", "known"),
+    [
+        ("NoClientCert", None, b"no\n"),
+        ("RequestClientCert", None, b"no\n"),
+        ("VerifyClientCertIfGiven", None, b"no\n"),
+        ("RequireAndVerifyClientCert", None, b"yes\n"),
+        ("NoClientCert", USERS, b"yes\n"),
+    ],
+)
+def test_routes_are_told_whether_everybody_is_known(
+    folder: WebFolder, client_auth: str, users: dict[str, str] | None, known: bytes
+) -> None:
+    """Only a password, or a certificate that is asked of everybody and verified, makes a client
+    known: what may come in without is nobody in particular, even where it shows one."""
+    section = {**folder.tls, "client_auth_type": client_auth}
+    if "Verify" in client_auth:
+        section["client_ca_file"] = "authority.pem"
+    certificate = folder.authority.sign_client("me")
+    users_section = {} if users is None else {"basic_auth_users": users}
+    with served(folder, tls_server_config=section, **users_section) as serving:
+        assert serving.get("/known", certificate, Authorization=ME).body == known

@@ -47,11 +47,11 @@ function show() {
   for (const part of [showFigures, showCores, showRuntimes, showMemory, showErrors, showSinks, showSource, showMachine, showConfiguration, showLog, showLinks]) {
     part(snapshot, since);
   }
-  attribute(byId("main"), "data-reading", String(Boolean(reading.cores)));
+  attribute(byId("main"), "data-reading", String(Boolean(reading.cores?.length)));
 }
 
 function showState() {
-  const { word, tone, notice, old } = judge(snapshot, problem);
+  const { word, tone, notice, old } = judge(snapshot, age(), problem);
   pill(byId("state"), tone, word);
   const seconds = age();
   const reported = seconds === null ? "" : `last report ${duration(seconds)} ago`;

@@ -10,7 +10,9 @@ const SOURCE = {
   paused: "Paused: the exporter has let go of the devices. SIGUSR1 resumes.",
 };
 
-export function judge(snapshot, problem) {
+const LATE_AFTER = 3; // periods
+
+export function judge(snapshot, age, problem) {
   if (problem) {
     const old = snapshot ? " What is below is old." : "";
     return {
@@ -23,6 +25,10 @@ export function judge(snapshot, problem) {
   if (!snapshot) return { word: "Connecting", tone: "wait", notice: "", old: false };
   const { state, why, is_fresh: fresh, last_report_at: last } = snapshot.source;
   const said = state === "ok" ? "" : `${SOURCE[state] ?? `The source is ${state}.`}${why ? ` It says: ${why}` : ""}`;
+  const { period_seconds: period, fresh_for_seconds: life } = snapshot.source;
+  if (fresh && state === "ok" && age > LATE_AFTER * period + 1) {
+    return { word: "Late", tone: "warn", notice: `A report should come every ${period} s. Readings vanish when the last is ${life} s old.`, old: true };
+  }
   if (fresh && state === "ok") return { word: "Live", tone: "good", notice: "", old: false };
   if (fresh) return { word: `Source ${state.replaceAll("_", " ")}`, tone: "warn", notice: `${said} Readings are the last that came.`, old: true };
   if (last === null) {
