@@ -110,6 +110,17 @@ def test_groups_that_fail_are_said(browser: Browser, tmp_path: Path) -> None:
         readable(page)
 
 
+def test_owners_are_named(browser: Browser, tmp_path: Path) -> None:
+    """Where a runtime's pod is known, it stands by the runtime, and by the core it has."""
+    with (
+        running_exporter(tmp_path, machine("--kubernetes", "--runtimes", "2")) as exporter,
+        looked_at(browser, exporter.url) as page,
+    ):
+        expect(page.locator("td[data-name='Owner']").first).to_contain_text("simulated / workload")
+        expect(page.locator("#core-facts")).to_contain_text("namespace simulated")
+        readable(page)
+
+
 def test_an_idle_machine_is_no_broken_one(browser: Browser, tmp_path: Path) -> None:
     """Nothing runs: the cores are there with 0, and the page says that nobody uses them."""
     with (

@@ -25,7 +25,7 @@ export function showCores(snapshot) {
   const groups = Map.groupBy ? Map.groupBy(cores, (core) => core.device ?? 0) : grouped(cores);
   const known = new Map(devices.map((each) => [each.device, each]));
   const holder = byId("devices");
-  attribute(holder, "data-size", cores.length <= 8 ? "few" : "many");
+  attribute(holder, "data-size", groups.size <= 2 ? "few" : groups.size <= 8 ? "some" : "many");
   const cards = children(holder, groups.size, makeDevice);
   [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, known.get(number)));
   if (!cores.some((core) => core.core === chosen)) chosen = cores[0].core;

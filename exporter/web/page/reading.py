@@ -150,6 +150,8 @@ def _cores(samples: Samples, holders: Iterable[_Holder], per_device: int) -> lis
     for sample in _of_cores(samples, "neuroncore_utilization_ratio"):
         core = of(sample)
         core["utilization"] = min(1.0, core.get("utilization", 0.0) + sample.value)
+        if sample.series.spec.place is Place.CORE:
+            _own(core, sample.series.owner)
     for name in dict.fromkeys(name for name, _ in samples if name.startswith(_CORE_MEMORY)):
         category = name.removeprefix(_CORE_MEMORY)
         for sample in _of_cores(samples, name):

@@ -5,7 +5,7 @@ import { NOTHING, absent, bytes, integer, latency, number, owner, plural, ranges
 
 const COLUMNS = [
   ["Runtime", (each) => each.tag || "(no tag)", "who"],
-  ["Owner", (each) => owner(each.owner) || NOTHING, "who owner"],
+  ["Owner", (each) => Object.values(each.owner ?? {}).join(" / ") || NOTHING, "who owner"],
   ["Process", (each) => each.pids.join(", ") || NOTHING, "list"],
   ["Cores", (each) => ranges(each.cores), "list"],
   ["Executions/s", (each) => number(each.executions_per_second), "number"],
@@ -53,7 +53,7 @@ function showRow(row, runtime) {
     const span = row.children[at].firstChild;
     const value = read(runtime);
     text(span, value);
-    if (kind !== "number") attribute(span, "title", value);
+    if (kind !== "number") attribute(span, "title", name === "Owner" ? owner(runtime.owner) : value);
     if (name === "Errors") attribute(row.children[at], "data-tone", failures(runtime) ? "bad" : "zero");
   });
 }
