@@ -239,7 +239,7 @@ def test_a_bundle_has_no_secret(tmp_path: Path) -> None:
         found = doctor(
             *("--config", str(tmp_path / "exporter.yaml"), "--bundle", str(bundle)), **CREDENTIALS
         )
-        assert "geheim" not in exporter.get("/")[1]
+        assert "geheim" not in exporter.get("/api/v1/snapshot")[1]
     assert found.status == 1
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
     with tarfile.open(bundle) as archive:

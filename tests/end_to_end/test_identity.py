@@ -89,5 +89,5 @@ def test_a_container_without_metadata_serves_on(
                 "identity_asked", of="imds", answer="no token: no answer within 1 s"
             )
             exporter.wait_for_value("system_memory_total_bytes", 4096)
-            assert "no answer within 1 s" in exporter.get("/")[1]
+            assert "no answer within 1 s" in exporter.get("/api/v1/snapshot")[1]
             assert exporter.stop(seconds=5) == 0

@@ -46,7 +46,7 @@ def executions(exporter: RunningExporter) -> float:
 
 def serves(exporter: RunningExporter) -> None:
     """Scrapes and probes are answered, and soon."""
-    for path in ("/metrics", "/healthz", "/readyz", "/"):
+    for path in ("/metrics", "/healthz", "/readyz", "/", "/api/v1/snapshot"):
         started = time.monotonic()
         assert exporter.get(path)[0] == 200
         assert time.monotonic() - started < 2

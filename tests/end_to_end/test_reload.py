@@ -43,7 +43,7 @@ def test_a_hot_change_takes_effect_without_a_gap_in_counters(tmp_path: Path) -> 
         assert started is not None
         assert taken is not None
         assert taken > started
-        assert "prometheus.preset" in run.exporter.get("/")[1]
+        assert "prometheus.preset" in run.exporter.get("/api/v1/snapshot")[1]
         run.end()
 
 
@@ -211,7 +211,7 @@ def test_what_is_refused_changes_nothing(
         assert run.exporter.families().keys() == before
         assert run.exporter.value(TOTALS, status_type="completed") == run.completed
         assert run.exporter.value(OUTCOMES, outcome="refused") == 1
-        assert "refused" in run.exporter.get("/")[1]
+        assert "refused" in run.exporter.get("/api/v1/snapshot")[1]
 
         run.write(prometheus={"preset": "minimal"})
         assert reloaded(run.exporter) == ["prometheus.preset"]
