@@ -110,7 +110,8 @@ class Handler(BaseHTTPRequestHandler):
         self._connection.compute()
         route = self._routes.get(path)
         if route is None:
-            known = ", ".join(sorted(self._routes))
+            # Not the files of a page, which are for the page alone.
+            known = ", ".join(sorted(each for each in self._routes if "." not in each))
             self._respond(Response(f"not found; there are {known}\n".encode(), status=404))
             return
         try:

@@ -62,8 +62,8 @@ def test_both_formats_are_served_plain_and_packed(tmp_path: Path) -> None:
             missing = client.get("/api/v2")
             assert (missing.status, missing.body) == (
                 404,
-                b"not found; there are /, /debug/report, /debug/threads, /healthz, /metrics, "
-                b"/readyz\n",
+                b"not found; there are /, /api/v1/snapshot, /debug/report, /debug/threads, "
+                b"/healthz, /metrics, /readyz\n",
             )
             names = []
             for accept, kind, read in (

@@ -218,11 +218,14 @@ def test_the_log_that_is_kept_has_bounds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("page", [True, False])
 def test_the_page_may_be_switched_off(clock: Clock, page: bool) -> None:
-    """With `web.page: false` there is neither page nor file nor document; all else is there."""
+    """With `web.page: false` there is neither page nor file nor document, and nothing for a look
+    inside; all else is there."""
     known = set(Asked(clock, web__page=page).routes)
-    assert {"/metrics", "/healthz", "/readyz", "/debug/threads"} <= known
-    of_page = {path for path in known if path in ("/", SNAPSHOT) or path.startswith("/page/")}
-    assert bool(of_page) is page
+    always = {"/metrics", "/healthz", "/readyz"}
+    assert always <= known
+    with_the_page = {"/", SNAPSHOT, "/debug/threads", "/debug/report", "/page/main.js"}
+    assert (known > with_the_page) is page
+    assert (known == always) is not page
 
 
 def test_every_file_of_the_page_is_in_the_package() -> None:
