@@ -97,6 +97,6 @@ class Endpoints:
         """The next report, names and ids masked, for the support bundle."""
         line = self._pipeline.intake.next_report(REPORT_SECONDS)
         if line is None:
-            late = f"no report within {REPORT_SECONDS:g} s\n"
+            late = f"no report within {REPORT_SECONDS:g} s, or somebody else waits for one\n"
             return Response(late.encode(), status=503)
         return Response(Masker().line(line) + b"\n", "application/json")

@@ -29,6 +29,10 @@ _WELL = "neuron_exporter_up", "neuron_exporter_sink_up"
 _STATE = "neuron_exporter_source_state"
 
 
+_ENDED = (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError)
+"""How a connection ends that is not closed in order: RemoteDisconnected, which is, is another."""
+
+
 class Unwell(Exception):
     """Why the exporter is not well, for people."""
 
@@ -226,7 +230,9 @@ class _Client:
             # In TLS 1.2 it is asked for within the handshake. In 1.3 after it: with an alert, or
             # where the connection ends before that is read, with this end.
             asked = "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error)
-            if asked or (is_shaken and isinstance(error, ssl.SSLEOFError | ConnectionError)):
+            if asked or (
+                is_shaken and isinstance(error, _ENDED) and not isinstance(error, HTTPException)
+            ):
                 raise _WantsCertificate from None
             raise Unwell(f"{self._url}: {_reason(error)}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,7 +101,8 @@ class Intake:
         self._next_survey = 0.0
         self._failing: dict[str, str] = {}
         self._period_judged = False
-        self._askers: SimpleQueue[SimpleQueue[bytes]] = SimpleQueue()
+        self._asking = threading.Lock()
+        self._asker: SimpleQueue[bytes] | None = None
         self._stderr_minute = 0.0
         self._stderr_said = 0
         self.has_verdict = False
@@ -119,8 +121,9 @@ class Intake:
             self._telemetry.report_errors.labels(error.reason).inc()
             self._say_once(f"line:{error.reason}", "line_unusable", reason=str(error))
             return None
-        while not self._askers.empty():
-            self._askers.get().put(bytes(line))
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            asker.put(bytes(line))
         decoded = time.perf_counter()
         self._telemetry.decode_seconds.observe(decoded - started)
         if faults:
@@ -204,13 +207,19 @@ class Intake:
             lane.collector.choose(rows)
 
     def next_report(self, seconds: float) -> bytes | None:
-        """The line of the next report, as it came; None where none comes in time."""
-        asker: SimpleQueue[bytes] = SimpleQueue()
-        self._askers.put(asker)
+        """The line of the next report, as it came; None where none comes in time, and at once
+        where somebody else is waiting for it: who waits has one of few places."""
+        if not self._asking.acquire(blocking=False):
+            return None
         try:
+            asker: SimpleQueue[bytes] = SimpleQueue()
+            self._asker = asker
             return asker.get(timeout=seconds)
         except Empty:
             return None
+        finally:
+            self._asker = None
+            self._asking.release()
 
     def status(self) -> Status:
         """How the source is."""

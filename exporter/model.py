@@ -217,8 +217,8 @@ class Owners:
     """Who holds which core, device and process, as it was last learned.
 
     `default` is whose a process is that is not in `by_pid`. While `asked` is true somebody is asked
-    for what is not known yet, and while `answered` is not, nobody was heard so far. `allocated` are
-    all cores that were given to somebody, None where that is not known.
+    for what is not known yet. `allocated` are all cores that were given to somebody, None where
+    that is not known.
     """
 
     by_core: Mapping[int, Owner] = field(default_factory=dict)
@@ -229,7 +229,6 @@ class Owners:
     allocated: frozenset[int] | None = None
     default: Owner = NOBODY
     asked: bool = False
-    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ class PodsByContainer:
     """Reads both; the folder again where a container is not known."""
 
     name = "containers"
-    knows_devices = False
 
     def __init__(self, folder: Path = FOLDER, proc: Path = cgroup.PROC) -> None:
         self._folder = folder

@@ -50,7 +50,6 @@ class EcsOwners:
     where we run in no task."""
 
     name = "ECS"
-    knows_devices = True
 
     def __init__(
         self,

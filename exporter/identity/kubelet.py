@@ -63,7 +63,6 @@ class KubeletOwners:
     """Asks the kubelet. What it said last counts for two rounds in which it says nothing."""
 
     name = "kubelet"
-    knows_devices = True
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path

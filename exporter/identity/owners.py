@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from exporter.log import get_logger
@@ -16,7 +15,7 @@ REFRESH = 10.0
 
 _FIRST_PAUSE = 1.0
 
-_UNKNOWN = Owners(asked=True, answered=False)
+_UNKNOWN = Owners(asked=True)
 
 _log = get_logger(part="owners")
 
@@ -37,10 +36,6 @@ class Place(Protocol):
     @property
     def name(self) -> str:
         """What people call it."""
-
-    @property
-    def knows_devices(self) -> bool:
-        """Whether it tells of devices and cores, and not of processes alone."""
 
     def ask(self, pids: frozenset[int]) -> Told:
         """Whose these processes, and all cores and devices, are. Takes seconds at most."""
@@ -138,14 +133,7 @@ class OwnersFinder:
 
     def _ask_all(self, pids: frozenset[int]) -> None:
         told = [self._ask(place, pids) for place in self._places]
-        heard = [
-            each.was_heard
-            for place, each in zip(self._places, told, strict=True)
-            if place.knows_devices
-        ]
-        answered = any(heard) or not heard
-        owners = replace(merge([each.owners for each in told]), answered=answered)
-        owners = self._label(owners)
+        owners = self._label(merge([each.owners for each in told]))
         if owners != self._owners:
             self._owners = owners
         self._asked_at = self._clock()

@@ -15,6 +15,8 @@ from exporter.metrics.tables import Table
 from exporter.metrics.task import Task
 from exporter.model import (
     Health,
+    Kind,
+    Labels,
     Machine,
     MetricSpec,
     Moment,
@@ -24,6 +26,7 @@ from exporter.model import (
     Shape,
     Snapshot,
     SourceState,
+    Spot,
     Value,
 )
 from exporter.report.types import Report
@@ -171,9 +174,18 @@ def _series(row: MetricSpec, table: Table) -> Iterator[Series]:
     starts = row.start(table) if row.start else {}
     for by in reading:
         nothing = [0.0] * len(table.spots)
-        for (labels, owner), start in zip(table.spots, starts.get(by, nothing), strict=True):
-            own = (*labels, *row.constant_labels, (row.by, by))
+        for spot, start in zip(table.spots, starts.get(by, nothing), strict=True):
+            owner = spot.owner
+            own = (*_labels(row, spot), *row.constant_labels, (row.by, by))
             yield Series(row, own, by=by, owner=owner, start=start)
+
+
+def _labels(row: MetricSpec, spot: Spot) -> Labels:
+    """The labels of a spot. What a device counted is not its holder's: with the next one it goes
+    on, and must neither begin again under other labels nor be there twice."""
+    if row.place is not Place.DEVICE or row.kind is not Kind.COUNTER:
+        return spot.labels
+    return tuple(pair for pair in spot.labels if pair not in spot.owner.labels())
 
 
 def _state(report: Report) -> SourceState:

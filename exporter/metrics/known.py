@@ -18,7 +18,7 @@ MOST_PHYSICAL_CORES = 1024
 _FEW = 64
 
 OWNER_WAIT = 15.0
-"""Seconds that counters are not shown while their owner is being asked for."""
+"""Seconds that a runtime is not shown while its owner is being asked for."""
 
 PhysicalKey = tuple[int, str]
 """A logical core, and neuron-monitor's name of a physical core under it."""
@@ -42,18 +42,12 @@ class Known:
         self.effective_flops = False
         self.physical: dict[PhysicalKey, None] = {}
         self._labels = runtime_labels
-        self._began: float | None = None
         self._names: dict[str, dict[str, str]] = {}
         self._owned: dict[RuntimeKey, _Owned] = {}
         self._runtimes: dict[RuntimeKey, Spot] = {}
         self._holders: dict[tuple[int, RuntimeKey], Spot] = {}
         self._cores: dict[int, Spot] = {}
         self._devices: dict[int, Spot] = {}
-
-    def waits(self, owners: Owners, now: float) -> bool:
-        """Whether nobody has told of owners yet who still may, so that no counter should begin."""
-        self._began = now if self._began is None else self._began
-        return not owners.answered and now - self._began < OWNER_WAIT
 
     def attribute(
         self, key: RuntimeKey, owners: Owners, held: Callable[[], Iterable[int] | None], now: float

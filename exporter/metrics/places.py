@@ -77,7 +77,6 @@ class Survey:
         self._report = report
         self._machine_known = machine
         self._task = rules.task
-        self._now = now
         system = report.system_data or SystemData()
         hardware = report.neuron_hardware_info
         if hardware is not None and hardware.error:
@@ -278,8 +277,7 @@ class Survey:
         ecc = {device: self._counters.ecc(device, read) for device, read in readings.items()}
         used = self._memory_by_device()
         devices = sorted(ecc.keys() | used.keys())
-        waits = self._known.waits(self._owners, self._now)
-        counts = [_NO_ECC if waits else ecc.get(device, _NO_ECC) for device in devices]
+        counts = [ecc.get(device, _NO_ECC) for device in devices]
         size = self._device_memory
         return DeviceTable(
             [self._known.device(device, self._owners) for device in devices],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import json
 import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from prometheus_client.openmetrics import parser as open_metrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import crowd
+from tests.support.children import script
 from tests.support.clients import Client, basic, get
 from tests.support.commands import run
 from tests.support.exporter import RunningExporter, running_exporter, simulated
@@ -276,3 +279,37 @@ QUIET = 4
 
 LEAVING = 1
 """A worker that has ended is a thread to the system for some microseconds more."""
+
+
+def test_whoever_waits_for_a_report_holds_up_nobody(tmp_path: Path) -> None:
+    """With a source that says nothing one may wait for its report, others are sent away at once:
+    the probes of a machine whose driver is sick are answered however many ask."""
+    monitor = script(tmp_path / "monitor", "exec sleep infinity")
+    with running_exporter(tmp_path, {"source": {"command": [str(monitor)]}}) as exporter:
+        port = exporter.port
+        answers: list[int] = []
+
+        def ask() -> None:
+            # Of more than there are places, some are sent away without an answer.
+            with suppress(OSError), Client(port) as client:
+                answers.append(client.get("/debug/report").status)
+
+        asking = [threading.Thread(target=ask, daemon=True) for _ in range(40)]
+        for thread in asking:
+            thread.start()
+        wait_for(lambda: len(answers) >= 20, 5)
+        assert set(answers) == {503}
+        began = time.monotonic()
+        assert exporter.get("/healthz")[0] == 200
+        assert time.monotonic() - began < 2
+        assert exporter.stop() == 0
+
+
+def test_a_report_is_shown_without_names(tmp_path: Path) -> None:
+    """The next report, as the support bundle has it."""
+    with running_exporter(tmp_path, {"source": simulated()}) as exporter:
+        status, text = exporter.get("/debug/report")
+        assert status == 200
+        assert json.loads(text)["neuron_runtime_data"]
+        instance = exporter.families()["system_memory_total_bytes"].samples[0].labels
+        assert instance["instance_id"] not in text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.model import Allocation, Owner, Owners, Task
+from exporter.model import NOBODY, Allocation, Owner, Owners, Task
 from tests.support.reports import (
     HARDWARE,
     Bench,
@@ -190,25 +190,20 @@ def test_who_ended_while_it_waited_is_shown_all_the_same() -> None:
     assert completed(bench.samples(report(), owners=asked())) == {("a",): 2}
 
 
-def test_a_devices_events_wait_until_somebody_was_heard() -> None:
-    """A device's counter does not begin before the first answer of whoever is asked, or 15 s; its
-    raw reading is there from the start, and nothing is lost."""
-    unheard = Owners(asked=True, answered=False)
-
-    def corrected(bench: Bench, reading: int, owners: Owners) -> list[float]:
+def test_a_devices_events_are_not_its_holders() -> None:
+    """What a device counted goes on whoever has it next, in one series; its other readings say
+    whose it is."""
+    bench = Bench()
+    ecc_labels = set()
+    for reading, owner in ((3, NOBODY), (5, RED), (9, BLUE)):
         document = report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": reading})})
-        samples = bench.samples(document, owners=owners)
-        assert ("0", "mem_ecc_corrected") in {
-            (labels[0], labels[-1]) for labels in samples.of("neurondevice_ecc_reading")
-        }
+        samples = bench.samples(document, owners=Owners(by_device={0: owner}))
         events = samples.of("hardware_ecc_events_total")
-        return [value for labels, value in events.items() if labels[-1] == "mem_ecc_corrected"]
-
-    bench = Bench()
-    assert corrected(bench, 3, unheard) == []
-    assert corrected(bench, 5, asked(by_device={0: RED})) == [5]
-    bench = Bench()
-    assert [corrected(bench, 3, unheard) for _ in range(4)] == [[], [], [], [3]]
+        assert events["0", "mem_ecc_corrected"] == reading
+        ecc_labels |= set(events)
+        shown = {labels[1:-1] for labels in samples.of("neurondevice_ecc_reading")}
+        assert shown == {tuple(value for _, value in owner.labels())}
+    assert len(ecc_labels) == 4
 
 
 def test_cores_do_not_wait() -> None:

@@ -19,7 +19,6 @@ class Place:
     """Somebody who is asked, and keeps for which processes."""
 
     name = "somebody"
-    knows_devices = True
 
     def __init__(self, answer: Callable[[frozenset[int]], Told]) -> None:
         self.asked: list[frozenset[int]] = []
@@ -152,23 +151,12 @@ def test_owners_that_nobody_confirms_are_not_known() -> None:
     """Should the thread hang or die, nobody is named after three rounds; and nobody is at first."""
     now = [0.0]
     finder = OwnersFinder([Place(everybody_is_red)], clock=lambda: now[0])
-    assert not finder.owners().answered
+    assert finder.owners() == Owners(asked=True)
     finder._ask_all(frozenset({1}))
     now[0] += 3 * REFRESH - 1
     assert finder.owners().by_pid == {1: RED}
     now[0] += 1
-    assert finder.owners() == Owners(asked=True, answered=False)
-
-
-def test_nobody_has_answered_while_those_who_know_devices_are_silent() -> None:
-    """Who knows processes alone is no answer to whose the devices are."""
-    processes = Place(everybody_is_red)
-    processes.name, processes.knows_devices = "processes", False
-    silent = Place(lambda _: Told(why="no kubelet", was_heard=False))
-    finder = OwnersFinder([silent, processes])
-    finder._ask_all(frozenset({1}))
-    assert finder.owners().by_pid == {1: RED}
-    assert not finder.owners().answered
+    assert finder.owners() == Owners(asked=True)
 
 
 class Labels:
