@@ -277,8 +277,8 @@ def test_a_scrape_is_quick_in_a_crowd(folder: WebFolder) -> None:
 QUIET = 4
 """Threads without connections: main, reader, what the child says on standard error, http."""
 
-LEAVING = 1
-"""A worker that has ended is a thread to the system for some microseconds more."""
+LEAVING = 4
+"""Workers that have ended are threads to the system for some microseconds more."""
 
 
 def test_whoever_waits_for_a_report_holds_up_nobody(tmp_path: Path) -> None:
