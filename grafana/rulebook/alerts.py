@@ -249,8 +249,8 @@ _PUBLISHING = (
         expr=(
             "sum without (reason) (\n"
             "  increase(neuron_exporter_sink_dropped_requests_total[1h]) > 0\n"
-            "  or (neuron_exporter_sink_dropped_requests_total\n"
-            "    unless neuron_exporter_sink_dropped_requests_total offset 1h)\n"
+            "  or (neuron_exporter_sink_dropped_requests_total unless\n"
+            "    last_over_time(neuron_exporter_sink_dropped_requests_total[10m] offset 1h))\n"
             ") > 0"
         ),
         lasting="0m",
@@ -258,8 +258,9 @@ _PUBLISHING = (
         summary="{{ $labels.instance }} has lost values for {{ $labels.sink }}.",
         description="The sink {{ $labels.sink }} of the exporter on {{ $labels.instance }} gave up "
         "about {{ $value | humanize }} requests in the last hour: what was in them is lost.",
-        because="A reason's series begins with its first loss, which `increase` does not see. One "
-        "loss is enough, and looks an hour back: no time has to pass.",
+        because="A reason's series begins with its first loss, which `increase` does not see; "
+        "whether it was there an hour ago, no single scrape tells. One loss is enough, and looks "
+        "an hour back: no time has to pass.",
     ),
     Alert(
         name="NeuronSpoolFilling",
