@@ -10,6 +10,7 @@ from grafana.rulebook.parameters import (
     ERROR_RATIO,
     HANG_BUSY,
     IDLE,
+    JOB,
     JOBS,
     LATENCY_TIMES,
     MACHINE,
@@ -23,6 +24,7 @@ from grafana.rulebook.parameters import (
 )
 
 _WHO = "{{ with $labels.instance_id }}{{ . }} {{ end }}({{ $labels.instance }})"
+_JOB = "job {{ $labels.job }}{{ with $labels.cluster }} in cluster {{ . }}{{ end }}"
 _UP = f'up{{job=~"{JOBS}"}}'
 _P99 = f"workload:execution_latency_p99_seconds:avg{SMOOTH}"
 
@@ -56,7 +58,8 @@ _SIGHT = (
         expr=(
             "last_over_time(neuroncores_in_use[1h]) > 0\n"
             f"unless on ({TARGET}) last_over_time({_UP}[{SMOOTH}])\n"
-            f"unless on (instance_id) last_over_time(neuroncores_in_use[{SMOOTH}])"
+            "unless on (cluster, instance_id)\n"
+            f'  last_over_time(neuroncores_in_use{{instance_id!=""}}[{SMOOTH}])'
         ),
         lasting="5m",
         severity="warning",
@@ -64,21 +67,21 @@ _SIGHT = (
         description=f"Service discovery no longer names {_WHO}, and the last that was seen of it "
         "is {{ $value }} busy NeuronCores. What is drained before it is removed is idle then.",
         because="A target that is gone has no `up`. Scaling in is no fault, which is why the cores "
-        "must have been busy; an exporter that came back at another address is the same machine.",
+        "must have been busy; an exporter that came back at another address is the same machine, "
+        "if its id is known.",
     ),
     Alert(
         name="NeuronFleetUnseen",
         expr=(
-            f'(sum by (job) (sum_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{SMOOTH}]))\n'
-            f"  or sum by (job) ({_UP}) * 0)\n"
-            f"/ sum by (job) (count_over_time({_UP}[{SMOOTH}])) < {SEEN_SHARE}"
+            f'(sum by ({JOB}) (sum_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{SMOOTH}]))\n'
+            f"  or sum by ({JOB}) ({_UP}) * 0)\n"
+            f"/ sum by ({JOB}) (count_over_time({_UP}[{SMOOTH}])) < {SEEN_SHARE}"
         ),
         lasting="10m",
         severity="critical",
-        summary="Fewer than half of the machines of job {{ $labels.job }} report.",
-        description="Only {{ $value | humanizePercentage }} of the scrapes of job "
-        "{{ $labels.job }} found an exporter whose neuron-monitor reports: every other alert is "
-        "blind there.",
+        summary=f"Fewer than half of the machines of {_JOB} report.",
+        description="Only {{ $value | humanizePercentage }} of the scrapes of "
+        f"{_JOB} found an exporter whose neuron-monitor reports: every other alert is blind there.",
         because="One machine that nobody sees is for the day; a fleet is not. A job without "
         "targets, as that of a fleet that is scaled to nothing, has no value.",
     ),

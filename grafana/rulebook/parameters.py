@@ -10,12 +10,14 @@ Operator's NAMESPACE/neuron-exporter."""
 RUNBOOK = "grafana/README.md#"
 """Where the runbook is; an alert's section has its name."""
 
-TARGET = "job, instance"
+JOB = "cluster, job"
+"""What the exporters of one fleet have in common. Clusters that share a Prometheus may have the same
+jobs and addresses; without the label all are one cluster."""
+
+TARGET = f"{JOB}, instance"
 """What a series of one exporter has, and one of another has not."""
 
-MACHINE = (
-    "cluster, job, instance, node, instance_id, instance_type, instance_name, availability_zone"
-)
+MACHINE = f"{TARGET}, node, instance_id, instance_type, instance_name, availability_zone"
 """Labels of a machine that rules keep. Absent ones cost nothing."""
 
 HOLDER = "namespace, pod, container, task_family, service"

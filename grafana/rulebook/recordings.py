@@ -4,7 +4,7 @@ again and again. Layout `core` only: with `prometheus.layout: aws` a core has ma
 from __future__ import annotations
 
 from grafana.rulebook.model import Group, Recording
-from grafana.rulebook.parameters import HOLDER, IDLE, MACHINE, SMOOTH
+from grafana.rulebook.parameters import HOLDER, IDLE, MACHINE, SMOOTH, TARGET
 
 _HELD = f"max by ({MACHINE}, {HOLDER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
 _WORKLOAD = f"{MACHINE}, {HOLDER}, runtime_tag"
@@ -47,8 +47,8 @@ _WORKLOADS = (
         expr=(
             f"avg by ({_WORKLOAD}) (\n"
             f"  {_HELD}\n"
-            "  * on (job, instance, neuroncore) group_left ()\n"
-            "    max by (job, instance, neuroncore) (neuroncore_utilization_ratio)\n"
+            f"  * on ({TARGET}, neuroncore) group_left ()\n"
+            f"    max by ({TARGET}, neuroncore) (neuroncore_utilization_ratio)\n"
             ")"
         ),
         because="A core does not say which runtime holds it: that takes a join for each core. "
@@ -78,7 +78,7 @@ _WORKLOADS = (
         expr=(
             f"count by ({MACHINE}, {HOLDER}) (\n"
             f"  min_over_time(neuroncore_allocated[{SMOOTH}]) == 1\n"
-            "  and on (job, instance, neuroncore)\n"
+            f"  and on ({TARGET}, neuroncore)\n"
             "    avg_over_time(neuroncore_utilization_ratio"
             f"[{SMOOTH}]) < {IDLE}\n"
             ")"

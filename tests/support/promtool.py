@@ -8,7 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.readme import ROOT
 from tests.support.rule_frames import STEP, Frames
@@ -18,15 +18,28 @@ JOB = "neuron"
 EVALUATION = 30
 """Seconds from one evaluation of the rules to the next."""
 
+
+class Target(NamedTuple):
+    """A target of another job, or of one cluster among others in one Prometheus."""
+
+    instance: str
+    job: str = JOB
+    cluster: str = ""
+
+
+Machines = Mapping[str, Frames] | Mapping[Target, Frames]
+"""What was scraped of each target; a name is that of an instance, all of one job."""
+
 _ANNOTATION = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*")')
 
 
-def series(machines: Mapping[str, Frames]) -> list[dict[str, str]]:
+def series(machines: Machines) -> list[dict[str, str]]:
     """What Prometheus would have stored of these targets, `up` included: a series that is not in a
     scrape is stale from then on. An empty frame is a target that there no longer is."""
     found: list[dict[str, str]] = []
-    for instance, frames in machines.items():
-        target = f'job="{JOB}",instance="{instance}"'
+    for key, frames in machines.items():
+        whose = key if isinstance(key, Target) else Target(key)
+        target = f'job="{whose.job}",instance="{whose.instance}",cluster="{whose.cluster}"'
         up = ["0" if each is None else "1" if each else "_" for each in frames]
         found.append({"series": f"up{{{target}}}", "values": _values(up)})
         for name in sorted({name for each in frames if each for name in each}):
@@ -88,9 +101,7 @@ def _expect(expression: str, at: float, names: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def annotations(
-    folder: Path, machines: Mapping[str, Frames], alert: str, at: float
-) -> list[dict[str, str]]:
+def annotations(folder: Path, machines: Machines, alert: str, at: float) -> list[dict[str, str]]:
     """What an alert says to whoever gets it, each time that it fires at a time (s).
 
     promtool shows it only of what was not expected.
@@ -114,7 +125,7 @@ def is_told(told: Sequence[Mapping[str, str]], whom: str) -> bool:
 
 def check(
     folder: Path,
-    machines: Mapping[str, Frames],
+    machines: Machines,
     *expected: Mapping[str, Any],
     step: int = STEP,
 ) -> None:
@@ -123,9 +134,7 @@ def check(
     assert not done, done
 
 
-def _run_rules(
-    folder: Path, machines: Mapping[str, Frames], wanted: Mapping[str, Any], step: int
-) -> str:
+def _run_rules(folder: Path, machines: Machines, wanted: Mapping[str, Any], step: int) -> str:
     """What promtool has to object; empty if nothing."""
     document = {
         "rule_files": RULES,
