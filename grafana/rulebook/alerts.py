@@ -12,6 +12,7 @@ from grafana.rulebook.parameters import (
     IDLE,
     JOB,
     JOBS,
+    KNOWN,
     LATENCY_TIMES,
     MACHINE,
     SEEN_SHARE,
@@ -26,6 +27,7 @@ from grafana.rulebook.parameters import (
 _WHO = "{{ with $labels.instance_id }}{{ . }} {{ end }}({{ $labels.instance }})"
 _JOB = "job {{ $labels.job }}{{ with $labels.cluster }} in cluster {{ . }}{{ end }}"
 _UP = f'up{{job=~"{JOBS}"}}'
+_KNOWN = f"and on ({JOB}) last_over_time(job:neuron_exporter_build_info:group{SMOOTH}[{KNOWN}])"
 _P99 = f"workload:execution_latency_p99_seconds:avg{SMOOTH}"
 
 _MACHINE_HANGS = (
@@ -45,13 +47,14 @@ _WORKLOAD_HANGS = f"""max by ({MACHINE}, runtime_tag) (
 _SIGHT = (
     Alert(
         name="NeuronExporterDown",
-        expr=f"{_UP} == 0",
+        expr=f"{_UP} == 0\n{_KNOWN}",
         lasting="5m",
         severity="warning",
         summary="The exporter of {{ $labels.instance }} cannot be scraped.",
         description="Prometheus (job {{ $labels.job }}) knows the target {{ $labels.instance }} "
         "and has had no answer for 5 minutes: nothing is known of its NeuronCores.",
-        because="`up` is Prometheus' own, and has a value at every attempt.",
+        because="`up` is Prometheus' own, and has a value at every attempt. Workloads may have a "
+        "job with such a name as well: only where an exporter answered lately is one missed.",
     ),
     Alert(
         name="NeuronMachineVanished",
@@ -75,7 +78,8 @@ _SIGHT = (
         expr=(
             f'(sum by ({JOB}) (sum_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{SMOOTH}]))\n'
             f"  or sum by ({JOB}) ({_UP}) * 0)\n"
-            f"/ sum by ({JOB}) (count_over_time({_UP}[{SMOOTH}])) < {SEEN_SHARE}"
+            f"/ sum by ({JOB}) (count_over_time({_UP}[{SMOOTH}])) < {SEEN_SHARE}\n"
+            f"{_KNOWN}"
         ),
         lasting="10m",
         severity="critical",

@@ -4,15 +4,19 @@ threshold is the default of `exporter.generate.alarm_rules`."""
 from __future__ import annotations
 
 JOBS = ".*neuron.*"
-"""Jobs that scrape exporters, a regular expression: `neuron`, `neuron-exporter`, and the Prometheus
-Operator's NAMESPACE/neuron-exporter."""
+"""Jobs that may scrape exporters, a regular expression: `neuron`, `neuron-exporter`, and the
+Prometheus Operator's NAMESPACE/neuron-exporter."""
+
+KNOWN = "1w"
+"""How long a job in which an exporter answered is known to be the exporter's: an outage stays told
+over a weekend."""
 
 RUNBOOK = "grafana/README.md#"
 """Where the runbook is; an alert's section has its name."""
 
 JOB = "cluster, job"
-"""What the exporters of one fleet have in common. Clusters that share a Prometheus may have the same
-jobs and addresses; without the label all are one cluster."""
+"""What the exporters of one fleet have in common. Clusters in one Prometheus may have the same jobs
+and addresses; without the label all are one cluster."""
 
 TARGET = f"{JOB}, instance"
 """What a series of one exporter has, and one of another has not."""

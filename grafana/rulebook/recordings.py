@@ -4,7 +4,7 @@ again and again. Layout `core` only: with `prometheus.layout: aws` a core has ma
 from __future__ import annotations
 
 from grafana.rulebook.model import Group, Recording
-from grafana.rulebook.parameters import HOLDER, IDLE, MACHINE, SMOOTH, TARGET
+from grafana.rulebook.parameters import HOLDER, IDLE, JOB, JOBS, MACHINE, SMOOTH, TARGET
 
 _HELD = f"max by ({MACHINE}, {HOLDER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
 _WORKLOAD = f"{MACHINE}, {HOLDER}, runtime_tag"
@@ -19,6 +19,15 @@ def _failing(executions: str, labels: str) -> str:
 
 
 _MACHINES = (
+    Recording(
+        record=f"job:neuron_exporter_build_info:group{SMOOTH}",
+        expr=(
+            f"group by ({JOB}) "
+            f'(last_over_time(neuron_exporter_build_info{{job=~"{JOBS}"}}[{SMOOTH}]))'
+        ),
+        because="A week of it says which jobs are the exporter's, when nothing answers any more: "
+        "one series for a job in place of one for each of its machines.",
+    ),
     Recording(
         record="instance:neuroncore_utilization:avg",
         expr=f"avg by ({MACHINE}) (neuroncore_utilization_ratio)",

@@ -38,6 +38,32 @@ def test_a_loss_is_told_once(tmp_path: Path) -> None:
     )
 
 
+def test_a_job_of_others_is_not_judged(tmp_path: Path) -> None:
+    """Workloads and monitors whose job has "neuron" in its name are no exporters, whether they
+    answer or not."""
+    other = {"neuron_runtime_is_fine": 1.0}
+    machines: dict[Target, Frames] = {
+        Target("here:9415"): [WELL] * HOUR,
+        Target("there:8000", job="neuron-workloads/inference"): [other] * HOUR,
+        Target("gone:8000", job="neuron-workloads/inference"): [None] * HOUR,
+        # A job is one cluster's: it is an exporter's here, and not there.
+        Target("there:8000", cluster="other"): [other] * HOUR,
+    }
+    check(tmp_path, machines, alerts_fired(3600))
+
+
+def test_a_fleet_that_stays_unseen_stays_told(tmp_path: Path) -> None:
+    """Whoever comes back after a weekend still sees that nothing answers."""
+    step = 240
+    frames: Frames = [*[WELL] * 10, *[None] * (3 * 86400 // step)]
+    check(
+        tmp_path,
+        {"gone:9415": frames},
+        alerts_firing(3 * 86400, "NeuronExporterDown", "NeuronFleetUnseen"),
+        step=step,
+    )
+
+
 CORE = 'neuroncore_utilization_ratio{neuroncore="0",instance_id="%s"}'
 HELD = 'neuroncore_runtime_info{neuroncore="0",instance_id="%s",runtime_tag="llama"}'
 GIVEN = 'neuroncore_allocated{neuroncore="0",instance_id="%s",pod="one"}'
