@@ -65,8 +65,14 @@ def _numbers() -> list[Panel]:
     slowest = pick("execution_latency_seconds", WORKLOAD, 'percentile="p99"')
     return [
         number(
-            About("Cores", "Cores that the chosen workloads hold.", "none", 4, 4),
-            query(f"count({_HELD})"),
+            About(
+                "Cores",
+                "Cores that the chosen workloads hold. One that two share counts once.",
+                "none",
+                4,
+                4,
+            ),
+            query(f"count(max by ({TARGET}, neuroncore) ({_HELD}))"),
             none="0",
         ),
         number(
@@ -140,7 +146,11 @@ def _cores() -> list[Panel]:
             most=1,
         ),
         lines(
-            About("Cores by workload", "Cores that each holds.", "none"),
+            About(
+                "Cores by workload",
+                "Cores that each holds. One that two share counts for both.",
+                "none",
+            ),
             query(f"count by ($by) ({_HELD})"),
             stacked=True,
         ),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import dashboards
 from tests.support.promtool import Target, alerts_fired, alerts_firing, annotations, check
 from tests.support.rule_frames import STEP, Frame, Frames
 
@@ -141,4 +142,29 @@ def test_a_machine_that_vanishes_is_told_beside_its_like(labels: str, tmp_path: 
         machines,
         alerts_firing(20 * STEP + 690, "NeuronMachineVanished"),
         alerts_fired(120 * STEP - STEP, "NeuronMachineVanished"),
+    )
+
+
+def test_a_core_that_workloads_share_is_one_core(tmp_path: Path) -> None:
+    """The dashboard's number of cores is that of distinct ones, whoever holds them."""
+    document = dashboards.load(dashboards.FOLDER / "workload.json")
+    (panel,) = (
+        each
+        for each in dashboards.panels(document)
+        if each.title == "Cores" and each.document["type"] == "stat"
+    )
+    (target,) = panel.targets
+    every = {"cluster": ".*", "job": ".+", "type": ".*", "workload": ".+", "by": "runtime_tag"}
+    held = {
+        f'neuroncore_runtime_info{{neuroncore="{core}",runtime_tag="{tag}"}}': 1.0
+        for core, tag in ((0, "llama"), (0, "bert"), (1, "llama"))
+    }
+    check(
+        tmp_path,
+        clusters([held] * 20, [held] * 20),
+        {
+            "expr": dashboards.resolve(target["expr"], every),
+            "eval_time": "200s",
+            "exp_samples": [{"labels": "{}", "value": 4}],
+        },
     )
