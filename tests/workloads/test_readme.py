@@ -54,6 +54,20 @@ def test_the_pod_by_hand_is_valid() -> None:
     kubernetes_validate.validate(pod, "1.37", strict=True)
 
 
+def test_the_pod_by_hand_may_run_where_karpenter_taints() -> None:
+    """It would wait for ever on the machines that k8s/karpenter launches."""
+    (pod,) = [each for each in map(yaml.safe_load, blocks("yaml")) if "kind" in each]
+    pools = yaml.safe_load_all((ROOT / "k8s" / "karpenter" / "node-pools.yaml").read_text())
+    taints = [taint for pool in pools for taint in pool["spec"]["template"]["spec"]["taints"]]
+    tolerated = [
+        (each["key"], each["effect"])
+        for each in pod["spec"].get("tolerations", [])
+        if each["operator"] == "Exists"
+    ]
+    assert taints
+    assert all((taint["key"], taint["effect"]) in tolerated for taint in taints)
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
 def test_links_lead_somewhere(link: str) -> None:
     """A folder that is named is there."""
