@@ -16,12 +16,12 @@ import os
 import platform
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import s3
+from description import Description, read
 from program import Problem
 
 CPU = "cpu"
@@ -30,38 +30,7 @@ PACKAGES = {"neuronx": "torch_neuronx", "neuron": "torch_neuron"}
 (Inf1). A model that was compiled for one runs on no other."""
 TARGETS = (CPU, *PACKAGES)
 
-FORMAT = 1
-
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Description:
-    """What MODEL.json says."""
-
-    model: str
-    target: str
-    shape: list[int]
-    """Of one execution, the batch first."""
-    dtype: str
-    sha256: str
-    size: int
-    """Bytes of the TorchScript."""
-    weights: str
-    seconds: float
-    """That tracing took."""
-    check: dict[str, Any]
-    """The largest difference to the model as it was before, and what was allowed."""
-    versions: dict[str, str]
-    created: str
-    details: dict[str, Any] = field(default_factory=dict)
-    """What only this kind of model has: the names of classes, the scaling of a price."""
-    format: int = FORMAT
-
-    @property
-    def batch(self) -> int:
-        """Inputs of one execution."""
-        return self.shape[0]
 
 
 def description_of(model: str) -> str:
@@ -150,7 +119,7 @@ def store(made: Path, description: Description, place: str) -> None:
         Problem: it cannot be written.
     """
     beside = made.with_name(made.name + ".json")
-    beside.write_text(json.dumps(asdict(description), indent=2) + "\n")
+    write(json.dumps(asdict(description), indent=2).encode() + b"\n", beside, description_of(place))
     _put(made, place, description.sha256)
     try:
         _put(beside, description_of(place), checksum(beside))
@@ -158,6 +127,21 @@ def store(made: Path, description: Description, place: str) -> None:
         with suppress(Problem, OSError):
             s3.remove(place) if s3.is_address(place) else os.unlink(place)
         raise
+
+
+def write(content: bytes | memoryview, path: Path, place: str) -> None:
+    """Write a file that is on its way to a place.
+
+    What PyTorch saves comes here as bytes: where the disk is full, its own writing into a file
+    ends the process with SIGABRT (seen with 2.13 and 1.13), which nothing can catch.
+
+    Raises:
+        Problem: it cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise Problem(f"{place} cannot be written: {error.strerror}") from None
 
 
 def _put(file: Path, place: str, sha256: str) -> None:
@@ -199,14 +183,14 @@ def fetch(place: str, target: str, folder: Path) -> tuple[Path, Description]:
     """
     if s3.is_address(place):
         told = s3.download(description_of(place), folder / "model.json")
-        description = _read(told, description_of(place))
+        description = read(told, description_of(place))
         _fits(description, target, place)
         model = s3.download(place, folder / "model")
     else:
         model = Path(place)
         if not model.is_file():
             raise Problem(f"{place}: there is no such file")
-        description = _read(Path(description_of(place)), description_of(place))
+        description = read(Path(description_of(place)), description_of(place))
         _fits(description, target, place)
     if checksum(model) != description.sha256:
         raise Problem(
@@ -214,22 +198,6 @@ def fetch(place: str, target: str, folder: Path) -> tuple[Path, Description]:
             f"{model.stat().st_size} bytes of {description.size} and another SHA-256; store it anew"
         )
     return model, description
-
-
-def _read(path: Path, shown: str) -> Description:
-    try:
-        content = json.loads(path.read_text())
-        if content["format"] != FORMAT:
-            raise Problem(f"{shown} has format {content['format']!r}; this program reads {FORMAT}")
-        known = {each.name for each in fields(Description)}
-        description = Description(**{name: content[name] for name in known & content.keys()})
-        if not description.shape or min(description.shape) < 1:
-            raise ValueError
-    except OSError as error:
-        raise Problem(f"{shown} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError):
-        raise Problem(f"{shown} is not a description that compile.py wrote") from None
-    return description
 
 
 def _fits(description: Description, target: str, place: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import io
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from typing import Any
 import artefact
 import program
 import s3
+from description import Description
 from program import Problem
 
 TOLERANCE = {artefact.CPU: 1e-5, "neuronx": 0.05, "neuron": 0.05}
@@ -192,9 +194,13 @@ def _compile(given: argparse.Namespace, place: str, made: Path) -> None:
     started = time.monotonic()
     traced = trace(target, module, example, shlex.split(given.compiler_args))
     seconds = time.monotonic() - started
-    torch.jit.save(traced, str(made))
-    # What was saved is what is checked.
-    off, largest = difference(torch.jit.load(str(made)), module, example)
+    saved = io.BytesIO()
+    try:
+        torch.jit.save(traced, saved)
+    except RuntimeError as error:
+        raise Problem(f"compiled, and cannot be saved: {error}") from None
+    artefact.write(saved.getbuffer(), made, place)
+    off, largest = _checked(made, module, example)
     tolerance = TOLERANCE[target] if given.tolerance is None else given.tolerance
     allowed = tolerance * max(1.0, largest)
     print(
@@ -205,7 +211,7 @@ def _compile(given: argparse.Namespace, place: str, made: Path) -> None:
             f"the compiled model differs by {off:.3g} from the model itself, more than "
             f"{allowed:.3g}: nothing was stored"
         )
-    description = artefact.Description(
+    description = Description(
         model=given.network,
         target=target,
         shape=list(example.shape),
@@ -223,6 +229,18 @@ def _compile(given: argparse.Namespace, place: str, made: Path) -> None:
     )
     artefact.store(made, description, place)
     print(f"stored {place}: {description.size} bytes, SHA-256 {description.sha256}")
+
+
+def _checked(made: Path, module: Any, example: Any) -> tuple[float, float]:
+    """What `difference` says of the file as it was saved."""
+    import torch
+
+    try:
+        return difference(torch.jit.load(str(made)), module, example)
+    except (RuntimeError, ValueError, torch.jit.Error) as error:
+        # A device that is absent or another process's shows only now: compiling needs none.
+        last = str(error).strip().splitlines()[-1]
+        raise Problem(f"compiled, and cannot be run here to be checked: {last}") from None
 
 
 def _example(given: argparse.Namespace, network: Network) -> Any:

@@ -14,6 +14,7 @@ dollars, and is multiplied by that.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
@@ -63,6 +64,7 @@ def scaled(found: list[House], scaling: dict[str, Any]) -> Any:
 
 def train(given: argparse.Namespace) -> None:
     """Train, print the error of each epoch, and save a checkpoint and one input."""
+    _apart({"--data": given.data, "--checkpoint": given.checkpoint, "--example": given.example})
     with artefact.workplace(given.checkpoint), artefact.workplace(given.example):
         pass  # a place that cannot be written to is found out before the training
     known, dropped = houses.read(given.data)
@@ -92,6 +94,14 @@ def train(given: argparse.Namespace) -> None:
     _save({"state": model.state_dict(), "scaling": json.dumps(scaling)}, given.checkpoint)
     _save(checked[:1].clone(), given.example)
     print(f"saved {given.checkpoint}, and one input in {given.example}")
+
+
+def _apart(places: dict[str, str]) -> None:
+    taken: dict[Path, str] = {}
+    for flag, place in places.items():
+        other = taken.setdefault(Path(place).resolve(), flag)
+        if other != flag:
+            raise Problem(f"{flag}: {place} is the file of {other} as well; name another")
 
 
 def _epoch(model: Any, optimizer: Any, inputs: Any, prices: Any, batch: int, name: str) -> float:
@@ -142,9 +152,13 @@ def _save(content: Any, path: str) -> None:
     import torch
 
     with artefact.workplace(path) as folder:
-        made = Path(folder) / "made"
-        torch.save(content, str(made))
-        made.replace(path)
+        saved, made = io.BytesIO(), Path(folder) / "made"
+        torch.save(content, saved)
+        artefact.write(saved.getbuffer(), made, path)
+        try:
+            made.replace(path)
+        except OSError as error:
+            raise Problem(f"{path} cannot be written: {error.strerror}") from None
 
 
 # The other commands

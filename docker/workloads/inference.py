@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -23,12 +24,16 @@ from typing import Any
 
 import artefact
 import program
+from description import Description
 from program import TAG, Problem
 
 RATE = 10.0
 METRICS_PORT = 8080
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
 SHOWN = 5
+DAMAGED = (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, TypeError)
+"""What Pillow raises over a picture that is damaged behind its start. Over the start it makes one
+error of all these itself."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Model:
 
     run: Any
     """The outputs of inputs, both tensors."""
-    description: artefact.Description
+    description: Description
     target: str
     spread: bool = False
     """Whether it takes several batches at once, and spreads them over all cores itself."""
@@ -61,7 +66,7 @@ class Model:
             with torch.no_grad():
                 parts = [whole] if self.spread else whole.split(batch)
                 return torch.cat([self.run(part) for part in parts])[: len(inputs)]
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:
             last = str(error).strip().splitlines()[-1]
             raise Problem(
                 "the model does not take what its description says it takes, "
@@ -92,7 +97,7 @@ def load(
 
         try:
             loaded = torch.jit.load(str(path))
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, torch.jit.Error) as error:
             last = str(error).strip().splitlines()[-1]
             raise Problem(f"{place} cannot be loaded: {last}") from None
     if neuron is not None and all_cores:
@@ -129,7 +134,7 @@ def pixels(path: Path, how: dict[str, Any]) -> Any:
             image = opened.convert("RGB")
     except UnidentifiedImageError:
         raise Problem(f"{path} is no picture that can be read") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         why = getattr(error, "strerror", None) or error
         raise Problem(f"{path} cannot be read: {why}") from None
     crop = how["crop"]

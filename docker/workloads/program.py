@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -18,11 +19,20 @@ class Problem(Exception):
 def run(name: str, work: Callable[[], None]) -> int:
     """Do a program's work; gives its exit status: 0, or 1 after a line on standard error.
 
-    SIGTERM ends it as Ctrl-C does, so that nothing unfinished is left behind by either.
+    SIGTERM ends it as Ctrl-C does, so that nothing unfinished is left behind by either. Who reads
+    the output may stop before its end, as head does: that is no error.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return 0
+    except OSError as error:
+        print(f"{name}: {error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        return 1
     except Problem as problem:
         print(f"{name}: {problem}", file=sys.stderr)
         return 1
@@ -33,3 +43,13 @@ def run(name: str, work: Callable[[], None]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 1
     return 0
+
+
+def _drop_output() -> None:
+    """What is still to be written would fail once more at the interpreter's end, and be told."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -178,3 +178,80 @@ def test_scikit_learn_that_cannot_fetch_is_said(programs: Programs) -> None:
         1,
         "housing.py: --data: scikit-learn cannot fetch it (no route to host); give a CSV file\n",
     )
+
+
+@pytest.mark.parametrize(
+    "command", [("sample", "--rows", "100000"), ("predict", "--data", "many.csv")]
+)
+def test_a_reader_that_has_enough_ends_the_output_quietly(
+    trained: Trained, with_torch: Path, command: tuple[str, ...]
+) -> None:
+    """`| head -1` gets its line, and nobody is told of a pipe."""
+    programs = Programs(with_torch, trained.folder)
+    first, *rows = (trained.folder / "houses.csv").read_text().splitlines(keepends=True)
+    (trained.folder / "many.csv").write_text(first + "".join(rows * 10))
+    with programs.running("housing.py", *command) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 0
+
+
+def test_output_that_cannot_be_written_is_said(programs: Programs) -> None:
+    """A disk that is full under `> houses.csv` is one line, and status 1."""
+    told = "housing.py: No space left on device\n"
+    assert to_a_full_disk(programs, "housing.py", "sample") == (1, told)
+
+
+def to_a_full_disk(programs: Programs, *command: str) -> tuple[int, str]:
+    """Status and errors of a program whose standard output is a device that is always full."""
+    script = programs.folder / "full"
+    script.write_text(f'#!/bin/sh\nexec {programs.python} "$@" > /dev/full\n')
+    script.chmod(0o755)
+    done = Programs(script, programs.folder).run(*command)
+    return done.status, done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("train", "--data", "houses.csv", "--epochs", "1"), "model.pt cannot be written: "),
+        (("compile", "--checkpoint", "given.pt", "--model", "m.pt"), "m.pt cannot be written: "),
+    ],
+)
+def test_a_model_that_there_is_no_room_for_is_said(
+    trained: Trained, programs: Programs, command: tuple[str, ...], told: str
+) -> None:
+    """A write that fails halfway is one line, with nothing left; PyTorch's own would abort."""
+    folder = programs.folder
+    (folder / "houses.csv").write_bytes((trained.folder / "houses.csv").read_bytes())
+    (folder / "given.pt").write_bytes((trained.folder / "model.pt").read_bytes())
+    limited = folder / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -f 60\nexec {programs.python} "$@"\n')
+    limited.chmod(0o755)
+    before = left(folder)
+    done = Programs(limited, folder).run("housing.py", *command)
+    assert done.status == 1
+    assert f"{told}File too large" in done.err.splitlines()[-1]
+    assert left(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--checkpoint", "s.pt", "--example", "./s.pt"), "--example: ./s.pt is the file of --che"),
+        (("--checkpoint", "houses.csv"), "--checkpoint: houses.csv is the file of --data as well"),
+    ],
+)
+def test_training_overwrites_nothing_of_its_own(
+    programs: Programs, flags: tuple[str, ...], told: str
+) -> None:
+    """Two of its files at one place are refused before the training."""
+    (programs.folder / "houses.csv").write_text("\n".join([HEADER, *[ROW] * 12]) + "\n")
+    done = programs.run("housing.py", "train", "--data", "houses.csv", *flags)
+    assert done.status == 1
+    assert done.err.startswith(f"housing.py: {told}")
+    assert len(done.err.splitlines()) == 1
+    assert left(programs.folder) == {"houses.csv"}

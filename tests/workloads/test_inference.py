@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import struct
 import time
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,13 @@ def described(model: Path, shape: list[int], **details: Any) -> dict[str, Any]:
     }
 
 
+def before_its_end(picture: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with one more chunk behind its pixels."""
+    chunk = struct.pack(">I", len(content)) + kind + content
+    end = picture.rindex(b"IEND") - 4
+    return picture[:end] + chunk + struct.pack(">I", zlib.crc32(kind + content)) + picture[end:]
+
+
 @pytest.fixture(scope="module")
 def made(with_torch: Path, tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """The programs in a folder with models whose answers are known, and pictures."""
@@ -81,6 +90,9 @@ def made(with_torch: Path, tmp_path_factory: pytest.TempPathFactory) -> Programs
         (folder / f"{name}.pt.json").write_text(json.dumps(described(model, shape, **details)))
     (folder / "text.png").write_text("no picture")
     (folder / "cut.png").write_bytes((folder / "red.png").read_bytes()[:60])
+    red = (folder / "red.png").read_bytes()
+    (folder / "profile.png").write_bytes(before_its_end(red, b"iCCP", b"x"))
+    (folder / "no-profile.png").write_bytes(before_its_end(red, b"iCCP", b""))
     (folder / "some").mkdir()
     for name in ("red.png", "grey.jpg"):
         (folder / "some" / name).write_bytes((folder / name).read_bytes())
@@ -128,6 +140,8 @@ def test_a_folder_is_all_its_pictures_and_classes_without_names_are_numbers(
     [
         ("text.png", "text.png is no picture that can be read"),
         ("cut.png", "cut.png cannot be read: "),
+        ("profile.png", "profile.png cannot be read: Unknown compression method"),
+        ("no-profile.png", "no-profile.png cannot be read: "),
         ("nowhere.png", "nowhere.png cannot be read: No such file or directory"),
         ("none", "none: no pictures in this folder (.bmp, .gif, .jpeg, .jpg, .png, .webp)"),
     ],
@@ -200,6 +214,67 @@ def test_a_model_that_cannot_be_run_is_told_from_others(
     assert done.err.startswith(f"inference.py: {told}")
     assert len(done.err.splitlines()) == 1
     assert left(programs.folder) == before
+
+
+SCALING = {"features": ["age"], "mean": [1.0], "std": [2.0], "dollars": 100_000.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (
+            {"shape": "1x11"},
+            "shape must be 1 to 8 whole numbers above 0, with a product of at most",
+        ),
+        ({"shape": [1, 0]}, "(got [1, 0])"),
+        ({"shape": [True, 11]}, "(got [true, 11])"),
+        ({"shape": [1] * 9}, "(got [1, 1, 1, 1, 1, 1, 1, 1, 1])"),
+        ({"shape": [1 << 20, 1 << 20]}, "(got [1048576, 1048576])"),
+        ({"model": ["housing"]}, 'model must be a line of text (got ["housing"])'),
+        ({"size": -1}, "size must be a whole number above 0 (got -1)"),
+        ({"details": []}, "details must be an object (got [])"),
+        ({"details": {"labels": "cat"}}, 'details.labels must be a list of texts (got "cat")'),
+        ({"details": {"picture": 7}}, "details.picture must be an object (got 7)"),
+        (
+            {"details": {"picture": {**PICTURE, "crop": 0}}},
+            "details.picture.crop must be a whole number from 1 to 16384 (got 0)",
+        ),
+        (
+            {"details": {"picture": {**PICTURE, "std": [0, 1, 1]}}},
+            "details.picture.std must be 3 numbers above 0 (got [0, 1, 1])",
+        ),
+        (
+            {"details": {"scaling": {**SCALING, "features": None}}},
+            "details.scaling.features must be a list of texts (got null)",
+        ),
+        (
+            {"details": {"scaling": {**SCALING, "mean": [1.0, 2.0]}}},
+            "details.scaling.mean must be 1 numbers, as there are features (got [1.0, 2.0])",
+        ),
+        (
+            {"details": {"scaling": {**SCALING, "std": [float("nan")]}}},
+            "details.scaling.std must be 1 numbers above 0, one for each feature (got [NaN])",
+        ),
+        (
+            {"details": {"scaling": {**SCALING, "dollars": "100000"}}},
+            'details.scaling.dollars must be a number (got "100000")',
+        ),
+    ],
+)
+def test_a_description_is_read_with_suspicion(
+    made: Programs, tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
+    """The value that is wrong is named and what is allowed, before the model is looked at."""
+    (tmp_path / "m.pt").write_bytes(b"never looked at")
+    description = {**described(tmp_path / "m.pt", [1, 11]), **changed}
+    (tmp_path / "m.pt.json").write_text(json.dumps(description))
+    done = Programs(made.python, tmp_path).run("inference.py", "--model", "m.pt", "red.png")
+    assert done.status == 1
+    assert done.err.startswith(
+        "inference.py: m.pt.json is not a description that compile.py wrote: "
+    )
+    assert told in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 def test_pictures_are_for_models_that_take_pictures(trained: Trained, made: Programs) -> None:

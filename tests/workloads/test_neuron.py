@@ -120,6 +120,19 @@ def test_a_model_that_was_compiled_wrongly_is_not_stored(programs: Programs, wro
     assert left(programs.folder) == {"calls"}
 
 
+@pytest.mark.parametrize("fails", ["load", "run"])
+def test_a_device_that_cannot_be_used_is_said_after_compiling(
+    programs: Programs, fails: str
+) -> None:
+    """One line tells that compiling was well and running was not, and nothing is left behind."""
+    done = beside(programs, "neuronx", NO_DEVICE=fails).run("compile.py", *RANDOM)
+    assert done.status == 1
+    assert done.err.startswith("compile.py: compiled, and cannot be run here to be checked: ")
+    assert "size" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert left(programs.folder) == {"calls"}
+
+
 def test_a_signal_while_it_compiles_leaves_nothing_behind(programs: Programs) -> None:
     """A Job that is deleted, or Ctrl-C: what is unfinished goes."""
     there = beside(programs, "neuronx", ENDLESS="1")

@@ -20,7 +20,10 @@ def trace(
     partitioner_config=None,
     inline_weights_to_neff=True,
 ):
-    """Note what was asked for; with WRONG_BY compile wrongly, with ENDLESS not to the end."""
+    """Note what was asked for; with WRONG_BY compile wrongly, with ENDLESS not to the end.
+
+    With NO_DEVICE the result cannot be used: not loaded ("load"), or not run ("run").
+    """
     assert isinstance(func, torch.nn.Module)
     assert not func.training
     assert isinstance(example_inputs, (torch.Tensor, tuple))
@@ -35,6 +38,8 @@ def trace(
         calls.write(json.dumps(call) + "\n")
     while "ENDLESS" in os.environ:
         time.sleep(1)
+    if "NO_DEVICE" in os.environ:
+        return torch.jit.script({"load": NotLoaded, "run": NotRun}[os.environ["NO_DEVICE"]]())
     wrong_by = float(os.environ.get("WRONG_BY", "0"))
 
     class Compiled(torch.nn.Module):
@@ -46,6 +51,33 @@ def trace(
             return self.func(inputs) * (1 + wrong_by)
 
     return torch.jit.trace(Compiled().eval(), example_inputs)
+
+
+class NotLoaded(torch.nn.Module):
+    """What the runtime, which starts as a model is loaded, cannot start for."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = torch.zeros(1)
+
+    def forward(self, inputs):
+        return inputs
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (self.held, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]):
+        self.training = state[1]
+        self.held = torch.zeros(2) @ torch.zeros(3)  # operators raise RuntimeError, as Neuron's do
+
+
+class NotRun(torch.nn.Module):
+    """What the runtime loads, and cannot execute."""
+
+    def forward(self, inputs):
+        return torch.zeros(2) @ torch.zeros(3)
 
 
 class DataParallel:
