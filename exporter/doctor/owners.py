@@ -99,7 +99,7 @@ def _by_report(case: Case) -> Finding:
 
 
 def _answer(name: str, told: Told) -> Iterator[Finding]:
-    if told.why and told.was_heard and name == "kubelet":
+    if told.why and told.owners.allocation is not None:
         yield warning(SUBJECT, f"{name}: {told.why}", _NOT_UNDERSTOOD)
     elif told.why:
         yield warning(SUBJECT, f"{name}: {told.why}", _ADVICE[name])

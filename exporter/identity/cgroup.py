@@ -8,6 +8,8 @@ it, and a container may run in another (a node of `kind` does): the deepest id c
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +52,15 @@ def of_process(pid: int, proc: Path = PROC) -> Container | None:
     if not text:
         raise Gone("it has just ended")
     return parse(text)
+
+
+def of_processes(pids: Iterable[int], proc: Path = PROC) -> dict[int, Container]:
+    """The containers of those processes that are seen to run in one."""
+    found = {}
+    for pid in pids:
+        with suppress(Gone):
+            found[pid] = of_process(pid, proc)
+    return {pid: container for pid, container in found.items() if container is not None}
 
 
 def parse(text: str) -> Container | None:

@@ -34,7 +34,8 @@ class PodsByContainer:
 
     def ask(self, pids: frozenset[int]) -> Told:
         """Whose these processes are, as far as they run in pods."""
-        ids = {pid: found.id for pid in pids if (found := self._container(pid)) and found.pod_uid}
+        found = cgroup.of_processes(pids, self._proc)
+        ids = {pid: each.id for pid, each in found.items() if each.pod_uid}
         why = ""
         if not self._owners.keys() >= {*ids.values()}:
             try:
@@ -45,12 +46,6 @@ class PodsByContainer:
             Owners(by_pid={pid: self._owners[id] for pid, id in ids.items() if id in self._owners}),
             why,
         )
-
-    def _container(self, pid: int) -> cgroup.Container | None:
-        try:
-            return cgroup.of_process(pid, self._proc)
-        except cgroup.Gone:
-            return None
 
 
 def _owners(names: list[str]) -> dict[str, Owner]:

@@ -76,7 +76,8 @@ class EcsOwners:
         """Whose these processes are, and whose the devices that our own container has."""
         reasons: list[str] = []
         ours, beside, whose = self._own_task(reasons)
-        containers = {pid: name for pid in pids if (name := self._container(pid)) not in ("", ours)}
+        found = cgroup.of_processes(pids, self._proc)
+        containers = {pid: each.id for pid, each in found.items() if each.id != ours}
         strangers = {*containers.values()} - beside.keys()
         if strangers - self._machine.keys() or not self._is_complete:
             self._ask_agent(reasons)
@@ -84,18 +85,7 @@ class EcsOwners:
         by_pid: dict[int | None, Owner] = {
             pid: known[name] for pid, name in containers.items() if name in known
         }
-        return Told(
-            Owners(by_pid=by_pid, task=self._task(whose)),
-            "; ".join(reasons),
-            was_heard=self._base is None or bool(ours),
-        )
-
-    def _container(self, pid: int) -> str:
-        try:
-            found = cgroup.of_process(pid, self._proc)
-        except cgroup.Gone:
-            return ""
-        return found.id if found else ""
+        return Told(Owners(by_pid=by_pid, task=self._task(whose)), "; ".join(reasons))
 
     def _own_task(self, reasons: list[str]) -> _Own:
         """What was told of it last: whose it is does not change."""

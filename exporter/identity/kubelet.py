@@ -77,7 +77,7 @@ class KubeletOwners:
         except NoKubelet as error:
             if self._clock() >= self._until:
                 self._last = None
-            return Told(Owners(allocation=self._last), str(error), was_heard=False)
+            return Told(Owners(allocation=self._last), str(error))
         self._last = answer.allocation
         self._until = self._clock() + 2 * REFRESH
         why = ", ".join(f"{each} is not understood" for each in answer.unreadable)

@@ -21,13 +21,12 @@ _log = get_logger(part="owners")
 
 
 class Told(NamedTuple):
-    """What one place knows of owners; where something could not be told, why; what else it saw, for
-    people; and whether it answered at all."""
+    """What one place knows of owners; where something could not be told, why; and what else it saw,
+    for people."""
 
     owners: Owners = Owners()
     why: str = ""
     seen: str = ""
-    was_heard: bool = True
 
 
 class Place(Protocol):
@@ -142,7 +141,7 @@ class OwnersFinder:
         try:
             told = place.ask(pids)
         except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
-            told = Told(why=f"internal error: {error!r}", was_heard=False)
+            told = Told(why=f"internal error: {error!r}")
         self._say(place.name, told.why)
         return told
 

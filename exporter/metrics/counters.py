@@ -186,11 +186,11 @@ class Counters:
             runtime = self._runtimes[key] = _Runtime(spot)
             runtime.tallies.begin(statuses, errors)
         elif runtime.spot != spot and runtime.shown:
-            self._left.append((runtime.spot, runtime.tallies))
-            runtime.shown = False
-            runtime.tallies = Tallies(generic=runtime.tallies.generic)
+            left, runtime.tallies = runtime.tallies, Tallies(generic=runtime.tallies.generic)
             runtime.tallies.begin(statuses, errors)
-            self._left[-1][1].generic = None
+            runtime.shown = False
+            left.generic = None  # a level, which the runtime takes along
+            self._left.append((runtime.spot, left))
         runtime.spot = spot
         runtime.shown |= shown
         _add(runtime.tallies.statuses, self.totals.statuses, statuses)

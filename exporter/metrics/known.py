@@ -15,8 +15,6 @@ MOST_NAMES = 64
 
 MOST_PHYSICAL_CORES = 1024
 
-_FEW = 64
-
 OWNER_WAIT = 15.0
 """Seconds that a runtime is not shown while its owner is being asked for."""
 
@@ -112,8 +110,7 @@ class Known:
                 self.physical[key] = None
 
     def forget(self, present: set[RuntimeKey]) -> None:
-        """Drop the owners of runtimes that have gone, whose pids may be others' soon, and their
-        spots once there are more of them than others."""
+        """Drop owners and spots of runtimes that have gone: their pids may be others' soon."""
         if self._owned.keys() != present:
             self._owned = {k: v for k, v in self._owned.items() if k in present}
             self._runtimes = {k: v for k, v in self._runtimes.items() if k in present}
