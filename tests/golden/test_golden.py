@@ -44,7 +44,7 @@ def snapshots(path: Path, layout: Layout = Layout.CORE) -> list[Snapshot]:
     collector = Collector(rows, Counters(), Period(None))
     identity = Identity(Machine(), {})
     made = []
-    for number, line in enumerate(path.read_bytes().splitlines()):
+    for number, line in enumerate(captures.lines(path)):
         report = decode(line).report
         machine = identity.observe(report.instance_info or report.instance_data)
         at = Moment(START + 50 + number, 100.0 + number)

@@ -12,12 +12,12 @@ from tests import captures
 from tests.support.exporter import running_exporter
 from tests.support.waiting import wait_for
 
-WITH_BREAKDOWN = [
-    path
-    for path in captures.all_captures()
+WITH_BREAKDOWN = {
+    name: line
+    for name, line in captures.reports(captures.all_captures()).items()
     # The examples in AWS's documentation are made up, and their sums do not add up.
-    if not path.name.startswith("doc_") and b'"usage_breakdown":{"host"' in path.read_bytes()
-]
+    if not name.startswith("doc_") and b'"usage_breakdown":{"host"' in line
+}
 
 
 def test_there_are_recordings_with_a_breakdown() -> None:
@@ -27,14 +27,15 @@ def test_there_are_recordings_with_a_breakdown() -> None:
     assert len(WITH_BREAKDOWN) >= 2
 
 
-@pytest.mark.parametrize("path", WITH_BREAKDOWN, ids=lambda path: path.stem)
-def test_the_parts_are_the_whole(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", WITH_BREAKDOWN.values(), ids=WITH_BREAKDOWN)
+def test_the_parts_are_the_whole(line: bytes, tmp_path: Path) -> None:
     """Through /metrics: device memory of all cores is that of all runtimes, and each runtime's host
     memory is the sum of what is in it."""
-    line = json.loads(path.read_bytes().splitlines()[0])
+    path = tmp_path / "report.ndjson"
+    path.write_bytes(line + b"\n")
     expected = sum(
         runtime["report"]["memory_used"]["neuron_runtime_used_bytes"]["neuron_device"]
-        for runtime in line["neuron_runtime_data"]
+        for runtime in json.loads(line)["neuron_runtime_data"]
     )
     config = {
         "source": {"kind": "file", "path": str(path), "replay": {"at_end": "repeat"}},

@@ -283,7 +283,7 @@ def test_versions_are_shown_where_they_are_known() -> None:
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
 def test_recorded_reports_have_nothing_unknown(path: Path) -> None:
     """Every field that a real or documented report has is either used or known to be skipped."""
-    for line in path.read_bytes().splitlines():
+    for line in captures.lines(path):
         assert unknown_fields(line) == []
 
 

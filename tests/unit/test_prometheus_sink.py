@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,10 +97,12 @@ def test_simulated_machines_read_back_as_the_library_writes(
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recorded_reports_read_back_as_the_library_writes(path: Any) -> None:
+def test_recorded_reports_read_back_as_the_library_writes(path: Path) -> None:
     """The same holds for everything that was recorded on real machines."""
-    snapshot = Bench(period=None).collect(json.loads(path.read_text()), machine=HERE).snapshot
-    assert parsed(shown(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
+    bench = Bench(period=None)
+    for line in captures.lines(path):
+        snapshot = bench.collect(json.loads(line), machine=HERE).snapshot
+        assert parsed(shown(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

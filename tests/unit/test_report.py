@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from tests.support.reports import Bench, cores, ecc, executions, group, memory, 
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recorded_reports_decode_without_faults(path: Any) -> None:
+def test_recorded_reports_decode_without_faults(path: Path) -> None:
     """Whatever real machines have written is read whole."""
-    for line in path.read_bytes().splitlines():
+    for line in captures.lines(path):
         assert decode(line).faults == ()
 
 

@@ -78,8 +78,7 @@ def recorded(name: str) -> Report:
     path = captures.FOLDER / f"{name}.ndjson"
     if not path.exists():
         pytest.skip(captures.MISSING)
-    with path.open() as file:
-        report: Report = json.loads(next(file))
+    report: Report = json.loads(captures.lines(path)[0])
     return report
 
 

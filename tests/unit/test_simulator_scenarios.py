@@ -145,7 +145,7 @@ def test_trn2_has_the_form_of_the_documentation() -> None:
     path = captures.FOLDER / "doc_2.21-2.32_trn2n_LNC2_with_k8s.ndjson"
     if not path.exists():
         pytest.skip(captures.MISSING)
-    told = json.loads(path.read_text())
+    told = json.loads(captures.lines(path)[0])
     (report,) = reports(1, "--instance-type", "trn2.48xlarge", "--kubernetes")
     assert report["neuron_hardware_info"] == told["neuron_hardware_info"]
     for section in ("neuroncores_k8s_info", "neurondevices_k8s_info"):
