@@ -1,14 +1,14 @@
 #!/bin/sh
-# Starts supervisord, which keeps the exporter up, and ends as the exporter did:
-#   0  it was told to stop, or came to the end of its input
-#   2  its configuration is wrong, or it failed again and again as soon as it was started
-#   any other status: supervisord itself failed
+# Run the exporter under supervisord. Exit status:
+#   0      stopped on request, or the exporter's input ended
+#   2      invalid configuration, or restarts exhausted
+#   other  supervisord itself failed
 #
 #   entrypoint.sh [FLAG ...]              supervised: neuron-exporter run FLAG ...
 #   entrypoint.sh COMMAND [ARGUMENT ...]  not supervised: neuron-exporter COMMAND ARGUMENT ...
 #
-# It is a shell's script because it stays for as long as the container lives, and Python would take
-# several times its memory. As process 1, a shell that waits also reaps the orphans of others.
+# A shell script, because it runs as long as the container, and Python would need several times the
+# memory. As process 1, a waiting shell also reaps orphaned processes.
 set -u
 
 case ${1--} in
@@ -18,70 +18,71 @@ esac
 
 : "${NEURON_EXPORTER_RUN_DIRECTORY:=/run/neuron-exporter}"
 : "${NEURON_EXPORTER_STARTSECS:=10}" "${NEURON_EXPORTER_STARTRETRIES:=20}"
-ended=$NEURON_EXPORTER_RUN_DIRECTORY/ended
+status_file=$NEURON_EXPORTER_RUN_DIRECTORY/ended
 pid_file=$NEURON_EXPORTER_RUN_DIRECTORY/exporter.pid
 
-told=
+stopping=
 supervisord=
 stop() {
-    told=yes
-    # The first reason counts: to stop is none to be given up. Whoever is just being started reads it.
-    (set -C && echo 0 >"$ended") 2>/dev/null
+    stopping=yes
+    # noclobber: the first status wins, so that a stop does not overwrite a failure or vice versa.
+    # run_exporter.sh and fatal_listener.sh exit at once if the file exists.
+    (set -C && echo 0 >"$status_file") 2>/dev/null
     [ -z "$supervisord" ] || kill -TERM "$supervisord" 2>/dev/null
 }
-trap stop TERM INT # process 1 does not get what it has no handler for
+trap stop TERM INT # the kernel discards signals for which process 1 has no handler
 
 parent_of() {
     while read -r key value; do
         [ "$key" != PPid: ] || echo "$value"
     done <"/proc/$1/status"
 }
-# To the exporter alone: supervisord would end at USR1, and start everything anew at HUP. The number
-# may be that of one that has ended, or left by a former life of the container, and anybody's by now:
-# a child of what supervisord has started is ours.
+# Signal the exporter only: supervisord would exit on USR1 and restart everything on HUP. The pid
+# file may be stale, from an exporter that has ended or from an earlier start of the container, and
+# the pid may belong to another process by now. Accept it only if it is a grandchild of supervisord.
 forward() {
     exporter=
     [ -z "$supervisord" ] || read -r exporter 2>/dev/null <"$pid_file"
     case $exporter in
         '' | *[!0-9]*) ;;
         *)
-            watcher=$(parent_of "$exporter")
-            [ -n "$watcher" ] && [ "$(parent_of "$watcher")" = "$supervisord" ] &&
+            runner=$(parent_of "$exporter")
+            [ -n "$runner" ] && [ "$(parent_of "$runner")" = "$supervisord" ] &&
                 kill -"$1" "$exporter" && return
             ;;
     esac 2>/dev/null
-    # By somebody else, since nobody may read it; and $! stays who is just being started.
+    # In a background subshell, because standard error may block; a double fork keeps $! unchanged
+    # for the process that is just being started.
     (echo "neuron-exporter: SIG$1 is ignored: the exporter is not up" >&2 &)
 }
 trap 'forward USR1' USR1
 trap 'forward HUP' HUP
 
 here=$(dirname "$(readlink -f "$0")")
-complain() {
+fail() {
     echo "neuron-exporter: $*" >&2
     exit 2
 }
 
-# What a former life of the container has left on the volume is not this one's end.
+# Remove the state that an earlier start of the container left on the volume.
 mkdir -p "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null &&
-    rm -f "$ended" "$pid_file" "$NEURON_EXPORTER_RUN_DIRECTORY/url" 2>/dev/null &&
+    rm -f "$status_file" "$pid_file" "$NEURON_EXPORTER_RUN_DIRECTORY/url" 2>/dev/null &&
     [ -w "$NEURON_EXPORTER_RUN_DIRECTORY" ] ||
-    complain "NEURON_EXPORTER_RUN_DIRECTORY: $NEURON_EXPORTER_RUN_DIRECTORY must be a folder that" \
-        "can be written to"
+    fail "NEURON_EXPORTER_RUN_DIRECTORY: must be a writable directory" \
+        "(got '$NEURON_EXPORTER_RUN_DIRECTORY')"
 for name in STARTSECS STARTRETRIES; do
     eval "value=\$NEURON_EXPORTER_$name"
     case $value in
         '' | *[!0-9]* | 0?* | ????????*)
-            complain "NEURON_EXPORTER_$name: must be a whole number below 10000000 (got '$value')"
+            fail "NEURON_EXPORTER_$name: must be a whole number below 10000000 (got '$value')"
             ;;
     esac
 done
 
-# supervisord and neuron-monitor's configuration need a place for temporary files, which a read-only
-# root does not have.
+# supervisord and the exporter need temporary files, and the root may be read-only.
 : "${TMPDIR:=$NEURON_EXPORTER_RUN_DIRECTORY}"
 
-# supervisord does not pass arguments on: they travel quoted, in a variable.
+# supervisord passes no arguments on, so they are quoted and passed in a variable.
 NEURON_EXPORTER_ARGUMENTS=
 for argument; do
     quoted=$(printf '%s' "$argument" | sed "s/'/'\\\\''/g")
@@ -90,24 +91,25 @@ done
 export NEURON_EXPORTER_RUN_DIRECTORY NEURON_EXPORTER_STARTSECS NEURON_EXPORTER_STARTRETRIES
 export NEURON_EXPORTER_ARGUMENTS TMPDIR
 
-# Whom the image makes root stays it; named, it is not warned of.
+# supervisord warns about running as root unless the user is named.
 set --
 [ "$(id -u)" != 0 ] || set -- -u root
 
-[ -z "$told" ] || exit 0
-# In a session of its own: some inits send what they get to the whole process group.
+[ -z "$stopping" ] || exit 0
+# In a session of its own, because some inits forward signals to the whole process group.
 setsid supervisord -c "$here/supervisord.conf" "$@" 8>&1 9>&2 >&2 &
 supervisord=$!
-# Told to stop before it was known: a signal to what is just being forked may be lost.
-while [ -n "$told" ] && kill -TERM "$supervisord" 2>/dev/null; do sleep 1; done
+# If the stop request came before the pid was known, a signal to the process that is just being
+# forked may be lost: repeat it.
+while [ -n "$stopping" ] && kill -TERM "$supervisord" 2>/dev/null; do sleep 1; done
 
-# A signal interrupts wait.
+# wait returns early when a signal arrives.
 while
     wait "$supervisord"
     status=$?
     kill -0 "$supervisord" 2>/dev/null
 do :; done
 
-[ ! -e "$ended" ] || read -r status <"$ended"
+[ ! -e "$status_file" ] || read -r status <"$status_file"
 [ -n "$status" ] || status=1
 exit "$status"

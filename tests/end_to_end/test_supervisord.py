@@ -122,7 +122,7 @@ def test_whoever_is_killed_comes_back(tmp_path: Path) -> None:
         os.kill(exporter.exporter, signal.SIGKILL)
         exporter.wait_for_start(2)
         seen |= set(descendants(exporter.process.pid))
-        watcher = wait_for(lambda: exporter.find("exporter.sh"))
+        watcher = wait_for(lambda: exporter.find("run_exporter.sh"))
         os.kill(watcher, signal.SIGKILL)
         exporter.wait_for_start(3)
         seen |= set(descendants(exporter.process.pid))
@@ -293,7 +293,7 @@ def run_entry_point(folder: Path, *arguments: str, **environment: str) -> tuple[
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("RUN_DIRECTORY", "/dev/null", "must be a folder that can be written to"),
+        ("RUN_DIRECTORY", "/dev/null", "must be a writable directory"),
         ("STARTSECS", "ten", "must be a whole number below 10000000"),
         ("STARTRETRIES", "-1", "must be a whole number below 10000000"),
     ],

@@ -99,7 +99,7 @@ def test_nobody_else_gets_a_signal(tmp_path: Path) -> None:
         supervised(tmp_path, CONFIG) as exporter,
     ):
         exporter.wait_for_start(1)
-        watcher = wait_for(lambda: exporter.find("exporter.sh"))
+        watcher = wait_for(lambda: exporter.find("run_exporter.sh"))
         for text in (bystander.pid, watcher, 1, -1, "", 99999999, None):
             path.write_text(f"{text}\n") if text is not None else path.unlink()
             said = exporter.raw_log.count(IGNORED)

@@ -67,8 +67,8 @@ def test_nothing_is_left_of_the_build(image: Image) -> None:
     """What only the build needs stays there: scripts, sources, caches, configuration of pip."""
     unwanted = (
         "src",
-        "trim.sh",
-        "tools.sh",
+        "slim.sh",
+        "install_neuron_tools.sh",
         "etc/pip.conf",
         "root/.cache",
         "run/secrets",

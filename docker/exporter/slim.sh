@@ -1,24 +1,24 @@
 #!/bin/sh
-# Takes out of a virtual environment what the exporter never imports, and compiles the rest:
-#   trim.sh /opt/neuron-exporter
+# Remove from a virtual environment what the exporter never imports, and compile the rest:
+#   slim.sh /opt/neuron-exporter
 set -eu
 venv=$1
 python=$venv/bin/python3
 packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
-# What installs and builds. supervisor 4.3 and later need no setuptools.
+# Installers and build tools. supervisor 4.3 and later does not need setuptools.
 rm -rf "$packages"/pip "$packages"/pip-* "$packages"/setuptools "$packages"/setuptools-* \
     "$packages"/_distutils_hack "$packages"/distutils-precedence.pth "$packages"/pkg_resources
 rm -f "$venv"/bin/pip* "$venv"/bin/activate* "$venv"/bin/Activate*
 
-# Tests of libraries, types and sources that only tools for developers read.
+# Tests, type stubs and sources, which only development tools read.
 find "$packages" -depth -type d -name tests -exec rm -rf {} +
 find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
 
-# botocore knows every service of AWS (27 MB). These are called: cloudwatch for PutMetricData, sts for
-# credentials by web identity (IRSA) or by a role that the shared files name, ecs to look at tasks.
-# Credentials of a container's or an instance's role need no service's data, nor do keys in files.
-# Single sign-on (sso, sso-oidc, signin) is for people, and taken out.
+# botocore has data for every AWS service (27 MB). The exporter calls cloudwatch (PutMetricData),
+# sts (credentials from web identity, as for IRSA, or from a role in the shared files) and ecs
+# (tasks). Container roles, instance roles and keys in files need no service data. Single sign-on
+# (sso, sso-oidc, signin) is for interactive use and is removed.
 data=$packages/botocore/data
 for folder in "$data"/*/; do
     case $(basename "$folder") in
@@ -29,5 +29,5 @@ done
 find "$data" -type f -name 'examples-*' -delete
 rm -rf "$packages"/boto3/examples "$packages"/botocore/docs/bcdoc/examples
 
-# By content, not by time: layers keep times by the second, and some engines none.
+# Do not check source timestamps: image layers store whole seconds, some engines none.
 "$python" -m compileall -q --invalidation-mode unchecked-hash "$packages"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Fetches AWS's aws-neuronx-tools, and lays out what the exporter needs of it as a tree to copy:
-#   tools.sh VERSION REPOSITORY SUITE FINGERPRINT /tools
+# Download AWS's package aws-neuronx-tools and put the files that the exporter needs into a tree:
+#   install_neuron_tools.sh VERSION REPOSITORY SUITE FINGERPRINT /tools
 set -eu
 version=$1 repository=$2 suite=$3 fingerprint=$4 tree=$5
 bin=/opt/aws/neuron/bin lib=/opt/aws/neuron/lib
 
-# The database of packages as the image has it, before this stage installs what it needs itself.
+# Save the image's package database before this stage installs its own tools.
 mkdir -p "$tree/var/lib/dpkg/info"
 cp /var/lib/dpkg/status "$tree/var/lib/dpkg/status"
 
@@ -13,11 +13,11 @@ apt-get update -q
 apt-get install -y -q --no-install-recommends ca-certificates curl gnupg
 [ ! -e /run/secrets/ca.pem ] || export CURL_CA_BUNDLE=/run/secrets/ca.pem
 curl -fsSL --retry 3 -o /neuron.asc "$repository/GPG-PUB-KEY-AMAZON-AWS-NEURON.PUB"
-# Of each key that is in the file, and not of its subkeys: a second key is none that was asked for.
+# Compare the fingerprints of all primary keys in the file: a second key is rejected.
 found=$(gpg --batch --with-colons --show-keys /neuron.asc |
     awk -F: '$1 == "pub" { own = 1 } $1 == "fpr" && own { print $10; own = 0 }')
 [ "$found" = "$fingerprint" ] || {
-    echo "the repository's key has fingerprint $found, wanted is $fingerprint" >&2
+    echo "NEURON_KEY: the repository's key must have the fingerprint $fingerprint (got $found)" >&2
     exit 1
 }
 gpg --batch --dearmor -o /neuron.gpg /neuron.asc
@@ -26,7 +26,8 @@ echo "deb [arch=amd64 signed-by=/neuron.gpg] $repository $suite main" \
 cafile=${CURL_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 apt-get update -q -o "Acquire::https::CAInfo=$cafile"
 
-# Downloaded, not installed: its dependencies are for profiling, and its scripts for a host.
+# Download without installing: the dependencies are for profiling, the maintainer scripts for a
+# host.
 mkdir /download /package
 cd /download
 apt-get download -q -o "Acquire::https::CAInfo=$cafile" "aws-neuronx-tools=$version"
@@ -35,8 +36,8 @@ dpkg-deb -x ./*.deb /package
 mkdir -p "$tree$bin"
 for program in neuron-monitor neuron-ls; do
     install -m 0755 "/package$bin/$program" "$tree$bin/$program"
-    # Libraries of the package go with it; others must be in the image already.
-    LD_LIBRARY_PATH="/package$lib" ldd "$tree$bin/$program" >/needs 2>&1 || true # static: not dynamic
+    # Copy libraries that are in the package; all others must be in the image.
+    LD_LIBRARY_PATH="/package$lib" ldd "$tree$bin/$program" >/needs 2>&1 || true # fails for static programs
     if grep 'not found' /needs >&2; then
         echo "$program needs a library that neither the package nor the image has" >&2
         exit 1
@@ -50,7 +51,7 @@ for notice in /package/usr/share/doc/aws-neuronx-tools /package/opt/aws/neuron/s
         cp -R "$notice/." "$tree/usr/share/doc/aws-neuronx-tools/"; }
 done
 
-# As installed, as far as it is: the exporter and scanners of images read its version there.
+# Register the package, so that the exporter and image scanners find its version.
 {
     echo
     echo 'Package: aws-neuronx-tools'
