@@ -14,7 +14,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from exporter.config import load
+from neuron_exporter.config import load
 from tests import captures
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 from tests.support.kubernetes import CHECKOV

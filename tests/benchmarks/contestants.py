@@ -98,7 +98,7 @@ def ours(cloudwatch: str | None) -> Iterator[Contestant]:
             )
         )
         process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "run", "--config", str(config)],
+            [sys.executable, "-m", "neuron_exporter", "run", "--config", str(config)],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={

@@ -16,7 +16,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, generate_latest
 
-from exporter.web import Response, Server
+from neuron_exporter.web import Response, Server
 
 MACHINE = {
     "instance_name": "instance_name",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
+from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
 from tests.support import exporter as exporter_process
 from tests.support.altered import altered
 from tests.support.children import child

@@ -15,8 +15,8 @@ from typing import Any
 import boto3
 import pytest
 
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
 from tests.support.endpoint import Endpoint, accept, refuse
 from tests.support.exporter import RunningExporter, clean_environment, running_exporter, simulated
 from tests.support.strict_front import strict_front

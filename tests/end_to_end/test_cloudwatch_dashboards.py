@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.metrics.selection import for_cloudwatch
 from tests.support import dashboards
 from tests.support.alarm_templates import CONFIGURATIONS, FLEET, MACHINE, write
 from tests.support.cloudwatch_search import Metric, found, named, published

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from exporter import __version__
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import for_prometheus
+from neuron_exporter import __version__
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import for_prometheus
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import Finished, run

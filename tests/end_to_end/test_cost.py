@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import load
-from exporter.generate.count import count
+from neuron_exporter.config import load
+from neuron_exporter.generate.count import count
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import run

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from exporter.doctor.finding import Finding
+from neuron_exporter.doctor.finding import Finding
 from tests.conftest import Golden
 from tests.support import metadata
 from tests.support.commands import run, shell_environment

@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
 from tests.support.emf import assert_stands_for, published, sent
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.exporter import running_exporter, simulated

@@ -119,7 +119,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
 
 def test_a_scrape_that_fails_costs_that_scrape(planted: Plant) -> None:
     """It is answered with 500, which Prometheus shows as up 0; CloudWatch gets everything."""
-    with planted("exporter.sinks.prometheus:PrometheusSink.expose") as patient:
+    with planted("neuron_exporter.sinks.prometheus:PrometheusSink.expose") as patient:
         patient.fault.come()
         assert patient.exporter.get("/metrics") == (500, "internal error\n")
         patient.deliver()
@@ -134,7 +134,7 @@ def test_a_scrape_that_fails_costs_that_scrape(planted: Plant) -> None:
 
 def test_what_prometheus_cannot_take_cloudwatch_gets(planted: Plant) -> None:
     """A failing hand-over is counted under its sink, and costs neither the reader nor the other."""
-    with planted("exporter.sinks.prometheus:PrometheusSink.offer") as patient:
+    with planted("neuron_exporter.sinks.prometheus:PrometheusSink.offer") as patient:
         patient.fault.come()
         patient.deliver()
         assert patient.errors("prometheus") == 1
@@ -150,7 +150,9 @@ def test_what_prometheus_cannot_take_cloudwatch_gets(planted: Plant) -> None:
 
 def test_what_cloudwatch_cannot_take_prometheus_shows(planted: Plant) -> None:
     """The same the other way round; counters catch up with the next report that is taken."""
-    with planted("exporter.sinks.cloudwatch.sink:CloudWatchSink.offer", MemoryError) as patient:
+    with planted(
+        "neuron_exporter.sinks.cloudwatch.sink:CloudWatchSink.offer", MemoryError
+    ) as patient:
         patient.fault.come()
         patient.show()
         assert patient.errors("cloudwatch", "MemoryError") == 1
@@ -165,8 +167,8 @@ def test_what_cloudwatch_cannot_take_prometheus_shows(planted: Plant) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "exporter.sinks.cloudwatch.window:Windows.take",
-        "exporter.sinks.cloudwatch.api:Api.send",
+        "neuron_exporter.sinks.cloudwatch.window:Windows.take",
+        "neuron_exporter.sinks.cloudwatch.api:Api.send",
     ],
 )
 def test_a_cycle_of_cloudwatch_that_fails_is_tried_again(planted: Plant, place: str) -> None:
@@ -189,7 +191,7 @@ def test_a_cycle_of_cloudwatch_that_fails_is_tried_again(planted: Plant, place: 
 
 def test_a_window_that_cannot_be_made_into_requests_is_given_up_and_counted(planted: Plant) -> None:
     """It would fail again; the windows after it are delivered."""
-    with planted("exporter.sinks.cloudwatch.sink:measure") as patient:
+    with planted("neuron_exporter.sinks.cloudwatch.sink:measure") as patient:
 
         def dropped() -> float | None:
             return patient.exporter.value(
@@ -209,7 +211,9 @@ def test_a_window_that_cannot_be_made_into_requests_is_given_up_and_counted(plan
 
 def test_the_death_of_cloudwatchs_thread_costs_cloudwatch_alone(planted: Plant) -> None:
     """What no cycle may catch ends the thread: sink_up stays 0, the log tells what is lost."""
-    with planted("exporter.sinks.cloudwatch.sink:CloudWatchSink._cycle", SystemExit) as patient:
+    with planted(
+        "neuron_exporter.sinks.cloudwatch.sink:CloudWatchSink._cycle", SystemExit
+    ) as patient:
         patient.fault.come()
         patient.exporter.wait_for_event("thread_died", thread="cloudwatch")
         patient.fault.go()
@@ -225,7 +229,7 @@ def test_a_worker_that_dies_costs_its_connection(
     planted: Plant, error: type[BaseException]
 ) -> None:
     """Its place is given back, however many die."""
-    with planted("exporter.web.handler:Handler.do_GET", error) as patient:
+    with planted("neuron_exporter.web.handler:Handler.do_GET", error) as patient:
         port = patient.exporter.port
         patient.fault.come()
         for _ in range(40):
@@ -280,7 +284,7 @@ def test_the_death_of_the_reader_ends_it(
 )
 def test_the_death_of_http_ends_it(planted: Plant, place: str, error: type[BaseException]) -> None:
     """An exporter that nobody can scrape or ask does not pretend to be well."""
-    with planted(f"exporter.web.{place}", error) as patient:
+    with planted(f"neuron_exporter.web.{place}", error) as patient:
         patient.feed()
         port = patient.exporter.port
         patient.fault.come()
@@ -299,7 +303,7 @@ def test_the_death_of_the_main_thread_ends_it(
 ) -> None:
     """It stops in order all the same."""
     (tmp_path / "web.yml").write_text("{}")
-    place = "exporter.web.web_config:WebConfigFile.refresh"
+    place = "neuron_exporter.web.web_config:WebConfigFile.refresh"
     with planted(place, error, web_config_file=str(tmp_path / "web.yml")) as patient:
         patient.feed()
         patient.fault.come()
@@ -336,7 +340,7 @@ def test_a_reader_that_dies_leaves_no_child(
 
 def test_who_drains_standard_error_may_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports go on until the child blocks on what nobody reads; then it is replaced."""
-    fault = Planted(tmp_path, "exporter.intake:Intake.stderr", RuntimeError)
+    fault = Planted(tmp_path, "neuron_exporter.intake:Intake.stderr", RuntimeError)
     monkeypatch.setattr(exporter_process, "EXPORTER", fault.command)
     steps = ("stderr=hello", "report", "sleep=0.1", "again")
     with running_exporter(
@@ -357,7 +361,7 @@ def test_who_asks_for_the_identity_may_die(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """What was not found out by then stays unknown; nobody waits for it."""
-    fault = Planted(tmp_path, "exporter.identity.finder:Finder._ask_round", error)
+    fault = Planted(tmp_path, "neuron_exporter.identity.finder:Finder._ask_round", error)
     fault.come()
     monkeypatch.setattr(exporter_process, "EXPORTER", fault.command)
     with (

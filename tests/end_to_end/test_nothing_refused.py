@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from exporter.config import Given, load
-from exporter.generate.count import count
-from exporter.simulator.faults import FAULTS
-from exporter.simulator.hardware import SIMULATED
-from exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.config import Given, load
+from neuron_exporter.generate.count import count
+from neuron_exporter.simulator.faults import FAULTS
+from neuron_exporter.simulator.hardware import SIMULATED
+from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support import simulated
 from tests.support.publishing import PERIOD, Clock, publish, write_simulated

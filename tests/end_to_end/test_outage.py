@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.cloudwatch.sink import MOST_RESENT
+from neuron_exporter.sinks.cloudwatch.sink import MOST_RESENT
 from tests.support.endpoint import refuse
 from tests.support.exporter import clean_environment
 from tests.support.outage import MINUTE, outage

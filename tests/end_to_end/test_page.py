@@ -265,7 +265,7 @@ def test_answers_protect_themselves(largest: RunningExporter) -> None:
 
 def test_a_proxy_may_put_it_below_a_path() -> None:
     """Page and files name each other relatively, and nothing of anywhere else."""
-    folder = Path(__file__).parents[2] / "exporter" / "web" / "page"
+    folder = Path(__file__).parents[2] / "exporter" / "neuron_exporter" / "web" / "page"
     for file in folder.glob("*.*"):
         if file.suffix in (".html", ".js", ".css"):
             text = file.read_text()

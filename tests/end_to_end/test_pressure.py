@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.model import SourceState
+from neuron_exporter.model import SourceState
 from tests.support import exporter as exporter_process
 from tests.support.altered import altered
 from tests.support.children import child, script

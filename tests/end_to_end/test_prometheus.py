@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
-from exporter.web import Response, Server
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.web import Response, Server
 from tests.benchmarks.usual import Usual
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.servers import prometheus_server
@@ -65,7 +65,8 @@ def test_series_vanish_when_the_source_dies(tmp_path: Path) -> None:
     child = tmp_path / "child.py"
     child.write_text(
         "import os, sys\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'exporter.simulator', *sys.argv[1:]])\n"
+        "simulator = [sys.executable, '-m', 'neuron_exporter.simulator']\n"
+        "os.execv(sys.executable, [*simulator, *sys.argv[1:]])\n"
     )
     config = {"source": {"command": [sys.executable, str(child)], "period": "1s"}}
     with (

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from exporter.report import decode
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
+from neuron_exporter.report import decode
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
 from tests.support.children import LINE, child
 from tests.support.commands import Finished, run, shell_environment
 from tests.support.exporter import EXPORTER, running_exporter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests.support.commands import run
 from tests.support.exporter import running_exporter, simulated
 from tests.support.waiting import wait_for

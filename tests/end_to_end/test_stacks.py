@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+from neuron_exporter.metrics.catalogue import CATALOGUE
 from tests.support.alarm_templates import committed as committed_alarms
 from tests.support.cloudformation import Stack
 from tests.support.fleet import CREDENTIALS

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.metrics.selection import for_cloudwatch, for_prometheus
-from exporter.model import Kind, Layout
-from exporter.report import Decoded, ReportError, decode, unknown_fields
-from exporter.sinks.cloudwatch.window import Windows
-from exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
+from neuron_exporter.model import Kind, Layout
+from neuron_exporter.report import Decoded, ReportError, decode, unknown_fields
+from neuron_exporter.sinks.cloudwatch.window import Windows
+from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests import captures
 from tests.benchmarks.contestants import ours
 from tests.support.datums import readings

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from exporter.identity.machine import Identity
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.collect import Collector
-from exporter.metrics.counters import Counters
-from exporter.metrics.period import Period
-from exporter.metrics.selection import for_cloudwatch, for_prometheus
-from exporter.model import Layout, Machine, Moment, Owners, Snapshot
-from exporter.report import decode
-from exporter.sinks.cloudwatch.datums import datums, heartbeats, measure
-from exporter.sinks.cloudwatch.dimensions import resolve
-from exporter.sinks.cloudwatch.window import Windows
-from exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.identity.machine import Identity
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
+from neuron_exporter.model import Layout, Machine, Moment, Owners, Snapshot
+from neuron_exporter.report import decode
+from neuron_exporter.sinks.cloudwatch.datums import datums, heartbeats, measure
+from neuron_exporter.sinks.cloudwatch.dimensions import resolve
+from neuron_exporter.sinks.cloudwatch.window import Windows
+from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests import captures
 from tests.conftest import Golden
 

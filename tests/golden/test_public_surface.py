@@ -23,28 +23,28 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
-import exporter as package
-from exporter import cli, commands
-from exporter.config import Given, load
-from exporter.config.changes import COLD, HOT
-from exporter.config.load import PREFIX
-from exporter.config.schema import Config
-from exporter.doctor.examination import CHECKS
-from exporter.doctor.finding import Finding, Verdict
-from exporter.endpoints import SNAPSHOT, routes
-from exporter.generate import alarm_rules
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.tables import LABELS
-from exporter.model import Moment, SourceState
-from exporter.pipeline import build
-from exporter.simulator.faults import FAULTS
-from exporter.simulator.hardware import SIMULATED
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
-from exporter.simulator.scenarios import SCENARIOS
-from exporter.telemetry import Telemetry
-from exporter.web import Request
-from exporter.web.web_schema import WebConfig
+import neuron_exporter as package
+from neuron_exporter import cli, commands
+from neuron_exporter.config import Given, load
+from neuron_exporter.config.changes import COLD, HOT
+from neuron_exporter.config.load import PREFIX
+from neuron_exporter.config.schema import Config
+from neuron_exporter.doctor.examination import CHECKS
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.endpoints import SNAPSHOT, routes
+from neuron_exporter.generate import alarm_rules
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.tables import LABELS
+from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.pipeline import build
+from neuron_exporter.simulator.faults import FAULTS
+from neuron_exporter.simulator.hardware import SIMULATED
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.telemetry import Telemetry
+from neuron_exporter.web import Request
+from neuron_exporter.web.web_schema import WebConfig
 from tests.conftest import Golden
 from tests.support.log_events import events
 

@@ -11,18 +11,18 @@ from collections import defaultdict
 
 import pytest
 
-from exporter.identity.machine import Identity
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.collect import Collector
-from exporter.metrics.counters import Counters
-from exporter.metrics.period import Period
-from exporter.metrics.selection import for_prometheus
-from exporter.model import Layout, Machine, Moment, Owners, Series
-from exporter.report import decode
-from exporter.simulator import machine as simulated
-from exporter.simulator.hardware import SIMULATED
-from exporter.simulator.options import parse
-from exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.identity.machine import Identity
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.selection import for_prometheus
+from neuron_exporter.model import Layout, Machine, Moment, Owners, Series
+from neuron_exporter.report import decode
+from neuron_exporter.simulator import machine as simulated
+from neuron_exporter.simulator.hardware import SIMULATED
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests.conftest import Golden
 
 REPORTS = 4

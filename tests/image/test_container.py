@@ -31,7 +31,7 @@ def test_the_default_command_is_scraped_and_stops_in_order(
             wait_for(lambda: prometheus.value("count(neuroncore_utilization_ratio)") == 32, 30)
         below = running.processes()
         assert any("supervisord" in line for line in below.values()), below
-        assert any("exporter.simulator" in line for line in below.values()), below
+        assert any("neuron_exporter.simulator" in line for line in below.values()), below
         uids = {Path(f"/proc/{pid}").stat().st_uid for pid in below}
         assert uids == {user}, below
         assert running.stop() == 0
@@ -86,15 +86,15 @@ def test_what_neuron_monitor_leaves_behind_is_reaped(
     image: Image, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     """Without an init, too, no zombie stays of neuron-monitor and of what it had started."""
-    command = '[sh, -c, "sleep 9999 & exec python3 -m exporter.simulator $@", sh]'
+    command = '[sh, -c, "sleep 9999 & exec python3 -m neuron_exporter.simulator $@", sh]'
     source = {
         "NEURON_EXPORTER__SOURCE__KIND": "neuron-monitor",
         "NEURON_EXPORTER__SOURCE__COMMAND": command,
     }
     with container(image, tmp_path, *arguments, **source) as running:
         running.wait_for_value("neuron_exporter_up", 1)
-        left = {running.find("sleep 9999"), running.find("exporter.simulator")}
-        os.kill(running.find("exporter.simulator"), signal.SIGKILL)
+        left = {running.find("sleep 9999"), running.find("neuron_exporter.simulator")}
+        os.kill(running.find("neuron_exporter.simulator"), signal.SIGKILL)
         wait_for(lambda: not left & set(running.processes()))
         running.wait_for_value("neuron_exporter_source_restarts_total", 1, reason="exited")
         wait_for(lambda: all(alive(pid) for pid in running.processes()))
@@ -133,7 +133,7 @@ def test_the_health_check_tells_well_from_unwell(
 
 
 COST = """
-from exporter.cli import main
+from neuron_exporter.cli import main
 assert main(["healthcheck"]) == 0
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """

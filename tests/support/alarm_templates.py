@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from exporter.config import load
-from exporter.generate import alarm_rules
-from exporter.generate.alarms import Asked, alarms
-from exporter.simulator.hardware import hardware
-from exporter.simulator.system import instance_info
+from neuron_exporter.config import load
+from neuron_exporter.generate import alarm_rules
+from neuron_exporter.generate.alarms import Asked, alarms
+from neuron_exporter.simulator.hardware import hardware
+from neuron_exporter.simulator.system import instance_info
 from tests.support.cloudformation import Stack
 from tests.support.readme import ROOT
 

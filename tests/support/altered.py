@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter import cli, daemon, intake
-from exporter.intake import Intake
-from exporter.metrics import period
-from exporter.model import Moment, SourceState
-from exporter.source import neuron_monitor
-from exporter.source.lines import Stream
-from exporter.source.watchdog import PATIENCE, Watchdog
+from neuron_exporter import cli, daemon, intake
+from neuron_exporter.intake import Intake
+from neuron_exporter.metrics import period
+from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.source import neuron_monitor
+from neuron_exporter.source.lines import Stream
+from neuron_exporter.source.watchdog import PATIENCE, Watchdog
 
 
 def altered(change: str) -> tuple[str, ...]:

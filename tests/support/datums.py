@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from exporter.model import Selection
-from exporter.sinks.cloudwatch.datums import Datum, datums, heartbeats, measure
-from exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
-from exporter.sinks.cloudwatch.plan import MACHINE
-from exporter.sinks.cloudwatch.window import Window
+from neuron_exporter.model import Selection
+from neuron_exporter.sinks.cloudwatch.datums import Datum, datums, heartbeats, measure
+from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
+from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.window import Window
 
 
 def window(**values: Counter[float]) -> Window:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from exporter.config import Given, load
-from exporter.doctor.case import Case
-from exporter.doctor.finding import Finding, Verdict
-from exporter.identify import identify
-from exporter.pipeline import build
+from neuron_exporter.config import Given, load
+from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.identify import identify
+from neuron_exporter.pipeline import build
 from tests.support.commands import shell_environment
 from tests.support.exporter import EXPORTER
 

@@ -22,8 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.waiting import wait_for
 
-EXPORTER = (sys.executable, "-m", "exporter")
-SIMULATOR = [sys.executable, "-m", "exporter.simulator"]
+EXPORTER = (sys.executable, "-m", "neuron_exporter")
+SIMULATOR = [sys.executable, "-m", "neuron_exporter.simulator"]
 
 
 def clean_environment(**more: str) -> dict[str, str]:

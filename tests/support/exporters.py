@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from exporter.daemon import STOP_SECONDS
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Machine, Moment
-from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.settings import Settings
-from exporter.sinks.cloudwatch.sink import CloudWatchSink
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
-from exporter.telemetry import Telemetry
+from neuron_exporter.daemon import STOP_SECONDS
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import Machine, Moment
+from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.settings import Settings
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Bench, cores, executions, report, runtime
 
 MIDNIGHT = 1_699_920_000.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from exporter.config import Given, load
-from exporter.model import Group, Moment
-from exporter.pipeline import build
-from exporter.simulator.machine import Machine
-from exporter.simulator.now import Then
-from exporter.simulator.options import parse
+from neuron_exporter.config import Given, load
+from neuron_exporter.model import Group, Moment
+from neuron_exporter.pipeline import build
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.now import Then
+from neuron_exporter.simulator.options import parse
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 START = 1_000_000 * 1800

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
-from exporter.model import Moment, SourceState
-from exporter.source import Listener, Source
+from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.source import Listener, Source
 
 
 class Recorder:

@@ -82,7 +82,7 @@ _CHANGES: Mapping[str, Callable[[dict[str, Any]], None]] = {
 
 def main(change: str, flags: list[str]) -> None:
     """Run the simulator until it ends or nobody reads."""
-    command = [sys.executable, "-m", "exporter.simulator", *flags]
+    command = [sys.executable, "-m", "neuron_exporter.simulator", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as simulator:
         assert simulator.stdout is not None
         for line in simulator.stdout:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import sys
 
-from exporter.config import Given, load
-from exporter.log import configure
-from exporter.model import Moment
-from exporter.pipeline import build
+from neuron_exporter.config import Given, load
+from neuron_exporter.log import configure
+from neuron_exporter.model import Moment
+from neuron_exporter.pipeline import build
 from tests.support.reports import executions, report, runtime
 
 MINUTE = 60.0

@@ -15,7 +15,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from exporter import cli
+from neuron_exporter import cli
 
 
 class Planted:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.config import Given, load
-from exporter.model import Group, Moment
-from exporter.pipeline import build
-from exporter.simulator.machine import Machine
-from exporter.simulator.now import Then
-from exporter.simulator.options import parse
+from neuron_exporter.config import Given, load
+from neuron_exporter.model import Group, Moment
+from neuron_exporter.pipeline import build
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.now import Then
+from neuron_exporter.simulator.options import parse
 
 PERIOD = 5
 """Seconds from one report to the next."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.collect import Collected, Collector
-from exporter.metrics.counters import Counters
-from exporter.metrics.period import Period
-from exporter.model import Layout, Machine, Moment, Owners, Snapshot
-from exporter.report import Report, decode
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.collect import Collected, Collector
+from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.period import Period
+from neuron_exporter.model import Layout, Machine, Moment, Owners, Snapshot
+from neuron_exporter.report import Report, decode
 
 HARDWARE = {"neuron_device_count": 2, "neuroncore_per_device_count": 2, "error": ""}
 INSTANCE = {

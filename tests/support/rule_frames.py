@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.model import Group
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
 from grafana.rulebook import alerts, recordings
+from neuron_exporter.model import Group
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
 from tests.support.exporter import RunningExporter, running_exporter
 from tests.support.waiting import wait_for
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Selection
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import Selection
 
 
 def only(*names: str, per_owner: bool = False) -> Selection:

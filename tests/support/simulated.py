@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
 
 Report = dict[str, Any]
 

@@ -57,7 +57,7 @@ class Supervised(RunningExporter):
     @property
     def exporter(self) -> int:
         """The exporter's own process."""
-        return wait_for(lambda: self.find("-m exporter run"))
+        return wait_for(lambda: self.find("-m neuron_exporter run"))
 
     @property
     def supervisord(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.model import NOBODY, Allocation, Owner, Owners, Task
+from neuron_exporter.model import NOBODY, Allocation, Owner, Owners, Task
 from tests.support.reports import (
     HARDWARE,
     Bench,

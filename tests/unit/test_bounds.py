@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import log
-from exporter.identity.machine import Identity
-from exporter.metrics import collect
-from exporter.metrics.counters import MOST_RETIRED
-from exporter.metrics.known import MOST_NAMES, MOST_PHYSICAL_CORES
-from exporter.metrics.runtimes import MOST_RUNTIMES
-from exporter.metrics.selection import for_prometheus
-from exporter.model import Machine
-from exporter.sinks.prometheus import PrometheusSink
-from exporter.text import LONGEST, clean
+from neuron_exporter import log
+from neuron_exporter.identity.machine import Identity
+from neuron_exporter.metrics import collect
+from neuron_exporter.metrics.counters import MOST_RETIRED
+from neuron_exporter.metrics.known import MOST_NAMES, MOST_PHYSICAL_CORES
+from neuron_exporter.metrics.runtimes import MOST_RUNTIMES
+from neuron_exporter.metrics.selection import for_prometheus
+from neuron_exporter.model import Machine
+from neuron_exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.text import LONGEST, clean
 from tests.support.reports import (
     Bench,
     cores,
@@ -196,7 +196,7 @@ def test_lines_of_the_log_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "MOST_LINES_PER_SECOND", 3)
     monkeypatch.setattr(log._Ration, "tell", staticmethod(lambda: None))
     clock = iter([100.0] * 12 + [101.0] * 5)
-    monkeypatch.setattr("exporter.log.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("neuron_exporter.log.time.monotonic", lambda: next(clock))
     out, dropped = io.StringIO(), []
     log.on_drop(lambda: dropped.append(1))
     log.configure("info", "json", out)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from exporter.config import Config, Given, Loaded, changes, cold, load
-from exporter.config.changes import COLD, HOT
-from exporter.config.schema import Section
+from neuron_exporter.config import Config, Given, Loaded, changes, cold, load
+from neuron_exporter.config.changes import COLD, HOT
+from neuron_exporter.config.schema import Section
 
 
 def keys(model: type[Section], above: str = "") -> Iterator[str]:

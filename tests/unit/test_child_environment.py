@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.source import NeuronMonitorSource, neuron_monitor
-from exporter.source.neuron_monitor import TOOLS, child_environment
+from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
+from neuron_exporter.source.neuron_monitor import TOOLS, child_environment
 from tests.support.children import child, script
 from tests.support.listening import Recorder, running
 from tests.support.waiting import wait_for

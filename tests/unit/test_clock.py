@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.config import Given, load
-from exporter.model import Moment
-from exporter.pipeline import build
-from exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.config import Given, load
+from neuron_exporter.model import Moment
+from neuron_exporter.pipeline import build
+from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.reports import executions, report, runtime
 
 START = 1_700_000_040.0

@@ -12,10 +12,10 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
-from exporter.sinks.cloudwatch import api
-from exporter.sinks.cloudwatch.api import Api
-from exporter.sinks.cloudwatch.datums import requests
-from exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.cloudwatch import api
+from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch.datums import requests
+from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint, refuse, respond
 
 pytestmark = pytest.mark.usefixtures("nobodys_credentials")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.selection import for_cloudwatch
-from exporter.sinks.cloudwatch.budget import HOUR, REMEMBERED_HOURS, Budget, kept
-from exporter.sinks.cloudwatch.datums import Measured
-from exporter.sinks.cloudwatch.dimensions import Dimensions
-from exporter.sinks.cloudwatch.settings import Settings
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.sinks.cloudwatch.budget import HOUR, REMEMBERED_HOURS, Budget, kept
+from neuron_exporter.sinks.cloudwatch.datums import Measured
+from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions
+from neuron_exporter.sinks.cloudwatch.settings import Settings
 
 STANDARD, _ = for_cloudwatch("standard", [], [])
 FULL, _ = for_cloudwatch("full", [], [])

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.cloudwatch import api
-from exporter.sinks.cloudwatch.api import Api
-from exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.cloudwatch import api
+from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint, accept, refuse, respond
 from tests.support.http import serving
 from tests.support.processes import descriptors

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Machine
-from exporter.simulator.hardware import hardware
-from exporter.simulator.machine import Machine as SimulatedMachine
-from exporter.simulator.options import parse
-from exporter.simulator.system import hardware_counters
-from exporter.sinks.cloudwatch.datums import (
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import Machine
+from neuron_exporter.simulator.hardware import hardware
+from neuron_exporter.simulator.machine import Machine as SimulatedMachine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.system import hardware_counters
+from neuron_exporter.sinks.cloudwatch.datums import (
     MOST_BYTES,
     MOST_DATUMS,
     MOST_VALUES,
@@ -26,8 +26,8 @@ from exporter.sinks.cloudwatch.datums import (
     requests,
     untimely,
 )
-from exporter.sinks.cloudwatch.dimensions import FIELDS, Dimensions, check, clean, resolve
-from exporter.sinks.cloudwatch.window import Window, Windows
+from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS, Dimensions, check, clean, resolve
+from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from tests.support.datums import beats, readings, window
 from tests.support.reports import Bench
 from tests.unit.test_cloudwatch_window import at

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.metrics.selection import for_cloudwatch
-from exporter.simulator.machine import Machine as SimulatedMachine
-from exporter.simulator.options import parse
-from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.dimensions import FIELDS
-from exporter.sinks.cloudwatch.emf import Emf, check, documents, thinned
-from exporter.sinks.cloudwatch.output import Output
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
-from exporter.sinks.cloudwatch.window import Windows
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.simulator.machine import Machine as SimulatedMachine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS
+from neuron_exporter.sinks.cloudwatch.emf import Emf, check, documents, thinned
+from neuron_exporter.sinks.cloudwatch.output import Output
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.cloudwatch.window import Windows
 from tests.support import readme
 from tests.support.datums import beats, readings
 from tests.support.emf import assert_stands_for, published, sent, validate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter import log
-from exporter.sinks.cloudwatch.sink import MOST_RESENT
+from neuron_exporter import log
+from neuron_exporter.sinks.cloudwatch.sink import MOST_RESENT
 from tests.support.exporters import MIDNIGHT, MINUTE, Fleet
 
 SIZE = 1000

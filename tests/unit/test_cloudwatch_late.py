@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.model import Machine
-from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.delivery import MOST_FAILURES
-from exporter.sinks.cloudwatch.settings import Settings
-from exporter.sinks.cloudwatch.sink import CloudWatchSink
-from exporter.sinks.cloudwatch.spool.spool import Spool
-from exporter.sinks.cloudwatch.spread import Turn
-from exporter.sinks.cloudwatch.transport import Outcome
-from exporter.sinks.cloudwatch.window import MOST_OPEN
-from exporter.telemetry import Telemetry
+from neuron_exporter.model import Machine
+from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.delivery import MOST_FAILURES
+from neuron_exporter.sinks.cloudwatch.settings import Settings
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.cloudwatch.spool.spool import Spool
+from neuron_exporter.sinks.cloudwatch.spread import Turn
+from neuron_exporter.sinks.cloudwatch.transport import Outcome
+from neuron_exporter.sinks.cloudwatch.window import MOST_OPEN
+from neuron_exporter.telemetry import Telemetry
 from tests.unit.test_cloudwatch_losses import MINUTE, START, Cranked, beats
 from tests.unit.test_cloudwatch_sink import DELIVERED, HERE, STANDARD, THROTTLED, Line
 

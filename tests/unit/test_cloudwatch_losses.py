@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Machine, Moment, Selection
-from exporter.sinks.cloudwatch import sink as sink_module
-from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.delivery import MOST_FAILURES
-from exporter.sinks.cloudwatch.settings import Settings
-from exporter.sinks.cloudwatch.sink import CloudWatchSink
-from exporter.sinks.cloudwatch.spread import Turn
-from exporter.sinks.cloudwatch.transport import Outcome, Transport
-from exporter.telemetry import Telemetry
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import Machine, Moment, Selection
+from neuron_exporter.sinks.cloudwatch import sink as sink_module
+from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.delivery import MOST_FAILURES
+from neuron_exporter.sinks.cloudwatch.settings import Settings
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.cloudwatch.spread import Turn
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Transport
+from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime
 from tests.support.waiting import wait_for
 from tests.unit.test_cloudwatch_sink import (

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.sinks.cloudwatch.emf import Emf
-from exporter.sinks.cloudwatch.output import Output, OutputError
-from exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.cloudwatch.emf import Emf
+from neuron_exporter.sinks.cloudwatch.output import Output, OutputError
+from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.emf import published, sent, validate
 from tests.unit.test_cloudwatch_emf import datum
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import CloudWatchMetric, Kind, MetricSpec, Moment, Place, Pooling
-from exporter.sinks.cloudwatch.plan import MACHINE
-from exporter.sinks.cloudwatch.window import Window, Windows
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import CloudWatchMetric, Kind, MetricSpec, Moment, Place, Pooling
+from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from tests.support.reports import (
     HARDWARE,
     Bench,

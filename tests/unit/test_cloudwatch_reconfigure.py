@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from exporter.model import Machine, Moment, Selection
-from exporter.sinks.cloudwatch import sink as sink_module
-from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.settings import Settings
-from exporter.sinks.cloudwatch.sink import CloudWatchSink
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
-from exporter.telemetry import Telemetry
+from neuron_exporter.model import Machine, Moment, Selection
+from neuron_exporter.sinks.cloudwatch import sink as sink_module
+from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.settings import Settings
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime
 from tests.support.selections import BOTH, COMPLETED, FAILED, only
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import Health, Moment, Owner, Owners, Snapshot, SourceState
-from exporter.sinks.cloudwatch.plan import MACHINE
-from exporter.sinks.cloudwatch.window import MOST_OPEN, Windows
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import Health, Moment, Owner, Owners, Snapshot, SourceState
+from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.window import MOST_OPEN, Windows
 from tests.support.reports import Bench, cores, ecc, executions, report, runtime
 
 MINUTE = 60.0

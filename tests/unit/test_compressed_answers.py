@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.cloudwatch.api import Api
-from exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint
 
 DATUM: dict[str, Any] = {"MetricName": "NeuronCoreUtilization", "Value": 7.0}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.config import Config, ConfigError, Given, Loaded, load, suggest
+from neuron_exporter.config import Config, ConfigError, Given, Loaded, load, suggest
 
 PREFIX = "NEURON_EXPORTER__"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.model import Machine, Owner, Owners
+from neuron_exporter.model import Machine, Owner, Owners
 from tests.support.reports import (
     HARDWARE,
     Bench,

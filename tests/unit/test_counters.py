@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.metrics.counters import ERROR_TYPES, KEPT_AFTER_EXIT, MOST_NAMES, STATUSES
+from neuron_exporter.metrics.counters import ERROR_TYPES, KEPT_AFTER_EXIT, MOST_NAMES, STATUSES
 from tests.support.reports import Bench, ecc, executions, group, report, runtime
 
 STATUS = "execution_status_total"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.doctor import aws
-from exporter.doctor.case import Case
-from exporter.doctor.cloudwatch import examine
-from exporter.doctor.exposed import Exposed
-from exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor import aws
+from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.cloudwatch import examine
+from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.finding import Finding, Verdict
 from tests.support.doctoring import case, of
 from tests.support.endpoint import Endpoint, refuse
 from tests.support.http import serving
@@ -79,7 +79,7 @@ def test_a_datum_is_sent_only_when_it_is_asked_for(front: StrictFront) -> None:
 
 def test_the_test_metric_is_none_that_is_published() -> None:
     """What alarms watch cannot be falsified."""
-    from exporter.metrics.catalogue import CATALOGUE
+    from neuron_exporter.metrics.catalogue import CATALOGUE
 
     assert aws.TEST_METRIC not in {metric.name for row in CATALOGUE for metric in row.cloudwatch}
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.doctor import devices as subject
-from exporter.doctor import probe
-from exporter.doctor.devices import count, open_each, openings, refusal, who_holds
-from exporter.doctor.exposed import Exposed
-from exporter.doctor.finding import Finding, Verdict
-from exporter.doctor.probe import NO_DEVICE
-from exporter.doctor.processes import Holders, holders, other_variables, running_exporters
+from neuron_exporter.doctor import devices as subject
+from neuron_exporter.doctor import probe
+from neuron_exporter.doctor.devices import count, open_each, openings, refusal, who_holds
+from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.probe import NO_DEVICE
+from neuron_exporter.doctor.processes import Holders, holders, other_variables, running_exporters
 from tests.support.doctoring import GONE, WITH_FEW_RIGHTS, case, of
 from tests.support.mounts import tmpfs
 
@@ -139,8 +139,8 @@ def test_an_open_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before it are told."""
     never = tmp_path / "never.py"
     never.write_text("import time\nprint(0, flush=True)\ntime.sleep(3600)\n")
-    monkeypatch.setattr("exporter.doctor.probe.__file__", str(never))
-    monkeypatch.setattr("exporter.doctor.devices._SECONDS", 0.5)
+    monkeypatch.setattr("neuron_exporter.doctor.probe.__file__", str(never))
+    monkeypatch.setattr("neuron_exporter.doctor.devices._SECONDS", 0.5)
     assert open_each(["a", "b", "c"]) == [0, -2, -2]
 
 
@@ -194,7 +194,7 @@ def test_exporters_are_known_by_their_command_lines(proc: Path) -> None:
     containers are not."""
     _process(proc, 1, command="/bin/sh entrypoint.sh neuron-exporter run")
     _process(proc, 2, command="/v/bin/python3 /v/bin/neuron-exporter run --config e.yaml --port 1")
-    _process(proc, 3, command="python3.12 -m exporter run --config=/etc/e.yaml")
+    _process(proc, 3, command="python3.12 -m neuron_exporter run --config=/etc/e.yaml")
     _process(proc, 4, command="timeout 9 neuron-exporter run")
     _process(proc, 5, command="python3 /v/bin/neuron-exporter doctor")
     _process(proc, 6, command="python3 /v/bin/neuron-exporter run", mnt="mnt:[2]")

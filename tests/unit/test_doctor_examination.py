@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.doctor import examination
-from exporter.doctor.case import Case
-from exporter.doctor.examination import CHECKS, Check, examine, status
-from exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
+from neuron_exporter.doctor import examination
+from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.examination import CHECKS, Check, examine, status
+from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
 
 
 def well(case: Case) -> Iterator[Finding]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.doctor import exporter as subject
-from exporter.doctor.case import Case
-from exporter.doctor.exporter import examine
-from exporter.doctor.finding import Verdict
-from exporter.web import Response, Server
-from exporter.web.web_config import WebConfigFile
+from neuron_exporter.doctor import exporter as subject
+from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.exporter import examine
+from neuron_exporter.doctor.finding import Verdict
+from neuron_exporter.web import Response, Server
+from neuron_exporter.web.web_config import WebConfigFile
 from tests.support.doctoring import case, of
 from tests.support.http import serving
 from tests.support.web_config import WebFolder, hashed

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from exporter.doctor.case import Case, Sample
-from exporter.doctor.exposed import Exposed
-from exporter.doctor.finding import Finding, Verdict
-from exporter.doctor.identity import examine
-from exporter.identity import dmi
-from exporter.model import SourceState
-from exporter.report import decode
+from neuron_exporter.doctor.case import Case, Sample
+from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.identity import examine
+from neuron_exporter.identity import dmi
+from neuron_exporter.model import SourceState
+from neuron_exporter.report import decode
 from tests.support import metadata
 from tests.support.children import REPORT
 from tests.support.doctoring import case, of

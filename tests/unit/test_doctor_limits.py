@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.doctor import driver
-from exporter.doctor.finding import Verdict
-from exporter.doctor.limits import judge, oom_kills
+from neuron_exporter.doctor import driver
+from neuron_exporter.doctor.finding import Verdict
+from neuron_exporter.doctor.limits import judge, oom_kills
 from tests.support.doctoring import case
 
 MIB = 2**20

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.doctor import owners
-from exporter.doctor.case import Case, Sample
-from exporter.doctor.exposed import Exposed
-from exporter.doctor.finding import Finding, Verdict
-from exporter.doctor.source import listen
-from exporter.model import SourceState
+from neuron_exporter.doctor import owners
+from neuron_exporter.doctor.case import Case, Sample
+from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.source import listen
+from neuron_exporter.model import SourceState
 from tests.support import metadata
 from tests.support.cgroups import process_in
 from tests.support.doctoring import case, of

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.doctor import source
-from exporter.doctor.exposed import Exposed
-from exporter.doctor.finding import Finding, Verdict
-from exporter.doctor.source import examine
-from exporter.model import SourceState
+from neuron_exporter.doctor import source
+from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.source import examine
+from neuron_exporter.model import SourceState
 from tests.support.children import LINE, child, script
 from tests.support.doctoring import case, of
 from tests.support.exporter import SIMULATOR

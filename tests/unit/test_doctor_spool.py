@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from exporter.doctor.exposed import Exposed
-from exporter.doctor.finding import Finding, Verdict
-from exporter.doctor.spool import examine, look
+from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.spool import examine, look
 from tests.support.doctoring import case
 from tests.support.endpoint import Endpoint
 from tests.support.mounts import filled_up, remount, tmpfs

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import ConfigError, Given, load
-from exporter.doctor.bundle import Bundle, masked
-from exporter.doctor.case import Sample
-from exporter.doctor.finding import Finding, Verdict, failed, ok, warning
-from exporter.doctor.snapshot import Snapshot, read
-from exporter.doctor.told import as_json, as_line, as_summary, discreet
-from exporter.live import Live
-from exporter.model import SourceState
-from exporter.pipeline import build
-from exporter.web import Request
+from neuron_exporter.config import ConfigError, Given, load
+from neuron_exporter.doctor.bundle import Bundle, masked
+from neuron_exporter.doctor.case import Sample
+from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, warning
+from neuron_exporter.doctor.snapshot import Snapshot, read
+from neuron_exporter.doctor.told import as_json, as_line, as_summary, discreet
+from neuron_exporter.live import Live
+from neuron_exporter.model import SourceState
+from neuron_exporter.pipeline import build
+from neuron_exporter.web import Request
 from tests.support.children import REPORT
 from tests.support.doctoring import case
 

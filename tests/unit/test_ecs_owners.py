@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from exporter.identity.ecs_owners import EcsOwners
-from exporter.identity.ecs_services import MOST_TASKS, DescribedServices
-from exporter.model import Owner, Task
+from neuron_exporter.identity.ecs_owners import EcsOwners
+from neuron_exporter.identity.ecs_services import MOST_TASKS, DescribedServices
+from neuron_exporter.model import Owner, Task
 from tests.support import metadata
 from tests.support.cgroups import process_in
 from tests.support.http import serving

@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info, Metric
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as open_metrics_parser
 
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import for_prometheus
-from exporter.model import Machine, Snapshot
-from exporter.simulator.machine import Machine as SimulatedMachine
-from exporter.simulator.options import parse
-from exporter.simulator.scenarios import SCENARIOS
-from exporter.sinks.exposition import (
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import for_prometheus
+from neuron_exporter.model import Machine, Snapshot
+from neuron_exporter.simulator.machine import Machine as SimulatedMachine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.sinks.exposition import (
     OPEN_METRICS,
     OPEN_METRICS_DRAFT,
     TEXT,
@@ -27,8 +27,8 @@ from exporter.sinks.exposition import (
     negotiate,
     write,
 )
-from exporter.sinks.prometheus import PrometheusSink
-from exporter.telemetry import Telemetry
+from neuron_exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.telemetry import Telemetry
 from tests import captures
 from tests.support.reports import Bench, cores, executions, report, runtime
 

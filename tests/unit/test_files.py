@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.model import SourceState
-from exporter.source import FileSource, SourceError, StdinSource, files
-from exporter.source.watchdog import Watchdog
+from neuron_exporter.model import SourceState
+from neuron_exporter.source import FileSource, SourceError, StdinSource, files
+from neuron_exporter.source.watchdog import Watchdog
 from tests.support.listening import Recorder, running
 from tests.support.waiting import wait_for
 

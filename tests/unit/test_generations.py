@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from exporter.identity.software import driver_version, tools_version
-from exporter.model import Machine
-from exporter.report import unknown_fields
+from neuron_exporter.identity.software import driver_version, tools_version
+from neuron_exporter.model import Machine
+from neuron_exporter.report import unknown_fields
 from tests import captures
 from tests.support.reports import Bench, cores, ecc, executions, group, memory, report, runtime
 

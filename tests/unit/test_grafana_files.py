@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.config import load
+from neuron_exporter.config import load
 from tests.support import dashboards, kubernetes
 from tests.support.readme import ROOT
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.model import SourceState
+from neuron_exporter.model import SourceState
 from tests.support.reports import HARDWARE, Bench, ecc, group, report, runtime
 
 

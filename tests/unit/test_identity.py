@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.identity.machine import Identity
-from exporter.model import Machine
-from exporter.report.types import InstanceInfo
+from neuron_exporter.identity.machine import Identity
+from neuron_exporter.model import Machine
+from neuron_exporter.report.types import InstanceInfo
 from tests.support.reports import INSTANCE, decoded, report
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from exporter.identity import ask, dmi, ecs, environment, imds
-from exporter.model import Machine
+from neuron_exporter.identity import ask, dmi, ecs, environment, imds
+from neuron_exporter.model import Machine
 from tests.support import metadata
 from tests.support.metadata import DOCUMENT, IDENTITY_DOCUMENT, TAGS, TASK, Answer, body
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,18 +13,18 @@ import yaml
 
 from tests.support.web_config import hashed
 
-PACKAGE = Path(__file__).resolve().parents[2] / "exporter"
+PACKAGE = Path(__file__).resolve().parents[2] / "exporter" / "neuron_exporter"
 
 FLOORS: list[dict[str, set[str]]] = [
     {
         **{name: {name} for name in ("model", "units", "text", "log", "telemetry", "facts")},
-        **{name: {name} for name in ("signals", "stacks", "whereabouts")},
+        **{name: {name} for name in ("signals", "stacks", "whereabouts", "address_file")},
     },
     {name: {name} for name in ("config", "source", "report", "simulator", "healthcheck")},
     {"metrics": {"metrics"}, "identity": {"identity"}},
     {
         "sinks.prometheus": {"sinks.prometheus", "sinks.exposition"},
-        "sinks.cloudwatch": {"sinks.cloudwatch"},
+        "sinks.cloudwatch": {"sinks.cloudwatch", "sinks.delivery"},
         "web": {"web"},
     },
     {"pipeline": {"pipeline", "publish", "intake", "identify", "ownership", "reconfigure"}},
@@ -73,9 +74,10 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert not node.level, f"{path.name}: imports are absolute here"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            known = {f"exporter.{name}" for name in modules()}
+            known = {f"neuron_exporter.{name}" for name in modules()}
             found |= (names & known) or {node.module}
-    below = {name.removeprefix("exporter.") for name in found if name.startswith("exporter.")}
+    prefix = "neuron_exporter."
+    below = {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
     return below - {"__init__"}
 
 
@@ -98,6 +100,17 @@ def test_every_module_has_a_room() -> None:
         room_of(name)
 
 
+def test_the_package_has_one_name() -> None:
+    """The repository's root makes `exporter` a namespace package: importing the package through it
+    would make every class exist twice."""
+    wrong = re.compile(r"^ *(?:from|import) exporter\b|exporter\.neuron_exporter", re.M)
+    root = PACKAGE.parents[1]
+    for folder in ("exporter", "docker", "grafana", "tests"):
+        for path in (root / folder).rglob("*.py"):
+            if path != Path(__file__):
+                assert not wrong.search(path.read_text()), path
+
+
 def loaded_by(code: str) -> set[str]:
     """The top-level modules that are loaded after this code has run."""
     done = subprocess.run(
@@ -110,8 +123,8 @@ def loaded_by(code: str) -> set[str]:
 
 
 BUILD = """
-from exporter.config import Given, load
-from exporter.pipeline import build
+from neuron_exporter.config import Given, load
+from neuron_exporter.pipeline import build
 pipeline = build(load(None, {}, [Given("x", "cloudwatch.enabled", %s)]), environment={})
 """
 
@@ -143,7 +156,7 @@ def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
     path = tmp_path / "web.yml"
     path.write_text(yaml.safe_dump({"basic_auth_users": users}))
     loaded = loaded_by(
-        f"from exporter.web.web_config import WebConfigFile; WebConfigFile({str(path)!r})"
+        f"from neuron_exporter.web.web_config import WebConfigFile; WebConfigFile({str(path)!r})"
     )
     assert ("bcrypt" in loaded) is (users is not None)
 
@@ -151,7 +164,7 @@ def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
 def test_a_wrong_command_line_loads_next_to_nothing() -> None:
     """Help and refusals are quick, since each command imports what it needs."""
     code = """
-from exporter.cli import main
+from neuron_exporter.cli import main
 try:
     main(["run", "--nonsense"])
 except SystemExit:

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.generate.instance_types import as_json, as_text
+from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+from neuron_exporter.generate.instance_types import as_json, as_text
 from tests.support.commands import run
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.config import Given, load
-from exporter.intake import MOST_SAID, Intake
-from exporter.metrics.collect import Collected
-from exporter.model import Moment, SourceState
-from exporter.pipeline import Pipeline, build
+from neuron_exporter.config import Given, load
+from neuron_exporter.intake import MOST_SAID, Intake
+from neuron_exporter.metrics.collect import Collected
+from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.pipeline import Pipeline, build
 from tests.support.reports import cores, executions, group, report, runtime
 
 

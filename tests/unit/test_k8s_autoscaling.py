@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.catalogue import CATALOGUE
 from tests.support.kubernetes import K8S
 
 AUTOSCALER = yaml.safe_load((K8S / "karpenter" / "horizontal-pod-autoscaler.yaml").read_text())

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter import __version__, ownership
-from exporter.config import load
-from exporter.daemon import STOP_SECONDS
-from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.identity import container_names
-from exporter.identity.environment import VARIABLES
+from neuron_exporter import __version__, ownership
+from neuron_exporter.config import load
+from neuron_exporter.daemon import STOP_SECONDS
+from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+from neuron_exporter.identity import container_names
+from neuron_exporter.identity.environment import VARIABLES
 from tests.support import kubernetes
 from tests.support.commands import run
 from tests.support.kubernetes import COMPONENTS, EXPORTERS, K8S, Object, rendered

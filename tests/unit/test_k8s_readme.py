@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter import __version__
-from exporter.config import load
+from neuron_exporter import __version__
+from neuron_exporter.config import load
 from tests.support import kubernetes, readme
 from tests.support.kubernetes import COMPONENTS, EXPORTERS, K8S, ROOT, rendered
 

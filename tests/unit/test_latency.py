@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.latency import distribution
+from neuron_exporter.metrics.latency import distribution
 
 ALL = {"p0": 1.0, "p1": 2.0, "p100": 9.0, "p25": 3.0, "p50": 4.0, "p75": 5.0, "p99": 8.0}
 

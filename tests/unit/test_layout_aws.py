@@ -13,17 +13,17 @@ import pytest
 from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Given, load
-from exporter.identity.machine import Identity
-from exporter.metrics.collect import Collector
-from exporter.metrics.counters import Counters
-from exporter.metrics.period import Period
-from exporter.metrics.selection import for_cloudwatch, for_prometheus
-from exporter.model import Layout, Machine, Moment, Owners
-from exporter.pipeline import build
-from exporter.sinks.cloudwatch.plan import MACHINE
-from exporter.sinks.cloudwatch.window import Windows
-from exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.config import Given, load
+from neuron_exporter.identity.machine import Identity
+from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
+from neuron_exporter.model import Layout, Machine, Moment, Owners
+from neuron_exporter.pipeline import build
+from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.window import Windows
+from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests import captures
 from tests.benchmarks.usual import Usual
 from tests.support.reports import Bench, cores, decoded, executions, memory, report, runtime

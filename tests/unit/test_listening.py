@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from exporter.web import BindError, Response, Server
-from exporter.web import connections as web
-from exporter.web import server as serving
-from exporter.web.listening import listen_on
+from neuron_exporter.web import BindError, Response, Server
+from neuron_exporter.web import connections as web
+from neuron_exporter.web import server as serving
+from neuron_exporter.web.listening import listen_on
 from tests.support.clients import Client
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for

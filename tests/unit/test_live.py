@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from exporter import live, log
-from exporter.config import Given, load
-from exporter.endpoints import SNAPSHOT, routes
-from exporter.model import Moment, SourceState
-from exporter.pipeline import Pipeline, build
-from exporter.web import Request, Response
-from exporter.web.page import files
+from neuron_exporter import live, log
+from neuron_exporter.config import Given, load
+from neuron_exporter.endpoints import SNAPSHOT, routes
+from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.web import Request, Response
+from neuron_exporter.web.page import files
 from tests.support.readme import ROOT
 from tests.support.reports import cores, executions, report, runtime
 
@@ -231,9 +231,13 @@ def test_the_page_may_be_switched_off(clock: Clock, page: bool) -> None:
 def test_every_file_of_the_page_is_in_the_package() -> None:
     """What is served from here is also served from where the package was installed."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    patterns = settings["package-data"]["exporter"]
-    packed = {path for pattern in patterns for path in (ROOT / "exporter").glob(pattern)}
-    folder = ROOT / "exporter" / "web" / "page"
+    patterns = settings["package-data"]["neuron_exporter"]
+    packed = {
+        path
+        for pattern in patterns
+        for path in (ROOT / "exporter" / "neuron_exporter").glob(pattern)
+    }
+    folder = ROOT / "exporter" / "neuron_exporter" / "web" / "page"
     there = {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
     assert there
     assert there <= packed

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exporter import log
+from neuron_exporter import log
 
 LEVELS = ("debug", "info", "warning", "error")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from exporter.config import Given, load
-from exporter.pipeline import Pipeline, build
-from exporter.source import NeuronMonitorSource
-from exporter.source.process import Backoff
+from neuron_exporter.config import Given, load
+from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.source import NeuronMonitorSource
+from neuron_exporter.source.process import Backoff
 from tests.support.children import LINE, script
 from tests.support.listening import running
 from tests.support.processes import children_of, descriptors, thread_count

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from botocore.session import Session
 
-from exporter.generate.metrics_md import as_markdown, as_text
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import label_names
-from exporter.model import CloudWatchMetric, Kind, Layout, Machine, MetricSpec, SourceState
-from exporter.sinks.exposition import write
-from exporter.sinks.prometheus import machine_labels
-from exporter.telemetry import Telemetry
+from neuron_exporter.generate.metrics_md import as_markdown, as_text
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import label_names
+from neuron_exporter.model import CloudWatchMetric, Kind, Layout, Machine, MetricSpec, SourceState
+from neuron_exporter.sinks.exposition import write
+from neuron_exporter.sinks.prometheus import machine_labels
+from neuron_exporter.telemetry import Telemetry
 
 COMMITTED = Path(__file__).parents[2] / "METRICS.md"
 SENT = [metric for row in CATALOGUE for metric in row.cloudwatch]

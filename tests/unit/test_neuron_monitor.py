@@ -15,12 +15,17 @@ from typing import Any
 
 import pytest
 
-from exporter.model import Group, SourceState
-from exporter.simulator.options import parse
-from exporter.source import NeuronMonitorSource, neuron_monitor
-from exporter.source.neuron_monitor import RUNTIME_GROUPS, SYSTEM_GROUPS, TOOLS, configuration
-from exporter.source.process import Backoff, Child
-from exporter.source.watchdog import Watchdog
+from neuron_exporter.model import Group, SourceState
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
+from neuron_exporter.source.neuron_monitor import (
+    RUNTIME_GROUPS,
+    SYSTEM_GROUPS,
+    TOOLS,
+    configuration,
+)
+from neuron_exporter.source.process import Backoff, Child
+from neuron_exporter.source.watchdog import Watchdog
 from tests.support.children import child, script
 from tests.support.listening import Recorder, running
 from tests.support.processes import alive, children_of, threads

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import ConfigError, Given, Origin
-from exporter.config.origin import QUIET
+from neuron_exporter.config import ConfigError, Given, Origin
+from neuron_exporter.config.origin import QUIET
 
 
 class Watched:

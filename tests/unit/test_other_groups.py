@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from exporter.model import Group
-from exporter.source import NeuronMonitorSource, neuron_monitor
-from exporter.source.neuron_monitor import configuration
-from exporter.source.process import Backoff
+from neuron_exporter.model import Group
+from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
+from neuron_exporter.source.neuron_monitor import configuration
+from neuron_exporter.source.process import Backoff
 from tests.support.children import child
 from tests.support.listening import Recorder, running
 from tests.support.processes import children_of

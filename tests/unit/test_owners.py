@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from structlog.testing import capture_logs
 
-from exporter.identity.owners import REFRESH, OwnersFinder, Told, merge
-from exporter.model import Owner, Owners, Task
+from neuron_exporter.identity.owners import REFRESH, OwnersFinder, Told, merge
+from neuron_exporter.model import Owner, Owners, Task
 from tests.support.waiting import wait_for
 
 RED, BLUE = Owner(container="red"), Owner(container="blue")

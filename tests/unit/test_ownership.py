@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from exporter import ownership
-from exporter.config import Given, Loaded, load
+from neuron_exporter import ownership
+from neuron_exporter.config import Given, Loaded, load
 from tests.support.exporter import clean_environment
 
 NOWHERE = "http://127.0.0.1:1"
@@ -82,8 +82,8 @@ def test_labels_of_pods_outside_of_a_pod_are_a_warning() -> None:
 WITHOUT_GRPC = """
     import sys
     sys.modules["grpc"] = None  # as where the extra is not installed
-    from exporter import ownership
-    from exporter.config import Given, load
+    from neuron_exporter import ownership
+    from neuron_exporter.config import Given, load
     flags = [Given("test", "identity.kubernetes", VALUE)]
     told = load(flags=flags)
     pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
@@ -118,8 +118,8 @@ def test_grpc_is_for_those_who_have_a_kubelet() -> None:
     program = textwrap.dedent(
         """
         import sys
-        from exporter.config import load
-        from exporter.pipeline import build
+        from neuron_exporter.config import load
+        from neuron_exporter.pipeline import build
         build(load())
         assert "grpc" not in sys.modules and "google.protobuf" not in sys.modules
         import os

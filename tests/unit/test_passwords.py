@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web import passwords
-from exporter.web.passwords import BcryptUsers
+from neuron_exporter.web import passwords
+from neuron_exporter.web.passwords import BcryptUsers
 from tests.support.clients import basic
 from tests.support.web_config import hashed
 

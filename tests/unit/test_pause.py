@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.model import Group, SourceState
-from exporter.source import FileSource, NeuronMonitorSource, StdinSource
-from exporter.source.lines import Wake
-from exporter.source.process import Backoff
+from neuron_exporter.model import Group, SourceState
+from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
+from neuron_exporter.source.lines import Wake
+from neuron_exporter.source.process import Backoff
 from tests.support.children import child, script
 from tests.support.listening import Recorder, running
 from tests.support.processes import children_of, holders, threads

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.metrics.period import Period
-from exporter.model import SourceState
+from neuron_exporter.metrics.period import Period
+from neuron_exporter.model import SourceState
 from tests.support.reports import Bench, cores, decoded, group, report, runtime
 
 

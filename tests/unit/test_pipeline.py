@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.config import ConfigError, Given, Loaded, load
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.model import Group, Layout, Moment
-from exporter.pipeline import Pipeline, build, make_source, summary
-from exporter.source import FileSource, NeuronMonitorSource, StdinSource
+from neuron_exporter.config import ConfigError, Given, Loaded, load
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.model import Group, Layout, Moment
+from neuron_exporter.pipeline import Pipeline, build, make_source, summary
+from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
 from tests.support.listening import Recorder, running
 from tests.support.reports import report
 from tests.support.waiting import wait_for

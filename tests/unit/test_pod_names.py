@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.identity.container_names import PodsByContainer
-from exporter.identity.pod_labels import MOST_LABELS, PodLabels
-from exporter.model import Allocation, Owner, Owners
+from neuron_exporter.identity.container_names import PodsByContainer
+from neuron_exporter.identity.pod_labels import MOST_LABELS, PodLabels
+from neuron_exporter.model import Allocation, Owner, Owners
 from tests.support.certificates import Authority
 from tests.support.cgroups import process_in
 

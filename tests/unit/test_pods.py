@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.metrics.pods import SHORTEST_LIFE
-from exporter.model import Owner, Owners
+from neuron_exporter.metrics.pods import SHORTEST_LIFE
+from neuron_exporter.model import Owner, Owners
 from tests.support.reports import Bench, cores, group, report, runtime
 
 UTILIZATION = "neuroncore_utilization_ratio"

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.facts.prices import METRIC, PRICES, REQUEST, SET_UPS
-from exporter.generate.cost import Bill, charge
+from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+from neuron_exporter.facts.prices import METRIC, PRICES, REQUEST, SET_UPS
+from neuron_exporter.generate.cost import Bill, charge
 
 
 @pytest.mark.parametrize("name", PRICES)

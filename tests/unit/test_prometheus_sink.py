@@ -18,15 +18,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import for_prometheus
-from exporter.model import Health, Kind, Machine, Series, Snapshot, SourceState
-from exporter.simulator.machine import Machine as SimulatedMachine
-from exporter.simulator.options import parse
-from exporter.simulator.scenarios import SCENARIOS
-from exporter.sinks.exposition import write
-from exporter.sinks.prometheus import PrometheusSink, machine_labels
-from exporter.telemetry import Telemetry
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import for_prometheus
+from neuron_exporter.model import Health, Kind, Machine, Series, Snapshot, SourceState
+from neuron_exporter.simulator.machine import Machine as SimulatedMachine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.sinks.exposition import write
+from neuron_exporter.sinks.prometheus import PrometheusSink, machine_labels
+from neuron_exporter.telemetry import Telemetry
 from tests import captures
 from tests.support.reports import Bench, cores, executions, report, runtime
 

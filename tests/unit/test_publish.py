@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import structlog
 
-from exporter import pipeline
-from exporter.config import ConfigError, Given, Loaded, load
-from exporter.identity.devices import devices
-from exporter.model import Moment
-from exporter.pipeline import Pipeline, build
-from exporter.publish import limit
-from exporter.sinks.cloudwatch.datums import Datum
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter import pipeline
+from neuron_exporter.config import ConfigError, Given, Loaded, load
+from neuron_exporter.identity.devices import devices
+from neuron_exporter.model import Moment
+from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.publish import limit
+from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.reports import cores, executions, report, runtime
 
 START = 1_700_000_040.0

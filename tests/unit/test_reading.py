@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from exporter.model import Layout, Owner, Owners
-from exporter.web.page import reading
+from neuron_exporter.model import Layout, Owner, Owners
+from neuron_exporter.web.page import reading
 from tests.support.reports import Bench, cores, ecc, executions, memory, report, runtime
 
 GROUPS = {

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.config import Given, load
-from exporter.config.changes import HOT
-from exporter.config.schema import Config
-from exporter.doctor.advice import BY_STATE
-from exporter.generate import alarm_rules
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import for_cloudwatch
-from exporter.model import SourceState
-from exporter.pipeline import build
-from exporter.sinks.cloudwatch.dimensions import FIELDS
-from exporter.web.web_schema import validate
+from neuron_exporter.config import Given, load
+from neuron_exporter.config.changes import HOT
+from neuron_exporter.config.schema import Config
+from neuron_exporter.doctor.advice import BY_STATE
+from neuron_exporter.generate import alarm_rules
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.model import SourceState
+from neuron_exporter.pipeline import build
+from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS
+from neuron_exporter.web.web_schema import validate
 from tests.support import readme
 
 NOT_METRICS = ("neuroncore", "neuron_device_index", "neuroncore_memory_usage_")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import ConfigError, Given, Loaded, load
-from exporter.endpoints import Endpoints
-from exporter.model import Moment, SourceState
-from exporter.pipeline import Pipeline, build
-from exporter.reconfigure import reconfigure
-from exporter.web import Request
+from neuron_exporter.config import ConfigError, Given, Loaded, load
+from neuron_exporter.endpoints import Endpoints
+from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.reconfigure import reconfigure
+from neuron_exporter.web import Request
 from tests.support.reports import ecc, executions, report, runtime
 from tests.support.web_config import hashed
 

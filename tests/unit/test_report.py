@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.report import ReportError, decode
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
+from neuron_exporter.report import ReportError, decode
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
 from tests import captures
 from tests.support.reports import Bench, cores, ecc, executions, group, memory, report, runtime
 
@@ -226,8 +226,8 @@ def check_survival(document: Any, path: tuple[Any, ...], value: Any) -> None:
 
 
 def _now() -> tuple[Any, ...]:
-    from exporter.model import Machine as Identity
-    from exporter.model import Moment, Owners
+    from neuron_exporter.model import Machine as Identity
+    from neuron_exporter.model import Moment, Owners
 
     return Moment(1e9, 1e3), Identity(), Owners()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.generate import alarm_rules
 from grafana.rulebook import parameters, recordings
 from grafana.rulebook.model import Recording
 from grafana.rulebook.render import all_alerts
+from neuron_exporter.generate import alarm_rules
 from tests.support import readme
 from tests.support.promtool import RULES, alerts_fired, alerts_firing, check
 from tests.support.readme import ROOT

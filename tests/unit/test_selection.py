@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.metrics.catalogue import CATALOGUE
-from exporter.metrics.selection import Problem, for_cloudwatch, for_prometheus
-from exporter.model import Layout, MetricSpec, Preset, Selection
-from exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import Problem, for_cloudwatch, for_prometheus
+from neuron_exporter.model import Layout, MetricSpec, Preset, Selection
+from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests.support.reports import Bench, cores, memory, report, runtime
 
 Choose = Callable[[str, Sequence[str], Sequence[str]], tuple[Selection, list[Problem]]]

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from exporter.web import BindError, Request, Response, Server
-from exporter.web import server as web
+from neuron_exporter.web import BindError, Request, Response, Server
+from neuron_exporter.web import server as web
 from tests.support.clients import Client, get
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for

@@ -8,9 +8,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from exporter.web import Request, Response, Server
-from exporter.web import connections as web
-from exporter.web import server as serving
+from neuron_exporter.web import Request, Response, Server
+from neuron_exporter.web import connections as web
+from neuron_exporter.web import server as serving
 from tests.support.clients import Client, get
 from tests.support.processes import threads
 from tests.support.waiting import wait_for

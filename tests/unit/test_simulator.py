@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from exporter.model import Group
-from exporter.report import decode
-from exporter.simulator.hardware import SIMULATED, hardware
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import parse
-from exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.model import Group
+from neuron_exporter.report import decode
+from neuron_exporter.simulator.hardware import SIMULATED, hardware
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support.commands import Finished, run
 from tests.support.simulated import SMALL, Report, groups, reports, runtimes

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.schema import Config
-from exporter.report import ReportError, decode
-from exporter.simulator.faults import FAULTS
-from exporter.simulator.machine import Machine
-from exporter.simulator.options import Asked, parse
+from neuron_exporter.config.schema import Config
+from neuron_exporter.report import ReportError, decode
+from neuron_exporter.simulator.faults import FAULTS
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.options import Asked, parse
 from tests.support.commands import Finished, run, shell_environment
 from tests.support.exporter import SIMULATOR
 from tests.support.processes import ended

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from exporter.report import decode
-from exporter.simulator.faults import FAULTS, When
-from exporter.simulator.hardware import hardware
-from exporter.simulator.load import PERCENTILES
-from exporter.simulator.machine import Machine
-from exporter.simulator.now import Then
-from exporter.simulator.options import parse
+from neuron_exporter.report import decode
+from neuron_exporter.simulator.faults import FAULTS, When
+from neuron_exporter.simulator.hardware import hardware
+from neuron_exporter.simulator.load import PERCENTILES
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.now import Then
+from neuron_exporter.simulator.options import parse
 from tests.support.simulated import (
     SMALL,
     Report,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from exporter.model import Machine as Identity
-from exporter.report import decode
-from exporter.simulator.hardware import SIMULATED, hardware
-from exporter.simulator.load import Kind
-from exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.model import Machine as Identity
+from neuron_exporter.report import decode
+from neuron_exporter.simulator.hardware import SIMULATED, hardware
+from neuron_exporter.simulator.load import Kind
+from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support.reports import Bench
 from tests.support.simulated import SMALL, Report, busy, completed, memory, reports, runtimes

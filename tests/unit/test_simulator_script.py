@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.faults import FAULTS
-from exporter.simulator.machine import Machine
-from exporter.simulator.now import Output, Then
-from exporter.simulator.options import parse
-from exporter.simulator.scenarios import SCENARIOS
-from exporter.simulator.script import load
+from neuron_exporter.simulator.faults import FAULTS
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.now import Output, Then
+from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.simulator.script import load
 from tests.support import readme
 from tests.support.commands import run
 from tests.support.simulated import SMALL, Report, busy, completed

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.cloudwatch import answer, api
-from exporter.sinks.cloudwatch.api import Api
-from exporter.sinks.cloudwatch.attempt import MOST_LEFT, Attempts
-from exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.cloudwatch import answer, api
+from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch.attempt import MOST_LEFT, Attempts
+from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.endpoint import Answer, Endpoint, accept, respond
 from tests.support.http import serving
 from tests.support.processes import descriptors, threads

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import structlog
 
-from exporter.identity.devices import devices
-from exporter.metrics.collect import Collector
-from exporter.metrics.counters import Counters
-from exporter.metrics.period import Period
-from exporter.metrics.selection import for_cloudwatch
-from exporter.metrics.task import Task
-from exporter.model import Machine, Moment, Owners
+from neuron_exporter.identity.devices import devices
+from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.metrics.task import Task
+from neuron_exporter.model import Machine, Moment, Owners
 from tests.support.reports import (
     HARDWARE,
     Samples,

@@ -8,12 +8,12 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from exporter.config import ConfigError
-from exporter.facts.instance_types import INSTANCE_TYPES
-from exporter.generate import task_containers as containers
-from exporter.generate.task_definition import Asked, task_definition
-from exporter.generate.task_devices import chosen, shown
-from exporter.simulator.hardware import hardware
+from neuron_exporter.config import ConfigError
+from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+from neuron_exporter.generate import task_containers as containers
+from neuron_exporter.generate.task_definition import Asked, task_definition
+from neuron_exporter.generate.task_devices import chosen, shown
+from neuron_exporter.simulator.hardware import hardware
 from tests.support.task_definitions import (
     EXAMPLES,
     committed,

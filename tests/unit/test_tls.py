@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.web import server as serving
+from neuron_exporter.web import server as serving
 from tests.support.clients import Answer, Client, basic, get
 from tests.support.serving import ME, USERS, served
 from tests.support.waiting import wait_for

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.web import connections as web
-from exporter.web import server as serving
+from neuron_exporter.web import connections as web
+from neuron_exporter.web import server as serving
 from tests.support.clients import Client, basic, get
 from tests.support.processes import threads
 from tests.support.serving import ME, served

@@ -18,16 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from exporter import daemon
-from exporter.config import Given, load
-from exporter.daemon import Daemon
-from exporter.model import Group, SourceState
-from exporter.pipeline import build
-from exporter.source import NeuronMonitorSource, neuron_monitor, process
-from exporter.source.process import Backoff
-from exporter.source.watchdog import Watchdog
-from exporter.web import Response, Server
-from exporter.web.connections import MOST_CONNECTIONS
+from neuron_exporter import daemon
+from neuron_exporter.config import Given, load
+from neuron_exporter.daemon import Daemon
+from neuron_exporter.model import Group, SourceState
+from neuron_exporter.pipeline import build
+from neuron_exporter.source import NeuronMonitorSource, neuron_monitor, process
+from neuron_exporter.source.process import Backoff
+from neuron_exporter.source.watchdog import Watchdog
+from neuron_exporter.web import Response, Server
+from neuron_exporter.web.connections import MOST_CONNECTIONS
 from tests.support.children import child
 from tests.support.listening import Recorder, running
 from tests.support.processes import children_of

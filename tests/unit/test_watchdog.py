@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.model import SourceState
-from exporter.source.lines import Stream, Wake
-from exporter.source.watchdog import GRACE, LONGEST_PERIOD, PATIENCE, Watchdog
+from neuron_exporter.model import SourceState
+from neuron_exporter.source.lines import Stream, Wake
+from neuron_exporter.source.watchdog import GRACE, LONGEST_PERIOD, PATIENCE, Watchdog
 from tests.support.listening import Recorder
 
 REPORT = b'{"p": %d}\n'

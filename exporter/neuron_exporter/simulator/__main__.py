@@ -1,0 +1,63 @@
+"""Prints the reports at their period, with the faults that were asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.now import Then
+from neuron_exporter.simulator.options import Options, parse
+
+_FOREVER = 3600.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until all reports are printed, nobody reads any more, or a signal."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(options)
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"the reports cannot be written: {error.strerror}\n")
+        return 1
+
+
+def _run(options: Options) -> int:
+    machine = Machine(options)
+    started = time.monotonic()
+    for number in range(options.reports if options.reports is not None else sys.maxsize):
+        if machine.next_at is None:
+            _hang()  # as neuron-monitor, which prints nothing at all for periods in milliseconds
+        elif options.speed:
+            due = started + machine.next_at / options.speed
+            while (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, _FOREVER))
+        output = machine.output(number)
+        with suppress(OSError):  # complaints that nobody reads are no reason to end
+            _write(2, output.stderr)
+        _write(1, output.stdout)
+        match output.then:
+            case Then.EXIT:
+                return 1
+            case Then.HANG:
+                _hang()
+    return 0
+
+
+def _hang() -> NoReturn:
+    while True:
+        time.sleep(_FOREVER)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
