@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from neuron_exporter import __version__, commands
 from neuron_exporter.commands import FAILED, OK, WRONG_USE
+from neuron_exporter.daemon.signals import hold_back
 from neuron_exporter.flags import REPLACED, Replaced, settings, task_definition_flags, whole
-from neuron_exporter.signals import hold_back
 from neuron_exporter.standard_streams import discard_output, prepare
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Export until told to stop."""
     from neuron_exporter import log
     from neuron_exporter.config import Origin
-    from neuron_exporter.daemon import Daemon
+    from neuron_exporter.daemon.daemon import Daemon
     from neuron_exporter.pipeline import build
     from neuron_exporter.web import BindError
 

@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
-from neuron_exporter.whereabouts import whereabouts
+from neuron_exporter.address_file import whereabouts
 
 SECONDS = 5.0
 """For all of it, whatever hangs."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.daemon import STOP_SECONDS
+from neuron_exporter.daemon.daemon import STOP_SECONDS
 from tests.support.children import LINE, child
 from tests.support.emf import published
 from tests.support.exporter import simulated

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.daemon import STOP_SECONDS
+from neuron_exporter.daemon.daemon import STOP_SECONDS
 from tests.support.endpoint import Endpoint
 from tests.support.exporter import simulated
 from tests.support.fleet import CREDENTIALS

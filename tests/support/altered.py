@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuron_exporter import cli, daemon, intake
+from neuron_exporter import cli, intake
+from neuron_exporter.daemon import daemon
 from neuron_exporter.intake import Intake
 from neuron_exporter.metrics import period
 from neuron_exporter.model import Moment, SourceState

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from neuron_exporter.daemon import STOP_SECONDS
+from neuron_exporter.daemon.daemon import STOP_SECONDS
 from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import Machine, Moment
 from neuron_exporter.sinks.cloudwatch.datums import Datum

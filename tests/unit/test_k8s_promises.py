@@ -9,7 +9,7 @@ import yaml
 
 from neuron_exporter import __version__, ownership
 from neuron_exporter.config import load
-from neuron_exporter.daemon import STOP_SECONDS
+from neuron_exporter.daemon.daemon import STOP_SECONDS
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.identity import container_names
 from neuron_exporter.identity.environment import VARIABLES

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter import live, log
+from neuron_exporter import log
 from neuron_exporter.config import Given, load
-from neuron_exporter.endpoints import SNAPSHOT, routes
+from neuron_exporter.daemon import snapshot_api as live
+from neuron_exporter.daemon.routes import SNAPSHOT, routes
 from neuron_exporter.model import Moment, SourceState
 from neuron_exporter.pipeline import Pipeline, build
 from neuron_exporter.web import Request, Response

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter import daemon
 from neuron_exporter.config import Given, load
-from neuron_exporter.daemon import Daemon
+from neuron_exporter.daemon import daemon
+from neuron_exporter.daemon.daemon import Daemon
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.pipeline import build
 from neuron_exporter.source import NeuronMonitorSource, neuron_monitor, process

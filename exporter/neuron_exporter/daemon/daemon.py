@@ -12,16 +12,16 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from neuron_exporter import __version__
+from neuron_exporter.address_file import Whereabouts
 from neuron_exporter.config import Origin
-from neuron_exporter.endpoints import routes
+from neuron_exporter.daemon.reload import Reload
+from neuron_exporter.daemon.routes import routes
+from neuron_exporter.daemon.signals import Signals
 from neuron_exporter.log import get_logger
 from neuron_exporter.pipeline import Pipeline
-from neuron_exporter.reload import Reload
-from neuron_exporter.signals import Signals
 from neuron_exporter.source import SourceError
 from neuron_exporter.units import format_duration
 from neuron_exporter.web import OPEN, Access, Server
-from neuron_exporter.whereabouts import Whereabouts
 
 STOP_SECONDS = 20.0
 """All of the orderly stop: under the 30 s that ECS and Kubernetes give."""

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from neuron_exporter.live import Live
+from neuron_exporter.daemon.snapshot_api import Live
+from neuron_exporter.daemon.thread_dump import stacks
 from neuron_exporter.pipeline import Pipeline
 from neuron_exporter.report import Masker
 from neuron_exporter.sinks.exposition import FORMATS, Format, negotiate, write
-from neuron_exporter.stacks import stacks
 from neuron_exporter.web import Request, Response, Route
 from neuron_exporter.web.page import files
 

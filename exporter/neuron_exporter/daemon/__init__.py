@@ -1,0 +1,1 @@
+"""The running daemon: its threads, signals, routes and reloads."""
