@@ -22,7 +22,7 @@ def run(parsed: argparse.Namespace) -> int:
     from neuron_exporter import log
     from neuron_exporter.config import Origin
     from neuron_exporter.daemon.daemon import Daemon
-    from neuron_exporter.pipeline import build
+    from neuron_exporter.pipeline.build import build
     from neuron_exporter.web import BindError
 
     # Until the daemon answers it. What was meant by it is not lost: the file is watched from here.
@@ -47,7 +47,7 @@ def demo(parsed: argparse.Namespace) -> int:
 
 def check(parsed: argparse.Namespace) -> int:
     """Say everything that is wrong with a configuration."""
-    from neuron_exporter.pipeline import build, summary
+    from neuron_exporter.pipeline.build import build, summary
 
     pipeline = build(_load(parsed.config))
     for warning in pipeline.warnings:
@@ -173,6 +173,6 @@ def _checked(load: Callable[[], Loaded]) -> Loaded:
     try:
         return load()
     except ConfigError as error:
-        from neuron_exporter.pipeline import all_problems
+        from neuron_exporter.pipeline.build import all_problems
 
         raise ConfigError(all_problems(error)) from None

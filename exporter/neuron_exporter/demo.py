@@ -11,7 +11,7 @@ from neuron_exporter import __version__, log
 from neuron_exporter.config import ConfigError, Given, load, suggest
 from neuron_exporter.daemon.daemon import Daemon
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.pipeline import SIMULATOR, build
+from neuron_exporter.pipeline.build import SIMULATOR, build
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.sinks.cloudwatch.datums import Datum, count_metrics

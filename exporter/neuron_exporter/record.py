@@ -14,7 +14,7 @@ from neuron_exporter import log
 from neuron_exporter.config import ConfigError, Loaded
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.pipeline import make_source
+from neuron_exporter.pipeline.build import make_source
 from neuron_exporter.report import Masker, ReportError, decode
 from neuron_exporter.source import Source, SourceError
 

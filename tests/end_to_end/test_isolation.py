@@ -340,7 +340,7 @@ def test_a_reader_that_dies_leaves_no_child(
 
 def test_who_drains_standard_error_may_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports go on until the child blocks on what nobody reads; then it is replaced."""
-    fault = Planted(tmp_path, "neuron_exporter.intake:Intake.stderr", RuntimeError)
+    fault = Planted(tmp_path, "neuron_exporter.pipeline.processor:Intake.stderr", RuntimeError)
     monkeypatch.setattr(exporter_process, "EXPORTER", fault.command)
     steps = ("stderr=hello", "report", "sleep=0.1", "again")
     with running_exporter(

@@ -36,7 +36,7 @@ from neuron_exporter.generate import alarm_rules
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.tables import LABELS
 from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED
 from neuron_exporter.simulator.machine import Machine

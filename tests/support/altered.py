@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuron_exporter import cli, intake
+from neuron_exporter import cli
 from neuron_exporter.daemon import daemon
-from neuron_exporter.intake import Intake
 from neuron_exporter.metrics import period
 from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.pipeline import processor as intake
+from neuron_exporter.pipeline.processor import Intake
 from neuron_exporter.source import neuron_monitor
 from neuron_exporter.source.lines import Stream
 from neuron_exporter.source.watchdog import PATIENCE, Watchdog

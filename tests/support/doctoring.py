@@ -14,8 +14,8 @@ import yaml
 from neuron_exporter.config import Given, load
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, Verdict
-from neuron_exporter.identify import identify
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
+from neuron_exporter.pipeline.identity import identify
 from tests.support.commands import shell_environment
 from tests.support.exporter import EXPORTER
 

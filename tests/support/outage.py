@@ -15,7 +15,7 @@ import sys
 from neuron_exporter.config import Given, load
 from neuron_exporter.log import configure
 from neuron_exporter.model import Moment
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from tests.support.reports import executions, report, runtime
 
 MINUTE = 60.0

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from neuron_exporter.config import Given, load
 from neuron_exporter.model import Moment
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.reports import executions, report, runtime

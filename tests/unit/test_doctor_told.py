@@ -19,7 +19,7 @@ from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, warning
 from neuron_exporter.doctor.snapshot import Snapshot, read
 from neuron_exporter.doctor.told import as_json, as_line, as_summary, discreet
 from neuron_exporter.model import SourceState
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from neuron_exporter.web import Request
 from tests.support.children import REPORT
 from tests.support.doctoring import case

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter import identify
 from neuron_exporter.config import Given, load
 from neuron_exporter.identity import ask, dmi
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline import identity as identify
+from neuron_exporter.pipeline.build import build
 from tests.support import metadata
 from tests.support.waiting import wait_for
 

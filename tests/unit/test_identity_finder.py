@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter import intake
 from neuron_exporter.config import load
 from neuron_exporter.identity import dmi, finder
 from neuron_exporter.identity.answer import Answer
 from neuron_exporter.identity.finder import LABELS_WAIT, SETS_WAIT, Finder, Source, Wants
 from neuron_exporter.identity.machine import Identity, Step
 from neuron_exporter.model import Machine, Moment
-from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.pipeline import processor as intake
+from neuron_exporter.pipeline.build import Pipeline, build
 from tests.support.reports import report
 from tests.support.waiting import wait_for
 

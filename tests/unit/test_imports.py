@@ -124,7 +124,7 @@ def loaded_by(code: str) -> set[str]:
 
 BUILD = """
 from neuron_exporter.config import Given, load
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 pipeline = build(load(None, {}, [Given("x", "cloudwatch.enabled", %s)]), environment={})
 """
 

@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.config import Given, load
-from neuron_exporter.intake import MOST_SAID, Intake
 from neuron_exporter.metrics.collect import Collected
 from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.pipeline.build import Pipeline, build
+from neuron_exporter.pipeline.processor import MOST_SAID, Intake
 from tests.support.reports import cores, executions, group, report, runtime
 
 

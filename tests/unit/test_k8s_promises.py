@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neuron_exporter import __version__, ownership
+from neuron_exporter import __version__
 from neuron_exporter.config import load
 from neuron_exporter.daemon.daemon import STOP_SECONDS
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.identity import container_names
 from neuron_exporter.identity.environment import VARIABLES
+from neuron_exporter.pipeline import owners as ownership
 from tests.support import kubernetes
 from tests.support.commands import run
 from tests.support.kubernetes import COMPONENTS, EXPORTERS, K8S, Object, rendered

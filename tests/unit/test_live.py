@@ -14,7 +14,7 @@ from neuron_exporter.config import Given, load
 from neuron_exporter.daemon import snapshot_api as live
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
 from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.web import Request, Response
 from neuron_exporter.web.page import files
 from tests.support.readme import ROOT

@@ -9,7 +9,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from neuron_exporter.config import Given, load
-from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.source import NeuronMonitorSource
 from neuron_exporter.source.process import Backoff
 from tests.support.children import LINE, script

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter import ownership
 from neuron_exporter.config import Given, Loaded, load
+from neuron_exporter.pipeline import owners as ownership
 from tests.support.exporter import clean_environment
 
 NOWHERE = "http://127.0.0.1:1"
@@ -119,7 +119,7 @@ def test_grpc_is_for_those_who_have_a_kubelet() -> None:
         """
         import sys
         from neuron_exporter.config import load
-        from neuron_exporter.pipeline import build
+        from neuron_exporter.pipeline.build import build
         build(load())
         assert "grpc" not in sys.modules and "google.protobuf" not in sys.modules
         import os

@@ -12,7 +12,7 @@ import pytest
 from neuron_exporter.config import ConfigError, Given, Loaded, load
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.model import Group, Layout, Moment
-from neuron_exporter.pipeline import Pipeline, build, make_source, summary
+from neuron_exporter.pipeline.build import Pipeline, build, make_source, summary
 from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
 from tests.support.listening import Recorder, running
 from tests.support.reports import report

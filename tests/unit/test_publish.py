@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import structlog
 
-from neuron_exporter import pipeline
 from neuron_exporter.config import ConfigError, Given, Loaded, load
 from neuron_exporter.identity.devices import devices
 from neuron_exporter.model import Moment
-from neuron_exporter.pipeline import Pipeline, build
-from neuron_exporter.publish import limit
+from neuron_exporter.pipeline import build as pipeline
+from neuron_exporter.pipeline.build import Pipeline, build
+from neuron_exporter.pipeline.cloudwatch import limit
 from neuron_exporter.sinks.cloudwatch.datums import Datum
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
 from tests.support.reports import cores, executions, report, runtime

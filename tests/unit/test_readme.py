@@ -17,7 +17,7 @@ from neuron_exporter.generate import alarm_rules
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import SourceState
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS
 from neuron_exporter.web.web_schema import validate
 from tests.support import readme

@@ -15,7 +15,7 @@ from neuron_exporter.config import ConfigError, Given, Loaded, load
 from neuron_exporter.daemon.reconfigure import reconfigure
 from neuron_exporter.daemon.routes import Endpoints
 from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.web import Request
 from tests.support.reports import ecc, executions, report, runtime
 from tests.support.web_config import hashed

@@ -22,7 +22,7 @@ from neuron_exporter.config import Given, load
 from neuron_exporter.daemon import daemon
 from neuron_exporter.daemon.daemon import Daemon
 from neuron_exporter.model import Group, SourceState
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from neuron_exporter.source import NeuronMonitorSource, neuron_monitor, process
 from neuron_exporter.source.process import Backoff
 from neuron_exporter.source.watchdog import Watchdog

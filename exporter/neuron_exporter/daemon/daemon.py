@@ -18,7 +18,7 @@ from neuron_exporter.daemon.reload import Reload
 from neuron_exporter.daemon.routes import routes
 from neuron_exporter.daemon.signals import Signals
 from neuron_exporter.log import get_logger
-from neuron_exporter.pipeline import Pipeline
+from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.source import SourceError
 from neuron_exporter.units import format_duration
 from neuron_exporter.web import OPEN, Access, Server

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from neuron_exporter import publish
 from neuron_exporter.config import Change, ConfigError, Loaded, changes, cold
-from neuron_exporter.identify import make_finder
-from neuron_exporter.pipeline import Pipeline, choose, rows_by_lane, rows_of
+from neuron_exporter.pipeline import cloudwatch as publish
+from neuron_exporter.pipeline.build import Pipeline, choose, rows_by_lane, rows_of
+from neuron_exporter.pipeline.identity import make_finder
 from neuron_exporter.source import NeuronMonitorSource
 from neuron_exporter.web import OPEN, taken_away
 

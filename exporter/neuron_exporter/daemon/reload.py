@@ -9,7 +9,7 @@ from typing import Any
 from neuron_exporter import log
 from neuron_exporter.config import ConfigError, Origin
 from neuron_exporter.daemon.reconfigure import reconfigure
-from neuron_exporter.pipeline import Pipeline, all_problems
+from neuron_exporter.pipeline.build import Pipeline, all_problems
 
 _log = log.get_logger()
 

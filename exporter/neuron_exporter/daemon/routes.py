@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_exporter.daemon.snapshot_api import Live
 from neuron_exporter.daemon.thread_dump import stacks
-from neuron_exporter.pipeline import Pipeline
+from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Masker
 from neuron_exporter.sinks.exposition import FORMATS, Format, negotiate, write
 from neuron_exporter.web import Request, Response, Route

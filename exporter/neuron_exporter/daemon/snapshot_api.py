@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 from neuron_exporter import __version__, log
 from neuron_exporter.facts.prices import METRIC, REGION
 from neuron_exporter.model import Group, Snapshot
-from neuron_exporter.pipeline import Pipeline
+from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.web import Request, Response
 from neuron_exporter.web.page import reading
 

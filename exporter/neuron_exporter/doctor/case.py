@@ -11,7 +11,7 @@ from neuron_exporter.config import Config, Given, Loaded
 from neuron_exporter.doctor.exposed import Exposed
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.model import Machine, SourceState
-from neuron_exporter.pipeline import Pipeline
+from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Report
 
 

@@ -10,8 +10,8 @@ from neuron_exporter.config.load import PREFIX
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, warning
 from neuron_exporter.doctor.processes import other_variables, running_exporters
-from neuron_exporter.identify import identify
-from neuron_exporter.pipeline import all_problems, build
+from neuron_exporter.pipeline.build import all_problems, build
+from neuron_exporter.pipeline.identity import identify
 
 SUBJECT = "configuration"
 

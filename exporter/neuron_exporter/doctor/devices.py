@@ -17,9 +17,9 @@ from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
 from neuron_exporter.doctor.processes import Holders, holders
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.identify import is_of_this_machine
 from neuron_exporter.identity.devices import devices
 from neuron_exporter.model import SourceState
+from neuron_exporter.pipeline.identity import is_of_this_machine
 
 SUBJECT = "devices"
 

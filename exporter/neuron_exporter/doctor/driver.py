@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped
-from neuron_exporter.identify import is_of_this_machine
 from neuron_exporter.identity.software import driver_version, tools_version
+from neuron_exporter.pipeline.identity import is_of_this_machine
 
 SUBJECT = "driver"
 

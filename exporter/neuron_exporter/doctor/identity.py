@@ -8,11 +8,11 @@ from dataclasses import fields
 from neuron_exporter.config.schema import Identity as Configured
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, ok, skipped, warning
-from neuron_exporter.identify import is_of_this_machine, places, wants
 from neuron_exporter.identity import ecs, imds
 from neuron_exporter.identity.environment import VARIABLES
 from neuron_exporter.identity.machine import Identity, Step
 from neuron_exporter.model import Machine
+from neuron_exporter.pipeline.identity import is_of_this_machine, places, wants
 
 SUBJECT = "identity"
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 
-from neuron_exporter import ownership
 from neuron_exporter.doctor.advice import of_group
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, ok, skipped, warning
-from neuron_exporter.identify import is_of_this_machine
 from neuron_exporter.identity import cgroup
 from neuron_exporter.identity.owners import Told, merge
 from neuron_exporter.metrics.pods import logical_cores
 from neuron_exporter.model import Allocation
-from neuron_exporter.publish import by_holder
+from neuron_exporter.pipeline import owners as ownership
+from neuron_exporter.pipeline.cloudwatch import by_holder
+from neuron_exporter.pipeline.identity import is_of_this_machine
 
 SUBJECT = "owners"
 

@@ -16,7 +16,7 @@ from neuron_exporter.metrics.collect import Collected, Collector
 from neuron_exporter.metrics.counters import Counters
 from neuron_exporter.metrics.period import Period
 from neuron_exporter.model import Machine, Moment, Owners, SourceState
-from neuron_exporter.pipeline import make_source
+from neuron_exporter.pipeline.build import make_source
 from neuron_exporter.report import Report, ReportError, decode
 from neuron_exporter.source import Source, SourceError
 from neuron_exporter.source.neuron_monitor import child_environment

@@ -24,7 +24,7 @@ from neuron_exporter.generate.count import (
     count,
 )
 from neuron_exporter.metrics.selection import for_cloudwatch
-from neuron_exporter.pipeline import build
+from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, clean
 
 _PSEUDO = {"Region": "AWS::Region", "AccountId": "AWS::AccountId"}

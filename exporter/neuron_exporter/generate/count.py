@@ -11,13 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from neuron_exporter import publish
 from neuron_exporter.config import ConfigError, Given, Loaded, suggest
 from neuron_exporter.config.schema import CloudWatch
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.identity.machine import Step
 from neuron_exporter.model import Group, Machine, Moment, Owner, Owners, Pooling, SourceState, Task
-from neuron_exporter.pipeline import Pipeline, build
+from neuron_exporter.pipeline import cloudwatch as publish
+from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuron_exporter import log, ownership, publish
+from neuron_exporter import log
 from neuron_exporter.config import ConfigError, Loaded
 from neuron_exporter.config.schema import Config
-from neuron_exporter.identify import identify, is_of_this_machine
 from neuron_exporter.identity.devices import devices
 from neuron_exporter.identity.finder import Finder
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.identity.owners import OwnersFinder
-from neuron_exporter.intake import Intake, Lane
 from neuron_exporter.metrics import selection
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.collect import Collector
@@ -26,6 +24,10 @@ from neuron_exporter.metrics.counters import Counters
 from neuron_exporter.metrics.period import Period
 from neuron_exporter.metrics.task import Task
 from neuron_exporter.model import Group, Layout, MetricSpec, Owners, Selection, SourceState
+from neuron_exporter.pipeline import cloudwatch as publish
+from neuron_exporter.pipeline import owners as ownership
+from neuron_exporter.pipeline.identity import identify, is_of_this_machine
+from neuron_exporter.pipeline.processor import Intake, Lane
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.source import FileSource, NeuronMonitorSource, Source, StdinSource

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from neuron_exporter.config import Loaded
 from neuron_exporter.config.schema import Config
-from neuron_exporter.identify import is_of_this_machine
 from neuron_exporter.identity import ecs
 from neuron_exporter.identity.container_names import PodsByContainer
 from neuron_exporter.identity.ecs_owners import AGENT, EcsOwners
 from neuron_exporter.identity.owners import OwnersFinder, Place
 from neuron_exporter.identity.pod_labels import PodLabels
+from neuron_exporter.pipeline.identity import is_of_this_machine
 
 ECS_AGENT = "NEURON_EXPORTER_ECS_AGENT"
 """The variable that holds the address of the agent's introspection endpoint, where it is not the

@@ -1,0 +1,1 @@
+"""Build the parts from a configuration, and process lines into snapshots for the sinks."""
