@@ -2,6 +2,6 @@
 
 import sys
 
-from neuron_exporter.cli import main
+from neuron_exporter.cli.main import main
 
 sys.exit(main())

@@ -211,7 +211,7 @@ def test_a_url_that_is_none_is_wrong_use(url: str) -> None:
 
 COST = """
 import sys
-from neuron_exporter.cli import main
+from neuron_exporter.cli.main import main
 assert main(["healthcheck", "--url", sys.argv[1], *sys.argv[2:]]) == 0
 status = open("/proc/self/status").read()
 print(status.split("VmHWM:")[1].split()[0], *sorted(sys.modules))

@@ -24,7 +24,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
 import neuron_exporter as package
-from neuron_exporter import cli, commands
+from neuron_exporter.cli import commands
+from neuron_exporter.cli import main as cli
 from neuron_exporter.config import Given, load
 from neuron_exporter.config.changes import COLD, HOT
 from neuron_exporter.config.load import PREFIX

@@ -133,7 +133,7 @@ def test_the_health_check_tells_well_from_unwell(
 
 
 COST = """
-from neuron_exporter.cli import main
+from neuron_exporter.cli.main import main
 assert main(["healthcheck"]) == 0
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuron_exporter import cli
+from neuron_exporter.cli import main as cli
 from neuron_exporter.daemon import daemon
 from neuron_exporter.metrics import period
 from neuron_exporter.model import Moment, SourceState

@@ -15,7 +15,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from neuron_exporter import cli
+from neuron_exporter.cli import main as cli
 
 
 class Planted:

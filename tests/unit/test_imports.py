@@ -164,7 +164,7 @@ def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
 def test_a_wrong_command_line_loads_next_to_nothing() -> None:
     """Help and refusals are quick, since each command imports what it needs."""
     code = """
-from neuron_exporter.cli import main
+from neuron_exporter.cli.main import main
 try:
     main(["run", "--nonsense"])
 except SystemExit:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from neuron_exporter.flags import settings
+from neuron_exporter.cli.arguments import settings
 
 if TYPE_CHECKING:
     from neuron_exporter.config import Given, Loaded
@@ -40,7 +40,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def demo(parsed: argparse.Namespace) -> int:
     """Show everything on a simulated machine."""
-    from neuron_exporter.demo import demo
+    from neuron_exporter.cli.demo import demo
 
     return demo(parsed.listen, parsed.instance_type, parsed.scenario)
 
@@ -153,7 +153,7 @@ def instance_types(parsed: argparse.Namespace) -> int:
 
 def record(parsed: argparse.Namespace) -> int:
     """Write the source's lines to a file."""
-    from neuron_exporter.record import record
+    from neuron_exporter.cli.record import record
 
     return record(
         _load(parsed.config, settings(parsed)), parsed.output, parsed.reports, mask=parsed.mask

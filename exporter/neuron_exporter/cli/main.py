@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neuron_exporter import __version__, commands
-from neuron_exporter.commands import FAILED, OK, WRONG_USE
+from neuron_exporter import __version__
+from neuron_exporter.cli import commands
+from neuron_exporter.cli.arguments import REPLACED, Replaced, settings, task_definition_flags, whole
+from neuron_exporter.cli.commands import FAILED, OK, WRONG_USE
+from neuron_exporter.cli.stdio import discard_output, prepare
 from neuron_exporter.daemon.signals import hold_back
-from neuron_exporter.flags import REPLACED, Replaced, settings, task_definition_flags, whole
-from neuron_exporter.standard_streams import discard_output, prepare
 
 if TYPE_CHECKING:
     from neuron_exporter.doctor.case import Run
@@ -53,7 +54,7 @@ def _dispatch(given: list[str]) -> int:
 
         return simulate(given[1:])
     if given[:1] == ["healthcheck"]:
-        from neuron_exporter.healthcheck import main as healthcheck
+        from neuron_exporter.cli.healthcheck import main as healthcheck
 
         return healthcheck(given[1:])
     parsed = _parser().parse_args(given)

@@ -1,0 +1,1 @@
+"""The command line: the main function, and one module per command."""
