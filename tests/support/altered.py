@@ -21,7 +21,7 @@ from neuron_exporter.model import Moment, SourceState
 from neuron_exporter.pipeline import processor as intake
 from neuron_exporter.pipeline.processor import Intake
 from neuron_exporter.source import neuron_monitor
-from neuron_exporter.source.lines import Stream
+from neuron_exporter.source.stream import Stream
 from neuron_exporter.source.watchdog import PATIENCE, Watchdog
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from neuron_exporter.source.process import Child
+from neuron_exporter.source.child import Child
 from tests.support.children import FOREVER, child
 from tests.support.processes import children_of
 

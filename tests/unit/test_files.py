@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.model import SourceState
-from neuron_exporter.source import FileSource, SourceError, StdinSource, files
+from neuron_exporter.source import FileSource, SourceError, StdinSource
+from neuron_exporter.source import replay as files
 from neuron_exporter.source.watchdog import Watchdog
 from tests.support.listening import Recorder, running
 from tests.support.waiting import wait_for

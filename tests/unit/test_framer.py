@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuron_exporter.source import lines
-from neuron_exporter.source.lines import Framer, Pumped, Stream, Wake
+from neuron_exporter.source import stream as lines
+from neuron_exporter.source.stream import Framer, Pumped, Stream, Wake
 from tests.support.listening import Recorder
 
 MIB = 2**20

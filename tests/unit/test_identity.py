@@ -6,7 +6,7 @@ import pytest
 
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.model import Machine
-from neuron_exporter.report.types import InstanceInfo
+from neuron_exporter.report.schema import InstanceInfo
 from tests.support.reports import INSTANCE, decoded, report
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from neuron_exporter.config import Given, load
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.source import NeuronMonitorSource
-from neuron_exporter.source.process import Backoff
+from neuron_exporter.source.child import Backoff
 from tests.support.children import LINE, script
 from tests.support.listening import running
 from tests.support.processes import children_of, descriptors, thread_count

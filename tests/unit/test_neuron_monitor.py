@@ -18,13 +18,13 @@ import pytest
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
+from neuron_exporter.source.child import Backoff, Child
 from neuron_exporter.source.neuron_monitor import (
     RUNTIME_GROUPS,
     SYSTEM_GROUPS,
     TOOLS,
     configuration,
 )
-from neuron_exporter.source.process import Backoff, Child
 from neuron_exporter.source.watchdog import Watchdog
 from tests.support.children import child, script
 from tests.support.listening import Recorder, running

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.config import ConfigError, Given, Origin
-from neuron_exporter.config.origin import QUIET
+from neuron_exporter.config.watcher import QUIET
 
 
 class Watched:

@@ -10,8 +10,8 @@ import pytest
 
 from neuron_exporter.model import Group
 from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
+from neuron_exporter.source.child import Backoff
 from neuron_exporter.source.neuron_monitor import configuration
-from neuron_exporter.source.process import Backoff
 from tests.support.children import child
 from tests.support.listening import Recorder, running
 from tests.support.processes import children_of

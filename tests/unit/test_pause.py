@@ -12,8 +12,8 @@ import pytest
 
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
-from neuron_exporter.source.lines import Wake
-from neuron_exporter.source.process import Backoff
+from neuron_exporter.source.child import Backoff
+from neuron_exporter.source.stream import Wake
 from tests.support.children import child, script
 from tests.support.listening import Recorder, running
 from tests.support.processes import children_of, holders, threads

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.source.process import Backoff, Child, SpawnError
+from neuron_exporter.source.child import Backoff, Child, SpawnError
 from tests.support.children import child, script
 from tests.support.processes import alive, children_of, descriptors, members, threads
 from tests.support.starter import ROOT, starter
@@ -267,7 +267,7 @@ def test_a_machine_without_room_is_a_spawn_error() -> None:
     """A lack of descriptors is told as every other reason not to start."""
     code = (
         "import resource, os\n"
-        "from neuron_exporter.source.process import Child, SpawnError\n"
+        "from neuron_exporter.source.child import Child, SpawnError\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')), 64))\n"
         "try: Child(['/bin/true'], {}, print)\n"
         "except SpawnError as error: print(error)\n"

@@ -23,8 +23,9 @@ from neuron_exporter.daemon import daemon
 from neuron_exporter.daemon.daemon import Daemon
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.source import NeuronMonitorSource, neuron_monitor, process
-from neuron_exporter.source.process import Backoff
+from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
+from neuron_exporter.source import child as process
+from neuron_exporter.source.child import Backoff
 from neuron_exporter.source.watchdog import Watchdog
 from neuron_exporter.web import Response, Server
 from neuron_exporter.web.connections import MOST_CONNECTIONS

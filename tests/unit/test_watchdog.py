@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from neuron_exporter.model import SourceState
-from neuron_exporter.source.lines import Stream, Wake
+from neuron_exporter.source.stream import Stream, Wake
 from neuron_exporter.source.watchdog import GRACE, LONGEST_PERIOD, PATIENCE, Watchdog
 from tests.support.listening import Recorder
 

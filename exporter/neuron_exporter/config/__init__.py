@@ -2,8 +2,8 @@
 
 from neuron_exporter.config.changes import Change, changes, cold
 from neuron_exporter.config.load import ConfigError, Given, Loaded, load, suggest
-from neuron_exporter.config.origin import Origin
 from neuron_exporter.config.schema import Config
+from neuron_exporter.config.watcher import Origin
 
 __all__ = [
     "Change",

@@ -27,7 +27,7 @@ from neuron_exporter.sinks.cloudwatch.datums import Datum
 from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS, ONE_MACHINE, Dimensions
 from neuron_exporter.sinks.cloudwatch.sink import IDENTITY_PATIENCE, CloudWatchSink
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
-from neuron_exporter.source.lines import SourceError
+from neuron_exporter.source.stream import SourceError
 
 STAND_IN = "stand-in"
 """The value of a field that a machine's surroundings tell, and a report does not."""

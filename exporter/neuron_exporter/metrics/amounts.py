@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from neuron_exporter.model import Column
-from neuron_exporter.report.types import UNREADABLE
+from neuron_exporter.report.schema import UNREADABLE
 
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
 

@@ -29,7 +29,7 @@ from neuron_exporter.model import (
     Spot,
     Value,
 )
-from neuron_exporter.report.types import Report
+from neuron_exporter.report.schema import Report
 
 MOST_OF_A_METRIC = 20_000
 """Series of one metric: 128 runtimes that each list 128 cores make 16,384."""

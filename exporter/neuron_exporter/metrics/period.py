@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median_low
 
-from neuron_exporter.report.types import Report, RuntimeReport, Section, SystemData
+from neuron_exporter.report.schema import Report, RuntimeReport, Section, SystemData
 
 SHORTEST_LIFE = 15.0
 """Seconds that a report may be shown at least, however short its period is."""

@@ -38,7 +38,7 @@ from neuron_exporter.metrics.tables import (
     Table,
 )
 from neuron_exporter.model import Column, Distribution, Group, Machine, Owners, Place, Spot
-from neuron_exporter.report.types import (
+from neuron_exporter.report.schema import (
     CpuShares,
     HardwareInfo,
     MemoryInfo,

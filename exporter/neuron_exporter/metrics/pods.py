@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from neuron_exporter.model import NOBODY, Allocation, Owner, Owners
-from neuron_exporter.report.types import HardwareInfo, KubernetesInfo, Pod
+from neuron_exporter.report.schema import HardwareInfo, KubernetesInfo, Pod
 from neuron_exporter.text import clean
 
 SHORTEST_LIFE = 60.0

@@ -9,7 +9,7 @@ from neuron_exporter.metrics.known import Known
 from neuron_exporter.metrics.runtimes import MOST_RUNTIMES, key_of
 from neuron_exporter.metrics.tables import RuntimeCoreTable
 from neuron_exporter.model import Spot
-from neuron_exporter.report.types import CoreMemory, Report
+from neuron_exporter.report.schema import CoreMemory, Report
 
 _UNREAD = CoreMemory()
 _amounts = attrgetter(*CATEGORIES)

@@ -25,7 +25,7 @@ from neuron_exporter.metrics.counters import Counters, Readings, RuntimeKey, Tal
 from neuron_exporter.metrics.known import Known, PhysicalKey
 from neuron_exporter.metrics.task import Task
 from neuron_exporter.model import Group, Labels, Owners, Spot
-from neuron_exporter.report.types import (
+from neuron_exporter.report.schema import (
     CoreCounters,
     CoreMemory,
     Report,

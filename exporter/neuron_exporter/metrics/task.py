@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.metrics.counters import RuntimeKey
-from neuron_exporter.report.types import Report
+from neuron_exporter.report.schema import Report
 
 _log = get_logger(part="metrics")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from neuron_exporter.report.salvage import Fault, Findings, salvage
-from neuron_exporter.report.types import Report
+from neuron_exporter.report.schema import Report
 
 _DECODER = msgspec.json.Decoder(Report)
 _LONGEST_INTEGER = 32

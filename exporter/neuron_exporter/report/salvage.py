@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_ori
 import msgspec
 from msgspec import Struct
 
-from neuron_exporter.report.types import SKIPPED, UNREADABLE, Index
+from neuron_exporter.report.schema import SKIPPED, UNREADABLE, Index
 
 T = TypeVar("T", bound=Struct)
 

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from neuron_exporter.model import Group, SourceState
-from neuron_exporter.source.lines import Listener, Pumped, Stream, Wake
-from neuron_exporter.source.process import Backoff, Child, SpawnError
+from neuron_exporter.source.child import Backoff, Child, SpawnError
+from neuron_exporter.source.stream import Listener, Pumped, Stream, Wake
 from neuron_exporter.source.watchdog import Watchdog
 
 TOOLS = "/opt/aws/neuron/bin"

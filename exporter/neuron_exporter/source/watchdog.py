@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from neuron_exporter.model import SourceState
-from neuron_exporter.source.lines import Stream
+from neuron_exporter.source.stream import Stream
 
 PATIENCE = 15.0
 """Seconds without a report that are borne at least."""

@@ -8,7 +8,7 @@ import zlib
 from typing import BinaryIO, cast
 
 from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.source.lines import Framer, Listener, Pumped, SourceError, Stream, Wake
+from neuron_exporter.source.stream import Framer, Listener, Pumped, SourceError, Stream, Wake
 from neuron_exporter.source.watchdog import LONGEST_PERIOD, Watchdog
 
 _GZIP_MAGIC = b"\x1f\x8b"
