@@ -15,9 +15,9 @@ import pytest
 
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
 from neuron_exporter.model import Layout, Machine, Moment, Owners, Snapshot
 from neuron_exporter.report import decode

@@ -16,7 +16,7 @@ from typing import Any
 
 from neuron_exporter.cli import main as cli
 from neuron_exporter.daemon import daemon
-from neuron_exporter.metrics import period
+from neuron_exporter.metrics import report_period as period
 from neuron_exporter.model import Moment, SourceState
 from neuron_exporter.pipeline import processor as intake
 from neuron_exporter.pipeline.processor import Intake

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collect import Collected, Collector
+from neuron_exporter.metrics.collector import Collected, Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.model import Layout, Machine, Moment, Owners, Snapshot
 from neuron_exporter.report import Report, decode
 

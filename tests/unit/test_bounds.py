@@ -13,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from neuron_exporter import log
 from neuron_exporter.identity.machine import Identity
-from neuron_exporter.metrics import collect
+from neuron_exporter.metrics import collector as collect
 from neuron_exporter.metrics.counters import MOST_RETIRED
-from neuron_exporter.metrics.known import MOST_NAMES, MOST_PHYSICAL_CORES
 from neuron_exporter.metrics.runtimes import MOST_RUNTIMES
 from neuron_exporter.metrics.selection import for_prometheus
+from neuron_exporter.metrics.series_cache import MOST_NAMES, MOST_PHYSICAL_CORES
 from neuron_exporter.model import Machine
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.text import LONGEST, clean

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.config import Given, load
-from neuron_exporter.metrics.collect import Collected
+from neuron_exporter.metrics.collector import Collected
 from neuron_exporter.model import Moment, SourceState
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.processor import MOST_SAID, Intake

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from neuron_exporter.config import Given, load
 from neuron_exporter.identity.machine import Identity
-from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
 from neuron_exporter.model import Layout, Machine, Moment, Owners
 from neuron_exporter.pipeline.build import build

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.model import SourceState
 from tests.support.reports import Bench, cores, decoded, group, report, runtime
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuron_exporter.metrics.pods import SHORTEST_LIFE
+from neuron_exporter.metrics.owner_resolution import SHORTEST_LIFE
 from neuron_exporter.model import Owner, Owners
 from tests.support.reports import Bench, cores, group, report, runtime
 

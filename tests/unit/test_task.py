@@ -10,11 +10,11 @@ import pytest
 import structlog
 
 from neuron_exporter.identity.devices import devices
-from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.metrics.selection import for_cloudwatch
-from neuron_exporter.metrics.task import Task
+from neuron_exporter.metrics.task_scope import Task
 from neuron_exporter.model import Machine, Moment, Owners
 from tests.support.reports import (
     HARDWARE,

@@ -12,9 +12,9 @@ from neuron_exporter.doctor.advice import BY_STATE, of_group, when_heard
 from neuron_exporter.doctor.case import Case, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collect import Collected, Collector
+from neuron_exporter.metrics.collector import Collected, Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.model import Machine, Moment, Owners, SourceState
 from neuron_exporter.pipeline.build import make_source
 from neuron_exporter.report import Report, ReportError, decode

@@ -13,7 +13,9 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from neuron_exporter.metrics.amounts import (
+from neuron_exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
+from neuron_exporter.metrics.series_cache import Known, PhysicalKey
+from neuron_exporter.metrics.sums import (
     CATEGORIES,
     HOST_CATEGORIES,
     Amounts,
@@ -21,9 +23,7 @@ from neuron_exporter.metrics.amounts import (
     plus_each,
     readable,
 )
-from neuron_exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
-from neuron_exporter.metrics.known import Known, PhysicalKey
-from neuron_exporter.metrics.task import Task
+from neuron_exporter.metrics.task_scope import Task
 from neuron_exporter.model import Group, Labels, Owners, Spot
 from neuron_exporter.report.schema import (
     CoreCounters,

@@ -19,10 +19,10 @@ from neuron_exporter.identity.machine import Identity
 from neuron_exporter.identity.owners import OwnersFinder
 from neuron_exporter.metrics import selection
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collect import Collector
+from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.period import Period
-from neuron_exporter.metrics.task import Task
+from neuron_exporter.metrics.report_period import Period
+from neuron_exporter.metrics.task_scope import Task
 from neuron_exporter.model import Group, Layout, MetricSpec, Owners, Selection, SourceState
 from neuron_exporter.pipeline import cloudwatch as publish
 from neuron_exporter.pipeline import owners as ownership

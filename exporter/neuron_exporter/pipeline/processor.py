@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.log import get_logger
-from neuron_exporter.metrics.collect import Collected, Collector
-from neuron_exporter.metrics.period import Period
+from neuron_exporter.metrics.collector import Collected, Collector
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.metrics.runtimes import MOST_RUNTIMES
 from neuron_exporter.model import MetricSpec, Moment, Owners, Snapshot, SourceState
 from neuron_exporter.report import Fault, ReportError, decode, unknown_fields

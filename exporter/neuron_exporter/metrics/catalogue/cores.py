@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from neuron_exporter.metrics.catalogue.rows import ONLY_AWS, gauge, info, send
+from neuron_exporter.metrics.catalogue.builders import ONLY_AWS, gauge, info, send
 from neuron_exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
 
 

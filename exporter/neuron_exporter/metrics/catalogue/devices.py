@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuron_exporter.metrics.catalogue.rows import BOTH, counter, gauge, rise, send
+from neuron_exporter.metrics.catalogue.builders import BOTH, counter, gauge, rise, send
 from neuron_exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
 
 DEVICES: tuple[MetricSpec, ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuron_exporter.metrics.catalogue.rows import (
+from neuron_exporter.metrics.catalogue.builders import (
     BOTH,
     ONLY_AWS,
     ONLY_CLOUDWATCH,

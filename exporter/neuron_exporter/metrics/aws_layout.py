@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from neuron_exporter.metrics.amounts import CATEGORIES, Amounts, by_name, plus, plus_each, readable
-from neuron_exporter.metrics.known import Known
 from neuron_exporter.metrics.runtimes import MOST_RUNTIMES, key_of
+from neuron_exporter.metrics.series_cache import Known
+from neuron_exporter.metrics.sums import CATEGORIES, Amounts, by_name, plus, plus_each, readable
 from neuron_exporter.metrics.tables import RuntimeCoreTable
 from neuron_exporter.model import Spot
 from neuron_exporter.report.schema import CoreMemory, Report

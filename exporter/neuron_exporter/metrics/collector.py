@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
+from neuron_exporter.metrics.aggregate import Survey
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.known import Known
-from neuron_exporter.metrics.period import Period
-from neuron_exporter.metrics.places import Survey
-from neuron_exporter.metrics.pods import Pods
+from neuron_exporter.metrics.owner_resolution import Pods
+from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.metrics.runtimes import Rules
+from neuron_exporter.metrics.series_cache import Known
 from neuron_exporter.metrics.tables import Table
-from neuron_exporter.metrics.task import Task
+from neuron_exporter.metrics.task_scope import Task
 from neuron_exporter.model import (
     Health,
     Kind,

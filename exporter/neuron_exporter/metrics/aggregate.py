@@ -7,18 +7,9 @@ from operator import attrgetter
 from typing import TypeVar
 
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.metrics.amounts import (
-    CATEGORIES,
-    HOST_CATEGORIES,
-    LOCATIONS,
-    NO_MEMORY,
-    USAGES,
-    by_name,
-)
+from neuron_exporter.metrics.aws_layout import runtime_cores
 from neuron_exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, Readings
-from neuron_exporter.metrics.known import Known
 from neuron_exporter.metrics.latency import distribution
-from neuron_exporter.metrics.runtime_cores import runtime_cores
 from neuron_exporter.metrics.runtimes import (
     Executions,
     Notes,
@@ -26,6 +17,15 @@ from neuron_exporter.metrics.runtimes import (
     RuntimeSums,
     RuntimeWalk,
     long_enough,
+)
+from neuron_exporter.metrics.series_cache import Known
+from neuron_exporter.metrics.sums import (
+    CATEGORIES,
+    HOST_CATEGORIES,
+    LOCATIONS,
+    NO_MEMORY,
+    USAGES,
+    by_name,
 )
 from neuron_exporter.metrics.tables import (
     LABELS,
