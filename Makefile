@@ -160,7 +160,7 @@ golden: $(VENV)/dev chromium
 	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py \
 		tests/end_to_end/test_page_pictures.py --update-golden
 	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=exporter --python_out=exporter \
-		--pyi_out=exporter neuron_exporter/identity/pod_resources.proto
+		--pyi_out=exporter neuron_exporter/identity/owners/pod_resources.proto
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md
 	@$(VENV)/bin/neuron-exporter alarms --config ecs/exporter-fleet.yaml > ecs/alarms.yaml
 	@$(VENV)/bin/python -m grafana.build

@@ -361,7 +361,7 @@ def test_who_asks_for_the_identity_may_die(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """What was not found out by then stays unknown; nobody waits for it."""
-    fault = Planted(tmp_path, "neuron_exporter.identity.finder:Finder._ask_round", error)
+    fault = Planted(tmp_path, "neuron_exporter.identity.resolver:Finder._ask_round", error)
     fault.come()
     monkeypatch.setattr(exporter_process, "EXPORTER", fault.command)
     with (

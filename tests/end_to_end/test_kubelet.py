@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.identity.owners import REFRESH
+from neuron_exporter.identity.owners.resolver import REFRESH
 from tests.support.children import script
 from tests.support.endpoint import Endpoint
 from tests.support.exporter import RunningExporter, running_exporter

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from neuron_exporter.identity.pod_resources_pb2 import (
+from neuron_exporter.identity.owners.pod_resources_pb2 import (
     AllocatableResourcesResponse,
     ContainerDevices,
     ContainerResources,

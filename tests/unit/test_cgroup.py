@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.identity.cgroup import Container, Gone, of_process, parse
+from neuron_exporter.identity.owners.cgroup import Container, Gone, of_process, parse
 from tests.support.cgroups import process_in
 
 ID, NODE = "0123456789abcdef" * 4, "fedcba9876543210" * 4

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.identity.ecs_owners import EcsOwners
-from neuron_exporter.identity.ecs_services import MOST_TASKS, DescribedServices
+from neuron_exporter.identity.owners.ecs import EcsOwners
+from neuron_exporter.identity.owners.ecs_services import MOST_TASKS, DescribedServices
 from neuron_exporter.model import Owner, Task
 from tests.support import metadata
 from tests.support.cgroups import process_in

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from neuron_exporter.config import Given, load
-from neuron_exporter.identity import ask, dmi
+from neuron_exporter.identity import dmi
+from neuron_exporter.identity import local_http as ask
 from neuron_exporter.pipeline import identity as identify
 from neuron_exporter.pipeline.build import build
 from tests.support import metadata

@@ -13,10 +13,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.config import load
-from neuron_exporter.identity import dmi, finder
-from neuron_exporter.identity.answer import Answer
-from neuron_exporter.identity.finder import LABELS_WAIT, SETS_WAIT, Finder, Source, Wants
+from neuron_exporter.identity import dmi
+from neuron_exporter.identity import resolver as finder
+from neuron_exporter.identity.fields import Answer
 from neuron_exporter.identity.machine import Identity, Step
+from neuron_exporter.identity.resolver import LABELS_WAIT, SETS_WAIT, Finder, Source, Wants
 from neuron_exporter.model import Machine, Moment
 from neuron_exporter.pipeline import processor as intake
 from neuron_exporter.pipeline.build import Pipeline, build

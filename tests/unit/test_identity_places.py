@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.identity import ask, dmi, ecs, environment, imds
+from neuron_exporter.identity import dmi, environment, imds
+from neuron_exporter.identity import ecs_task as ecs
+from neuron_exporter.identity import local_http as ask
 from neuron_exporter.model import Machine
 from tests.support import metadata
 from tests.support.metadata import DOCUMENT, IDENTITY_DOCUMENT, TAGS, TASK, Answer, body

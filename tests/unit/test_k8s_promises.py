@@ -11,8 +11,8 @@ from neuron_exporter import __version__
 from neuron_exporter.config import load
 from neuron_exporter.daemon.daemon import STOP_SECONDS
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.identity import container_names
 from neuron_exporter.identity.environment import VARIABLES
+from neuron_exporter.identity.owners import container_logs as container_names
 from neuron_exporter.pipeline import owners as ownership
 from tests.support import kubernetes
 from tests.support.commands import run

@@ -15,13 +15,13 @@ from pathlib import Path
 import grpc
 import pytest
 
-from neuron_exporter.identity.kubelet import SECONDS, KubeletOwners
-from neuron_exporter.identity.owners import REFRESH
-from neuron_exporter.identity.pod_resources_pb2 import (
+from neuron_exporter.identity.owners.kubelet import SECONDS, KubeletOwners
+from neuron_exporter.identity.owners.pod_resources_pb2 import (
     ClaimResource,
     ContainerResources,
     DynamicResource,
 )
+from neuron_exporter.identity.owners.resolver import REFRESH
 from neuron_exporter.model import NOBODY, Allocation, Owner
 from tests.support.kubelet import CORE, DEVICE, Given, kubelet, listening
 
@@ -139,7 +139,7 @@ def test_a_kubelet_that_hangs_is_left_after_a_second(tmp_path: Path) -> None:
 def test_a_socket_that_we_may_not_open_is_said(tmp_path: Path) -> None:
     """The kubelet's socket is root's: another user learns that, and that is all."""
     program = (
-        "import sys; from neuron_exporter.identity.kubelet import KubeletOwners; "
+        "import sys; from neuron_exporter.identity.owners.kubelet import KubeletOwners; "
         "print(KubeletOwners(sys.argv[1]).ask(frozenset()).why)"
     )
     with kubelet(tmp_path, Given("a", CORE, [0])) as played:

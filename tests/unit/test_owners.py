@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from structlog.testing import capture_logs
 
-from neuron_exporter.identity.owners import REFRESH, OwnersFinder, Told, merge
+from neuron_exporter.identity.owners.resolver import REFRESH, OwnersFinder, Told, merge
 from neuron_exporter.model import Owner, Owners, Task
 from tests.support.waiting import wait_for
 

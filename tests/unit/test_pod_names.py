@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.identity.container_names import PodsByContainer
-from neuron_exporter.identity.pod_labels import MOST_LABELS, PodLabels
+from neuron_exporter.identity.owners.container_logs import PodsByContainer
+from neuron_exporter.identity.owners.pod_labels import MOST_LABELS, PodLabels
 from neuron_exporter.model import Allocation, Owner, Owners
 from tests.support.certificates import Authority
 from tests.support.cgroups import process_in

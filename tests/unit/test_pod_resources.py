@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2] / "exporter"
-PROTO = "neuron_exporter/identity/pod_resources.proto"
+PROTO = "neuron_exporter/identity/owners/pod_resources.proto"
 
 
 def test_the_committed_code_is_what_the_generator_writes(tmp_path: Path) -> None:
@@ -21,5 +21,5 @@ def test_the_committed_code_is_what_the_generator_writes(tmp_path: Path) -> None
         check=True,
     )
     for kind in ("py", "pyi"):
-        name = f"neuron_exporter/identity/pod_resources_pb2.{kind}"
+        name = f"neuron_exporter/identity/owners/pod_resources_pb2.{kind}"
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()

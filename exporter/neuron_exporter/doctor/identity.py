@@ -8,7 +8,8 @@ from dataclasses import fields
 from neuron_exporter.config.schema import Identity as Configured
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, ok, skipped, warning
-from neuron_exporter.identity import ecs, imds
+from neuron_exporter.identity import ecs_task as ecs
+from neuron_exporter.identity import imds
 from neuron_exporter.identity.environment import VARIABLES
 from neuron_exporter.identity.machine import Identity, Step
 from neuron_exporter.model import Machine

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Set
 from neuron_exporter.doctor.advice import of_group
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, ok, skipped, warning
-from neuron_exporter.identity import cgroup
-from neuron_exporter.identity.owners import Told, merge
+from neuron_exporter.identity.owners import cgroup
+from neuron_exporter.identity.owners.resolver import Told, merge
 from neuron_exporter.metrics.owner_resolution import logical_cores
 from neuron_exporter.model import Allocation
 from neuron_exporter.pipeline import owners as ownership

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from neuron_exporter.identity.answer import instance_id, instance_type
+from neuron_exporter.identity.fields import instance_id, instance_type
 from neuron_exporter.model import Machine
 
 FOLDER = Path("/sys/devices/virtual/dmi/id")

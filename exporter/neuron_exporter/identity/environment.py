@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neuron_exporter.identity.answer import text
+from neuron_exporter.identity.fields import text
 from neuron_exporter.model import Machine
 
 VARIABLES: Mapping[str, tuple[str, ...]] = {

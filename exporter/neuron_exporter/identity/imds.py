@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Set
 
-from neuron_exporter.identity.answer import Answer, instance_id, instance_type, region, text
-from neuron_exporter.identity.ask import NoAnswer, NotThere, as_object, ask
+from neuron_exporter.identity.fields import Answer, instance_id, instance_type, region, text
+from neuron_exporter.identity.local_http import NoAnswer, NotThere, as_object, ask
 from neuron_exporter.model import Machine
 
 GIVES = frozenset(

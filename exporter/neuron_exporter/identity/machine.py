@@ -12,7 +12,7 @@ from enum import IntEnum
 from functools import reduce
 
 from neuron_exporter.identity import environment as variables
-from neuron_exporter.identity.answer import text
+from neuron_exporter.identity.fields import text
 from neuron_exporter.model import Machine
 
 _STREAM = {

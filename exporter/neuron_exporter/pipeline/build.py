@@ -14,9 +14,9 @@ from neuron_exporter import log
 from neuron_exporter.config import ConfigError, Loaded
 from neuron_exporter.config.schema import Config
 from neuron_exporter.identity.devices import devices
-from neuron_exporter.identity.finder import Finder
 from neuron_exporter.identity.machine import Identity
-from neuron_exporter.identity.owners import OwnersFinder
+from neuron_exporter.identity.owners.resolver import OwnersFinder
+from neuron_exporter.identity.resolver import Finder
 from neuron_exporter.metrics import selection
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.collector import Collector

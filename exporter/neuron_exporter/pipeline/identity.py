@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from neuron_exporter.config.schema import Config
-from neuron_exporter.identity import dmi, ecs, imds
-from neuron_exporter.identity.finder import Finder, Source, Wants
+from neuron_exporter.identity import dmi, imds
+from neuron_exporter.identity import ecs_task as ecs
 from neuron_exporter.identity.machine import Identity, Step
+from neuron_exporter.identity.resolver import Finder, Source, Wants
 from neuron_exporter.identity.software import driver_version, tools_version
 from neuron_exporter.model import Machine
 from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from neuron_exporter.config import Loaded
 from neuron_exporter.config.schema import Config
-from neuron_exporter.identity import ecs
-from neuron_exporter.identity.container_names import PodsByContainer
-from neuron_exporter.identity.ecs_owners import AGENT, EcsOwners
-from neuron_exporter.identity.owners import OwnersFinder, Place
-from neuron_exporter.identity.pod_labels import PodLabels
+from neuron_exporter.identity import ecs_task as ecs
+from neuron_exporter.identity.owners.container_logs import PodsByContainer
+from neuron_exporter.identity.owners.ecs import AGENT, EcsOwners
+from neuron_exporter.identity.owners.pod_labels import PodLabels
+from neuron_exporter.identity.owners.resolver import OwnersFinder, Place
 from neuron_exporter.pipeline.identity import is_of_this_machine
 
 ECS_AGENT = "NEURON_EXPORTER_ECS_AGENT"
@@ -69,7 +69,7 @@ def _kubernetes(config: Config, environment: Mapping[str, str]) -> Iterable[Plac
     if not _in_kubernetes(config, environment):
         return
     if not _why_no_grpc():
-        from neuron_exporter.identity.kubelet import KubeletOwners
+        from neuron_exporter.identity.owners.kubelet import KubeletOwners
 
         yield KubeletOwners(environment.get(KUBELET, "").strip() or SOCKET)
     yield PodsByContainer()
@@ -91,7 +91,7 @@ def _ecs(config: Config, environment: Mapping[str, str]) -> Iterable[Place]:
     services = None
     if config.identity.ecs_services:
         # botocore is 20 MiB that only those pay who want them.
-        from neuron_exporter.identity.ecs_services import DescribedServices
+        from neuron_exporter.identity.owners.ecs_services import DescribedServices
 
         services = DescribedServices()
     yield EcsOwners(base, agent or AGENT, services)
@@ -101,7 +101,7 @@ def _why_no_grpc() -> str:
     """Why the kubelet cannot be asked; empty where it can."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said by us, once
     try:
-        import neuron_exporter.identity.kubelet  # noqa: F401 (26 MiB: only those pay who have a kubelet)
+        import neuron_exporter.identity.owners.kubelet  # noqa: F401 (26 MiB: only those pay who have a kubelet)
     except ImportError:
         return "needs the extra `kubernetes` (pip install 'neuron-exporter[kubernetes]')"
     except Exception as error:  # noqa: BLE001 (protobuf refuses to work with another version)

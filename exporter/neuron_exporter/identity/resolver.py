@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from neuron_exporter.identity.answer import Answer
+from neuron_exporter.identity.fields import Answer
 from neuron_exporter.identity.machine import Identity, Step
 from neuron_exporter.log import get_logger
 from neuron_exporter.model import Machine

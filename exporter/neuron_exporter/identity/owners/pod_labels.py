@@ -12,7 +12,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from neuron_exporter.identity.answer import text
+from neuron_exporter.identity.fields import text
 from neuron_exporter.model import Allocation, Labels, Owner, Owners
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")

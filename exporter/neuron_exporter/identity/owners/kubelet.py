@@ -14,14 +14,14 @@ from typing import NamedTuple, TypeVar
 
 import grpc
 
-from neuron_exporter.identity.answer import text
-from neuron_exporter.identity.owners import REFRESH, Told
-from neuron_exporter.identity.pod_resources_pb2 import (
+from neuron_exporter.identity.fields import text
+from neuron_exporter.identity.owners.pod_resources_pb2 import (
     AllocatableResourcesResponse,
     ContainerDevices,
     ListPodResourcesResponse,
     Nothing,
 )
+from neuron_exporter.identity.owners.resolver import REFRESH, Told
 from neuron_exporter.model import NOBODY, Allocation, Owner, Owners
 
 SECONDS = 1.0

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from neuron_exporter.identity import cgroup
-from neuron_exporter.identity.answer import text
-from neuron_exporter.identity.ask import NoAnswer, as_object, ask
 from neuron_exporter.identity.devices import devices
-from neuron_exporter.identity.ecs import from_task
-from neuron_exporter.identity.owners import Told
+from neuron_exporter.identity.ecs_task import from_task
+from neuron_exporter.identity.fields import text
+from neuron_exporter.identity.local_http import NoAnswer, as_object, ask
+from neuron_exporter.identity.owners import cgroup
+from neuron_exporter.identity.owners.resolver import Told
 from neuron_exporter.model import Owner, Owners, Task
 
 AGENT = "http://127.0.0.1:51678"

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from neuron_exporter.identity.answer import text
+from neuron_exporter.identity.fields import text
 
 MOST_TASKS = 100
 """Tasks of one request (ECS API reference, DescribeTasks)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
-from neuron_exporter.identity.answer import Answer, region, text
-from neuron_exporter.identity.ask import NoAnswer, as_object, ask
+from neuron_exporter.identity.fields import Answer, region, text
+from neuron_exporter.identity.local_http import NoAnswer, as_object, ask
 from neuron_exporter.model import Machine
 
 GIVES = frozenset(

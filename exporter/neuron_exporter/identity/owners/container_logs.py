@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from neuron_exporter.identity import cgroup
-from neuron_exporter.identity.answer import text
-from neuron_exporter.identity.owners import Told
+from neuron_exporter.identity.fields import text
+from neuron_exporter.identity.owners import cgroup
+from neuron_exporter.identity.owners.resolver import Told
 from neuron_exporter.model import Owner, Owners
 
 FOLDER = Path("/var/log/containers")
