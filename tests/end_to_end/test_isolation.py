@@ -168,7 +168,7 @@ def test_what_cloudwatch_cannot_take_prometheus_shows(planted: Plant) -> None:
     "place",
     [
         "neuron_exporter.sinks.cloudwatch.window:Windows.take",
-        "neuron_exporter.sinks.cloudwatch.api:Api.send",
+        "neuron_exporter.sinks.cloudwatch.put_metric_data:Api.send",
     ],
 )
 def test_a_cycle_of_cloudwatch_that_fails_is_tried_again(planted: Plant, place: str) -> None:

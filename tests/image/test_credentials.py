@@ -52,7 +52,7 @@ class Gives(BaseHTTPRequestHandler):
 
 SEND = """
 import sys
-from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
 api = Api("us-east-1", sys.argv[1])
 print(api.send("NeuronExporter", [{"MetricName": "A", "Value": 1.0}]))
 """
@@ -105,7 +105,7 @@ def test_every_way_to_credentials_is_open(image: Image, tmp_path: Path) -> None:
 
 
 REGIONS = """
-from neuron_exporter.sinks.cloudwatch.api import _client
+from neuron_exporter.sinks.cloudwatch.put_metric_data import _client
 from botocore.session import Session
 for region in ("us-east-1", "cn-north-1", "us-gov-west-1"):
     print(_client(region, None).meta.endpoint_url)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from neuron_exporter.model import Selection
 from neuron_exporter.sinks.cloudwatch.datums import Datum, datums, heartbeats, measure
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
-from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
 from neuron_exporter.sinks.cloudwatch.window import Window
 
 

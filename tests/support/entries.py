@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from random import Random
 
-from neuron_exporter.sinks.cloudwatch.spool.rows import Entry
+from neuron_exporter.sinks.delivery.spool.rows import Entry
 
 START = 1_700_000_040.0
 MINUTE = 60.0

@@ -17,8 +17,8 @@ import urllib.request
 from pathlib import Path
 
 from neuron_exporter.log import configure
-from neuron_exporter.sinks.cloudwatch.spool.rows import Entry
-from neuron_exporter.sinks.cloudwatch.spool.spool import Spool
+from neuron_exporter.sinks.delivery.spool.rows import Entry
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from tests.support.children import FOREVER
 from tests.support.entries import DAY, MIB, START, entry
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch.spool.rows import pack
-from neuron_exporter.sinks.cloudwatch.spool.spool import Spool
+from neuron_exporter.sinks.delivery.spool.rows import pack
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from tests.support.entries import DAY, MIB, START, entry, name_of
 
 _made: list[Shelf] = []

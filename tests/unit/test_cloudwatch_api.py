@@ -12,9 +12,9 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
-from neuron_exporter.sinks.cloudwatch import api
-from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch.datums import requests
+from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
 from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint, refuse, respond
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch import api
-from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch import put_metric_data as api
+from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
 from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint, accept, refuse, respond
 from tests.support.http import serving

@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 
 from neuron_exporter.model import Machine
 from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.cloudwatch.delivery import MOST_FAILURES
 from neuron_exporter.sinks.cloudwatch.settings import Settings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
-from neuron_exporter.sinks.cloudwatch.spool.spool import Spool
-from neuron_exporter.sinks.cloudwatch.spread import Turn
 from neuron_exporter.sinks.cloudwatch.transport import Outcome
 from neuron_exporter.sinks.cloudwatch.window import MOST_OPEN
+from neuron_exporter.sinks.delivery.jitter import Turn
+from neuron_exporter.sinks.delivery.sender import MOST_FAILURES
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.telemetry import Telemetry
 from tests.unit.test_cloudwatch_losses import MINUTE, START, Cranked, beats
 from tests.unit.test_cloudwatch_sink import DELIVERED, HERE, STANDARD, THROTTLED, Line

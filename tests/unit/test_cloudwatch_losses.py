@@ -14,11 +14,11 @@ from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import Machine, Moment, Selection
 from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.cloudwatch.delivery import MOST_FAILURES
 from neuron_exporter.sinks.cloudwatch.settings import Settings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
-from neuron_exporter.sinks.cloudwatch.spread import Turn
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Transport
+from neuron_exporter.sinks.delivery.jitter import Turn
+from neuron_exporter.sinks.delivery.sender import MOST_FAILURES
 from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime
 from tests.support.waiting import wait_for

@@ -10,7 +10,7 @@ import pytest
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import CloudWatchMetric, Kind, MetricSpec, Moment, Place, Pooling
-from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from tests.support.reports import (
     HARDWARE,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from neuron_exporter.model import Moment, Owner, Owners, Selection, Snapshot
-from neuron_exporter.sinks.cloudwatch.plan import MACHINE, WHOLE_MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE, WHOLE_MACHINE
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from tests.support.reports import Bench, ecc, executions, report, runtime
 from tests.support.selections import BOTH, COMPLETED, only

@@ -15,8 +15,8 @@ from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.datums import Datum
 from neuron_exporter.sinks.cloudwatch.settings import Settings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
-from neuron_exporter.sinks.cloudwatch.spread import Turn
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
+from neuron_exporter.sinks.delivery.jitter import Turn
 from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Bench, executions, report, runtime
 from tests.support.waiting import wait_for

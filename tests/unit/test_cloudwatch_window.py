@@ -9,7 +9,7 @@ import pytest
 
 from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import Health, Moment, Owner, Owners, Snapshot, SourceState
-from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
 from neuron_exporter.sinks.cloudwatch.window import MOST_OPEN, Windows
 from tests.support.reports import Bench, cores, ecc, executions, report, runtime
 

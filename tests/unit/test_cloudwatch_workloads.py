@@ -11,7 +11,7 @@ from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import NOBODY, Machine, Moment, Owner, Owners
 from neuron_exporter.sinks.cloudwatch.datums import datums, heartbeats, measure
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet, resolve
-from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from tests.support.reports import Bench, cores, ecc, executions, memory, report, runtime
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch.api import Api
+from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
 from neuron_exporter.sinks.cloudwatch.transport import Verdict
 from tests.support.endpoint import Answer, Endpoint
 

@@ -21,7 +21,7 @@ from neuron_exporter.metrics.report_period import Period
 from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
 from neuron_exporter.model import Layout, Machine, Moment, Owners
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.sinks.cloudwatch.plan import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
 from neuron_exporter.sinks.cloudwatch.window import Windows
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests import captures

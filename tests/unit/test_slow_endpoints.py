@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch import answer, api
-from neuron_exporter.sinks.cloudwatch.api import Api
-from neuron_exporter.sinks.cloudwatch.attempt import MOST_LEFT, Attempts
+from neuron_exporter.sinks.cloudwatch import put_metric_data as api
+from neuron_exporter.sinks.cloudwatch import response as answer
+from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.delivery.deadline import MOST_LEFT, Attempts
 from tests.support.endpoint import Answer, Endpoint, accept, respond
 from tests.support.http import serving
 from tests.support.processes import descriptors, threads

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.cloudwatch.spool import rows as spool_rows
-from neuron_exporter.sinks.cloudwatch.spool.rows import Entry, pack, unpack
+from neuron_exporter.sinks.delivery.spool import rows as spool_rows
+from neuron_exporter.sinks.delivery.spool.rows import Entry, pack, unpack
 from tests.support.entries import HOUR, START, entry, name_of
 from tests.support.spools import Shelf
 from tests.support.spools import closed as closed

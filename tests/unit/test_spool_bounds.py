@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.cloudwatch.spool.rows import Memory, pack
-from neuron_exporter.sinks.cloudwatch.spool.spool import MOST_IN_MEMORY
+from neuron_exporter.sinks.delivery.spool.rows import Memory, pack
+from neuron_exporter.sinks.delivery.spool.spool import MOST_IN_MEMORY
 from tests.support.entries import DAY, MIB, MINUTE, START, entry
 from tests.support.spools import Shelf
 from tests.support.spools import closed as closed

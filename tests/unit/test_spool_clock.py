@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.cloudwatch.spool.spool import QUIET
+from neuron_exporter.sinks.delivery.spool.spool import QUIET
 from tests.support.entries import DAY, HOUR, MINUTE, START, entry
 from tests.support.spools import Shelf
 from tests.support.spools import closed as closed

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.cloudwatch.spool.file import FIRST_DELAY, LONGEST_DELAY
-from neuron_exporter.sinks.cloudwatch.spool.path import MOST_ASIDE
+from neuron_exporter.sinks.delivery.spool.file import FIRST_DELAY, LONGEST_DELAY
+from neuron_exporter.sinks.delivery.spool.paths import MOST_ASIDE
 from tests.support.entries import MIB, START, entry
 from tests.support.spools import Shelf, filled
 from tests.support.spools import closed as closed

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.cloudwatch.spool.file import FIRST_DELAY, LONGEST_DELAY
+from neuron_exporter.sinks.delivery.spool.file import FIRST_DELAY, LONGEST_DELAY
 from tests.support.entries import DAY, MIB, START, entry
 from tests.support.mounts import filled_up, remount, tmpfs
 from tests.support.processes import ended
@@ -226,6 +226,6 @@ def test_a_path_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
 
 def test_without_a_path_there_is_no_sqlite() -> None:
     """Who keeps the spool in memory does not pay for SQLite."""
-    code = "from neuron_exporter.sinks.cloudwatch.spool.spool import Spool; import sys; "
+    code = "from neuron_exporter.sinks.delivery.spool.spool import Spool; import sys; "
     code += "Spool(None, 10**6, 60, print).upkeep(); sys.exit('sqlite3' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

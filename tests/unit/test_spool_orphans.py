@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.cloudwatch.spool.orphans import SCAN_EVERY
-from neuron_exporter.sinks.cloudwatch.spool.path import (
-    ORPHAN_AGE,
-    UNKNOWN,
-    expand,
-    orphans,
-    problem,
-)
+from neuron_exporter.sinks.delivery.spool.orphans import SCAN_EVERY
+from neuron_exporter.sinks.delivery.spool.paths import ORPHAN_AGE, UNKNOWN, expand, orphans, problem
 from tests.support.entries import MINUTE, START, entry
 from tests.support.mounts import remount, tmpfs
 from tests.support.processes import ended

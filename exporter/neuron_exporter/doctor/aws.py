@@ -25,9 +25,9 @@ from botocore.utils import get_environ_proxies
 from neuron_exporter.config.schema import CloudWatch
 from neuron_exporter.doctor.finding import Finding, failed, ok, warning
 from neuron_exporter.facts.prices import HOURS_OF_A_MONTH, METRIC
-from neuron_exporter.sinks.cloudwatch.api import CONNECT_TIMEOUT, READ_TIMEOUT, Api
-from neuron_exporter.sinks.cloudwatch.attempt import Attempts, Overdue
+from neuron_exporter.sinks.cloudwatch.put_metric_data import CONNECT_TIMEOUT, READ_TIMEOUT, Api
 from neuron_exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.delivery.deadline import Attempts, Overdue
 
 SUBJECT = "cloudwatch"
 

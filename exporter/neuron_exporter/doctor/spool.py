@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
-from neuron_exporter.sinks.cloudwatch.spool.path import expand
+from neuron_exporter.sinks.delivery.spool.paths import expand
 
 SUBJECT = "spool"
 

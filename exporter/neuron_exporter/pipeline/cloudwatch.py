@@ -15,9 +15,9 @@ from neuron_exporter.sinks.cloudwatch.budget import kept
 from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER, Problem, of_holder
 from neuron_exporter.sinks.cloudwatch.settings import Settings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink, Dropped
-from neuron_exporter.sinks.cloudwatch.spool import path
-from neuron_exporter.sinks.cloudwatch.spool.spool import Spool
 from neuron_exporter.sinks.cloudwatch.transport import Transport
+from neuron_exporter.sinks.delivery.spool import paths as path
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.units import format_duration
 
@@ -85,7 +85,7 @@ def make_sink(
 
     def put_metric_data(region: str) -> Transport:
         # botocore is 20 MiB that only those pay who publish.
-        from neuron_exporter.sinks.cloudwatch.api import Api
+        from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
 
         return Api(region, config.endpoint_url)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from neuron_exporter.model import CloudWatchMetric, Pooling, Selection
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
-from neuron_exporter.sinks.cloudwatch.plan import Key
+from neuron_exporter.sinks.cloudwatch.pooling import Key
 from neuron_exporter.sinks.cloudwatch.window import Window
 
 MOST_VALUES = 150

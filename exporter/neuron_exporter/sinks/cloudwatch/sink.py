@@ -20,15 +20,15 @@ from neuron_exporter.sinks.cloudwatch.datums import (
     measure,
     requests,
 )
-from neuron_exporter.sinks.cloudwatch.delivery import Delivery
 from neuron_exporter.sinks.cloudwatch.dimensions import DimensionSet, holders_of, resolve_all
 from neuron_exporter.sinks.cloudwatch.settings import Settings
-from neuron_exporter.sinks.cloudwatch.spool.rows import Entry
-from neuron_exporter.sinks.cloudwatch.spool.spool import MOST_IN_MEMORY, Spool
-from neuron_exporter.sinks.cloudwatch.spread import Turn
-from neuron_exporter.sinks.cloudwatch.standing import NAME, Standing
 from neuron_exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Transport, Verdict
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
+from neuron_exporter.sinks.delivery.jitter import Turn
+from neuron_exporter.sinks.delivery.sender import Delivery
+from neuron_exporter.sinks.delivery.spool.rows import Entry
+from neuron_exporter.sinks.delivery.spool.spool import MOST_IN_MEMORY, Spool
+from neuron_exporter.sinks.delivery.status import NAME, Standing
 from neuron_exporter.telemetry import Telemetry
 
 IDENTITY_PATIENCE = 60.0

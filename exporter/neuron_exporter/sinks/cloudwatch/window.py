@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neuron_exporter.model import Labels, MetricSpec, Place, Selection, Shape, Snapshot
-from neuron_exporter.sinks.cloudwatch.plan import WHOLE_MACHINE, Holders, Key, Plan, counted
+from neuron_exporter.sinks.cloudwatch.pooling import WHOLE_MACHINE, Holders, Key, Plan, counted
 
 MOST_OPEN = 64
 """Windows that wait to be taken. A sink whose windows are shorter than an answer takes leaves some

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.cloudwatch.spool.error import Reason, StoreError
-from neuron_exporter.sinks.cloudwatch.spool.path import Identity, identity, set_aside
-from neuron_exporter.sinks.cloudwatch.spool.store import Store
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.paths import Identity, identity, set_aside
+from neuron_exporter.sinks.delivery.spool.store import Store
 
 FIRST_DELAY = 30.0
 LONGEST_DELAY = 300.0

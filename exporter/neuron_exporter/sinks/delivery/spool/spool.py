@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
-from neuron_exporter.sinks.cloudwatch.spool.rows import (
+from neuron_exporter.sinks.delivery.spool.rows import (
     Entry,
     Memory,
     Place,
@@ -39,7 +39,7 @@ from neuron_exporter.sinks.cloudwatch.spool.rows import (
 )
 
 if TYPE_CHECKING:  # SQLite is loaded by those who have a path
-    from neuron_exporter.sinks.cloudwatch.spool.disk import Disk
+    from neuron_exporter.sinks.delivery.spool.disk import Disk
 
 MOST_IN_MEMORY = 16 * 2**20
 """Bytes without a disk: days of a standard machine, and a quarter of what the exporter may hold."""
@@ -101,7 +101,7 @@ class Spool:
         self._last_drop: dict[str, float] = {}
         self._disk: Disk | None = None
         if path is not None:
-            from neuron_exporter.sinks.cloudwatch.spool.disk import Disk
+            from neuron_exporter.sinks.delivery.spool.disk import Disk
 
             self._disk = Disk(
                 path,

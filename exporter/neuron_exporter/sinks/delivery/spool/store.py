@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_exporter.sinks.cloudwatch.spool.database import PAGE, Database
-from neuron_exporter.sinks.cloudwatch.spool.error import Reason, StoreError
-from neuron_exporter.sinks.cloudwatch.spool.rows import Row
+from neuron_exporter.sinks.delivery.spool.database import PAGE, Database
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.rows import Row
 
 _SPARE_PAGES = 6  # for what a change of state may need: pages of indexes that are split
 

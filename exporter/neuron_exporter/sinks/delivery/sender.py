@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum, untimely
-from neuron_exporter.sinks.cloudwatch.spool.rows import Entry
-from neuron_exporter.sinks.cloudwatch.spool.spool import Kept, Spool
-from neuron_exporter.sinks.cloudwatch.standing import Standing
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
+from neuron_exporter.sinks.delivery.spool.rows import Entry
+from neuron_exporter.sinks.delivery.spool.spool import Kept, Spool
+from neuron_exporter.sinks.delivery.status import Standing
 
 MOST_FAILURES = 10
 """Failures of one request, while others were delivered, after which it is given up."""

@@ -21,10 +21,10 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from neuron_exporter import __version__
-from neuron_exporter.sinks.cloudwatch.answer import UnexpectedAnswer, watch
-from neuron_exporter.sinks.cloudwatch.attempt import Attempts, Overdue, TooManyHang
 from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.response import UnexpectedAnswer, watch
 from neuron_exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Outcome, Verdict
+from neuron_exporter.sinks.delivery.deadline import Attempts, Overdue, TooManyHang
 from neuron_exporter.text import hide_users
 
 CONNECT_TIMEOUT = 2

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.log import get_logger
 from neuron_exporter.sinks.cloudwatch.budget import Spending, Unit
-from neuron_exporter.sinks.cloudwatch.spool.spool import Spool
 from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.telemetry import Telemetry
 
 NAME = "cloudwatch"

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from neuron_exporter.sinks.cloudwatch.spool.error import Reason, StoreError
-from neuron_exporter.sinks.cloudwatch.spool.path import Identity, identity
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.paths import Identity, identity
 
 SCHEMA = 1
 """Rises when the tables change; a file with a newer one is set aside, not read."""

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.cloudwatch.spool.error import Reason, StoreError
-from neuron_exporter.sinks.cloudwatch.spool.path import orphans
-from neuron_exporter.sinks.cloudwatch.spool.store import Store
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.paths import orphans
+from neuron_exporter.sinks.delivery.spool.store import Store
 
 SCAN_EVERY = 600.0
 """Seconds between looks for orphans; one that failed is not tried again sooner."""

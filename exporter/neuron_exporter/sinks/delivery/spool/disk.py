@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.cloudwatch.spool.error import Reason, StoreError
-from neuron_exporter.sinks.cloudwatch.spool.file import SpoolFile
-from neuron_exporter.sinks.cloudwatch.spool.orphans import Orphans
-from neuron_exporter.sinks.cloudwatch.spool.rows import Place, Row
-from neuron_exporter.sinks.cloudwatch.spool.store import Store, Turn
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.file import SpoolFile
+from neuron_exporter.sinks.delivery.spool.orphans import Orphans
+from neuron_exporter.sinks.delivery.spool.rows import Place, Row
+from neuron_exporter.sinks.delivery.spool.store import Store, Turn
 
 T = TypeVar("T")
 
