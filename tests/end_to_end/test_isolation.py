@@ -303,7 +303,7 @@ def test_the_death_of_the_main_thread_ends_it(
 ) -> None:
     """It stops in order all the same."""
     (tmp_path / "web.yml").write_text("{}")
-    place = "neuron_exporter.web.web_config:WebConfigFile.refresh"
+    place = "neuron_exporter.web.config_file:WebConfigFile.refresh"
     with planted(place, error, web_config_file=str(tmp_path / "web.yml")) as patient:
         patient.feed()
         patient.fault.come()

@@ -45,7 +45,7 @@ from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.web import Request
-from neuron_exporter.web.web_schema import WebConfig
+from neuron_exporter.web.config_schema import WebConfig
 from tests.conftest import Golden
 from tests.support.log_events import events
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_exporter.web import Response, Server
-from neuron_exporter.web.web_config import WebConfigFile
+from neuron_exporter.web.config_file import WebConfigFile
 from tests.support.clients import Answer, basic, get
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for

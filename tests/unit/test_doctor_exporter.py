@@ -15,7 +15,7 @@ from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.exporter import examine
 from neuron_exporter.doctor.finding import Verdict
 from neuron_exporter.web import Response, Server
-from neuron_exporter.web.web_config import WebConfigFile
+from neuron_exporter.web.config_file import WebConfigFile
 from tests.support.doctoring import case, of
 from tests.support.http import serving
 from tests.support.web_config import WebFolder, hashed

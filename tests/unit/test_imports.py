@@ -156,7 +156,7 @@ def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
     path = tmp_path / "web.yml"
     path.write_text(yaml.safe_dump({"basic_auth_users": users}))
     loaded = loaded_by(
-        f"from neuron_exporter.web.web_config import WebConfigFile; WebConfigFile({str(path)!r})"
+        f"from neuron_exporter.web.config_file import WebConfigFile; WebConfigFile({str(path)!r})"
     )
     assert ("bcrypt" in loaded) is (users is not None)
 

@@ -19,7 +19,7 @@ from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import SourceState
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS
-from neuron_exporter.web.web_schema import validate
+from neuron_exporter.web.config_schema import validate
 from tests.support import readme
 
 NOT_METRICS = ("neuroncore", "neuron_device_index", "neuroncore_memory_usage_")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuron_exporter.web.web_config import WebConfigError, WebConfigFile
+from neuron_exporter.web.config_file import WebConfigError, WebConfigFile
 from tests.support.web_config import WebFolder, hashed
 
 TLS = "tls_server_config"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.web.web_config import WebConfigFile
+from neuron_exporter.web.config_file import WebConfigFile
 from tests.support.clients import basic
 from tests.support.web_config import WebFolder, hashed
 

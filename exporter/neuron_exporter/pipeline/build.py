@@ -35,7 +35,7 @@ from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.units import format_duration
 
 if TYPE_CHECKING:
-    from neuron_exporter.web.web_config import WebConfigFile
+    from neuron_exporter.web.config_file import WebConfigFile
 
 SIMULATOR = (sys.executable, "-m", "neuron_exporter.simulator")
 
@@ -249,7 +249,7 @@ def _web_config(loaded: Loaded, problems: list[str]) -> WebConfigFile | None:
     if path is None:
         return None
     # OpenSSL's contexts and bcrypt are for those who ask for them.
-    from neuron_exporter.web.web_config import WebConfigError, WebConfigFile
+    from neuron_exporter.web.config_file import WebConfigError, WebConfigFile
 
     try:
         return WebConfigFile(path)

@@ -13,8 +13,8 @@ import yaml
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.web.access import Access, taken_away
+from neuron_exporter.web.config_schema import TlsServer, WebConfig, problem, validate
 from neuron_exporter.web.tls import CIPHERS, OpenSsl, TlsSettings
-from neuron_exporter.web.web_schema import TlsServer, WebConfig, problem, validate
 
 _LARGEST_FILE = 1024 * 1024
 _MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
