@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from neuron_exporter.config import Given, load
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.pipeline.identity import identify

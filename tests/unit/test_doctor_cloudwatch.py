@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from neuron_exporter.doctor import aws
-from neuron_exporter.doctor.case import Case
 from neuron_exporter.doctor.cloudwatch import examine
-from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.scraped import Exposed
 from tests.support.doctoring import case, of
 from tests.support.endpoint import Endpoint, refuse
 from tests.support.http import serving

@@ -13,10 +13,10 @@ import pytest
 from neuron_exporter.doctor import devices as subject
 from neuron_exporter.doctor import probe
 from neuron_exporter.doctor.devices import count, open_each, openings, refusal, who_holds
-from neuron_exporter.doctor.exposed import Exposed
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.probe import NO_DEVICE
 from neuron_exporter.doctor.processes import Holders, holders, other_variables, running_exporters
+from neuron_exporter.doctor.scraped import Exposed
 from tests.support.doctoring import GONE, WITH_FEW_RIGHTS, case, of
 from tests.support.mounts import tmpfs
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from neuron_exporter.doctor import examination
-from neuron_exporter.doctor.case import Case
-from neuron_exporter.doctor.examination import CHECKS, Check, examine, status
+from neuron_exporter.doctor import runner as examination
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
+from neuron_exporter.doctor.runner import CHECKS, Check, examine, status
 
 
 def well(case: Case) -> Iterator[Finding]:

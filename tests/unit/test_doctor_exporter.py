@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.doctor import exporter as subject
-from neuron_exporter.doctor.case import Case
-from neuron_exporter.doctor.exporter import examine
+from neuron_exporter.doctor import running_exporter as subject
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Verdict
+from neuron_exporter.doctor.running_exporter import examine
 from neuron_exporter.web import Response, Server
 from neuron_exporter.web.config_file import WebConfigFile
 from tests.support.doctoring import case, of

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from neuron_exporter.doctor.case import Case, Sample
-from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.context import Case, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.identity import examine
+from neuron_exporter.doctor.scraped import Exposed
 from neuron_exporter.identity import dmi
 from neuron_exporter.model import SourceState
 from neuron_exporter.report import decode

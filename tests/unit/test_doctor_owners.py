@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from neuron_exporter.doctor import owners
-from neuron_exporter.doctor.case import Case, Sample
-from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.context import Case, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.scraped import Exposed
 from neuron_exporter.doctor.source import listen
 from neuron_exporter.model import SourceState
 from tests.support import metadata

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.doctor import source
-from neuron_exporter.doctor.exposed import Exposed
 from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.scraped import Exposed
 from neuron_exporter.doctor.source import examine
 from neuron_exporter.model import SourceState
 from tests.support.children import LINE, child, script

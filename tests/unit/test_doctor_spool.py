@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from neuron_exporter.doctor.exposed import Exposed
 from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.scraped import Exposed
 from neuron_exporter.doctor.spool import examine, look
 from tests.support.doctoring import case
 from tests.support.endpoint import Endpoint

@@ -14,10 +14,10 @@ import pytest
 from neuron_exporter.config import ConfigError, Given, load
 from neuron_exporter.daemon.snapshot_api import Live
 from neuron_exporter.doctor.bundle import Bundle, masked
-from neuron_exporter.doctor.case import Sample
+from neuron_exporter.doctor.context import Sample
 from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, warning
+from neuron_exporter.doctor.render import as_json, as_line, as_summary, discreet
 from neuron_exporter.doctor.snapshot import Snapshot, read
-from neuron_exporter.doctor.told import as_json, as_line, as_summary, discreet
 from neuron_exporter.model import SourceState
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.web import Request

@@ -18,7 +18,7 @@ from neuron_exporter.cli.stdio import discard_output, prepare
 from neuron_exporter.daemon.signals import hold_back
 
 if TYPE_CHECKING:
-    from neuron_exporter.doctor.case import Run
+    from neuron_exporter.doctor.context import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,7 +200,7 @@ def _rehearsal_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from neuron_exporter.doctor.case import Run
+    from neuron_exporter.doctor.context import Run
     from neuron_exporter.doctor.doctor import doctor
 
     def read_run(words: Sequence[str]) -> Run | None:

@@ -19,9 +19,9 @@ import yaml
 
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding
-from neuron_exporter.doctor.told import as_json
+from neuron_exporter.doctor.render import as_json
 from neuron_exporter.report import Masker
 from neuron_exporter.text import hide_users
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
 from neuron_exporter.pipeline import cloudwatch as publish
 from neuron_exporter.sinks.cloudwatch.dimensions import resolve_all

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from neuron_exporter.config import ConfigError, load
 from neuron_exporter.config.load import PREFIX
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, warning
 from neuron_exporter.doctor.processes import other_variables, running_exporters
 from neuron_exporter.pipeline.build import all_problems, build

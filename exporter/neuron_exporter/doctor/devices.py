@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.doctor import probe
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
 from neuron_exporter.doctor.processes import Holders, holders
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES

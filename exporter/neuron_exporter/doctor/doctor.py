@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from neuron_exporter import log
 from neuron_exporter.doctor.bundle import Bundle
-from neuron_exporter.doctor.case import Case, Run
-from neuron_exporter.doctor.examination import examine, status
+from neuron_exporter.doctor.context import Case, Run
 from neuron_exporter.doctor.finding import Finding
-from neuron_exporter.doctor.told import as_json, as_line, as_summary, discreet
+from neuron_exporter.doctor.render import as_json, as_line, as_summary, discreet
+from neuron_exporter.doctor.runner import examine, status
 
 
 def doctor(

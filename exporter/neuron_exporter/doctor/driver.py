@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped
 from neuron_exporter.identity.software import driver_version, tools_version
 from neuron_exporter.pipeline.identity import is_of_this_machine

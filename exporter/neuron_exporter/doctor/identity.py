@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from neuron_exporter.config.schema import Identity as Configured
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, ok, skipped, warning
 from neuron_exporter.identity import ecs_task as ecs
 from neuron_exporter.identity import imds

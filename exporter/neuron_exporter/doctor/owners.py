@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 
-from neuron_exporter.doctor.advice import of_group
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, ok, skipped, warning
+from neuron_exporter.doctor.remedies import of_group
 from neuron_exporter.identity.owners import cgroup
 from neuron_exporter.identity.owners.resolver import Told, merge
 from neuron_exporter.metrics.owner_resolution import logical_cores

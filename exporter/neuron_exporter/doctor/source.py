@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from neuron_exporter.config.schema import Config
-from neuron_exporter.doctor.advice import BY_STATE, of_group, when_heard
-from neuron_exporter.doctor.case import Case, Sample
+from neuron_exporter.doctor.context import Case, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
+from neuron_exporter.doctor.remedies import BY_STATE, of_group, when_heard
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.collector import Collected, Collector
 from neuron_exporter.metrics.counters import Counters

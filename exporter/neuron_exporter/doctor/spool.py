@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from urllib.parse import quote
 
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
 from neuron_exporter.sinks.delivery.spool.paths import expand
 

@@ -13,14 +13,16 @@ from neuron_exporter.doctor import (
     configuration,
     devices,
     driver,
-    exporter,
     identity,
     limits,
     owners,
     source,
     spool,
 )
-from neuron_exporter.doctor.case import Case
+from neuron_exporter.doctor import (
+    running_exporter as exporter,
+)
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, Verdict, warning
 
 

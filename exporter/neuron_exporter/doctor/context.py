@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from neuron_exporter.config import Config, Given, Loaded
-from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.scraped import Exposed
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.model import Machine, SourceState
 from neuron_exporter.pipeline.build import Pipeline

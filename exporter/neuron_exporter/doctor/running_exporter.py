@@ -9,10 +9,10 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 
 from neuron_exporter import __version__
-from neuron_exporter.doctor.advice import BY_STATE
-from neuron_exporter.doctor.case import Case
-from neuron_exporter.doctor.exposed import Exposed
+from neuron_exporter.doctor.context import Case
 from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
+from neuron_exporter.doctor.remedies import BY_STATE
+from neuron_exporter.doctor.scraped import Exposed
 from neuron_exporter.doctor.snapshot import CloudWatch, read
 from neuron_exporter.model import SourceState
 
