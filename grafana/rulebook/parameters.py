@@ -1,5 +1,5 @@
 """Every threshold and every list of labels of the rules; where CloudWatch has the same alarm, its
-threshold is the default of `neuron_exporter.generate.alarm_rules`."""
+threshold is the default of `neuron_exporter.generate.alarms.rules`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import boto3
 import pytest
 import yaml
 
-from neuron_exporter.generate.alarms import as_json, as_yaml
+from neuron_exporter.generate.alarms.alarms import as_json, as_yaml
 from tests.support.alarm_templates import (
     COMMITTED,
     CONFIGURATIONS,

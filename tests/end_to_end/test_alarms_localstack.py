@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import boto3
 import pytest
 
-from neuron_exporter.generate.alarms import as_yaml
+from neuron_exporter.generate.alarms.alarms import as_yaml
 from tests.support.alarm_templates import COMMITTED, FLEET, committed, made
 from tests.support.fleet import CREDENTIALS, publish
 from tests.support.waiting import wait_for

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from neuron_exporter.config import load
-from neuron_exporter.generate.count import count
+from neuron_exporter.generate.dry_run import count
 from tests.support import readme
 from tests.support.children import LINE
 from tests.support.commands import run

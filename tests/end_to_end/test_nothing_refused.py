@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from neuron_exporter.config import Given, load
-from neuron_exporter.generate.count import count
+from neuron_exporter.generate.dry_run import count
 from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED
 from neuron_exporter.simulator.scenarios import SCENARIOS

@@ -33,7 +33,7 @@ from neuron_exporter.config.schema import Config
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.runner import CHECKS
-from neuron_exporter.generate import alarm_rules
+from neuron_exporter.generate.alarms import rules as alarm_rules
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.tables import LABELS
 from neuron_exporter.model import Moment, SourceState

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from neuron_exporter.config import load
-from neuron_exporter.generate import alarm_rules
-from neuron_exporter.generate.alarms import Asked, alarms
+from neuron_exporter.generate.alarms import rules as alarm_rules
+from neuron_exporter.generate.alarms.alarms import Asked, alarms
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.system import instance_info
 from tests.support.cloudformation import Stack

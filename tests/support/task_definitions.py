@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from neuron_exporter.generate.task_definition import Asked, task_definition
+from neuron_exporter.generate.ecs.task_definition import Asked, task_definition
 from tests.support.readme import ROOT
 
 FOLDER = ROOT / "ecs" / "task-definitions"

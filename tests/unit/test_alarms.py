@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from neuron_exporter.config import ConfigError
-from neuron_exporter.generate import alarm_rules
-from neuron_exporter.generate.alarm_template import LONGEST_DESCRIPTION, alarm_metrics
-from neuron_exporter.generate.alarms import as_yaml
+from neuron_exporter.generate.alarms import rules as alarm_rules
+from neuron_exporter.generate.alarms.alarms import as_yaml
+from neuron_exporter.generate.alarms.template import LONGEST_DESCRIPTION, alarm_metrics
 from tests.support.alarm_templates import (
     COMMITTED,
     CONFIGURATIONS,

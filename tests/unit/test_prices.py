@@ -8,7 +8,7 @@ import pytest
 
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.facts.prices import METRIC, PRICES, REQUEST, SET_UPS
-from neuron_exporter.generate.cost import Bill, charge
+from neuron_exporter.generate.cost.estimate import Bill, charge
 
 
 @pytest.mark.parametrize("name", PRICES)

@@ -13,7 +13,7 @@ from neuron_exporter.config import Given, load
 from neuron_exporter.config.changes import HOT
 from neuron_exporter.config.schema import Config
 from neuron_exporter.doctor.remedies import BY_STATE
-from neuron_exporter.generate import alarm_rules
+from neuron_exporter.generate.alarms import rules as alarm_rules
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import for_cloudwatch
 from neuron_exporter.model import SourceState

@@ -12,7 +12,7 @@ import yaml
 from grafana.rulebook import parameters, recordings
 from grafana.rulebook.model import Recording
 from grafana.rulebook.render import all_alerts
-from neuron_exporter.generate import alarm_rules
+from neuron_exporter.generate.alarms import rules as alarm_rules
 from tests.support import readme
 from tests.support.promtool import RULES, alerts_fired, alerts_firing, check
 from tests.support.readme import ROOT

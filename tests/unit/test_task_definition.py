@@ -10,9 +10,9 @@ from botocore.validate import ParamValidator
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.generate import task_containers as containers
-from neuron_exporter.generate.task_definition import Asked, task_definition
-from neuron_exporter.generate.task_devices import chosen, shown
+from neuron_exporter.generate.ecs import containers as containers
+from neuron_exporter.generate.ecs.devices import chosen, shown
+from neuron_exporter.generate.ecs.task_definition import Asked, task_definition
 from neuron_exporter.simulator.hardware import hardware
 from tests.support.task_definitions import (
     EXAMPLES,

@@ -69,8 +69,8 @@ def metrics(parsed: argparse.Namespace) -> int:
 def cost(parsed: argparse.Namespace) -> int:
     """Say what the CloudWatch metrics cost."""
     from neuron_exporter import log
-    from neuron_exporter.generate.cost import estimate
-    from neuron_exporter.generate.cost_told import as_json, as_text
+    from neuron_exporter.generate.cost.estimate import estimate
+    from neuron_exporter.generate.cost.report import as_json, as_text
 
     log.configure("critical")  # what matters of a rehearsal is in its result
     told = estimate(
@@ -86,7 +86,7 @@ def cost(parsed: argparse.Namespace) -> int:
 def alarms(parsed: argparse.Namespace) -> int:
     """Write a template with alarms."""
     from neuron_exporter import log
-    from neuron_exporter.generate.alarms import Asked, alarms, as_json, as_yaml
+    from neuron_exporter.generate.alarms.alarms import Asked, alarms, as_json, as_yaml
 
     log.configure("critical")  # what matters of a rehearsal is in its result
     document = alarms(
@@ -105,7 +105,7 @@ def alarms(parsed: argparse.Namespace) -> int:
 def cloudwatch_dashboard(parsed: argparse.Namespace) -> int:
     """Write a dashboard of CloudWatch."""
     from neuron_exporter import log
-    from neuron_exporter.generate.cloudwatch_dashboard import Asked, as_json, cloudwatch_dashboard
+    from neuron_exporter.generate.dashboard import Asked, as_json, cloudwatch_dashboard
 
     log.configure("critical")  # what matters of a rehearsal is in its result
     body = cloudwatch_dashboard(
@@ -123,7 +123,7 @@ def cloudwatch_dashboard(parsed: argparse.Namespace) -> int:
 
 def task_definition(parsed: argparse.Namespace) -> int:
     """Write a task definition for ECS."""
-    from neuron_exporter.generate.task_definition import Asked, as_json, task_definition
+    from neuron_exporter.generate.ecs.task_definition import Asked, as_json, task_definition
 
     definition = task_definition(
         Asked(

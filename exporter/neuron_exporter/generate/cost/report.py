@@ -17,7 +17,7 @@ from neuron_exporter.facts.prices import (
     REQUEST,
     SET_UPS,
 )
-from neuron_exporter.generate.cost import Bill, Estimate, charge
+from neuron_exporter.generate.cost.estimate import Bill, Estimate, charge
 from neuron_exporter.sinks.cloudwatch.budget import Spending
 
 _WIDTH = 78

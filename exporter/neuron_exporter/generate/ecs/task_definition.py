@@ -14,9 +14,9 @@ from typing import Any
 
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
-from neuron_exporter.generate import task_containers as containers
-from neuron_exporter.generate import task_devices
-from neuron_exporter.generate.task_containers import PORT, SPOOL, Place
+from neuron_exporter.generate.ecs import containers as containers
+from neuron_exporter.generate.ecs import devices as task_devices
+from neuron_exporter.generate.ecs.containers import PORT, SPOOL, Place
 
 NOBODY = "123456789012"
 """The account that AWS's documentation uses for nobody's."""

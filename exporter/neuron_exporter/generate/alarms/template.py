@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_exporter.config import ConfigError
-from neuron_exporter.generate.alarm_rules import Query, Rule
+from neuron_exporter.generate.alarms.rules import Query, Rule
 from neuron_exporter.metrics.catalogue import CATALOGUE
 
 LONGEST_DESCRIPTION = 1024

@@ -11,10 +11,10 @@ import yaml
 
 from neuron_exporter.config import ConfigError, Given, suggest
 from neuron_exporter.config.schema import CloudWatch, Config
-from neuron_exporter.generate import alarm_rules
-from neuron_exporter.generate.alarm_rules import Rule
-from neuron_exporter.generate.alarm_template import Value, template
-from neuron_exporter.generate.count import (
+from neuron_exporter.generate.alarms import rules as alarm_rules
+from neuron_exporter.generate.alarms.rules import Rule
+from neuron_exporter.generate.alarms.template import Value, template
+from neuron_exporter.generate.dry_run import (
     DEFAULT_INSTANCE_TYPE,
     STAND_IN,
     Configure,

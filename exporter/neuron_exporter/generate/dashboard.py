@@ -15,7 +15,13 @@ from typing import Any
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.config.schema import Config
-from neuron_exporter.generate.count import DEFAULT_INSTANCE_TYPE, Configure, Part, check_type, count
+from neuron_exporter.generate.dry_run import (
+    DEFAULT_INSTANCE_TYPE,
+    Configure,
+    Part,
+    check_type,
+    count,
+)
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.model import CloudWatchMetric, Pooling
 from neuron_exporter.sinks.cloudwatch.dimensions import clean

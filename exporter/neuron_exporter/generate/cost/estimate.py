@@ -19,9 +19,9 @@ from neuron_exporter.facts.prices import (
     SET_UPS,
     Price,
 )
-from neuron_exporter.generate.alarm_template import alarm_metrics
-from neuron_exporter.generate.alarms import Asked, alarms
-from neuron_exporter.generate.count import (
+from neuron_exporter.generate.alarms.alarms import Asked, alarms
+from neuron_exporter.generate.alarms.template import alarm_metrics
+from neuron_exporter.generate.dry_run import (
     DEFAULT_INSTANCE_TYPE,
     Configure,
     Count,

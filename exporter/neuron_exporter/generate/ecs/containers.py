@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.facts.instance_types import InstanceType
-from neuron_exporter.generate.task_devices import mapped
+from neuron_exporter.generate.ecs.devices import mapped
 
 Node = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""The `alarms` command: alarm rules, and the CloudFormation template made of them."""

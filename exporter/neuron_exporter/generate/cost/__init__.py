@@ -1,0 +1,1 @@
+"""The `cost` command: estimate what CloudWatch bills, and report it."""

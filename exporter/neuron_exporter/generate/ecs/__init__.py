@@ -1,0 +1,1 @@
+"""The `task-definition` command: ECS task definitions with the exporter in them."""
