@@ -17,7 +17,7 @@ from typing import Any
 
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
-from neuron_exporter.simulator.system import hardware_counters
+from neuron_exporter.simulator.system_section import hardware_counters
 from tests.benchmarks.contestants import Contestant, endpoint, ours, silent, usual, wait_until
 from tests.captures import MISSING, THIRTY_TWO_RUNTIMES
 

@@ -12,7 +12,7 @@ from neuron_exporter.config import load
 from neuron_exporter.generate.alarms import rules as alarm_rules
 from neuron_exporter.generate.alarms.alarms import Asked, alarms
 from neuron_exporter.simulator.hardware import hardware
-from neuron_exporter.simulator.system import instance_info
+from neuron_exporter.simulator.system_section import instance_info
 from tests.support.cloudformation import Stack
 from tests.support.readme import ROOT
 

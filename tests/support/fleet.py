@@ -8,8 +8,8 @@ from pathlib import Path
 from neuron_exporter.config import Given, load
 from neuron_exporter.model import Group, Moment
 from neuron_exporter.pipeline.build import build
+from neuron_exporter.simulator.context import Then
 from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.now import Then
 from neuron_exporter.simulator.options import parse
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}

@@ -9,8 +9,8 @@ from typing import Any
 from neuron_exporter.config import Given, load
 from neuron_exporter.model import Group, Moment
 from neuron_exporter.pipeline.build import build
+from neuron_exporter.simulator.context import Then
 from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.now import Then
 from neuron_exporter.simulator.options import parse
 
 PERIOD = 5

@@ -17,7 +17,7 @@ from neuron_exporter.model import Machine
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
-from neuron_exporter.simulator.system import hardware_counters
+from neuron_exporter.simulator.system_section import hardware_counters
 from neuron_exporter.sinks.cloudwatch.datums import (
     MOST_BYTES,
     MOST_DATUMS,

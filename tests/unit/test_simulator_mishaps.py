@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from neuron_exporter.report import decode
+from neuron_exporter.simulator.context import Then
 from neuron_exporter.simulator.faults import FAULTS, When
 from neuron_exporter.simulator.hardware import hardware
-from neuron_exporter.simulator.load import PERCENTILES
 from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.now import Then
 from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.processes import PERCENTILES
 from tests.support.simulated import (
     SMALL,
     Report,

@@ -11,7 +11,7 @@ import pytest
 from neuron_exporter.model import Machine as Identity
 from neuron_exporter.report import decode
 from neuron_exporter.simulator.hardware import SIMULATED, hardware
-from neuron_exporter.simulator.load import Kind
+from neuron_exporter.simulator.processes import Kind
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
 from tests.support.reports import Bench

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from neuron_exporter.simulator.context import Output, Then
 from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.now import Output, Then
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.simulator.script import load

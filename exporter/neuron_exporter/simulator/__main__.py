@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
+from neuron_exporter.simulator.context import Then
 from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.now import Then
 from neuron_exporter.simulator.options import Options, parse
 
 _FOREVER = 3600.0

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
-from neuron_exporter.simulator import damage, mishaps
-from neuron_exporter.simulator.load import Process, Work
-from neuron_exporter.simulator.mishaps import Periods
-from neuron_exporter.simulator.now import Now, Output
+from neuron_exporter.simulator import process_faults as mishaps
+from neuron_exporter.simulator import report_faults as damage
+from neuron_exporter.simulator.context import Now, Output
+from neuron_exporter.simulator.process_faults import Periods
+from neuron_exporter.simulator.processes import Process, Work
 
 T = TypeVar("T")
 

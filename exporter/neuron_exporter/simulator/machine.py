@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from neuron_exporter.model import Group
-from neuron_exporter.simulator.entries import runtime
-from neuron_exporter.simulator.load import Process, Room, Work, helpers, processes
-from neuron_exporter.simulator.mishaps import Periods
-from neuron_exporter.simulator.now import Output
+from neuron_exporter.simulator.context import Output
 from neuron_exporter.simulator.options import Options
-from neuron_exporter.simulator.plan import Plan, Turn
-from neuron_exporter.simulator.system import (
+from neuron_exporter.simulator.process_faults import Periods
+from neuron_exporter.simulator.processes import Process, Room, Work, helpers, processes
+from neuron_exporter.simulator.runtime_section import runtime
+from neuron_exporter.simulator.schedule import Plan, Turn
+from neuron_exporter.simulator.system_section import (
     hardware_info,
     instance_info,
     kubernetes_info,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from neuron_exporter.simulator.load import Kind
+from neuron_exporter.simulator.processes import Kind
 
 DEFAULT_SCENARIO = "inference"
 

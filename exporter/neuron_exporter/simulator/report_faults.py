@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from neuron_exporter.simulator.now import Now, Output, Then
+from neuron_exporter.simulator.context import Now, Output, Then
 
 HUGE = 17 * 2**20
 """Bytes of a line that is longer than any reader should have to keep."""

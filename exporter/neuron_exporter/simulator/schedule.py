@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+from neuron_exporter.simulator.context import Now
 from neuron_exporter.simulator.faults import FAULTS, Fault, When
-from neuron_exporter.simulator.now import Now
 from neuron_exporter.simulator.options import Options
 from neuron_exporter.simulator.scenarios import SCENARIOS, Scenario
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from neuron_exporter.model import Group
-from neuron_exporter.simulator.entries import groups
 from neuron_exporter.simulator.hardware import Hardware
-from neuron_exporter.simulator.load import Kind, Process, Work
+from neuron_exporter.simulator.processes import Kind, Process, Work
+from neuron_exporter.simulator.runtime_section import groups
 from neuron_exporter.simulator.scenarios import Scenario
 
 _ECC = ("mem_ecc_corrected", "mem_ecc_uncorrected", "sram_ecc_uncorrected", "sram_ecc_corrected")

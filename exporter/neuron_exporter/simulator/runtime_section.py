@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.hardware import Hardware
-from neuron_exporter.simulator.load import Process, Work
+from neuron_exporter.simulator.processes import Process, Work
 
 _STATUSES = (
     "completed",

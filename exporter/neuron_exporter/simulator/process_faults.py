@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from neuron_exporter.model import Group
-from neuron_exporter.simulator.load import Kind, Process, Work
-from neuron_exporter.simulator.now import Now
+from neuron_exporter.simulator.context import Now
+from neuron_exporter.simulator.processes import Kind, Process, Work
 
 FILLING_SECONDS = 300.0
 """How long it takes until the memory is full."""
