@@ -15,45 +15,30 @@ from tests.support.web_config import hashed
 
 PACKAGE = Path(__file__).resolve().parents[2] / "exporter" / "neuron_exporter"
 
-FLOORS: list[dict[str, set[str]]] = [
-    {
-        **{name: {name} for name in ("model", "units", "text", "log", "telemetry", "facts")},
-        **{name: {name} for name in ("signals", "stacks", "whereabouts", "address_file")},
-    },
-    {name: {name} for name in ("config", "source", "report", "simulator", "healthcheck")},
-    {"metrics": {"metrics"}, "identity": {"identity"}},
-    {
-        "sinks.prometheus": {"sinks.prometheus", "sinks.exposition"},
-        "sinks.cloudwatch": {"sinks.cloudwatch", "sinks.delivery"},
-        "web": {"web"},
-    },
-    {"pipeline": {"pipeline", "publish", "intake", "identify", "ownership", "reconfigure"}},
-    {
-        "daemon": {"daemon", "endpoints", "live", "reload"},
-        "generate": {"generate"},
-        "demo": {"demo"},
-        "record": {"record"},
-        "doctor": {"doctor"},
-    },
-    {"cli": {"cli", "commands", "flags", "standard_streams", "__main__"}},
+LAYERS: list[set[str]] = [
+    {"model", "units", "text", "log", "telemetry", "facts", "address_file"},
+    {"config", "source", "report", "simulator"},
+    {"metrics", "identity"},
+    {"sinks", "web"},
+    {"pipeline"},
+    {"daemon", "doctor", "generate"},
+    {"cli"},
+    {"__main__"},
 ]
-"""Rooms, from the ground up, each with the modules in it. A room imports from lower floors and
-from itself; two rooms of one floor never meet."""
+"""The packages, and the modules beside them, from the bottom up. One imports from lower layers and
+from itself; two of one layer never import each other."""
 
-ONLY_GROUND = {"sinks.prometheus", "sinks.cloudwatch", "web"}
-"""Rooms that get everything but the ground floor's types as values."""
-
-ALSO = {("demo", "daemon")}
-"""A demonstration is a run of the daemon."""
+ONLY_BOTTOM = {"sinks", "web"}
+"""Packages that import from the bottom layer alone, and get everything else as values."""
 
 
-def room_of(module: str) -> tuple[int, str]:
-    """Floor and room of a module's name below the package."""
-    for floor, rooms in enumerate(FLOORS):
-        for room, members in rooms.items():
-            if any(module == each or module.startswith(f"{each}.") for each in members):
-                return floor, room
-    raise AssertionError(f"{module} has no room: give it one, or put it into one")
+def place_of(module: str) -> tuple[int, str]:
+    """Return the layer and the package of a module, named below the package."""
+    package = module.split(".")[0]
+    for layer, packages in enumerate(LAYERS):
+        if package in packages:
+            return layer, package
+    raise AssertionError(f"{package} has no layer: add it to LAYERS")
 
 
 def modules() -> dict[str, Path]:
@@ -83,21 +68,15 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", modules())
 def test_imports_go_down(name: str) -> None:
-    """Data goes right only: a module knows lower floors and its own room, and no neighbour."""
-    floor, room = room_of(name)
+    """A module imports from lower layers and from its own package only."""
+    layer, package = place_of(name)
     for target in imported(modules()[name]):
-        other_floor, other_room = room_of(target)
-        if other_room == room or (room, other_room) in ALSO:
+        other_layer, other_package = place_of(target)
+        if other_package == package:
             continue
-        assert other_floor < floor, f"{name} imports {target}"
-        if room in ONLY_GROUND:
-            assert other_floor == 0, f"{name} imports {target}"
-
-
-def test_every_module_has_a_room() -> None:
-    """A new module has to be given a place."""
-    for name in modules():
-        room_of(name)
+        assert other_layer < layer, f"{name} imports {target}"
+        if package in ONLY_BOTTOM:
+            assert other_layer == 0, f"{name} imports {target}"
 
 
 def test_the_package_has_one_name() -> None:
