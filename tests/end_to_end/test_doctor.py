@@ -37,6 +37,7 @@ from tests.support.exporter import (
     running_exporter,
     simulated,
 )
+from tests.support.paths import ROOT
 from tests.support.processes import alive
 from tests.support.strict_front import StrictFront, strict_front
 from tests.support.waiting import wait_for
@@ -206,7 +207,7 @@ def test_without_a_file_it_goes_by_the_exporter_that_runs(tmp_path: Path) -> Non
     done = subprocess.run(
         [*NAMESPACES, "sh", "-c", script],
         cwd=tmp_path,
-        env={**shell_environment(), "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        env={**shell_environment(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         timeout=60,
         check=False,

@@ -12,6 +12,7 @@ from tests.support.browser import looked_at, low_contrasts, overflow
 from tests.support.clients import get
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.odd_monitor import NASTY, odd_monitor
+from tests.support.paths import PACKAGE
 
 LARGEST = 60_000
 PHONE = 360
@@ -265,7 +266,7 @@ def test_answers_protect_themselves(largest: RunningExporter) -> None:
 
 def test_a_proxy_may_put_it_below_a_path() -> None:
     """Page and files name each other relatively, and nothing of anywhere else."""
-    folder = Path(__file__).parents[2] / "exporter" / "neuron_exporter" / "web" / "page"
+    folder = PACKAGE / "web" / "page"
     for file in folder.glob("*.*"):
         if file.suffix in (".html", ".js", ".css"):
             text = file.read_text()

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.commands import shell_environment
 from tests.support.fleet import CREDENTIALS
-from tests.support.readme import ROOT, TEXT
+from tests.support.paths import ROOT
+from tests.support.readme import TEXT
 from tests.support.stacks import ACCOUNT, Account, account
 from tests.support.supervised import programs
 

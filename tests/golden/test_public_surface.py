@@ -48,9 +48,8 @@ from neuron_exporter.web import Request
 from neuron_exporter.web.config_schema import WebConfig
 from tests.conftest import Golden
 from tests.support.log_events import events
+from tests.support.paths import PACKAGE, ROOT
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = Path(package.__file__).parent
 VARIABLE = re.compile(r"(NEURON|AWS|ECS|K8S|KUBERNETES|NODE|POD)_[A-Z0-9_]+|HTTPS?_PROXY")
 
 Lines = Iterable[str]

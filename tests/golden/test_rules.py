@@ -6,7 +6,7 @@ import pytest
 
 from grafana.rulebook.render import files
 from tests.conftest import Golden
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 
 FOLDERS = ("grafana/rules", "k8s/components/prometheus-rules")
 

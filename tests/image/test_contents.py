@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.container import BUILT, ROOT, RUN, STATE, Image
+from tests.support.container import BUILT, RUN, STATE, Image
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.image
 

@@ -14,7 +14,7 @@ from neuron_exporter.generate.alarms.alarms import Asked, alarms
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.system_section import instance_info
 from tests.support.cloudformation import Stack
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 
 FLEET = ROOT / "ecs" / "exporter-fleet.yaml"
 COMMITTED = ROOT / "ecs" / "alarms.yaml"

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.exporter import RunningExporter
+from tests.support.paths import ROOT
 from tests.support.processes import children_of
 from tests.support.supervised import descendants
 from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / ".image"
 """Where `make test-image` builds."""
 

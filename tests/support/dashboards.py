@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 from tests.support.servers import Prometheus
 
 FOLDER = ROOT / "grafana" / "dashboards"

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 
 MODULES = ROOT / ".grafana" / "node_modules"
 """Where `make grafana-schema` puts them."""

@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
+from tests.support.paths import ROOT
+
 Object = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 
 CHECKOV = ROOT / ".checkov" / "bin" / "checkov"

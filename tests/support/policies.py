@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 
 FOLDER = ROOT / "ecs" / "policies"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.commands import Finished, shell_environment
+from tests.support.paths import ROOT
 from tests.support.processes import ended
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "docker" / "workloads"
 STANDINS = ROOT / "tests" / "workloads" / "standins"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 from tests.support.rule_frames import STEP, Frames
 
 RULES = [str(path) for path in sorted((ROOT / "grafana" / "rules").glob("*.yml"))]

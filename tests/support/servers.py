@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from tests.support.exporter import clean_environment
+from tests.support.paths import ROOT
 from tests.support.waiting import wait_for
 
 
@@ -138,7 +139,7 @@ def moto_server() -> Iterator[str]:
         _end(process)
 
 
-LOCALSTACK = Path(__file__).resolve().parents[2] / ".localstack" / "bin" / "python"
+LOCALSTACK = ROOT / ".localstack" / "bin" / "python"
 """Where `make localstack` puts it: an environment of its own, since it needs older libraries."""
 
 

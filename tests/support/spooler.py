@@ -22,8 +22,6 @@ from neuron_exporter.sinks.delivery.spool.spool import Spool
 from tests.support.children import FOREVER
 from tests.support.entries import DAY, MIB, START, entry
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def spooler(path: Path, url: str, which: str, point: str = "") -> list[str]:
     """The command, to be run in the folder `ROOT`."""

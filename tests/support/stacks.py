@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 from cfnlint.decode.cfn_yaml import load
 
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 from tests.support.servers import moto_server
 
 TEMPLATES = {

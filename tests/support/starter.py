@@ -14,13 +14,10 @@ import os
 import sys
 import threading
 import time
-from pathlib import Path
 
 from neuron_exporter.source.child import Child
 from tests.support.children import FOREVER, child
 from tests.support.processes import children_of
-
-ROOT = Path(__file__).resolve().parents[2]
 
 _PR_SET_CHILD_SUBREAPER = 36
 

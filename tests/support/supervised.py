@@ -15,10 +15,11 @@ import yaml
 
 from tests.support.children import script
 from tests.support.exporter import EXPORTER, RunningExporter, clean_environment
+from tests.support.paths import ROOT
 from tests.support.processes import children_of
 from tests.support.waiting import wait_for
 
-IMAGE = Path(__file__).resolve().parents[2] / "docker" / "exporter"
+IMAGE = ROOT / "docker" / "exporter"
 ENTRY_POINT = IMAGE / "entrypoint.sh"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuron_exporter.generate.ecs.task_definition import Asked, task_definition
-from tests.support.readme import ROOT
+from tests.support.paths import ROOT
 
 FOLDER = ROOT / "ecs" / "task-definitions"
 

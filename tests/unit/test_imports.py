@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.paths import PACKAGE
 from tests.support.web_config import hashed
-
-PACKAGE = Path(__file__).resolve().parents[2] / "exporter" / "neuron_exporter"
 
 LAYERS: list[set[str]] = [
     {"model", "units", "text", "log", "telemetry", "facts", "address_file"},

@@ -13,7 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.support.programs import PROGRAMS, ROOT, Programs
+from tests.support.paths import ROOT
+from tests.support.programs import PROGRAMS, Programs
 from tests.workloads.conftest import NO_OTHERS, NOBODYS
 
 pytestmark = pytest.mark.workloads

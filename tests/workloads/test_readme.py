@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tests.support.commands import shell_environment
-from tests.support.programs import PROGRAMS, ROOT
+from tests.support.paths import ROOT
+from tests.support.programs import PROGRAMS
 
 pytestmark = pytest.mark.workloads
 

@@ -1,0 +1,27 @@
+"""The generated code of the kubelet's API."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+ROOT = ROOT / "exporter"
+PROTO = "neuron_exporter/identity/owners/pod_resources.proto"
+
+
+def test_the_committed_code_is_what_the_generator_writes(tmp_path: Path) -> None:
+    """`make golden` was run after the last change of the .proto file, with the pinned tools."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT}"),
+            *(f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", PROTO),
+        ],
+        cwd=ROOT,
+        check=True,
+    )
+    for kind in ("py", "pyi"):
+        name = f"neuron_exporter/identity/owners/pod_resources_pb2.{kind}"
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text()
