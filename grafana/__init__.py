@@ -1,1 +1,0 @@
-"""Grafana's files: dashboards, rules, provisioning, and what writes them."""

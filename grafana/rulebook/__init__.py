@@ -1,1 +1,0 @@
-"""The Prometheus rules: one source for the rule files and for Kubernetes' PrometheusRule."""
