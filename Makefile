@@ -1,29 +1,30 @@
-# Everything a developer or a CI does; README and CONTRIBUTING name these targets.
+# Everything a developer or a CI does; CONTRIBUTING.md lists these targets.
 
 VENV := .venv
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
-.PHONY: help demo test lint test-image test-workloads golden bench soak fuzz clean
+.PHONY: help demo check test lint test-image test-workloads golden bench soak fuzz clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo     show everything on a simulated machine"
-	@echo "make test     install what the tests need, check the code, run all tests"
-	@echo "make test-image   build the container image, and run it (needs root)"
-	@echo "make lint     check format, lint and types"
-	@echo "make test-workloads  train, compile and run the workloads on the CPU"
-	@echo "make golden   write the golden files anew; read the difference before you commit it"
-	@echo "make bench    measure speed and size against the usual way"
-	@echo "make soak     run for long (some minutes)"
-	@echo "make fuzz     feed the parser with anything (some minutes)"
-	@echo "make clean    remove what the other targets made"
+	@echo "make demo            run the exporter on a simulated machine"
+	@echo "make check           check format, lint and types, and run the unit tests"
+	@echo "make test            install what the tests need, and run all checks and tests"
+	@echo "make lint            check format, lint and types"
+	@echo "make golden          regenerate golden and generated files; read the diff before you commit"
+	@echo "make test-image      build the container image and run it (needs root)"
+	@echo "make test-workloads  train, compile and run the example workloads on the CPU"
+	@echo "make bench           measure speed and size beside AWS's approach"
+	@echo "make soak            run the long tests (some minutes)"
+	@echo "make fuzz            feed the parser and the sinks damaged and random input (some minutes)"
+	@echo "make clean           remove what the other targets created"
 
 $(VENV)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and was not found"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12, 3.13 or 3.14 is required but was not found"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) 2>/dev/null || { \
 		echo "installing python3-venv"; \
 		$(APT) python3-venv >/dev/null && $(PYTHON) -m venv --clear $(VENV); }
@@ -39,7 +40,7 @@ $(VENV)/dev: pyproject.toml $(VENV)/runtime
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
-# Without the means to install it, the tests that need Prometheus are skipped and say so.
+# If it cannot be installed, the tests that need Prometheus are skipped with a message.
 .PHONY: prometheus
 prometheus:
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
@@ -47,7 +48,7 @@ prometheus:
 		{ $(SUDO) apt-get update -q && $(APT) prometheus; } >/dev/null 2>&1 || \
 		echo "prometheus could not be installed"; }
 
-# An environment of its own: it needs the libraries of its time, and newer ones do not start on 3.11.
+# In an environment of its own: it needs old libraries, and newer versions do not start on 3.11.
 LOCALSTACK := .localstack
 LOCALSTACK_VERSION := 4.9.2
 $(LOCALSTACK)/$(LOCALSTACK_VERSION):
@@ -59,11 +60,11 @@ $(LOCALSTACK)/$(LOCALSTACK_VERSION):
 		touch $@; } >/dev/null 2>&1 || \
 		{ rm -rf $(LOCALSTACK); echo "LocalStack could not be installed"; }
 
-# Without the means to install it, the tests that need LocalStack are skipped and say so.
+# If it cannot be installed, the tests that need LocalStack are skipped with a message.
 .PHONY: localstack
 localstack: $(VENV)/python $(LOCALSTACK)/$(LOCALSTACK_VERSION)
 
-# An environment of its own: it pins libraries that others need newer.
+# In an environment of its own: it pins libraries of which others need newer versions.
 CHECKOV := .checkov
 CHECKOV_VERSION := 3.3.30
 $(CHECKOV)/$(CHECKOV_VERSION):
@@ -73,11 +74,11 @@ $(CHECKOV)/$(CHECKOV_VERSION):
 		touch $@; } >/dev/null 2>&1 || \
 		{ rm -rf $(CHECKOV); echo "checkov could not be installed"; }
 
-# Without the means to install it, the test that needs checkov is skipped and says so.
+# If it cannot be installed, the test that needs checkov is skipped with a message.
 .PHONY: checkov
 checkov: $(VENV)/python $(CHECKOV)/$(CHECKOV_VERSION)
 
-# It reads Prometheus' configuration, that of Kubernetes included, which Debian's promtool does not.
+# It reads scrape configurations with Kubernetes discovery, which Debian's promtool lacks.
 .PHONY: victoria-metrics
 victoria-metrics:
 	@command -v victoria-metrics >/dev/null || { \
@@ -85,7 +86,7 @@ victoria-metrics:
 		{ $(SUDO) apt-get update -q && $(APT) victoria-metrics; } >/dev/null 2>&1 || \
 		echo "victoria-metrics could not be installed"; }
 
-# Grafana's types of its dashboards, and TypeScript, which checks by them.
+# Grafana's types of dashboards, and TypeScript, which checks with them.
 GRAFANA_SCHEMA := .grafana
 GRAFANA_SCHEMA_VERSION := 11.6.0
 $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION):
@@ -95,11 +96,11 @@ $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION):
 		touch $@; } >/dev/null 2>&1 || \
 		{ rm -rf $(GRAFANA_SCHEMA); echo "Grafana's schema could not be installed"; }
 
-# Without the means to install it, the tests that need it are skipped and say so.
+# If it cannot be installed, the tests that need it are skipped with a message.
 .PHONY: grafana-schema
 grafana-schema: $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION)
 
-# Without the means to install it, the tests of the page are skipped and say so.
+# If it cannot be installed, the tests of the page are skipped with a message.
 .PHONY: chromium
 chromium:
 	@command -v chromium >/dev/null || { \
@@ -110,17 +111,20 @@ chromium:
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
-# Most tests wait for a process most of the time: more of them than cores run at once.
+# Most tests mostly wait for processes, so more of them than there are cores run at once.
 WORKERS := 4
 test: lint prometheus localstack checkov victoria-metrics grafana-schema chromium
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: lint
+	@$(VENV)/bin/python -m pytest -q -n 2 tests/unit $(ARGS)
 
 lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
-# Without the means to install them, or without root, the image's tests are skipped and say so.
+# Without these packages or root, the tests of the image are skipped with a message.
 IMAGE := .image
 IMAGE_PACKAGES := buildah crun debootstrap
 test-image: $(VENV)/dev prometheus
@@ -133,7 +137,7 @@ test-image: $(VENV)/dev prometheus
 		tests/image/build.sh $(IMAGE) $(CURDIR)/$(VENV)/bin/python
 	@$(VENV)/bin/python -m pytest -m image tests/image $(ARGS)
 
-# An environment of its own: PyTorch takes 1 GB, and nothing else needs it.
+# In an environment of its own: PyTorch has 1 GB, and nothing else needs it.
 WORKLOADS := .workloads
 TORCH_VERSION := 2.13.0
 $(WORKLOADS)/torch-$(TORCH_VERSION): docker/workloads/requirements.txt
@@ -144,7 +148,7 @@ $(WORKLOADS)/torch-$(TORCH_VERSION): docker/workloads/requirements.txt
 		touch $@; } >/dev/null 2>&1 || \
 		{ rm -rf $(WORKLOADS); echo "PyTorch could not be installed"; }
 
-# The package index has no torchvision for the CPU: Debian's, which brings a PyTorch of its own.
+# The package index has no torchvision for the CPU. Debian's depends on Debian's own PyTorch.
 .PHONY: torchvision
 torchvision:
 	@/usr/bin/python3 -c 'import torchvision' 2>/dev/null || { \
@@ -152,7 +156,7 @@ torchvision:
 		{ $(SUDO) apt-get update -q && $(APT) python3-torch python3-torchvision python3-pil; } \
 			>/dev/null 2>&1 || echo "torchvision could not be installed"; }
 
-# Without the means to install them, the tests that need them are skipped and say so.
+# If they cannot be installed, the tests that need them are skipped with a message.
 test-workloads: $(VENV)/dev $(WORKLOADS)/torch-$(TORCH_VERSION) torchvision prometheus
 	@$(VENV)/bin/python -m pytest -m workloads -n 2 --dist loadfile tests/workloads $(ARGS)
 

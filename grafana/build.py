@@ -1,4 +1,4 @@
-"""Writes the dashboards anew: `python -m grafana.build`. They are made here and nowhere else."""
+"""Generate the dashboards: `python -m grafana.build`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from grafana.source.cloudwatch import cloudwatch_fleet, cloudwatch_machine
-from grafana.source.exporter import exporter
-from grafana.source.fleet import fleet
-from grafana.source.machine import machine
-from grafana.source.workload import workload
+from grafana.dashboards_src.cloudwatch import cloudwatch_fleet, cloudwatch_machine
+from grafana.dashboards_src.exporter import exporter
+from grafana.dashboards_src.fleet import fleet
+from grafana.dashboards_src.machine import machine
+from grafana.dashboards_src.workload import workload
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
 
 
 def documents() -> Mapping[str, str]:
-    """The text of each dashboard, by the name of its file."""
-    made = {
+    """Return the JSON text of each dashboard by file name."""
+    dashboards = {
         "cloudwatch-fleet": cloudwatch_fleet(),
         "cloudwatch-machine": cloudwatch_machine(),
         "exporter": exporter(),
@@ -27,19 +27,19 @@ def documents() -> Mapping[str, str]:
         "workload": workload(),
     }
     return {
-        f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(each) + "\n"
-        for name, each in made.items()
+        f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(dashboard) + "\n"
+        for name, dashboard in dashboards.items()
     }
 
 
 def main() -> None:
-    """Write what has changed; a file that nothing makes any more goes."""
-    written = documents()
-    for path in DASHBOARDS.glob("*.json"):
-        if path.name not in written:
-            path.unlink()
+    """Write all dashboards and delete files that are no longer generated."""
+    generated = documents()
     DASHBOARDS.mkdir(exist_ok=True)
-    for name, text in written.items():
+    for path in DASHBOARDS.glob("*.json"):
+        if path.name not in generated:
+            path.unlink()
+    for name, text in generated.items():
         (DASHBOARDS / name).write_text(text)
 
 

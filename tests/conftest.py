@@ -1,4 +1,4 @@
-"""Fixtures, and what a missing component means."""
+"""Fixtures for all tests, and the rule for components that are not installed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from neuron_exporter.config import load
 from tests import captures
@@ -23,24 +24,27 @@ from tests.support.servers import LOCALSTACK, localstack_server, moto_server
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Whoever starts the tests in the background has them ignore signals, and their children with them.
+# A shell that starts the tests in the background makes them, and so their children, ignore signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-settings.register_profile("fuzz", max_examples=10_000, deadline=None)
+# No test depends on the speed of the machine.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("default"), max_examples=10_000)
+settings.load_profile("default")
 
 IN_CI = os.environ.get("CI") == "true"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--update-golden` writes golden files anew; read the difference before committing it."""
-    parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+    """Add `--update-golden`, which writes golden files; read the diff before you commit it."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked soak, image or workloads runs only when it is asked for."""
+    """Skip tests marked soak, image or workloads unless `-m` names the marker."""
     for marker, reason in (
-        ("soak", "runs for long: make soak"),
+        ("soak", "runs for minutes: make soak"),
         ("image", "needs the built image: make test-image"),
         ("workloads", "needs PyTorch: make test-workloads"),
     ):
@@ -51,45 +55,54 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                     item.add_marker(skip)
 
 
-def missing(what: str) -> None:
-    """Skip the test, or fail where every component has to be there."""
+def missing(reason: str) -> None:
+    """Skip the test; fail it in CI, where every component must be installed."""
     if IN_CI:
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Golden:
-    """Compares text with a committed file, or writes the file."""
+    """Golden files: compares text with a committed file, or writes the file."""
 
     def __init__(self, folder: Path, *, update: bool) -> None:
         self._folder = folder
         self._update = update
 
     def check(self, name: str, text: str) -> None:
-        """Fail unless the file of this name holds this text."""
+        """Fail unless the file `name` contains `text`."""
         path = self._folder / name
         if self._update:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             return
-        assert path.exists(), (
-            f"no golden file {path.name}: run `make golden`, and read what it wrote"
-        )
-        assert path.read_text() == text, f"{path.name} differs: `make golden`, then read the diff"
+        assert path.exists(), f"no golden file {path.name}: run `make golden`, then read the file"
+        assert path.read_text() == text, f"{path.name} differs: run `make golden`, read the diff"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _this_machine_as_before() -> Iterator[None]:
-    """No test leaves requests where an exporter of this machine would find and send them."""
-    default = Path(load().config.cloudwatch.spool.path or "")
-    before = default.parent.exists()
+def _default_spool_is_left_alone() -> Iterator[None]:
+    """No test writes to the default spool, which an exporter of this machine may use and send.
+
+    The tests' own writes are watched, not the folder: other programs may change it meanwhile.
+    """
+    folder = str(Path(load().config.cloudwatch.spool.path or "").parent)
+    written: list[str] = []
+    watching = True
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in ("os.mkdir", "sqlite3.connect") and folder in str(arguments[0]):
+            written.append(f"{event} {arguments[0]}")
+
+    sys.addaudithook(watch)
     yield
-    assert default.parent.exists() == before
+    watching = False  # a hook cannot be removed
+    assert not written
 
 
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
-    """The log of the whole process is set back after each test."""
+    """Restore the process's log configuration after each test."""
     kept, last_resort = structlog.get_config(), logging.lastResort
     yield
     structlog.configure(**kept)
@@ -98,14 +111,14 @@ def _log_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
-    """Golden files beside the test's module, in `files`."""
+    """Return the golden files in `files`, beside the test's module."""
     folder = Path(request.path).parent / "files"
     return Golden(folder, update=request.config.getoption("--update-golden"))
 
 
 @pytest.fixture(scope="session")
 def thirty_two_runtimes() -> Path:
-    """The recorded report of a trn1n.32xlarge with 32 runtimes: 445 kB on one line."""
+    """Return the recorded report of a trn1n.32xlarge with 32 runtimes: 445 kB on one line."""
     if not captures.THIRTY_TWO_RUNTIMES.exists():
         pytest.skip(captures.MISSING)
     return captures.THIRTY_TWO_RUNTIMES
@@ -113,7 +126,7 @@ def thirty_two_runtimes() -> Path:
 
 @pytest.fixture(scope="session")
 def needs_prometheus() -> None:
-    """Prometheus and promtool are installed."""
+    """Require Prometheus and promtool."""
     for program in ("prometheus", "promtool"):
         if shutil.which(program) is None:
             missing(f"{program} is not installed (Debian: prometheus)")
@@ -121,14 +134,14 @@ def needs_prometheus() -> None:
 
 @pytest.fixture(scope="session")
 def needs_checkov() -> None:
-    """checkov is installed."""
+    """Require checkov."""
     if not CHECKOV.exists():
         missing("checkov is not installed (make checkov)")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; one for a file, each look has a context of its own."""
+    """Start Debian's Chromium, once per file; each page has a context of its own."""
     if shutil.which("chromium") is None:
         missing("chromium is not installed (Debian: chromium)")
     from tests.support.browser import running_browser
@@ -139,14 +152,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    """A place for CloudWatch that keeps what it is sent."""
+    """Start an HTTP server in CloudWatch's place that keeps the requests it receives."""
     with cloudwatch_endpoint() as started:
         yield started
 
 
 @pytest.fixture
-def nobodys_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and no metadata service or file to find others in."""
+def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set invalid credentials, and disable the metadata service and files that have others."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -156,14 +169,14 @@ def nobodys_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The address of a moto server that the whole run shares; tests use namespaces of their own."""
+    """Return the URL of a moto server shared by the session; tests use their own namespaces."""
     with moto_server() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a LocalStack that the whole run shares."""
+    """Return the URL of a LocalStack shared by the session."""
     if not LOCALSTACK.exists():
         missing("LocalStack is not installed (make localstack)")
     with localstack_server(tmp_path_factory.mktemp("localstack")) as url:

@@ -4,8 +4,8 @@
     compile.py resnet50 --model s3://BUCKET/resnet50.pt
     compile.py housing --weights model.pt --model housing.pt --target cpu
 
-Inf2, Trn1 and later compile with torch_neuronx.trace, Inf1 with torch_neuron.trace, and where
-neither package is installed, torch.jit.trace makes the same file for the CPU.
+torch_neuronx.trace compiles for Inf2, Trn1 and later, torch_neuron.trace for Inf1. If neither
+package is installed, torch.jit.trace produces a file of the same format for the CPU.
 """
 
 from __future__ import annotations
@@ -24,240 +24,252 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import artefact
-import program
+import model_store
+import runner
 import s3
-from description import Description
-from program import Problem
+from model_metadata import Metadata
+from runner import UserError
 
-TOLERANCE = {artefact.CPU: 1e-5, "neuronx": 0.05, "neuron": 0.05}
-"""What a compiled model may differ from the eager one, as a share of the largest output or of 1.
+TOLERANCE = {model_store.CPU: 1e-5, "neuronx": 0.05, "neuron": 0.05}
+"""Allowed difference between the outputs of the compiled and the original model, as a share of the
+largest output or of 1, whichever is larger.
 
-Neuron's compilers calculate float32 in bfloat16 by default, at the least in products of matrices:
-8 bits of precision, 0.4 % in each, and fifty layers of them."""
+By default, Neuron's compilers calculate at least matrix products of float32 in bfloat16. Its 8 bits
+of precision are an error of 0.4 % per layer, and ResNet-50 has fifty layers."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A model before it is compiled."""
+    """Model before compilation."""
 
     module: Any
     shape: tuple[int, ...]
-    """Of one input, without the batch."""
+    """Shape of one input, without the batch."""
     weights: str
     details: dict[str, Any] = field(default_factory=dict)
 
 
 def resnet50(weights: str) -> Network:
-    """ResNet-50, with the names of ImageNet's classes and how a picture is made its input."""
+    """Load ResNet-50 with ImageNet's class names and the preprocessing of pictures."""
     try:
         from torchvision.models import ResNet50_Weights
         from torchvision.models import resnet50 as build
     except ImportError as error:
-        raise Problem(f"resnet50 is torchvision's, which cannot be imported ({error})") from None
-    which = ResNet50_Weights.DEFAULT if weights == "default" else ResNet50_Weights.IMAGENET1K_V1
-    if weights == "default":
+        raise UserError(
+            f"resnet50 requires torchvision, which cannot be imported ({error})"
+        ) from None
+    default = weights == "default"
+    pretrained = ResNet50_Weights.DEFAULT if default else ResNet50_Weights.IMAGENET1K_V1
+    if default:
         try:
-            module = build(weights=which)
+            module = build(weights=pretrained)
         except (OSError, RuntimeError) as error:
-            raise Problem(
-                f"the pretrained weights cannot be loaded ({error}): give a file of them with "
-                "--weights PATH, or --weights none for random ones"
+            raise UserError(
+                f"the pretrained weights cannot be loaded ({error}); specify a file with "
+                "--weights PATH, or --weights none for random weights"
             ) from None
     else:
         module = build(weights=None)
         if weights != "none":
-            _load(module, _saved(weights), weights)
-    picture = which.transforms()
+            _load_weights(module, _load_file("--weights", weights), weights)
+    transforms = pretrained.transforms()
     return Network(
         module,
         (3, 224, 224),
-        str(which) if weights == "default" else weights,
+        str(pretrained) if default else weights,
         {
-            "labels": list(which.meta["categories"]),
+            "labels": list(pretrained.meta["categories"]),
             "picture": {
-                "resize": picture.resize_size[0],
-                "crop": picture.crop_size[0],
-                "mean": list(picture.mean),
-                "std": list(picture.std),
+                "resize": transforms.resize_size[0],
+                "crop": transforms.crop_size[0],
+                "mean": list(transforms.mean),
+                "std": list(transforms.std),
             },
         },
     )
 
 
 def housing(weights: str) -> Network:
-    """The regressor that `housing.py train` trains, with what makes its answer dollars."""
-    from houses import FEATURES
-    from housing import network
+    """Load the regressor from a checkpoint of `housing.py train`, with its scaling."""
+    from dataset import FEATURES
+    from housing_model import build_model
 
     if weights == "default":
-        raise Problem(
-            "--weights: housing has none of its own; give the file that `housing.py train` wrote, "
-            "or none for random ones"
+        raise UserError(
+            "--weights: housing has no pretrained weights; specify a checkpoint written by "
+            "`housing.py train`, or none for random weights"
         )
-    module, details = network(), {}
+    module, details = build_model(), {}
     if weights != "none":
-        saved = _saved(weights)
-        if not isinstance(saved, dict) or not {"state", "scaling"} <= saved.keys():
-            raise Problem(f"{weights} is not a checkpoint that `housing.py train` wrote")
-        _load(module, saved["state"], weights)
-        details = {"scaling": json.loads(saved["scaling"])}
+        checkpoint = _load_file("--weights", weights)
+        if not isinstance(checkpoint, dict) or not {"state", "scaling"} <= checkpoint.keys():
+            raise UserError(f"{weights} is not a checkpoint written by `housing.py train`")
+        _load_weights(module, checkpoint["state"], weights)
+        details = {"scaling": json.loads(checkpoint["scaling"])}
     return Network(module, (len(FEATURES),), weights, details)
 
 
 NETWORKS: dict[str, Callable[[str], Network]] = {"resnet50": resnet50, "housing": housing}
 
 
-def _saved(path: str) -> Any:
+def _load_file(flag: str, path: str) -> Any:
     import torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise Problem(f"--weights: {path} cannot be read: {error.strerror}") from None
-    except Exception:  # noqa: BLE001 (torch raises anything over a file that is none of its own)
-        raise Problem(f"--weights: {path} is not a file of PyTorch's weights") from None
+        raise UserError(f"{flag}: {path} cannot be read: {error.strerror}") from None
+    except Exception:  # noqa: BLE001 (torch raises various errors for files of other formats)
+        raise UserError(f"{flag}: {path} is not a file of PyTorch tensors") from None
 
 
-def _load(module: Any, state: Any, path: str) -> None:
+def _load_weights(module: Any, state: Any, path: str) -> None:
     try:
         module.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise Problem(f"--weights: {path} does not fit this model: {first}") from None
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"--weights: {path} does not match this model: {reason}") from None
 
 
 def trace(target: str, module: Any, example: Any, arguments: list[str]) -> Any:
-    """TorchScript of a model, for a target.
+    """Compile a model to TorchScript for a target.
 
     Raises:
-        Problem: the target's package is not there, or cannot compile it.
+        UserError: the target's package is not installed or cannot compile the model.
     """
     import torch
 
-    compiler = artefact.package(target)
+    compiler = model_store.import_package(target)
     try:
         if compiler is None:
             with torch.no_grad():
                 return torch.jit.trace(module, example)
-        given = {"compiler_args": arguments} if arguments else {}
-        return compiler.trace(module, example, **given)
+        options = {"compiler_args": arguments} if arguments else {}
+        return compiler.trace(module, example, **options)
     except RuntimeError as error:
-        raise Problem(f"it cannot be compiled for {target}: {error}") from None
+        raise UserError(f"the model cannot be compiled for {target}: {error}") from None
 
 
 def difference(traced: Any, module: Any, example: Any) -> tuple[float, float]:
-    """The largest difference between both outputs, and the largest output of the eager model."""
+    """Return the largest difference of both models' outputs, and the original's largest output."""
     import torch
 
     with torch.no_grad():
-        expected, got = module(example), traced(example)
-    if got.shape != expected.shape:
-        raise Problem(f"the compiled model gives {list(got.shape)}, not {list(expected.shape)}")
-    return float((got - expected).abs().max()), float(expected.abs().max())
+        expected, actual = module(example), traced(example)
+    if actual.shape != expected.shape:
+        raise UserError(
+            f"the compiled model's output has shape {list(actual.shape)}, expected "
+            f"{list(expected.shape)}"
+        )
+    return float((actual - expected).abs().max()), float(expected.abs().max())
 
 
-def work(given: argparse.Namespace) -> None:
-    """Build, trace, check, save, store."""
-    os.environ.setdefault(program.TAG, "compile")  # what is compiled runs once, to be checked
-    place = given.model or f"{given.network}.pt"
+def run(options: argparse.Namespace) -> None:
+    """Load, compile, check and store the model."""
+    os.environ.setdefault(runner.TAG, "compile")  # the check runs the compiled model once
+    location = options.model or f"{options.network}.pt"
     if (
-        Path(given.weights).exists()
-        and Path(place).exists()
-        and Path(given.weights).samefile(place)
+        Path(options.weights).exists()
+        and Path(location).exists()
+        and Path(options.weights).samefile(location)
     ):
-        raise Problem(f"--model: {place} would overwrite the weights")
-    if s3.is_address(place):
-        s3.look_for_bucket(place)
-    with artefact.workplace(place) as folder:
-        _compile(given, place, Path(folder) / "model")
+        raise UserError(f"--model: {location} would overwrite the weights")
+    if s3.is_address(location):
+        s3.check_bucket(location)
+    with model_store.staging_directory(location) as directory:
+        _compile(options, location, Path(directory) / "model")
 
 
-def _compile(given: argparse.Namespace, place: str, made: Path) -> None:
+def _compile(options: argparse.Namespace, location: str, file: Path) -> None:
     import torch
 
-    target = artefact.target_here() if given.target == "auto" else given.target
-    if target == artefact.CPU:
-        if given.target == "auto":
-            print(
-                "WARNING: no Neuron package is installed (torch_neuronx, torch_neuron): this "
-                "compiles for the CPU, and runs on no accelerator",
-                file=sys.stderr,
-            )
-        if given.compiler_args:
-            raise Problem("--compiler-args: the CPU has no compiler to give them to")
-    torch.manual_seed(0)  # random weights are the same ones each time
-    network = NETWORKS[given.network](given.weights)
+    target = _select_target(options)
+    torch.manual_seed(0)  # makes random weights reproducible
+    network = NETWORKS[options.network](options.weights)
     module = network.module.eval()
-    example = _example(given, network)
-    print(f"compiling {given.network} {list(example.shape)} for {target}", flush=True)
+    example = _example(options, network)
+    print(f"compiling {options.network} {list(example.shape)} for {target}", flush=True)
     started = time.monotonic()
-    traced = trace(target, module, example, shlex.split(given.compiler_args))
+    traced = trace(target, module, example, shlex.split(options.compiler_args))
     seconds = time.monotonic() - started
-    saved = io.BytesIO()
+    content = io.BytesIO()
     try:
-        torch.jit.save(traced, saved)
+        torch.jit.save(traced, content)
     except RuntimeError as error:
-        raise Problem(f"compiled, and cannot be saved: {error}") from None
-    artefact.write(saved.getbuffer(), made, place)
-    off, largest = _checked(made, module, example)
-    tolerance = TOLERANCE[target] if given.tolerance is None else given.tolerance
+        raise UserError(f"the compiled model cannot be saved: {error}") from None
+    model_store.write(content.getbuffer(), file, location)
+    measured, largest = _check(file, module, example)
+    tolerance = TOLERANCE[target] if options.tolerance is None else options.tolerance
     allowed = tolerance * max(1.0, largest)
-    print(
-        f"compiled in {seconds:.1f} s; differs by {off:.2g} from the model, {allowed:.2g} allowed"
-    )
-    if not off <= allowed:  # nor is NaN
-        raise Problem(
-            f"the compiled model differs by {off:.3g} from the model itself, more than "
-            f"{allowed:.3g}: nothing was stored"
+    print(f"compiled in {seconds:.1f} s; output differs by {measured:.2g} (allowed: {allowed:.2g})")
+    if not measured <= allowed:  # also true for NaN
+        raise UserError(
+            f"the compiled model's output differs by {measured:.3g} from the original model's, "
+            f"more than the allowed {allowed:.3g}; nothing was stored"
         )
-    description = Description(
-        model=given.network,
+    metadata = Metadata(
+        model=options.network,
         target=target,
         shape=list(example.shape),
         dtype=str(example.dtype).removeprefix("torch."),
-        sha256=artefact.checksum(made),
-        size=made.stat().st_size,
+        sha256=model_store.checksum(file),
+        size=file.stat().st_size,
         weights=network.weights,
         seconds=round(seconds, 3),
-        check={"difference": off, "allowed": allowed, "tolerance": tolerance},
-        versions=artefact.versions(
+        check={"difference": measured, "allowed": allowed, "tolerance": tolerance},
+        versions=model_store.installed_versions(
             "torch", "torchvision", "torch-neuronx", "neuronx-cc", "torch-neuron", "neuron-cc"
         ),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         details=network.details,
     )
-    artefact.store(made, description, place)
-    print(f"stored {place}: {description.size} bytes, SHA-256 {description.sha256}")
+    model_store.store(file, metadata, location)
+    print(f"stored {location}: {metadata.size} bytes, SHA-256 {metadata.sha256}")
 
 
-def _checked(made: Path, module: Any, example: Any) -> tuple[float, float]:
-    """What `difference` says of the file as it was saved."""
+def _select_target(options: argparse.Namespace) -> str:
+    target: str = model_store.detect_target() if options.target == "auto" else options.target
+    if target == model_store.CPU:
+        if options.target == "auto":
+            print(
+                "WARNING: no Neuron package is installed (torch_neuronx, torch_neuron); compiling "
+                "for the CPU, the result does not run on an accelerator",
+                file=sys.stderr,
+            )
+        if options.compiler_args:
+            raise UserError("--compiler-args: not supported for the CPU")
+    return target
+
+
+def _check(file: Path, module: Any, example: Any) -> tuple[float, float]:
+    """Load the saved model and return its `difference` from the original."""
     import torch
 
     try:
-        return difference(torch.jit.load(str(made)), module, example)
+        return difference(torch.jit.load(str(file)), module, example)
     except (RuntimeError, ValueError, torch.jit.Error) as error:
-        # A device that is absent or another process's shows only now: compiling needs none.
-        last = str(error).strip().splitlines()[-1]
-        raise Problem(f"compiled, and cannot be run here to be checked: {last}") from None
+        # Compiling needs no device; a missing or busy one shows only here.
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"the compiled model cannot be run for the check: {reason}") from None
 
 
-def _example(given: argparse.Namespace, network: Network) -> Any:
+def _example(options: argparse.Namespace, network: Network) -> Any:
     import torch
 
-    wanted = (given.batch, *network.shape)
-    if given.example is None:
-        return torch.rand(wanted)
-    example = _saved(given.example)
+    expected = (options.batch, *network.shape)
+    if options.example is None:
+        return torch.rand(expected)
+    example = _load_file("--example", options.example)
     if not isinstance(example, torch.Tensor) or tuple(example.shape[1:]) != network.shape:
-        shape = list(example.shape) if isinstance(example, torch.Tensor) else "no tensor"
-        raise Problem(f"--example: {given.network} takes {list(wanted)}, and it has {shape}")
-    return example[:1].repeat(given.batch, *[1] * len(network.shape))
+        actual = list(example.shape) if isinstance(example, torch.Tensor) else "no tensor"
+        raise UserError(
+            f"--example: must have shape {list(expected)} for {options.network} (got {actual})"
+        )
+    return example[:1].repeat(options.batch, *[1] * len(network.shape))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The flags; ends the process with status 2 where they are wrong."""
+    """Parse the command line; exit with status 2 if it is invalid."""
     parser = argparse.ArgumentParser(
         prog="compile.py",
         description=__doc__,
@@ -269,42 +281,45 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--model",
-        metavar="PLACE",
-        help="where the compiled model goes, a path or s3://BUCKET/KEY, with a description beside "
-        "it (PLACE.json); default NETWORK.pt",
+        metavar="LOCATION",
+        help="output, a path or s3://BUCKET/KEY; the metadata is stored as LOCATION.json "
+        "(default NETWORK.pt)",
     )
     parser.add_argument(
         "--weights",
         default="default",
         metavar="none|default|PATH",
-        help="random ones, the pretrained ones of torchvision (default), or a file",
+        help="random weights, torchvision's pretrained weights (default), or a file",
     )
     parser.add_argument(
-        "--batch", type=_batch, default=1, metavar="N", help="inputs of one execution (default 1)"
+        "--batch", type=_batch, default=1, metavar="N", help="inputs per execution (default 1)"
     )
-    artefact.add_target(parser)
+    model_store.add_target_flag(parser)
     parser.add_argument(
         "--compiler-args",
         default="",
         metavar="ARGS",
-        help="more for Neuron's compiler, as in --compiler-args='--auto-cast none'",
+        help="arguments for Neuron's compiler, as in --compiler-args='--auto-cast none'",
     )
     parser.add_argument(
-        "--example", metavar="PATH", help="a saved input to trace and check with (default: random)"
+        "--example",
+        metavar="PATH",
+        help="saved input for tracing and the check (default: random values)",
     )
     parser.add_argument(
         "--tolerance",
         type=_tolerance,
         metavar="SHARE",
-        help="what the compiled model may differ, as a share of the largest output or of 1 "
-        f"(default {TOLERANCE[artefact.CPU]:g} on the CPU, {TOLERANCE['neuronx']:g} on Neuron)",
+        help="allowed difference of the compiled model's output, as a share of the largest output "
+        f"or of 1 (default {TOLERANCE[model_store.CPU]:g} on the CPU, {TOLERANCE['neuronx']:g} on "
+        "Neuron)",
     )
     return parser.parse_args(arguments)
 
 
 def _batch(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to 1024 (got {text!r})")
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1024 (got {text!r})")
     return int(text)
 
 
@@ -319,9 +334,9 @@ def _tolerance(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; gives the exit status."""
-    given = parse(arguments)
-    return program.run("compile.py", lambda: work(given))
+    """Run the program and return its exit status."""
+    options = parse(arguments)
+    return runner.run("compile.py", lambda: run(options))
 
 
 if __name__ == "__main__":

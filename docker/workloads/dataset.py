@@ -1,10 +1,10 @@
-"""Houses as data: read from CSV or scikit-learn, cleaned to eleven features, or made up.
+"""Data set of Californian houses: read from CSV or scikit-learn and cleaned, or generated.
 
-The columns are those of the well-known CSV of California's census of 1990: eight numbers, the
-median value in dollars, and `ocean_proximity`, one of five words. Rows with an empty cell are left
-out (207 of the 20,640 have no `total_bedrooms`), and so are those of the word ISLAND (5): four
-words are left, of which the first is what the other three columns are compared with. That makes
-eleven features: eight numbers, and three columns of 0 and 1.
+The columns are those of the widely copied CSV of the 1990 census: eight numeric columns, the median
+value in dollars, and `ocean_proximity`, which has five values. Rows with an empty cell are dropped
+(207 of 20,640 have no `total_bedrooms`), and so are those with ISLAND (5). The first of the
+remaining four values is the baseline of the other three, which become indicator columns. This makes
+eleven features.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from program import Problem
+from runner import UserError
 
-NUMBERS = (
+NUMERIC = (
     "longitude",
     "latitude",
     "housing_median_age",
@@ -28,68 +28,73 @@ NUMBERS = (
     "median_income",
 )
 PROXIMITY = "ocean_proximity"
-REFERENCE = "<1H OCEAN"
-OTHERS = ("INLAND", "NEAR BAY", "NEAR OCEAN")
-LEFT_OUT = "ISLAND"
-FEATURES = (*NUMBERS, *(f"{PROXIMITY}={word}" for word in OTHERS))
-TARGET = "median_house_value"
+BASELINE = "<1H OCEAN"
+INDICATORS = ("INLAND", "NEAR BAY", "NEAR OCEAN")
+DROPPED = "ISLAND"
+FEATURES = (*NUMERIC, *(f"{PROXIMITY}={value}" for value in INDICATORS))
+PRICE = "median_house_value"
 
 SKLEARN = "sklearn"
 
 
-class House(NamedTuple):
-    """One row that was kept: where it stood, its features, and its value in dollars if known."""
+class Row(NamedTuple):
+    """Row of the cleaned data: its line number, features, and price in dollars if known."""
 
     line: int
     features: list[float]
     price: float | None
 
 
-def read(source: str) -> tuple[list[House], str]:
-    """The houses of a CSV file or of scikit-learn, and how many were left out, and why.
+def read(source: str) -> tuple[list[Row], str]:
+    """Read a CSV file, or scikit-learn's copy for the source `sklearn`.
+
+    Return the cleaned rows and a description of the dropped ones.
 
     Raises:
-        Problem: the source cannot be read, or is none of houses.
+        UserError: the source cannot be read or has invalid values.
     """
     if source == SKLEARN:
-        return _clean(_fetched(), source)
+        return _clean(_fetch_sklearn(), source)
     try:
         with open(source, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            missing = [
-                each for each in (*NUMBERS, PROXIMITY) if each not in (reader.fieldnames or [])
-            ]
+            columns = reader.fieldnames or []
+            missing = [each for each in (*NUMERIC, PROXIMITY) if each not in columns]
             if missing:
-                raise Problem(f"{source}: the first line lacks {', '.join(missing)}")
+                raise UserError(f"{source}: missing columns: {', '.join(missing)}")
             return _clean(reader, source)
     except OSError as error:
-        raise Problem(f"{source} cannot be read: {error.strerror}") from None
+        raise UserError(f"{source} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
-        raise Problem(f"{source} is no CSV file") from None
+        raise UserError(f"{source} is not a CSV file") from None
 
 
-def _clean(rows: Iterable[dict[str, Any]], source: str) -> tuple[list[House], str]:
-    kept, incomplete, islands = [], 0, 0
-    for line, row in enumerate(rows, 2):
-        word = row[PROXIMITY]
-        if not word or any(row[name] in (None, "") for name in NUMBERS):
+def _clean(records: Iterable[dict[str, Any]], source: str) -> tuple[list[Row], str]:
+    rows, incomplete, islands = [], 0, 0
+    for line, record in enumerate(records, 2):
+        proximity = record[PROXIMITY]
+        if not proximity or any(record[name] in (None, "") for name in NUMERIC):
             incomplete += 1
-        elif word == LEFT_OUT:
+        elif proximity == DROPPED:
             islands += 1
-        elif word not in (REFERENCE, *OTHERS):
-            allowed = ", ".join((REFERENCE, *OTHERS, LEFT_OUT))
-            raise Problem(f"{source}, line {line}: {PROXIMITY} is {word!r}, not one of {allowed}")
+        elif proximity not in (BASELINE, *INDICATORS):
+            allowed = ", ".join((BASELINE, *INDICATORS, DROPPED))
+            raise UserError(
+                f"{source}, line {line}: {PROXIMITY} must be one of {allowed} (got {proximity!r})"
+            )
         else:
-            numbers = [_number(row[name], name, line, source) for name in NUMBERS]
-            price = row.get(TARGET)
-            kept.append(
-                House(
+            numbers = [_number(record[name], name, line, source) for name in NUMERIC]
+            indicators = [float(proximity == each) for each in INDICATORS]
+            price = record.get(PRICE)
+            known = price not in (None, "")
+            rows.append(
+                Row(
                     line,
-                    numbers + [float(word == other) for other in OTHERS],
-                    None if price in (None, "") else _number(price, TARGET, line, source),
+                    numbers + indicators,
+                    _number(price, PRICE, line, source) if known else None,
                 )
             )
-    return kept, f"{incomplete} with an empty cell, {islands} on islands"
+    return rows, f"{incomplete} with an empty cell, {islands} on islands"
 
 
 def _number(text: object, name: str, line: int, source: str) -> float:
@@ -98,56 +103,62 @@ def _number(text: object, name: str, line: int, source: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise Problem(f"{source}, line {line}: {name} is {text!r}, not a number")
+        raise UserError(f"{source}, line {line}: {name} must be a number (got {text!r})")
     return number
 
 
-def _fetched() -> Iterator[dict[str, Any]]:
-    """scikit-learn's copy has averages for each household, and nothing about the ocean: the totals
-    are worked out again, and every house counts as the reference."""
+def _fetch_sklearn() -> Iterator[dict[str, Any]]:
+    """Fetch scikit-learn's copy of the data.
+
+    The copy has averages per household, which are converted to totals, and no `ocean_proximity`, so
+    that every row has the baseline's.
+    """
     try:
         from sklearn.datasets import fetch_california_housing
     except ImportError:
-        raise Problem("--data: scikit-learn is not installed; give a CSV file") from None
+        raise UserError("--data: scikit-learn is not installed; use a CSV file") from None
     try:
-        found = fetch_california_housing()
+        fetched = fetch_california_housing()
     except (OSError, ValueError) as error:
-        raise Problem(f"--data: scikit-learn cannot fetch it ({error}); give a CSV file") from None
-    for values, price in zip(found.data, found.target, strict=True):
-        row = dict(zip(found.feature_names, map(float, values), strict=True))
-        households = row["Population"] / row["AveOccup"]
+        raise UserError(
+            f"--data: scikit-learn cannot fetch the data ({error}); use a CSV file"
+        ) from None
+    for values, price in zip(fetched.data, fetched.target, strict=True):
+        record = dict(zip(fetched.feature_names, map(float, values), strict=True))
+        households = record["Population"] / record["AveOccup"]
         yield {
-            "longitude": row["Longitude"],
-            "latitude": row["Latitude"],
-            "housing_median_age": row["HouseAge"],
-            "total_rooms": row["AveRooms"] * households,
-            "total_bedrooms": row["AveBedrms"] * households,
-            "population": row["Population"],
+            "longitude": record["Longitude"],
+            "latitude": record["Latitude"],
+            "housing_median_age": record["HouseAge"],
+            "total_rooms": record["AveRooms"] * households,
+            "total_bedrooms": record["AveBedrms"] * households,
+            "population": record["Population"],
             "households": households,
-            "median_income": row["MedInc"],
-            PROXIMITY: REFERENCE,
-            TARGET: float(price) * 100_000,
+            "median_income": record["MedInc"],
+            PROXIMITY: BASELINE,
+            PRICE: float(price) * 100_000,
         }
 
 
-def made_up(rows: int, seed: int) -> Iterator[str]:
-    """Lines of a CSV file with the same columns, for trying out. They tell nothing of California.
+def generate(count: int, seed: int) -> Iterator[str]:
+    """Generate the lines of a CSV file with random houses, unrelated to the real data.
 
-    Values rise with income and fall with the distance to the sea, with some chance in them; one
-    row in a hundred lacks a cell.
+    Prices rise with income, fall with the distance to the sea, and contain noise. One row in a
+    hundred has an empty cell.
     """
     rng = random.Random(seed)
-    yield ",".join((*NUMBERS, TARGET, PROXIMITY)) + "\n"
-    for number in range(rows):
+    yield ",".join((*NUMERIC, PRICE, PROXIMITY)) + "\n"
+    for number in range(count):
         inland = rng.random()
         latitude = rng.uniform(32.5, 42.0)
         longitude = -114.3 - (latitude - 32.5) * 0.95 - 4 * (1 - inland)
         households = int(rng.lognormvariate(6.0, 0.6)) + 1
         income = min(15.0, max(0.5, rng.lognormvariate(1.25, 0.45)))
         rooms = int(households * (3.5 + 0.5 * income))
-        word = OTHERS[0] if inland > 0.55 else rng.choice([REFERENCE, *OTHERS[1:]])
-        near = {REFERENCE: 60_000, OTHERS[0]: 0, OTHERS[1]: 90_000, OTHERS[2]: 80_000}[word]
-        value = 20_000 + 42_000 * income + near - 30_000 * inland + rng.gauss(0, 20_000)
+        proximity = INDICATORS[0] if inland > 0.55 else rng.choice([BASELINE, *INDICATORS[1:]])
+        premiums = dict(zip((BASELINE, *INDICATORS), (60_000, 0, 90_000, 80_000), strict=True))
+        price = 20_000 + 42_000 * income + premiums[proximity] - 30_000 * inland
+        price += rng.gauss(0, 20_000)
         cells: list[object] = [
             round(longitude, 2),
             round(latitude, 2),
@@ -157,7 +168,7 @@ def made_up(rows: int, seed: int) -> Iterator[str]:
             int(households * rng.uniform(2.2, 3.6)),
             households,
             round(income, 4),
-            round(min(500_001, max(15_000, value))),
-            word,
+            round(min(500_001, max(15_000, price))),
+            proximity,
         ]
         yield ",".join(map(str, cells)) + "\n"

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Run a compiled model: on pictures, or under a load that the program makes.
+"""Run a compiled model on pictures, or under a generated load.
 
     inference.py --model s3://BUCKET/resnet50.pt kitten.jpg pictures/
     inference.py --model s3://BUCKET/resnet50.pt --rate 50 --duration 60
 
-Pictures get their five most probable classes. Under load, latency and throughput are printed, and
-served for Prometheus with the tag under which the exporter shows the process (NEURON_PROCESS_TAG).
+For each picture, the program prints the five most probable classes. Under load, it prints latency
+and throughput and serves them for Prometheus, labelled with the process's name in the exporter
+(NEURON_PROCESS_TAG).
 """
 
 from __future__ import annotations
@@ -22,141 +23,143 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import artefact
-import program
-from description import Description
-from program import TAG, Problem
+import model_store
+import runner
+from model_metadata import Metadata
+from runner import TAG, UserError
 
 RATE = 10.0
 METRICS_PORT = 8080
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
-SHOWN = 5
+TOP = 5
+"""Number of classes to print."""
 DAMAGED = (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, TypeError)
-"""What Pillow raises over a picture that is damaged behind its start. Over the start it makes one
-error of all these itself."""
+"""Errors that Pillow raises for a picture that is damaged after its header. For a damaged header it
+raises UnidentifiedImageError."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model, and what its description says."""
+    """Loaded model with its metadata."""
 
     run: Any
-    """The outputs of inputs, both tensors."""
-    description: Description
+    """Function from input tensors to output tensors."""
+    metadata: Metadata
     target: str
-    spread: bool = False
-    """Whether it takes several batches at once, and spreads them over all cores itself."""
+    parallel: bool = False
+    """Whether `run` accepts several batches at once and distributes them over the cores."""
 
     def __call__(self, inputs: Any) -> Any:
-        """The outputs of any number of inputs, in executions of the batch that was compiled.
+        """Return the outputs for any number of inputs, executed in batches of the compiled size.
 
         Raises:
-            Problem: the model does not take them.
+            UserError: the inputs do not have the model's shape.
         """
         import torch
 
-        batch, *wanted = self.description.shape
-        if list(inputs.shape[1:]) != wanted:
-            raise Problem(
-                f"{self.description.model} takes {wanted} for one input, not "
-                f"{list(inputs.shape[1:])}"
+        batch, *shape = self.metadata.shape
+        if list(inputs.shape[1:]) != shape:
+            raise UserError(
+                f"an input of {self.metadata.model} must have shape {shape} (got "
+                f"{list(inputs.shape[1:])})"
             )
-        whole = torch.cat([inputs, inputs.new_zeros(-len(inputs) % batch, *wanted)])
+        padded = torch.cat([inputs, inputs.new_zeros(-len(inputs) % batch, *shape)])
         try:
             with torch.no_grad():
-                parts = [whole] if self.spread else whole.split(batch)
+                parts = [padded] if self.parallel else padded.split(batch)
                 return torch.cat([self.run(part) for part in parts])[: len(inputs)]
         except (RuntimeError, torch.jit.Error) as error:
-            last = str(error).strip().splitlines()[-1]
-            raise Problem(
-                "the model does not take what its description says it takes, "
-                f"{self.description.shape}: {last}"
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"the model rejects the input shape of its metadata {self.metadata.shape}: {reason}"
             ) from None
 
 
 def load(
-    place: str, target: str = "auto", tag: str | None = None, *, all_cores: bool = False
+    location: str, target: str = "auto", tag: str | None = None, *, all_cores: bool = False
 ) -> Model:
-    """Fetch, verify and load a model, and tell the Neuron runtime by which tag it is known.
+    """Fetch, verify and load a model, and set the process's tag for the Neuron runtime.
 
     Args:
-        all_cores: spread its work over all cores of the process, rather than use the first.
+        all_cores: distribute work over all NeuronCores of the process instead of using the first.
 
     Raises:
-        Problem: it cannot be had, or is for another target.
+        UserError: the model cannot be loaded, or was compiled for another target.
     """
-    here = artefact.target_here() if target == "auto" else target
-    if all_cores and here == artefact.CPU:
-        raise Problem("--all-cores: means NeuronCores, and this is the CPU")
-    with tempfile.TemporaryDirectory(prefix="model-") as folder:
-        path, description = artefact.fetch(place, here, Path(folder))
-        os.environ[TAG] = tag or os.environ.get(TAG) or description.model
-        # It registers the operators that a compiled model consists of.
-        neuron = artefact.package(here)
+    target = model_store.detect_target() if target == "auto" else target
+    if all_cores and target == model_store.CPU:
+        raise UserError("--all-cores: requires NeuronCores (the target is the CPU)")
+    with tempfile.TemporaryDirectory(prefix="model-") as directory:
+        path, metadata = model_store.fetch(location, target, Path(directory))
+        os.environ[TAG] = tag or os.environ.get(TAG) or metadata.model
+        # The import registers the operators that a compiled model uses.
+        package = model_store.import_package(target)
         import torch
 
         try:
             loaded = torch.jit.load(str(path))
         except (RuntimeError, ValueError, torch.jit.Error) as error:
-            last = str(error).strip().splitlines()[-1]
-            raise Problem(f"{place} cannot be loaded: {last}") from None
-    if neuron is not None and all_cores:
-        return Model(neuron.DataParallel(loaded), description, here, spread=True)
-    return Model(loaded, description, here)
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{location} cannot be loaded: {reason}") from None
+    if package is not None and all_cores:
+        return Model(package.DataParallel(loaded), metadata, target, parallel=True)
+    return Model(loaded, metadata, target)
 
 
 # Pictures
 
 
 def pictures(paths: list[str]) -> Iterator[Path]:
-    """The files that are named, and the pictures of the folders that are, in the order of names."""
+    """Return the given files and the pictures in the given directories, sorted by name."""
     for path in map(Path, paths):
         if not path.is_dir():
             yield path
             continue
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
-        if not found:
-            raise Problem(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
-        yield from found
+        files = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
+        if not files:
+            raise UserError(
+                f"{path}: no pictures in this directory ({', '.join(sorted(SUFFIXES))})"
+            )
+        yield from files
 
 
-def pixels(path: Path, how: dict[str, Any]) -> Any:
-    """A picture as the model takes it: its middle, scaled and normalised.
+def preprocess(path: Path, parameters: dict[str, Any]) -> Any:
+    """Return the model's input for a picture: its center, resized and normalized.
 
     Raises:
-        Problem: it cannot be read.
+        UserError: the picture cannot be read.
     """
     import torch
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
     except UnidentifiedImageError:
-        raise Problem(f"{path} is no picture that can be read") from None
+        raise UserError(f"{path} is not a readable picture") from None
     except (*DAMAGED, Image.DecompressionBombError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise Problem(f"{path} cannot be read: {why}") from None
-    crop = how["crop"]
-    kept = min(image.size) * crop / how["resize"]
-    left, top = ((side - kept) / 2 for side in image.size)
-    middle = (left, top, left + kept, top + kept)
-    cut = image.resize((crop, crop), Image.Resampling.BILINEAR, box=middle)
-    raw = torch.frombuffer(bytearray(cut.tobytes()), dtype=torch.uint8)
-    unit = raw.reshape(crop, crop, 3).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(how[name]).reshape(3, 1, 1) for name in ("mean", "std"))
-    return (unit - mean) / std
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read: {reason}") from None
+    crop = parameters["crop"]
+    side = min(image.size) * crop / parameters["resize"]
+    left, top = ((length - side) / 2 for length in image.size)
+    box = (left, top, left + side, top + side)
+    center = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
+    raw = torch.frombuffer(bytearray(center.tobytes()), dtype=torch.uint8)
+    pixels = raw.reshape(crop, crop, 3).permute(2, 0, 1).float() / 255
+    mean, std = (torch.tensor(parameters[name]).reshape(3, 1, 1) for name in ("mean", "std"))
+    return (pixels - mean) / std
 
 
 def most_probable(logits: list[float], labels: list[str]) -> list[tuple[str, float]]:
-    """The five most probable classes and their probabilities, by softmax over all of them.
+    """Return the five most probable classes with their probabilities (softmax over all classes).
 
-    A class without a name is shown by its number.
+    Without a name for every class, classes are numbered.
     """
-    top = max(logits)
-    powers = [math.exp(each - top) for each in logits]
+    highest = max(logits)
+    powers = [math.exp(each - highest) for each in logits]
     total = sum(powers)
-    ranked = sorted(range(len(logits)), key=lambda at: -logits[at])[:SHOWN]
+    ranked = sorted(range(len(logits)), key=lambda at: -logits[at])[:TOP]
     named = len(labels) == len(logits)
     return [(labels[at] if named else f"class {at}", powers[at] / total) for at in ranked]
 
@@ -165,48 +168,48 @@ def classify(model: Model, paths: list[str]) -> None:
     """Print the most probable classes of each picture.
 
     Raises:
-        Problem: the model takes no pictures, or one of them cannot be read.
+        UserError: the model does not classify pictures, or a picture cannot be read.
     """
-    how = model.description.details.get("picture")
-    if how is None:
-        raise Problem(f"{model.description.model} takes no pictures")
-    labels = model.description.details.get("labels", [])
+    parameters = model.metadata.details.get("picture")
+    if parameters is None:
+        raise UserError(f"{model.metadata.model} does not classify pictures")
+    labels = model.metadata.details.get("labels", [])
     for path in pictures(paths):
         started = time.perf_counter()
-        output = model(pixels(path, how).unsqueeze(0))[0].tolist()
+        output = model(preprocess(path, parameters).unsqueeze(0))[0].tolist()
         print(f"{path} ({1000 * (time.perf_counter() - started):.1f} ms)")
         for label, probability in most_probable(output, labels):
             print(f"  {probability:7.2%}  {label}")
 
 
-# Work and arguments
+# Command line
 
 
-def work(given: argparse.Namespace) -> None:
-    """Load the model and do with it what was asked for."""
-    model = load(given.model, given.target, given.tag, all_cores=given.all_cores)
-    where = "the CPU" if model.target == artefact.CPU else model.target
+def run(options: argparse.Namespace) -> None:
+    """Load the model, then classify pictures or generate a load."""
+    model = load(options.model, options.target, options.tag, all_cores=options.all_cores)
+    target = "the CPU" if model.target == model_store.CPU else model.target
     print(
-        f"{model.description.model} {model.description.shape} on {where}, tag {os.environ[TAG]}",
+        f"{model.metadata.model} {model.metadata.shape} on {target}, tag {os.environ[TAG]}",
         flush=True,
     )
-    if given.pictures:
-        classify(model, given.pictures)
+    if options.pictures:
+        classify(model, options.pictures)
         return
-    from traffic import under_load
+    from load_generator import generate_load
 
-    under_load(
+    generate_load(
         model,
         tag=os.environ[TAG],
-        rate=given.rate or RATE,
-        duration=given.duration,
-        batch=given.batch or model.description.batch,
-        port=METRICS_PORT if given.metrics_port is None else given.metrics_port,
+        rate=options.rate or RATE,
+        duration=options.duration,
+        batch=options.batch or model.metadata.batch,
+        port=METRICS_PORT if options.metrics_port is None else options.metrics_port,
     )
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The flags; ends the process with status 2 where they are wrong."""
+    """Parse the command line; exit with status 2 if it is invalid."""
     parser = argparse.ArgumentParser(
         prog="inference.py",
         description=__doc__,
@@ -217,48 +220,49 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "pictures",
         nargs="*",
         metavar="PICTURE",
-        help="files and folders; without any the program makes a load",
+        help="files and directories; without any, the program generates a load",
     )
     parser.add_argument(
-        "--model", required=True, metavar="PLACE", help="a path, or s3://BUCKET/KEY"
+        "--model", required=True, metavar="LOCATION", help="a path or s3://BUCKET/KEY"
     )
-    artefact.add_target(parser)
+    model_store.add_target_flag(parser)
     parser.add_argument(
         "--tag",
-        help=f"how the exporter names this process (default: {TAG}, or else the model's name)",
+        help=f"name of this process in the exporter (default: {TAG}, or the model's name)",
     )
     parser.add_argument(
         "--all-cores",
         action="store_true",
-        help="spread each request over all NeuronCores that the process has (Neuron's "
-        "DataParallel): give it a --batch of as many of the model's batches (default: one core)",
+        help="distribute each request over all NeuronCores of the process (Neuron's DataParallel); "
+        "set --batch to a multiple of the model's batch (default: use one core)",
     )
-    load = parser.add_argument_group("under load")
+    load = parser.add_argument_group("load")
     load.add_argument(
         "--rate",
         type=_positive,
         metavar="R",
-        help=f"requests a second, whether or not those before are answered (default {RATE:g})",
+        help="requests per second, independent of the responses to earlier ones "
+        f"(default {RATE:g})",
     )
     load.add_argument(
-        "--duration", type=_positive, metavar="SECONDS", help="default: until it is stopped"
+        "--duration", type=_positive, metavar="SECONDS", help="default: until stopped"
     )
     load.add_argument(
-        "--batch", type=_count, metavar="N", help="inputs of a request (default: the model's batch)"
+        "--batch", type=_count, metavar="N", help="inputs per request (default: the model's batch)"
     )
     load.add_argument(
         "--metrics-port",
         type=_port,
         metavar="PORT",
-        help=f"for Prometheus; 0 is any that is free (default {METRICS_PORT})",
+        help=f"port for Prometheus; 0 selects a free port (default {METRICS_PORT})",
     )
-    given = parser.parse_args(arguments)
-    if given.pictures:
+    options = parser.parse_args(arguments)
+    if options.pictures:
         for name in ("rate", "duration", "batch", "metrics_port"):
-            if getattr(given, name) is not None:
+            if getattr(options, name) is not None:
                 flag = "--" + name.replace("_", "-")
-                parser.error(f"argument {flag}: is for a load, and pictures were given")
-    return given
+                parser.error(f"argument {flag}: not allowed with pictures")
+    return options
 
 
 def _positive(text: str) -> float:
@@ -267,26 +271,28 @@ def _positive(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= 1e6:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, to 1e6 (got {text!r})")
+        raise argparse.ArgumentTypeError(
+            f"must be a positive number of at most 1000000 (got {text!r})"
+        )
     return number
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65536:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to 65536 (got {text!r})")
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 65536 (got {text!r})")
     return int(text)
 
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535 (got {text!r})")
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 65535 (got {text!r})")
     return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run; gives the exit status."""
-    given = parse(arguments)
-    return program.run("inference.py", lambda: work(given))
+    """Run the program and return its exit status."""
+    options = parse(arguments)
+    return runner.run("inference.py", lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A load of requests at a steady rate, and what it shows: printed, and for Prometheus.
+"""Open-loop load generator, which prints its results and serves them for Prometheus.
 
-The load is open: request number n arrives n / rate seconds after the start, whether or not those
-before it are answered, and its latency counts from there. A model that stalls for a second thus
-shows in the latency of every request that arrived in that second; a loop that asks again when it
-has its answer would have shown one slow request (coordinated omission). What a request waited for
-its turn is in `inference_latency_seconds`, and not in `inference_execution_seconds`.
+Request n is due n / rate seconds after the start, regardless of earlier requests, and its latency
+counts from then. If the model stalls for a second, the latency of every request that was due in
+that second shows it; a closed loop, which waits for each response before the next request, would
+show one slow request (coordinated omission). `inference_latency_seconds` includes the waiting time,
+`inference_execution_seconds` does not.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from program import Problem
+from runner import UserError
 
 PERCENTILES = (50, 90, 99, 100)
 
-REPORT_EVERY = 10.0
-"""Seconds between two lines about how it goes."""
+REPORT_INTERVAL = 10.0
+"""Seconds between two printed lines."""
 
-KEPT = 100_000
-"""Requests that the printed percentiles are of; the metrics count all of them."""
+MAX_LATENCIES = 100_000
+"""Number of latest requests that the printed percentiles cover; the metrics cover all."""
 
 BUCKETS = tuple(step * 10.0**power for power in range(-4, 1) for step in (1, 2.5, 5))
-"""0.1 ms to 5 s, three to a decade."""
+"""From 0.1 ms to 5 s, three per decade."""
 
 
 class Metrics:
-    """What Prometheus sees of the application. The tag joins it with the exporter's series."""
+    """The application's metrics. Their label process_tag equals the exporter's runtime_tag."""
 
     def __init__(self, model: Any, tag: str) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram, Info
@@ -44,35 +44,35 @@ class Metrics:
         self.latency = labelled(
             Histogram,
             "inference_latency_seconds",
-            "From the time that a request was due to its answer, waiting included.",
+            "Time from when a request was due until its response, including waiting.",
             buckets=BUCKETS,
         )
         self.execution = labelled(
             Histogram,
             "inference_execution_seconds",
-            "What the model took for a request, waiting not included.",
+            "Time that the model took for a request, excluding waiting.",
             buckets=BUCKETS,
         )
-        self.inputs = labelled(Counter, "inference_inputs", "Inputs that were answered.")
-        description = model.description
-        labelled(Info, "inference_model", "The model that is run.").info(
-            {"model": description.model, "target": model.target, "sha256": description.sha256}
+        self.inputs = labelled(Counter, "inference_inputs", "Processed inputs.")
+        metadata = model.metadata
+        labelled(Info, "inference_model", "Model in use.").info(
+            {"model": metadata.model, "target": model.target, "sha256": metadata.sha256}
         )
 
 
 @contextmanager
-def served(metrics: Metrics, port: int) -> Iterator[None]:
-    """Serve the metrics meanwhile.
+def serve(metrics: Metrics, port: int) -> Iterator[None]:
+    """Serve the metrics within the context.
 
     Raises:
-        Problem: the port cannot be had.
+        UserError: the port cannot be opened.
     """
     from prometheus_client import start_http_server
 
     try:
         server, thread = start_http_server(port, registry=metrics.registry)
     except OSError as error:
-        raise Problem(f"--metrics-port: {port} cannot be listened on: {error.strerror}") from None
+        raise UserError(f"--metrics-port: cannot listen on {port}: {error.strerror}") from None
     print(f"metrics: http://127.0.0.1:{server.server_port}/metrics", flush=True)
     try:
         yield
@@ -82,82 +82,82 @@ def served(metrics: Metrics, port: int) -> Iterator[None]:
         thread.join()
 
 
-def under_load(
+def generate_load(
     model: Any, *, tag: str, rate: float, duration: float | None, batch: int, port: int
 ) -> None:
-    """Make so many requests a second, until the time is over or a signal, and say how it went.
+    """Send requests at a rate until the duration has passed or a signal arrives.
 
     Raises:
-        Problem: the port cannot be had, or the batch is not one of whole executions.
+        UserError: the port cannot be opened, or the batch is not a multiple of the model's.
     """
     import torch
 
-    one = model.description.batch
-    if batch % one:
-        raise Problem(f"--batch: must be a multiple of {one}, the model's own batch (got {batch})")
+    size = model.metadata.batch
+    if batch % size:
+        raise UserError(f"--batch: must be a multiple of {size}, the model's batch (got {batch})")
     torch.manual_seed(0)
-    inputs = torch.rand(batch, *model.description.shape[1:])
+    inputs = torch.rand(batch, *model.metadata.shape[1:])
     metrics = Metrics(model, tag)
-    model(inputs)  # the first one loads the cores, and is not counted
-    with served(metrics, port):
-        told = _Told(rate, batch)
+    model(inputs)  # the first request loads the cores and does not count
+    with serve(metrics, port):
+        summary = _Summary(rate, batch)
         try:
-            for due in _due(rate, duration):
+            for due in _schedule(rate, duration):
                 started = time.perf_counter()
                 model(inputs)
                 ended = time.perf_counter()
                 metrics.latency.observe(ended - due)
                 metrics.execution.observe(ended - started)
                 metrics.inputs.inc(batch)
-                told.add(ended - due, ended)
+                summary.add(ended - due, ended)
         except KeyboardInterrupt:
-            pass  # a service has no other end
-        told.summary()
+            pass  # the normal end of a load without a duration
+        summary.print()
 
 
-def _due(rate: float, duration: float | None) -> Iterator[float]:
-    """The times at which requests are due, each given when it has come."""
+def _schedule(rate: float, duration: float | None) -> Iterator[float]:
+    """Wait for each request's due time, then yield it."""
     start = time.perf_counter()
     for number in itertools.count():
         after = number / rate
         if duration is not None and after >= duration:
             return
         due = start + after
-        if (left := due - time.perf_counter()) > 0:
-            time.sleep(left)
+        if (delay := due - time.perf_counter()) > 0:
+            time.sleep(delay)
         yield due
 
 
-class _Told:
-    """What is printed: a line every few seconds, and at the end."""
+class _Summary:
+    """Latency and throughput, printed regularly and at the end."""
 
     def __init__(self, rate: float, batch: int) -> None:
         self._rate, self._batch = rate, batch
-        self._latencies: deque[float] = deque(maxlen=KEPT)
+        self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
         self._requests = 0
         self._start = self._end = time.perf_counter()
-        self._next = self._start + REPORT_EVERY
+        self._next = self._start + REPORT_INTERVAL
 
     def add(self, latency: float, now: float) -> None:
         self._latencies.append(latency)
         self._requests += 1
         self._end = now
         if now >= self._next:
-            self._next = now + REPORT_EVERY
-            self.summary()
+            self._next = now + REPORT_INTERVAL
+            self.print()
 
-    def summary(self) -> None:
+    def print(self) -> None:
         if not self._requests:
-            print("no request was answered", flush=True)
+            print("no request was completed", flush=True)
             return
         ordered = sorted(self._latencies)
         last = len(ordered) - 1
-        shown = "  ".join(
+        percentiles = "  ".join(
             f"p{each} {1000 * ordered[round(each / 100 * last)]:.2f} ms" for each in PERCENTILES
         )
         seconds = max(self._end - self._start, 1e-9)
         print(
-            f"{self._requests} requests  {shown}  {self._requests / seconds:.1f} requests/s "
-            f"of {self._rate:g} asked for  {self._requests * self._batch / seconds:.1f} inputs/s",
+            f"{self._requests} requests  {percentiles}  {self._requests / seconds:.1f} requests/s "
+            f"of {self._rate:g} requested  {self._requests * self._batch / seconds:.1f} inputs/s",
             flush=True,
         )

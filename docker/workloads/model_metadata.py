@@ -1,4 +1,4 @@
-"""What MODEL.json says of a compiled model, read with suspicion: it may come from any bucket."""
+"""Metadata of a compiled model (MODEL.json), validated because it may come from any bucket."""
 
 from __future__ import annotations
 
@@ -9,100 +9,102 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from program import Problem
+from runner import UserError
 
 FORMAT = 1
 
-MOST_DIMENSIONS = 8
-MOST_NUMBERS = 1 << 28
-"""Of one execution: 1 GiB of float32. A batch of 1024 pictures, the largest that compile.py takes,
-has 154 million."""
+MAX_DIMENSIONS = 8
+MAX_ELEMENTS = 1 << 28
+"""Maximum elements of an execution's input: 1 GiB of float32. The largest batch that compile.py
+accepts, 1024 pictures, has 154 million."""
 
 
 @dataclass(frozen=True)
-class Description:
-    """What MODEL.json says."""
+class Metadata:
+    """Contents of MODEL.json."""
 
     model: str
     target: str
     shape: list[int]
-    """Of one execution, the batch first."""
+    """Input shape of one execution, with the batch first."""
     dtype: str
     sha256: str
     size: int
-    """Bytes of the TorchScript."""
+    """Size of the TorchScript file in bytes."""
     weights: str
     seconds: float
-    """That tracing took."""
+    """Duration of the compilation."""
     check: dict[str, Any]
-    """The largest difference to the model as it was before, and what was allowed."""
+    """Largest difference between the outputs of the compiled and the original model, and the
+    allowed difference."""
     versions: dict[str, str]
     created: str
     details: dict[str, Any] = field(default_factory=dict)
-    """What only this kind of model has: the names of classes, the scaling of a price."""
+    """Data specific to the kind of model: class names and preprocessing, or the scaling of
+    prices."""
     format: int = FORMAT
 
     @property
     def batch(self) -> int:
-        """Inputs of one execution."""
+        """Number of inputs per execution."""
         return self.shape[0]
 
 
-def read(path: Path, shown: str) -> Description:
-    """The description in a file.
+def read_metadata(path: Path, name: str) -> Metadata:
+    """Read and validate a metadata file.
 
     Args:
-        shown: where the file is from, for the user.
+        name: location of the file in error messages.
 
     Raises:
-        Problem: it cannot be read, or something in it is not what compile.py writes.
+        UserError: the file cannot be read or is not valid.
     """
-    none = f"{shown} is not a description that compile.py wrote"
+    invalid = f"{name} is not a metadata file written by compile.py"
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise Problem(f"{shown} cannot be read: {error.strerror}") from None
+        raise UserError(f"{name} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise Problem(none) from None
+        raise UserError(invalid) from None
     if not isinstance(content, dict) or "format" not in content:
-        raise Problem(none)
+        raise UserError(invalid)
     if content["format"] != FORMAT:
-        raise Problem(f"{shown} has format {content['format']!r}; this program reads {FORMAT}")
+        raise UserError(f"{name} has format {content['format']!r}; this program reads {FORMAT}")
     content.setdefault("details", {})
-    known = {each.name for each in fields(Description)}
-    if missing := known - content.keys():
-        raise Problem(f"{none}: it lacks {', '.join(sorted(missing))}")
-    if wrong := _wrong(content, _FIELDS) or _wrong_details(content["details"]):
-        raise Problem(f"{none}: {wrong}")
-    return Description(**{name: content[name] for name in known})
+    names = {each.name for each in fields(Metadata)}
+    if missing := names - content.keys():
+        raise UserError(f"{invalid}: missing {', '.join(sorted(missing))}")
+    if violation := _validate(content, _FIELDS) or _validate_details(content["details"]):
+        raise UserError(f"{invalid}: {violation}")
+    return Metadata(**{name: content[name] for name in names})
 
 
-# What each value must be
+# Validation
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
-def _is_texts(value: object) -> bool:
+def _is_text_list(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-def _is_whole(value: object) -> bool:
+def _is_positive_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_number(value: object) -> bool:
-    # Nor NaN, nor what no float holds.
+    # The bound excludes NaN, and integers that do not fit into a float.
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e30
 
 
 def _is_shape(value: object) -> bool:
     return (
         isinstance(value, list)
-        and 1 <= len(value) <= MOST_DIMENSIONS
-        and all(map(_is_whole, value))
-        and math.prod(value) <= MOST_NUMBERS
+        and 1 <= len(value) <= MAX_DIMENSIONS
+        and all(map(_is_positive_integer, value))
+        and math.prod(value) <= MAX_ELEMENTS
     )
 
 
@@ -110,81 +112,80 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and _is_positive_integer(value) and value <= 1 << 14
+
+
 def _numbers(count: int, *, positive: bool = False) -> Callable[[object], bool]:
-    def are(value: object) -> bool:
+    def check(value: object) -> bool:
         return (
             isinstance(value, list)
             and len(value) == count
             and all(_is_number(each) and (each > 0 or not positive) for each in value)
         )
 
-    return are
+    return check
 
 
 _Rules = dict[str, tuple[Callable[[object], bool], str]]
-"""For each name, whether a value will do, and what is allowed."""
+"""Check of each field's value, and a description of allowed values."""
 
 _TEXT = (_is_text, "a line of text")
 _OBJECT = (_is_object, "an object")
+_SIDE = (_is_side, "an integer from 1 to 16384")
 _FIELDS: _Rules = {
     **dict.fromkeys(("model", "target", "dtype", "sha256", "weights", "created"), _TEXT),
     **dict.fromkeys(("check", "versions", "details"), _OBJECT),
-    "size": (_is_whole, "a whole number above 0"),
+    "size": (_is_positive_integer, "a positive integer"),
     "seconds": (_is_number, "a number"),
     "shape": (
         _is_shape,
-        f"1 to {MOST_DIMENSIONS} whole numbers above 0, with a product of at most {MOST_NUMBERS}",
+        f"1 to {MAX_DIMENSIONS} positive integers with a product of at most {MAX_ELEMENTS}",
     ),
 }
-
-
-def _wrong(content: dict[str, Any], rules: _Rules, inside: str = "") -> str | None:
-    """The first value that breaks its rule."""
-    for name, (will_do, allowed) in rules.items():
-        value = content.get(name)
-        if not will_do(value):
-            found = json.dumps(value)
-            shown = found if len(found) <= 60 else f"{found[:57]}..."
-            return f"{inside}{name} must be {allowed} (got {shown})"
-    return None
-
-
-def _wrong_details(details: dict[str, Any]) -> str | None:
-    kinds: _Rules = {
-        "labels": (_is_texts, "a list of texts"),
-        "picture": _OBJECT,
-        "scaling": _OBJECT,
-    }
-    given = {name: rule for name, rule in kinds.items() if name in details}
-    if wrong := _wrong(details, given, "details."):
-        return wrong
-    if "picture" in details:
-        return _wrong(details["picture"], _PICTURE, "details.picture.")
-    if "scaling" in details:
-        return _wrong_scaling(details["scaling"])
-    return None
-
-
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and _is_whole(value) and value <= 1 << 14
-
-
-_SIDE = (_is_side, "a whole number from 1 to 16384")
+_DETAILS: _Rules = {
+    "labels": (_is_text_list, "a list of strings"),
+    "picture": _OBJECT,
+    "scaling": _OBJECT,
+}
 _PICTURE: _Rules = {
     "resize": _SIDE,
     "crop": _SIDE,
     "mean": (_numbers(3), "3 numbers"),
-    "std": (_numbers(3, positive=True), "3 numbers above 0"),
+    "std": (_numbers(3, positive=True), "3 positive numbers"),
 }
 
 
-def _wrong_scaling(scaling: dict[str, Any]) -> str | None:
-    if wrong := _wrong(scaling, {"features": (_is_texts, "a list of texts")}, "details.scaling."):
-        return wrong
+def _validate(content: dict[str, Any], rules: _Rules, prefix: str = "") -> str | None:
+    """Return an error for the first value that breaks its rule."""
+    for name, (is_valid, allowed) in rules.items():
+        value = content.get(name)
+        if not is_valid(value):
+            text = json.dumps(value)
+            shortened = text if len(text) <= 60 else f"{text[:57]}..."
+            return f"{prefix}{name} must be {allowed} (got {shortened})"
+    return None
+
+
+def _validate_details(details: dict[str, Any]) -> str | None:
+    rules = {name: rule for name, rule in _DETAILS.items() if name in details}
+    if error := _validate(details, rules, "details."):
+        return error
+    if "picture" in details:
+        return _validate(details["picture"], _PICTURE, "details.picture.")
+    if "scaling" in details:
+        return _validate_scaling(details["scaling"])
+    return None
+
+
+def _validate_scaling(scaling: dict[str, Any]) -> str | None:
+    features: _Rules = {"features": (_is_text_list, "a list of strings")}
+    if error := _validate(scaling, features, "details.scaling."):
+        return error
     count = len(scaling["features"])
     rules: _Rules = {
-        "mean": (_numbers(count), f"{count} numbers, as there are features"),
-        "std": (_numbers(count, positive=True), f"{count} numbers above 0, one for each feature"),
+        "mean": (_numbers(count), f"{count} numbers, one per feature"),
+        "std": (_numbers(count, positive=True), f"{count} positive numbers, one per feature"),
         "dollars": (_is_number, "a number"),
     }
-    return _wrong(scaling, rules, "details.scaling.")
+    return _validate(scaling, rules, "details.scaling.")

@@ -1,8 +1,7 @@
-"""A compiled model as these programs keep it: TorchScript, and JSON beside it that says what it is.
+"""Storage of compiled models: a TorchScript file MODEL, and its metadata in MODEL.json.
 
-MODEL is the TorchScript, MODEL.json the description: what was compiled for what, the shape that it
-takes, and the checksum by which a half-copied or exchanged file is found out. Neither this module
-nor `s3.py` needs PyTorch.
+The metadata contains what was compiled for which target, the input shape, and a checksum that
+detects incomplete and mismatched files. Neither this module nor `s3.py` needs PyTorch.
 """
 
 from __future__ import annotations
@@ -21,28 +20,28 @@ from pathlib import Path
 from types import ModuleType
 
 import s3
-from description import Description, read
-from program import Problem
+from model_metadata import Metadata, read_metadata
+from runner import UserError
 
 CPU = "cpu"
 PACKAGES = {"neuronx": "torch_neuronx", "neuron": "torch_neuron"}
-"""Targets that have a package of their own: NeuronCores v2 and later (Inf2, Trn1, Trn2), and v1
-(Inf1). A model that was compiled for one runs on no other."""
+"""Packages of the Neuron targets: NeuronCores v2 and later (Inf2, Trn1, Trn2), and v1 (Inf1). A
+model that was compiled for one target does not run on another."""
 TARGETS = (CPU, *PACKAGES)
 
-_CHUNK = 1 << 20
+_CHUNK_SIZE = 1 << 20
 
 
-def description_of(model: str) -> str:
-    """Where the description of a model is, a path or s3://BUCKET/KEY."""
+def metadata_location(model: str) -> str:
+    """Return the location of a model's metadata, a path or s3://BUCKET/KEY."""
     return f"{model}.json"
 
 
 def checksum(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """Return a file's SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_CHUNK_SIZE):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -50,11 +49,13 @@ def checksum(path: Path) -> str:
 # Targets
 
 
-def package(target: str) -> ModuleType | None:
-    """The package that compiles for a target and registers its operators; none for the CPU.
+def import_package(target: str) -> ModuleType | None:
+    """Import the package that compiles for a target and registers its operators.
+
+    Return None for the CPU.
 
     Raises:
-        Problem: it is not installed, or only the empty one of that name on PyPI is.
+        UserError: the package is not installed, or only PyPI's empty placeholder is.
     """
     if target == CPU:
         return None
@@ -62,148 +63,153 @@ def package(target: str) -> ModuleType | None:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise Problem(f"{name} cannot be imported, which {target} needs ({error})") from None
+        raise UserError(
+            f"target {target} requires {name}, which cannot be imported ({error})"
+        ) from None
     if not hasattr(module, "trace"):
-        raise Problem(
-            f"{name} is only the placeholder of PyPI: install AWS's own, from "
+        raise UserError(
+            f"{name} is PyPI's empty placeholder; install AWS's package from "
             "https://pip.repos.neuron.amazonaws.com"
         )
     return module
 
 
-def target_here() -> str:
-    """The target that this machine's packages are for, the CPU where there are none.
+def detect_target() -> str:
+    """Return the target of the installed Neuron package, or the CPU if there is none.
 
     Raises:
-        Problem: a package is there and cannot be used.
+        UserError: a package is installed but unusable.
     """
     for target, name in PACKAGES.items():
         if importlib.util.find_spec(name) is not None:
-            package(target)
+            import_package(target)
             return target
     return CPU
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """The flag by which a user says otherwise."""
+def add_target_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag --target."""
     parser.add_argument(
         "--target",
         choices=("auto", *TARGETS),
         default="auto",
-        help="neuronx is Inf2, Trn1 and later, neuron is Inf1; auto (default) is what the "
-        "installed packages are for, and the CPU without any",
+        help="neuronx for Inf2, Trn1 and later, neuron for Inf1; auto (default) selects by the "
+        "installed packages, or the CPU if there are none",
     )
 
 
-def versions(*names: str) -> dict[str, str]:
-    """The versions of Python and of those packages that are installed."""
+def installed_versions(*names: str) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
     from importlib import metadata
 
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 # Storing
 
 
-def store(made: Path, description: Description, place: str) -> None:
-    """Put a model and its description where they belong.
+def store(file: Path, metadata: Metadata, location: str) -> None:
+    """Move a model from its staging directory to its location, and then its metadata.
 
-    The description goes last: who finds it finds a whole model. Where it cannot be stored, the
-    model goes as well, which would be of no use.
+    A reader that finds metadata therefore finds a complete model. If the metadata cannot be stored,
+    the model is removed because it would be unusable.
 
     Raises:
-        Problem: it cannot be written.
+        UserError: the model or its metadata cannot be stored.
     """
-    beside = made.with_name(made.name + ".json")
-    write(json.dumps(asdict(description), indent=2).encode() + b"\n", beside, description_of(place))
-    _put(made, place, description.sha256)
+    metadata_file = file.with_name(file.name + ".json")
+    content = json.dumps(asdict(metadata), indent=2).encode() + b"\n"
+    write(content, metadata_file, metadata_location(location))
+    _move(file, location, metadata.sha256)
     try:
-        _put(beside, description_of(place), checksum(beside))
+        _move(metadata_file, metadata_location(location), checksum(metadata_file))
     except BaseException:
-        with suppress(Problem, OSError):
-            s3.remove(place) if s3.is_address(place) else os.unlink(place)
+        with suppress(UserError, OSError):
+            s3.remove(location) if s3.is_address(location) else os.unlink(location)
         raise
 
 
-def write(content: bytes | memoryview, path: Path, place: str) -> None:
-    """Write a file that is on its way to a place.
+def write(content: bytes | memoryview, path: Path, location: str) -> None:
+    """Write a staged file whose final location is `location`.
 
-    What PyTorch saves comes here as bytes: where the disk is full, its own writing into a file
-    ends the process with SIGABRT (seen with 2.13 and 1.13), which nothing can catch.
+    Models are serialized to memory first: on a full disk, PyTorch's own file writer ends the
+    process with SIGABRT, which cannot be caught (seen with 2.13 and 1.13).
 
     Raises:
-        Problem: it cannot be written.
+        UserError: the file cannot be written.
     """
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise Problem(f"{place} cannot be written: {error.strerror}") from None
+        raise UserError(f"{location} cannot be written: {error.strerror}") from None
 
 
-def _put(file: Path, place: str, sha256: str) -> None:
-    if s3.is_address(place):
-        s3.upload(file, place, sha256)
+def _move(file: Path, location: str, sha256: str) -> None:
+    if s3.is_address(location):
+        s3.upload(file, location, sha256)
         return
     try:
-        os.replace(file, place)
+        os.replace(file, location)
     except OSError as error:
-        raise Problem(f"{place} cannot be written: {error.strerror}") from None
+        raise UserError(f"{location} cannot be written: {error.strerror}") from None
 
 
-def workplace(place: str) -> tempfile.TemporaryDirectory[str]:
-    """A folder for what is not finished; beside a path, so that finishing is one renaming.
+def staging_directory(location: str) -> tempfile.TemporaryDirectory[str]:
+    """Create a temporary directory, for a local location in the same directory.
+
+    A finished file can then be moved into place with a rename.
 
     Raises:
-        Problem: there is no such folder, or nothing can be written into it.
+        UserError: the directory does not exist or is not writable.
     """
-    folder = None if s3.is_address(place) else Path(place).absolute().parent
+    parent = None if s3.is_address(location) else Path(location).absolute().parent
     try:
-        if folder is not None and Path(place).is_dir():
-            raise Problem(f"{place} is a folder; name a file in it")
-        return tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder)
+        if parent is not None and Path(location).is_dir():
+            raise UserError(f"{location} is a directory; specify a file")
+        return tempfile.TemporaryDirectory(prefix=".unfinished-", dir=parent)
     except OSError as error:
-        raise Problem(f"{folder} cannot be written to: {error.strerror}") from None
+        raise UserError(f"{parent} is not writable: {error.strerror}") from None
 
 
 # Fetching
 
 
-def fetch(place: str, target: str, folder: Path) -> tuple[Path, Description]:
-    """A model that is whole and for this target, and its description.
+def fetch(location: str, target: str, directory: Path) -> tuple[Path, Metadata]:
+    """Return a model's file and metadata after checking its target and checksum.
 
     Args:
-        folder: where to what comes from S3.
+        directory: destination of downloads from S3.
 
     Raises:
-        Problem: it is missing, damaged, of another format, or compiled for another target.
+        UserError: the model is missing, damaged, of another format, or compiled for another target.
     """
-    if s3.is_address(place):
-        told = s3.download(description_of(place), folder / "model.json")
-        description = read(told, description_of(place))
-        _fits(description, target, place)
-        model = s3.download(place, folder / "model")
+    name = metadata_location(location)
+    if s3.is_address(location):
+        metadata = read_metadata(s3.download(name, directory / "model.json"), name)
+        _check_target(metadata, target, location)
+        model = s3.download(location, directory / "model")
     else:
-        model = Path(place)
+        model = Path(location)
         if not model.is_file():
-            raise Problem(f"{place}: there is no such file")
-        description = read(Path(description_of(place)), description_of(place))
-        _fits(description, target, place)
-    if checksum(model) != description.sha256:
-        raise Problem(
-            f"{place} is not the file that {description_of(place)} describes: it has "
-            f"{model.stat().st_size} bytes of {description.size} and another SHA-256; store it anew"
+            raise UserError(f"{location} does not exist")
+        metadata = read_metadata(Path(name), name)
+        _check_target(metadata, target, location)
+    if checksum(model) != metadata.sha256:
+        raise UserError(
+            f"{location} does not match its metadata {name}: the SHA-256 differs "
+            f"({model.stat().st_size} bytes, expected {metadata.size}); store it again"
         )
-    return model, description
+    return model, metadata
 
 
-def _fits(description: Description, target: str, place: str) -> None:
-    if description.target != target:
-        raise Problem(
-            f"{place} was compiled for {description.target}, and this is {target}: compile it with "
-            f"--target {target}"
-            + (", or run it with --target cpu" if description.target == CPU else "")
+def _check_target(metadata: Metadata, target: str, location: str) -> None:
+    if metadata.target != target:
+        raise UserError(
+            f"{location} was compiled for {metadata.target}, but this machine's target is {target}:"
+            f" compile it with --target {target}"
+            + (", or run it with --target cpu" if metadata.target == CPU else "")
         )

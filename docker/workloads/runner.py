@@ -1,4 +1,4 @@
-"""How the programs end: with status 0, or with one line that says what is wrong."""
+"""Common behaviour of the programs: exit status, one-line errors, and signals."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import sys
 from collections.abc import Callable
 
 TAG = "NEURON_PROCESS_TAG"
-"""By this variable Neuron's runtime has the name under which neuron-monitor, and so the exporter,
-shows the process. The runtime reads it when it starts, with the first model that is loaded."""
+"""Environment variable with the process's name in neuron-monitor, and so in the exporter. Neuron's
+runtime reads it when it starts, which is when the first model is loaded."""
 
 
-class Problem(Exception):
-    """What is wrong, in one sentence for the user, who sees no traceback."""
+class UserError(Exception):
+    """An error that the user can correct, described in one line."""
 
 
 def run(name: str, work: Callable[[], None]) -> int:
-    """Do a program's work; gives its exit status: 0, or 1 after a line on standard error.
+    """Run a program and return its exit status: 0, or 1 after one line on standard error.
 
-    SIGTERM ends it as Ctrl-C does, so that nothing unfinished is left behind by either. Who reads
-    the output may stop before its end, as head does: that is no error.
+    SIGTERM interrupts the program like Ctrl-C, so that temporary files are removed. A closed
+    standard output, as with `| head`, is not an error.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop_output()
+        _discard_output()
         return 0
     except OSError as error:
         print(f"{name}: {error.strerror or error}", file=sys.stderr)
-        _drop_output()
+        _discard_output()
         return 1
-    except Problem as problem:
-        print(f"{name}: {problem}", file=sys.stderr)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         print(f"{name}: {error.name} is not installed", file=sys.stderr)
@@ -45,11 +45,11 @@ def run(name: str, work: Callable[[], None]) -> int:
     return 0
 
 
-def _drop_output() -> None:
-    """What is still to be written would fail once more at the interpreter's end, and be told."""
+def _discard_output() -> None:
+    """Discard buffered output, which the interpreter would otherwise fail to flush at exit."""
     try:
         sys.stdout.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)

@@ -1,6 +1,6 @@
-"""Models in S3: one request for each object, so that it is there whole or not at all.
+"""Models in S3. Each object is one request, so that it is either complete or absent.
 
-Region, credentials and endpoint are boto3's own affair: a role of the task or pod, AWS_PROFILE,
+boto3 determines region, credentials and endpoint: a task's or pod's role, AWS_PROFILE,
 AWS_ENDPOINT_URL_S3.
 """
 
@@ -12,74 +12,74 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from program import Problem
 from progress import Progress
+from runner import UserError
 
-_LARGEST = 5 * 1024**3
-"""Bytes that S3 takes in one PutObject. One object in parts would have a checksum of checksums."""
+_MAX_SIZE = 5 * 1024**3
+"""S3's limit for a PutObject, in bytes. A multipart upload would have a checksum of checksums."""
 
 _SCHEME = "s3://"
 
 
-def is_address(place: str) -> bool:
-    """Whether a place is s3://..., rather than a path."""
-    return place.startswith(_SCHEME)
+def is_address(location: str) -> bool:
+    """Return whether a location is an S3 address rather than a path."""
+    return location.startswith(_SCHEME)
 
 
 def upload(path: Path, address: str, sha256: str) -> None:
-    """Put a file into S3, which computes its SHA-256 as well and refuses what differs.
+    """Upload a file; S3 verifies the SHA-256.
 
     Raises:
-        Problem: it is too large, or S3 does not take it.
+        UserError: the file is too large, or S3 rejects it.
     """
-    bucket, key = _parts(address)
+    bucket, key = _split(address)
     size = path.stat().st_size
-    if size > _LARGEST:
-        raise Problem(f"{address}: {size} bytes are more than {_LARGEST}, S3's limit")
-    # As many bytes as a request may have: never in parts.
-    transfer = _transfer(multipart_threshold=_LARGEST + 1)
+    if size > _MAX_SIZE:
+        raise UserError(f"{address}: size must be at most {_MAX_SIZE}, S3's limit (got {size})")
+    # The threshold is out of reach: the upload is never split into parts.
+    transfer = _transfer(multipart_threshold=_MAX_SIZE + 1)
     extra = {
         "ChecksumAlgorithm": "SHA256",
         "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
     }
-    with _told(address, "s3:PutObject"), Progress(f"uploading {address}", size) as progress:
+    with _errors(address, "s3:PutObject"), Progress(f"uploading {address}", size) as progress:
         _client().upload_file(
             str(path), bucket, key, ExtraArgs=extra, Callback=progress, Config=transfer
         )
 
 
 def download(address: str, path: Path) -> Path:
-    """Fetch an object into a file; gives the file.
+    """Download an object into a file and return the file.
 
     Raises:
-        Problem: it is not there, or S3 does not give it.
+        UserError: the object does not exist or is not readable.
     """
-    bucket, key = _parts(address)
-    with _told(address, "s3:GetObject"):
+    bucket, key = _split(address)
+    with _errors(address, "s3:GetObject"):
         client = _client()
-        # HEAD, which has no body, would not tell a bucket that is missing from an object.
-        answer = client.get_object(Bucket=bucket, Key=key)
-        answer["Body"].close()
-        size = answer["ContentLength"]
+        # HEAD has no body, so its errors do not distinguish a missing bucket from a missing object.
+        response = client.get_object(Bucket=bucket, Key=key)
+        response["Body"].close()
+        size = response["ContentLength"]
         with Progress(f"downloading {address}", size) as progress:
             client.download_file(bucket, key, str(path), Callback=progress)
     return path
 
 
-def look_for_bucket(address: str) -> None:
-    """Find out about a bucket that there is not before a long compilation, not after it.
+def check_bucket(address: str) -> None:
+    """Check that the bucket exists, so that a long compilation does not fail at its end.
 
     Raises:
-        Problem: there is no such bucket, or no way to S3.
+        UserError: the bucket does not exist or S3 is unreachable.
     """
     from botocore.exceptions import ClientError
 
-    bucket, key = _parts(address)
-    with _told(address, "s3:PutObject"):
+    bucket, key = _split(address)
+    with _errors(address, "s3:PutObject"):
         try:
             _client().get_object(Bucket=bucket, Key=key)["Body"].close()
         except ClientError as error:
-            # Who may only write is refused here, and an object need not be there yet.
+            # Write-only access is denied here, and the object need not exist yet.
             if error.response["Error"]["Code"] not in ("AccessDenied", "NoSuchKey"):
                 raise
 
@@ -88,17 +88,17 @@ def remove(address: str) -> None:
     """Delete an object.
 
     Raises:
-        Problem: S3 does not allow it.
+        UserError: S3 does not allow it.
     """
-    bucket, key = _parts(address)
-    with _told(address, "s3:DeleteObject"):
+    bucket, key = _split(address)
+    with _errors(address, "s3:DeleteObject"):
         _client().delete_object(Bucket=bucket, Key=key)
 
 
-def _parts(address: str) -> tuple[str, str]:
+def _split(address: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix(_SCHEME).partition("/")
     if not bucket or not key or key.endswith("/"):
-        raise Problem(f"{address}: must be s3://BUCKET/KEY")
+        raise UserError(f"{address}: must be s3://BUCKET/KEY")
     return bucket, key
 
 
@@ -115,32 +115,33 @@ def _transfer(**settings: Any) -> Any:
 
 
 @contextmanager
-def _told(address: str, right: str) -> Iterator[None]:
-    """Say what S3 or boto3 complained of in words that tell what to do."""
+def _errors(address: str, permission: str) -> Iterator[None]:
+    """Convert errors of S3 and boto3 to a UserError that suggests a remedy."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
-        raise Problem(f"{address}: {_complaint(error, right)}") from None
+        raise UserError(f"{address}: {_message(error, permission)}") from None
     except Boto3Error as error:
-        # s3transfer wraps what happened; what it wrapped says it better.
+        # s3transfer wraps the original error, which is clearer.
         cause = error.__cause__ or error.__context__
-        told = _complaint(cause, right) if isinstance(cause, ClientError) else str(error)
-        raise Problem(f"{address}: {told}") from None
+        message = _message(cause, permission) if isinstance(cause, ClientError) else str(error)
+        raise UserError(f"{address}: {message}") from None
     except (BotoCoreError, OSError, ValueError) as error:
-        raise Problem(f"{address}: {error}") from None
+        raise UserError(f"{address}: {error}") from None
 
 
-def _complaint(error: Any, right: str) -> str:
+def _message(error: Any, permission: str) -> str:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code == "NoSuchBucket":
-        return "there is no such bucket"
+        return "the bucket does not exist"
     if code in ("404", "NoSuchKey"):
-        return "there is no such object"
+        return "the object does not exist"
     if code in ("403", "AccessDenied"):
         return (
-            f"no permission: {right} is needed on it, and s3:ListBucket to be told what is missing"
+            f"access denied: allow {permission} on it, and s3:ListBucket so that S3 reports "
+            "missing objects"
         )
-    return f"S3 answered {code}: {error.response.get('Error', {}).get('Message', '')}"
+    return f"S3 returned {code}: {error.response.get('Error', {}).get('Message', '')}"

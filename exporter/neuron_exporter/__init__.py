@@ -1,3 +1,3 @@
-"""Neuron Exporter: the truth about AWS Neuron accelerators, in Prometheus and CloudWatch."""
+"""Prometheus and CloudWatch exporter for AWS Neuron devices (Inferentia and Trainium)."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m neuron_exporter` is `neuron-exporter`."""
+"""Run `neuron-exporter` as `python -m neuron_exporter`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Logging: events with fields, one line each, on standard error."""
+"""Structured logging: one event with fields per line, on standard error."""
 
 from __future__ import annotations
 
@@ -14,94 +14,94 @@ import structlog
 from structlog.typing import EventDict
 
 LEVELS = ("debug", "info", "warning", "error")
-"""The most talkative first."""
+"""Log levels, the most verbose first."""
 
-MOST_LINES_PER_SECOND = 100
-"""Below errors: whatever floods us, the log does not fill a disk or an account."""
+MAX_LINES_PER_SECOND = 100
+"""Rate limit of lines below `error`, so that a flood does not fill a disk or cost money."""
 
-KEPT_LINES = 40
-"""Important lines that are remembered, for those who look at the page."""
+KEPT_EVENTS = 40
+"""Number of recent warnings and errors kept in memory, for the page."""
 
-LONGEST_KEPT = 400
-"""Characters of a remembered field."""
-
-_IMPORTANT = ("warning", "error", "critical")
+MAX_FIELD_LENGTH = 400
+"""Maximum length of a kept field, in characters."""
 
 
-def configure(level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
-    """Send events of `level` and above to `stream` (standard error by default).
+def configure(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
+    """Write events of `level` and above to `stream`, by default standard error.
 
-    The form `auto` is `console` on a terminal and `json` elsewhere.
+    The format `auto` is `console` on a terminal and `json` elsewhere.
     """
     out = sys.stderr if stream is None else stream
-    if form == "auto":
-        form = "console" if out.isatty() else "json"
-    last: list[Any] = (
-        [_on_one_line, structlog.dev.ConsoleRenderer(colors=out.isatty())]
-        if form == "console"
+    if log_format == "auto":
+        log_format = "console" if out.isatty() else "json"
+    renderers: list[Any] = (
+        [_escape_fields, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        if log_format == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    logger = _SafeLogger(out)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            _Ration(),
+            _RateLimit(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _keep,
-            *last,
+            *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=_factory(out),
+        logger_factory=lambda *_: logger,
         cache_logger_on_first_use=False,
     )
-    # Libraries speak through the standard library's logging; what matters of theirs is raised to
-    # us as an error and said in our own words.
+    set_level(level)
+    # Libraries log through the standard library. Drop that: what matters reaches the exporter as an
+    # exception, and is logged as an event of its own.
     logging.lastResort = logging.NullHandler()
 
 
 def set_level(level: str) -> None:
     """Log events of `level` and above from now on."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
-    )
+    logger = structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
+    structlog.configure(wrapper_class=logger)
 
 
 def get_logger(**fields: Any) -> Any:
-    """A logger; its methods take an event name and fields."""
+    """Return a logger. Its methods accept an event name and fields."""
     return structlog.get_logger(**fields)
 
 
-def on_drop(tell: Callable[[], None]) -> None:
-    """Call `tell` for every line that is dropped."""
-    _Ration.tell = staticmethod(tell)
+def on_drop(callback: Callable[[], None]) -> None:
+    """Call `callback` for every dropped line."""
+    _RateLimit.on_drop = staticmethod(callback)
 
 
-def last_lines() -> list[Mapping[str, Any]]:
-    """The last lines of importance, warnings and above, the oldest first: when, of which level,
-    which event, and its fields as text."""
+def recent_events() -> list[Mapping[str, Any]]:
+    """Return the recent warnings and errors, oldest first.
+
+    Each has `timestamp`, `level`, `event`, and `fields` as text.
+    """
     return list(_kept)
 
 
-_kept: deque[Mapping[str, Any]] = deque(maxlen=KEPT_LINES)
+_kept: deque[Mapping[str, Any]] = deque(maxlen=KEPT_EVENTS)
 
 
 def _keep(_: Any, level: str, event: EventDict) -> EventDict:
-    """Remember what is important."""
-    if level in _IMPORTANT:
-        about = ("timestamp", "level", "event")
+    """Keep warnings and errors in memory."""
+    if level in ("warning", "error", "critical"):
+        header = ("timestamp", "level", "event")
         fields = {
-            name: str(value)[:LONGEST_KEPT]
+            name: str(value)[:MAX_FIELD_LENGTH]
             for name, value in event.items()
-            if name not in (*about, "exc_info")
+            if name not in (*header, "exc_info")
         }
-        said = {name: str(event.get(name, ""))[:LONGEST_KEPT] for name in about}
-        _kept.append({**said, "fields": fields})
+        kept = {name: str(event.get(name, ""))[:MAX_FIELD_LENGTH] for name in header}
+        _kept.append({**kept, "fields": fields})
     return event
 
 
-class _Ration:
-    """Drops lines above a rate; the next line that is written says how many."""
+class _RateLimit:
+    """Processor that drops lines above a rate. The next line carries their number."""
 
-    tell: Callable[[], None] = staticmethod(lambda: None)
+    on_drop: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -115,43 +115,38 @@ class _Ration:
             if second != self._second:
                 self._second, self._lines = second, 0
             self._lines += 1
-            if self._lines > MOST_LINES_PER_SECOND and level not in ("error", "critical"):
+            if self._lines > MAX_LINES_PER_SECOND and level not in ("error", "critical"):
                 self._dropped += 1
-                self.tell()
+                self.on_drop()
                 raise structlog.DropEvent
             if self._dropped:
                 event["lines_dropped"], self._dropped = self._dropped, 0
         return event
 
 
-def _on_one_line(_: Any, __: str, event: EventDict) -> EventDict:
-    """Escape what a terminal would obey; JSON does that by itself."""
-    return {name: _escaped(value) for name, value in event.items()}
+def _escape_fields(_: Any, __: str, event: EventDict) -> EventDict:
+    """Escape control characters for a terminal. JSON escapes them by itself."""
+    return {name: _escape(value) for name, value in event.items()}
 
 
-def _escaped(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
 
 
-class _Quiet:
-    """Writes lines and never raises: a closed standard error must not end the daemon."""
+class _SafeLogger:
+    """Writer of lines that never raises: a closed standard error must not end the daemon."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def msg(self, line: str) -> None:
         try:
-            # One write a line, so that lines of several threads do not mix.
+            # One write per line, so that the lines of several threads do not mix.
             self._out.write(line + "\n")
             self._out.flush()
         except (OSError, ValueError):
             pass
 
     log = debug = info = warning = warn = error = critical = exception = msg
-
-
-def _factory(out: TextIO) -> Any:
-    quiet = _Quiet(out)
-    return lambda *_: quiet

@@ -1,7 +1,7 @@
-"""The values that travel through the pipeline: types without behaviour.
+"""Value types that the pipeline passes from the source to the sinks.
 
-Everything here is frozen. A new report makes a new `Snapshot`; nothing that was handed over is
-changed afterwards, so readers in other threads need no lock.
+All of them are immutable. Each report makes a new `Snapshot`, and no value changes after it was
+passed on, so that threads read them without locks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
 
-class Kind(StrEnum):
-    """What a row's value is. A `DISTRIBUTION` is never exposed to Prometheus."""
+class MetricKind(StrEnum):
+    """Type of a metric. A `DISTRIBUTION` is published to CloudWatch only."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 
 class Unit(StrEnum):
-    """The unit of a row's value, in Prometheus' base units."""
+    """Unit of a metric, in Prometheus' base units."""
 
     NONE = ""
     RATIO = "ratio"
@@ -32,14 +32,17 @@ class Unit(StrEnum):
 
 
 class Layout(StrEnum):
-    """The shapes in which Prometheus can be given the series."""
+    """Layout of the Prometheus series: one per core, or those of AWS's script."""
 
     CORE = "core"
     AWS = "aws"
 
 
 class Preset(IntEnum):
-    """Ready-made subsets; each holds the ones before it. What is in `NONE` has to be asked for."""
+    """Preset that first contains a metric; each contains the smaller ones.
+
+    A metric in `NONE` is published only where `include` names it.
+    """
 
     MINIMAL = 1
     STANDARD = 2
@@ -48,7 +51,7 @@ class Preset(IntEnum):
 
 
 class Group(StrEnum):
-    """neuron-monitor's metric groups, by the names of its configuration file."""
+    """Metric group of neuron-monitor, by its name in neuron-monitor's configuration."""
 
     NEURONCORE_COUNTERS = "neuroncore_counters"
     EXECUTION_STATS = "execution_stats"
@@ -59,8 +62,8 @@ class Group(StrEnum):
     HW_COUNTERS = "neuron_hw_counters"
 
 
-class Place(StrEnum):
-    """Where in a machine a value belongs; its labels are in `metrics.tables.LABELS`."""
+class EntityKind(StrEnum):
+    """Kind of entity that a series describes; its labels are in `metrics.tables.ENTITY_LABELS`."""
 
     MACHINE = "machine"
     HARDWARE = "hardware"
@@ -73,14 +76,14 @@ class Place(StrEnum):
     DEVICE = "device"
     RUNTIME = "runtime"
     RUNTIME_CORE = "core of a runtime"
-    HOLDER = "holder"
+    CORE_RUNTIME = "runtime of a core"
 
 
 class Pooling(StrEnum):
-    """How the series of a row become one CloudWatch metric.
+    """Pooling of a metric's series into one CloudWatch metric.
 
-    The first four give one value a reading from each core, device, runtime or the machine; `DELTA`
-    gives one value an interval, the rise of the counters in it; `HEARTBEAT` comes from the sink.
+    The first four yield one value per report and core, device, runtime or machine. `DELTA` yields
+    one value per window: the increase of the counters. `HEARTBEAT` comes from the sink itself.
     """
 
     CORES = "cores"
@@ -92,7 +95,7 @@ class Pooling(StrEnum):
 
 
 class SourceState(StrEnum):
-    """What the source is doing: the closed list behind `neuron_exporter_source_state`."""
+    """State of the source, a label value of `neuron_exporter_source_state`."""
 
     STARTING = "starting"
     OK = "ok"
@@ -105,22 +108,24 @@ class SourceState(StrEnum):
 
 
 Distribution = tuple[tuple[float, float], ...]
-"""Pairs of a value and how often it occurred."""
+"""Pairs of a value and its number of occurrences."""
 
 Value = float | Distribution | None
-"""None is where there is no reading. Absent is never zero."""
+"""Value of a series in one report; None where the report has no reading, which is never zero."""
 
 Column = list[float | None]
 Reading = Column | dict[str, Column] | list[Distribution | None]
-"""What a row reads of a place: a value for each of its spots, or such a column for each value of
-the row's `by` label."""
+"""Values of a metric: one for each entity, or such a column for each value of `split_by`."""
 
 Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudWatchMetric:
-    """How a row appears in CloudWatch: one name, one unit, one pooling."""
+    """CloudWatch metric that a catalogue row is published as.
+
+    `only` and `exclude` choose among the values of the row's `split_by` label.
+    """
 
     name: str
     unit: str
@@ -128,31 +133,34 @@ class CloudWatchMetric:
     preset: Preset = Preset.FULL
     scale: float = 1.0
     only: tuple[str, ...] = ()
-    all_but: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricSpec:
-    """One metric: everything that is known about it, in one row.
+    """Catalogue row: the complete definition of one metric.
 
-    `read` takes the table of its place, which `group` feeds, and where they are wanted those of
-    `also`. `by` names the label that splits a reading in several.
-    `start`, where it is given, reads at which values counters stood before they counted anything.
-    `per_owner` is the row that tells of each core or runtime, and so of each owner, what this one
-    tells of the machine.
+    Attributes:
+        read: Return the values from the table of `entity_kind`.
+        group: neuron-monitor group that supplies the values; None if it needs no group.
+        extra_groups: Further groups that `read` needs.
+        split_by: Name of the label that splits the values of an entity into several series.
+        read_start: Return the values from which counters started.
+        per_owner: Row that has the same quantity for each core or runtime, and so for each owner.
+        since: SDK generation that first reported the metric.
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
-    place: Place
+    entity_kind: EntityKind
     read: Callable[[Any], Reading]
     group: Group | None
-    also: frozenset[Group] = frozenset()
+    extra_groups: frozenset[Group] = frozenset()
     unit: Unit = Unit.NONE
-    by: str = ""
+    split_by: str = ""
     constant_labels: Labels = ()
-    start: Callable[[Any], Mapping[str, list[float]]] | None = None
+    read_start: Callable[[Any], Mapping[str, list[float]]] | None = None
     layouts: frozenset[Layout] = frozenset({Layout.CORE})
     preset: Preset = Preset.FULL
     cloudwatch: tuple[CloudWatchMetric, ...] = ()
@@ -160,10 +168,16 @@ class MetricSpec:
     since: str = "2.4"
 
 
+OWNER_LABELS = ("namespace", "pod", "container", "task_family", "service")
+"""Labels of an owner, besides those of its pod; each is a field of `Owner`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who a core or a runtime belongs to. Empty means not known, and makes no label. `pod_labels`
-    are labels of the pod, by the names that they have as ours."""
+    """Owner of a core, device or runtime. An empty field is unknown and adds no label.
+
+    `pod_labels` are labels of the pod, already under the names that the series have.
+    """
 
     namespace: str = ""
     pod: str = ""
@@ -173,40 +187,36 @@ class Owner:
     pod_labels: Labels = ()
 
     def labels(self) -> Labels:
-        """The owner as labels, empty ones left out."""
-        named = (
-            ("namespace", self.namespace),
-            ("pod", self.pod),
-            ("container", self.container),
-            ("task_family", self.task_family),
-            ("service", self.service),
-        )
-        return (*(pair for pair in named if pair[1]), *self.pod_labels)
+        """Return the known fields as labels."""
+        fields = ((name, getattr(self, name)) for name in OWNER_LABELS)
+        return (*(field for field in fields if field[1]), *self.pod_labels)
 
 
-NOBODY = Owner()
+NO_OWNER = Owner()
 
 
-class Spot(NamedTuple):
-    """One place: its labels, and its owner."""
+class Entity(NamedTuple):
+    """Labelled subject of series, such as a core, with its owner."""
 
     labels: Labels
-    owner: Owner = NOBODY
+    owner: Owner = NO_OWNER
 
 
 class Allocation(NamedTuple):
-    """What a scheduler gave to whom, by its own numbers. `highest_core` is the highest number of
-    all cores that it can give, None where that is not known; `is_whole` is whether all was
-    understood that it said of its gifts."""
+    """Cores and devices that a scheduler has allocated, by the scheduler's numbers.
+
+    `highest_core` is the highest number of all allocatable cores, None if unknown. `is_complete`
+    is false if the exporter could not interpret a part of the allocation.
+    """
 
     cores: Mapping[int, Owner]
     devices: Mapping[int, Owner]
     highest_core: int | None = None
-    is_whole: bool = True
+    is_complete: bool = True
 
 
 class Task(NamedTuple):
-    """The task that we are a part of, and the indices of the devices that it has."""
+    """ECS task of the exporter, with the indices of the devices that it has."""
 
     owner: Owner
     devices: frozenset[int]
@@ -214,11 +224,12 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who holds which core, device and process, as it was last learned.
+    """Owners of cores, devices and processes, as of the last lookup.
 
-    `default` is whose a process is that is not in `by_pid`. While `asked` is true somebody is asked
-    for what is not known yet. `allocated` are all cores that were given to somebody, None where
-    that is not known.
+    Attributes:
+        allocated_cores: Cores that are allocated to any owner, None if unknown.
+        default: Owner of the processes that are not in `by_pid`.
+        lookup_enabled: True while providers are queried, so that an owner may become known later.
     """
 
     by_core: Mapping[int, Owner] = field(default_factory=dict)
@@ -226,15 +237,17 @@ class Owners:
     by_device: Mapping[int, Owner] = field(default_factory=dict)
     task: Task | None = None
     allocation: Allocation | None = None
-    allocated: frozenset[int] | None = None
-    default: Owner = NOBODY
-    asked: bool = False
+    allocated_cores: frozenset[int] | None = None
+    default: Owner = NO_OWNER
+    lookup_enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Who this machine is, and as what we run on it. Empty means not known, and makes neither label
-    nor dimension."""
+    """Identity of the machine and of the exporter on it.
+
+    An empty field is unknown and becomes neither a label nor a dimension.
+    """
 
     instance_id: str = ""
     instance_type: str = ""
@@ -259,21 +272,25 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One time series: a row at one spot. Equal series are the same series."""
+    """Time series: one metric of one entity."""
 
     spec: MetricSpec
     labels: Labels
-    by: str = ""
-    owner: Owner = NOBODY
-    start: float = field(default=0.0, compare=False)
+    split_value: str = ""
+    owner: Owner = NO_OWNER
+    start_value: float = field(default=0.0, compare=False)
 
-    def counts(self) -> tuple[MetricSpec, Labels]:
-        """What is counted, whoever holds it: the same when a core or device changes hands. A
-        runtime does not; its labels without its owner's are those of others, too."""
-        if self.spec.place is Place.RUNTIME:
+    def counter_key(self) -> tuple[MetricSpec, Labels]:
+        """Return the identity of the counter, which stays the same when its entity changes owner.
+
+        Cores and devices keep their counter, so that the labels of the owner are left out. Runtimes
+        do not change owner, and without the labels of the owner two of them could be mistaken for
+        one.
+        """
+        if self.spec.entity_kind is EntityKind.RUNTIME:
             return self.spec, self.labels
-        mine = self.owner.labels()
-        return self.spec, tuple(pair for pair in self.labels if pair not in mine)
+        owner_labels = self.owner.labels()
+        return self.spec, tuple(label for label in self.labels if label not in owner_labels)
 
 
 Shape = tuple[Series, ...]
@@ -281,15 +298,15 @@ Shape = tuple[Series, ...]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What one sink publishes: the rows, which of their series, which of their CloudWatch names."""
+    """Metrics that one sink publishes: rows, a filter of their series, and CloudWatch names."""
 
     rows: tuple[MetricSpec, ...]
-    takes: Callable[[Series], bool]
+    accepts: Callable[[Series], bool]
     names: frozenset[str] = frozenset()
 
 
-class Moment(NamedTuple):
-    """When something happened: Unix seconds, and seconds of the monotonic clock."""
+class Timestamp(NamedTuple):
+    """Point in time: Unix seconds, and seconds of the monotonic clock."""
 
     wall: float
     monotonic: float
@@ -297,34 +314,34 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known about the source besides its numbers."""
+    """Health of the source."""
 
     state: SourceState
 
     @property
     def alive(self) -> bool:
-        """Whether the source speaks and finds its hardware."""
+        """True if the source sends reports and finds Neuron devices."""
         return self.state is SourceState.OK
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One report as numbers. `shape` is the same object while it can be.
+    """Values of all series in one report.
 
-    `values` stand in the order of `shape`; a series whose value is None is not there now. Idle
-    runtimes have no latency, and the shape need not change for that. `fresh_for` is how many
-    seconds the values may be shown.
+    `values` are in the order of `shape`, None where a series is absent now: idle runtimes have no
+    latency, and the shape does not change for that. `shape` stays the same object while the set of
+    series is unchanged. The values may be shown for `fresh_for` seconds.
     """
 
     shape: Shape
     values: tuple[Value, ...]
-    taken_at: Moment
+    taken_at: Timestamp
     fresh_for: float
     machine: Machine
     health: Health
 
-    def at(self, monotonic: float) -> Snapshot:
-        """The snapshot as of that moment: without values once it is too old."""
+    def as_of(self, monotonic: float) -> Snapshot:
+        """Return the snapshot as seen at this time: empty once it is stale."""
         if monotonic - self.taken_at.monotonic <= self.fresh_for:
             return self
         return replace(self, shape=(), values=(), health=Health(SourceState.STALLED))

@@ -1,9 +1,10 @@
-"""The exporter's own instruments, in a registry that is passed in."""
+"""Metrics of the exporter itself."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,237 +21,189 @@ from prometheus_client import (
 
 from neuron_exporter import __version__
 
-SCHEMA_VERSION = "1"
-"""Rises when a metric is renamed or changes its meaning."""
+SCHEMA_VERSION = "2"
+"""Raised when a metric, a label or a label value is renamed or changes its meaning."""
 
 
 class Telemetry:
-    """Every instrument of the exporter itself.
+    """All metrics of the exporter itself, one object per process.
 
-    One object for one daemon: counters live as long as the process does. `states` is the closed
-    list of what the source can be doing, first the one that it begins with.
+    `states` lists all states of the source, the initial one first.
     """
 
-    def __init__(
-        self, states: Iterable[str] = (), registry: CollectorRegistry | None = None
-    ) -> None:
-        self.registry = registry = CollectorRegistry() if registry is None else registry
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody asked for
+    def __init__(self, states: Iterable[str] = ()) -> None:
+        self.registry = registry = CollectorRegistry()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of counters
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        build = Info("neuron_exporter_build", "Which exporter this is.", registry=registry)
+        build = Info(
+            "neuron_exporter_build",
+            "Version of the exporter, of its metric schema, and of Python.",
+            registry=registry,
+        )
         build.info(
-            {
-                "version": __version__,
-                "schema": SCHEMA_VERSION,
-                "python": platform.python_version(),
-            }
+            {"version": __version__, "schema": SCHEMA_VERSION, "python": platform.python_version()}
         )
 
-        self.up = Gauge(
+        gauge = partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
+        summary = partial(Summary, registry=registry)
+
+        self.up = gauge(
             "neuron_exporter_up",
-            "1 while reports arrive from a source that finds its hardware, else 0.",
-            registry=registry,
+            "1 while reports arrive and the source finds its hardware, otherwise 0.",
         )
-        self.source_state = Gauge(
+        self.source_state = gauge(
             "neuron_exporter_source_state",
-            "1 for the state that the source is in, 0 for the others.",
+            "1 for the current state of the source, 0 for all others.",
             ["state"],
-            registry=registry,
         )
-        self.report_timestamp = Gauge(
+        self.report_timestamp = gauge(
             "neuron_exporter_last_report_timestamp_seconds",
-            "When the last report was read, in Unix seconds; 0 before the first.",
-            registry=registry,
+            "Unix time at which the last report was read; 0 before the first.",
         )
-        self.report_period = Gauge(
+        self.report_period = gauge(
             "neuron_exporter_report_period_seconds",
-            "The period that reports are taken to cover.",
-            registry=registry,
+            "Period covered by a report, as measured or configured.",
         )
-        self.reports = Counter(
-            "neuron_exporter_reports_total", "Reports that were read.", registry=registry
-        )
-        self.source_bytes = Counter(
+        self.reports = counter("neuron_exporter_reports_total", "Reports received.")
+        self.source_bytes = counter(
             "neuron_exporter_source_bytes_total",
-            "Bytes of the lines that the source gave, skipped ones included.",
-            registry=registry,
+            "Bytes received from the source, including skipped lines.",
         )
-        self.report_errors = Counter(
+        self.report_errors = counter(
             "neuron_exporter_report_errors_total",
-            "What of the stream could not be used: whole lines (not_json, not_a_report, too_deep, "
-            "too_many_values, too_long), single readings (reading), and runtimes "
-            "(too_many_runtimes).",
+            "Invalid input by reason: lines (not_json, not_a_report, too_deep, too_many_values, "
+            "too_long), fields (reading) and runtimes above the limit (too_many_runtimes).",
             ["reason"],
-            registry=registry,
         )
-        self.unknown_fields = Counter(
+        self.unknown_fields = counter(
             "neuron_exporter_unknown_fields_total",
-            "Fields of reports that this version does not know, each counted once.",
-            registry=registry,
+            "Unknown fields in reports, such as those of a newer SDK. Each is counted once.",
         )
         self.series = Gauge(
             "neuron_exporter_series",
-            "Series of each hardware metric, those without a value now included.",
+            "Series per hardware metric, including those without a current value.",
             ["metric"],
-            registry=None,  # written only when it changes, by `series_counts`
+            registry=None,  # exposed by `series_counts`, which is called only on a change
         )
-        self.scrape_seconds = Summary(
-            "neuron_exporter_scrape_seconds", "Time to write a scrape.", registry=registry
+        self.scrape_seconds = summary("neuron_exporter_scrape_seconds", "Time to render a scrape.")
+        self.series_dropped = counter(
+            "neuron_exporter_series_dropped_total", "Values dropped because of the limit on series."
         )
-        self.series_dropped = Counter(
-            "neuron_exporter_series_dropped_total",
-            "Values that were left out of reports because there were too many series.",
-            registry=registry,
-        )
-        self.log_lines_dropped = Counter(
+        self.log_lines_dropped = counter(
             "neuron_exporter_log_lines_dropped_total",
-            "Lines that were left out of the log because there were too many in a second.",
-            registry=registry,
+            "Log lines dropped because of the limit on lines per second.",
         )
-        self.decode_seconds = Summary(
-            "neuron_exporter_decode_seconds", "Time to decode a report.", registry=registry
+        self.decode_seconds = summary("neuron_exporter_decode_seconds", "Time to decode a report.")
+        self.collect_seconds = summary(
+            "neuron_exporter_collect_seconds", "Time to convert a report into series."
         )
-        self.collect_seconds = Summary(
-            "neuron_exporter_collect_seconds",
-            "Time to make series of a report.",
-            registry=registry,
-        )
-        self.group_errors = Counter(
+        self.group_errors = counter(
             "neuron_exporter_group_errors_total",
-            "Groups of reports that neuron-monitor marked with an error.",
+            "Groups that neuron-monitor reported with an error.",
             ["group"],
-            registry=registry,
         )
-        self.restarts = Counter(
-            "neuron_exporter_source_restarts_total",
-            "How often the source was started again, by the reason.",
-            ["reason"],
-            registry=registry,
+        self.restarts = counter(
+            "neuron_exporter_source_restarts_total", "Restarts of the source by reason.", ["reason"]
         )
-        self.stderr_lines = Counter(
+        self.stderr_lines = counter(
             "neuron_exporter_source_stderr_lines_total",
-            "Lines that the source wrote to its standard error.",
-            registry=registry,
+            "Lines written by the source to its standard error.",
         )
-        self.sink_up = Gauge(
-            "neuron_exporter_sink_up",
-            "1 while the sink delivers, 0 while it cannot.",
-            ["sink"],
-            registry=registry,
+        self.sink_up = gauge(
+            "neuron_exporter_sink_up", "1 while the sink delivers, otherwise 0.", ["sink"]
         )
-        self.sink_requests = Counter(
+        self.sink_requests = counter(
             "neuron_exporter_sink_requests_total",
-            "Requests of the sink by outcome: delivered, retried (failed for now) or rejected "
-            "(never accepted).",
+            "Requests of the sink by outcome: delivered, retried (temporary failure) or rejected "
+            "(permanent failure).",
             ["sink", "outcome"],
-            registry=registry,
         )
-        self.sink_errors = Counter(
-            "neuron_exporter_sink_errors_total",
-            "Errors of the sink by their code.",
-            ["sink", "code"],
-            registry=registry,
+        self.sink_errors = counter(
+            "neuron_exporter_sink_errors_total", "Errors of the sink by code.", ["sink", "code"]
         )
-        self.sink_last_success = Gauge(
+        self.sink_last_success = gauge(
             "neuron_exporter_sink_last_success_timestamp_seconds",
-            "When the sink last delivered, in Unix seconds; 0 before the first time.",
+            "Unix time of the last successful delivery; 0 before the first.",
             ["sink"],
-            registry=registry,
         )
-        self.sink_queue = Gauge(
-            "neuron_exporter_sink_queue_requests",
-            "Requests of the sink that wait for another attempt.",
-            ["sink"],
-            registry=registry,
+        self.sink_queue = gauge(
+            "neuron_exporter_sink_queue_requests", "Requests waiting for another attempt.", ["sink"]
         )
-        self.sink_dropped = Counter(
+        self.sink_dropped = counter(
             "neuron_exporter_sink_dropped_requests_total",
-            "Requests of the sink that were given up, and windows that never became requests, by "
-            "the reason.",
+            "Requests that were dropped, and windows that never became requests, by reason.",
             ["sink", "reason"],
-            registry=registry,
         )
-        self.sink_ambiguous = Counter(
+        self.sink_ambiguous = counter(
             "neuron_exporter_sink_ambiguous_requests_total",
-            "Requests of which nobody knows whether they arrived: each may count twice.",
+            "Requests with an unknown result. Each may have been counted twice.",
             ["sink"],
-            registry=registry,
         )
-        self.spool_bytes = Gauge(
+        self.spool_bytes = gauge(
             "neuron_exporter_spool_bytes",
-            "Bytes of the requests that wait for another attempt, in memory and on disk.",
-            registry=registry,
+            "Bytes of the requests waiting for another attempt, in memory and on disk.",
         )
-        self.spool_oldest = Gauge(
+        self.spool_oldest = gauge(
             "neuron_exporter_spool_oldest_timestamp_seconds",
-            "The stamp of the oldest request that waits, in Unix seconds; 0 while none does.",
-            registry=registry,
+            "Unix time of the oldest waiting request; 0 if there is none.",
         )
-        self.spool_on_disk = Gauge(
+        self.spool_on_disk = gauge(
             "neuron_exporter_spool_on_disk",
-            "1 while requests wait on disk, 0 while a kill would lose them.",
-            registry=registry,
+            "1 while the spool is on disk, 0 while it is in memory and a kill would lose it.",
         )
-        self.config_good = Gauge(
+        self.config_reload_successful = gauge(
             "neuron_exporter_config_last_reload_successful",
-            "0 while the configuration in use is not the newest, since that was refused.",
-            registry=registry,
+            "0 after a rejected reload, while an older configuration is in use; otherwise 1.",
         )
-        self.config_good.set(1)
-        self.config_timestamp = Gauge(
+        self.config_reload_successful.set(1)
+        self.config_timestamp = gauge(
             "neuron_exporter_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last taken, in Unix seconds; first at the start.",
-            registry=registry,
+            "Unix time of the last successful load of the configuration, at start or reload.",
         )
         self.config_timestamp.set_to_current_time()
-        self.config_reloads = Counter(
+        self.config_reloads = counter(
             "neuron_exporter_config_reloads_total",
-            "Reloads of the configuration by outcome: taken or refused.",
+            "Reloads of the configuration by outcome: success or failure.",
             ["outcome"],
-            registry=registry,
         )
-        for outcome in ("taken", "refused"):
+        for outcome in ("success", "failure"):
             self.config_reloads.labels(outcome)
-        self.web_config_good = Gauge(
+        self.web_config_reload_successful = gauge(
             "neuron_exporter_web_config_last_reload_successful",
-            "0 while the web configuration in use is not the newest, since that cannot be used.",
-            registry=registry,
+            "0 after a rejected reload, while an older web configuration is in use; otherwise 1.",
         )
-        self.web_config_good.set(1)
-        self.published_metrics = Gauge(
+        self.web_config_reload_successful.set(1)
+        self.published_metrics = gauge(
             "neuron_exporter_cloudwatch_metrics",
-            "Metrics (name and dimensions) that the last window held: what CloudWatch bills.",
-            registry=registry,
+            "Metrics (name and dimensions) in the last window, which is what CloudWatch bills.",
         )
-        self.wanted_metrics = Gauge(
+        self.wanted_metrics = gauge(
             "neuron_exporter_cloudwatch_wanted_metrics",
-            "Metrics that would be published without a budget, at the most in the last day.",
-            registry=registry,
+            "Maximum number of metrics in the last day that would be published without a budget.",
         )
-        self.budget_dropped = Gauge(
+        self.budget_dropped = gauge(
             "neuron_exporter_cloudwatch_budget_dropped_metrics",
-            "Metrics that are not published since the budget does not allow them.",
-            registry=registry,
+            "Metrics that are not published because of the budget.",
         )
-        self.dropped_dimension_sets = Gauge(
+        self.dropped_dimension_sets = gauge(
             "neuron_exporter_cloudwatch_dropped_dimension_sets",
-            "Dimension sets that are not sent because this machine lacks one of their fields.",
-            registry=registry,
+            "Dimension sets that are not published because a field of the machine is unknown.",
         )
 
         self._states = {state: self.source_state.labels(state) for state in states}
         self.set_source_state(next(iter(self._states), ""))
 
     def series_counts(self, counts: Mapping[str, int]) -> Metric:
-        """How many series each metric has, those of `counts` alone."""
+        """Return a metric family with the number of series of each metric."""
         (family,) = self.series.describe()
         for name, count in counts.items():
             family.add_sample(family.name, {"metric": name}, float(count))
         return family
 
     def set_source_state(self, state: str) -> None:
-        """Show `state` as 1 and every other state as 0."""
-        for each, shown in self._states.items():
-            shown.set(each == state)
+        """Set `state` to 1 and every other state to 0."""
+        for each, gauge in self._states.items():
+            gauge.set(each == state)

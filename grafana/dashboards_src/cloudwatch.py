@@ -1,11 +1,12 @@
-"""Fleet and Machine without Prometheus: the ten metrics of CloudWatch's standard preset.
+"""Fleet and Machine for CloudWatch, on the ten metrics of the standard preset.
 
-They are asked for in the default dimension set, [InstanceId, InstanceType]. A wildcard makes
-Grafana search, and find machines that come later.
+The queries use the default dimension set, [InstanceId, InstanceType]. Their wildcards make Grafana
+search, which also finds machines that are added later.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from grafana_foundation_sdk.builders import cloudwatch
@@ -16,74 +17,86 @@ from grafana_foundation_sdk.models.cloudwatch import (
 )
 from grafana_foundation_sdk.models.dashboard import Dashboard, DataSourceRef
 
-from grafana.source.frame import ALL, Variable, dashboard, query_variable, source, text
-from grafana.source.panels import (
-    ANY_IS_BAD,
-    FULL,
-    ZERO_IS_BAD,
-    About,
-    Panel,
-    Target,
-    lines,
-    number,
-)
+from grafana.dashboards_src import panels, variables
+from grafana.dashboards_src.layout import Rows, dashboard
+from grafana.dashboards_src.panels import Panel, Target
+from grafana.dashboards_src.variables import ALL, Variable
 
 CLOUDWATCH = DataSourceRef(type_val="cloudwatch", uid="${datasource}")
 
+_stat = partial(panels.stat, datasource=CLOUDWATCH)
+_graph = partial(panels.graph, datasource=CLOUDWATCH)
+
 
 def cloudwatch_fleet() -> Dashboard:
-    """The twin of Fleet."""
-    return dashboard(
-        "neuron-exporter-cloudwatch-fleet",
-        "Fleet on CloudWatch",
-        "All machines by what CloudWatch has: utilization, executions, errors, memory, hosts.",
-        _variables(many=True),
-        {"": _fleet_numbers(), "Machines": _panels("*")},
-        refresh="1m",
-        since="now-3h",
+    """Return the CloudWatch counterpart of Fleet."""
+    return _dashboard(
+        "fleet",
+        "Utilization, executions, errors, memory and hosts of all machines, from CloudWatch.",
+        _variables(one_machine=False),
+        {"": _fleet_overview(), "Machines": _graphs("*")},
     )
 
 
 def cloudwatch_machine() -> Dashboard:
-    """The twin of Machine."""
+    """Return the CloudWatch counterpart of Machine."""
+    return _dashboard(
+        "machine",
+        "Averages and extremes over the cores of one machine, from CloudWatch.",
+        _variables(one_machine=True),
+        {"": _machine_overview(), "Machine": _graphs("$machine")},
+    )
+
+
+def _dashboard(name: str, description: str, choices: list[Variable], rows: Rows) -> Dashboard:
     return dashboard(
-        "neuron-exporter-cloudwatch-machine",
-        "Machine on CloudWatch",
-        "One machine by what CloudWatch has: averages and extremes of all its cores.",
-        _variables(many=False),
-        {"": _machine_numbers(), "Machine": _panels("$machine")},
+        f"neuron-exporter-cloudwatch-{name}",
+        f"{name.capitalize()} on CloudWatch",
+        description,
+        choices,
+        rows,
         refresh="1m",
         since="now-3h",
     )
 
 
-def _variables(*, many: bool) -> list[Variable]:
-    machine = _choice(
-        "machine", "Machine", "InstanceId", {"InstanceType": ["$type"]}, "The instance's id."
+def _variables(*, one_machine: bool) -> list[Variable]:
+    machine = _dimension_variable(
+        "machine", "Machine", "InstanceId", {"InstanceType": ["$type"]}, "Instance id."
     )
-    type_ = _choice("type", "Type", "InstanceType", {}, "The machines' type.")
+    type_ = _dimension_variable(
+        "type", "Type", "InstanceType", {}, "Instance type of the machines."
+    )
+    region = variables.from_query(
+        "region", "Region", {"queryType": "regions"}, "AWS region of the metrics.", CLOUDWATCH
+    )
     return [
-        source("cloudwatch", "CloudWatch"),
-        query_variable(
-            "region", "Region", {"queryType": "regions"}, "Where the metrics are.", CLOUDWATCH
+        variables.data_source("cloudwatch", "CloudWatch"),
+        region,
+        variables.text(
+            "namespace",
+            "Namespace",
+            "NeuronExporter",
+            "The exporters' setting cloudwatch.namespace.",
         ),
-        text("namespace", "Namespace", "NeuronExporter", "cloudwatch.namespace of the exporters."),
         type_.multi(False).include_all(True).all_value("*").current(ALL),
-        *([] if many else [machine]),
+        *([machine] if one_machine else []),
     ]
 
 
-def _choice(name: str, label: str, dimension: str, among: dict[str, Any], description: str) -> Any:
-    """A variable with the values of a dimension."""
-    asked = {
+def _dimension_variable(
+    name: str, label: str, dimension: str, filters: dict[str, Any], description: str
+) -> Any:
+    """Return a variable with the values of a dimension."""
+    query = {
         "queryType": "dimensionValues",
         "region": "$region",
         "namespace": "$namespace",
         "metricName": "ExporterHeartbeat",
         "dimensionKey": dimension,
-        "dimensionFilters": among,
+        "dimensionFilters": filters,
     }
-    return query_variable(name, label, asked, description, CLOUDWATCH)
+    return variables.from_query(name, label, query, description, CLOUDWATCH)
 
 
 def _metric(
@@ -95,14 +108,12 @@ def _metric(
     id_val: str = "",
     hide: bool = False,
 ) -> Target:
-    """A metric of the machines; `id_val` is what an expression calls it."""
+    """Return a query for a metric of the machines; expressions refer to it by `id_val`."""
     return (
         _query(id_val)
         .metric_editor_mode(MetricEditorMode.BUILDER)
-        .namespace("$namespace")
         .metric_name(name)
         .dimensions({"InstanceId": [machine], "InstanceType": ["$type"]})
-        .match_exact(True)
         .statistic(statistic)
         .label(label or "${PROP('Dim.InstanceId')}")
         .hide(hide)
@@ -110,14 +121,12 @@ def _metric(
 
 
 def _math(expression: str, label: str) -> Target:
-    """What is made of others."""
+    """Return a metric math expression over other queries."""
     return (
         _query("")
         .metric_editor_mode(MetricEditorMode.CODE)
-        .namespace("$namespace")
         .metric_name("")
         .dimensions({})
-        .match_exact(True)
         .statistic("Average")
         .expression(expression)
         .label(label)
@@ -132,145 +141,161 @@ def _query(id_val: str) -> Any:
         .id(id_val)
         .region("$region")
         .period("")
+        .namespace("$namespace")
+        .match_exact(True)
         .datasource(CLOUDWATCH)
     )
 
 
-def _fleet_numbers() -> list[Panel]:
-    def summed(metric: str, statistic: str, function: str = "SUM") -> tuple[Target, Target]:
+def _fleet_overview() -> list[Panel]:
+    def total(metric: str, statistic: str, function: str = "SUM") -> tuple[Target, Target]:
         return (
             _metric(metric, statistic, "*", id_val="each", hide=True),
             _math(f"{function}(each)", metric),
         )
 
     return [
-        number(
-            _about("Machines that read", "Exporters whose neuron-monitor reports.", "none", 4, 4),
-            *summed("ExporterHeartbeat", "Minimum"),
+        _stat(
+            "Machines that report",
+            "Exporters whose neuron-monitor reports.",
+            *total("ExporterHeartbeat", "Minimum"),
         ),
-        number(
-            _about("Cores in use", "Cores that are busy, of all machines.", "none", 4, 4),
-            *summed("NeuronCoresInUse", "Average"),
+        _stat(
+            "Cores in use",
+            "Busy cores of all machines.",
+            *total("NeuronCoresInUse", "Average"),
             decimals=1,
         ),
-        number(
-            _about("Utilization", "Average of the machines' averages.", "percent", 4, 4),
-            *summed("NeuronCoreUtilization", "Average", "AVG"),
+        _stat(
+            "Utilization",
+            "Average over the machines.",
+            *total("NeuronCoreUtilization", "Average", "AVG"),
+            unit="percent",
             decimals=1,
         ),
-        number(
-            _about("Executions", "Completed in the last period.", "none", 4, 4),
-            *summed("ExecutionsCompleted", "Sum"),
+        _stat(
+            "Executions",
+            "Executions that completed in the last period.",
+            *total("ExecutionsCompleted", "Sum"),
         ),
-        number(
-            _about("Failed executions", "In the last period, in whatever way.", "none", 4, 4),
-            *summed("ExecutionErrors", "Sum"),
-            steps=ANY_IS_BAD,
+        _stat(
+            "Failed executions",
+            "Executions that failed in the last period.",
+            *total("ExecutionErrors", "Sum"),
+            steps=panels.RED_FROM_1,
         ),
-        number(
-            _about("Uncorrected ECC", "Of memory and SRAM, in the last period.", "none", 4, 4),
-            *summed("EccUncorrected", "Sum"),
-            steps=ANY_IS_BAD,
+        _stat(
+            "Uncorrected ECC",
+            "Uncorrected errors of memory and SRAM in the last period.",
+            *total("EccUncorrected", "Sum"),
+            steps=panels.RED_FROM_1,
         ),
     ]
 
 
-def _machine_numbers() -> list[Panel]:
-    one = "$machine"
+def _machine_overview() -> list[Panel]:
     return [
-        number(
-            _about(
-                "Source",
-                "1 while neuron-monitor reports, 0 while it does not; nothing where the exporter "
-                "or the machine has gone.",
-                "none",
-                8,
-                4,
-            ),
-            _metric("ExporterHeartbeat", "Minimum", one),
-            steps=ZERO_IS_BAD,
+        _stat(
+            "Source",
+            "1 while neuron-monitor reports, otherwise 0. Empty if the exporter or the machine is "
+            "gone.",
+            _metric("ExporterHeartbeat", "Minimum", "$machine"),
+            steps=panels.RED_BELOW_1,
+            width=8,
         ),
-        number(
-            _about("Utilization", "Average of all cores.", "percent", 8, 4),
-            _metric("NeuronCoreUtilization", "Average", one),
+        _stat(
+            "Utilization",
+            "Average of all cores.",
+            _metric("NeuronCoreUtilization", "Average", "$machine"),
+            unit="percent",
             decimals=1,
+            width=8,
         ),
-        number(
-            _about("Failed executions", "In the last period, in whatever way.", "none", 8, 4),
-            _metric("ExecutionErrors", "Sum", one),
-            steps=ANY_IS_BAD,
+        _stat(
+            "Failed executions",
+            "Executions that failed in the last period.",
+            _metric("ExecutionErrors", "Sum", "$machine"),
+            steps=panels.RED_FROM_1,
+            width=8,
         ),
     ]
 
 
-def _panels(machine: str) -> list[Panel]:
-    named = "${PROP('Dim.InstanceId')} " if machine == "*" else ""
+def _graphs(machine: str) -> list[Panel]:
+    prefix = "${PROP('Dim.InstanceId')} " if machine == "*" else ""
 
-    def metric(name: str, statistic: str, said: str) -> Target:
-        return _metric(name, statistic, machine, label=f"{named}{said}")
+    def metric(name: str, statistic: str, legend: str) -> Target:
+        return _metric(name, statistic, machine, label=f"{prefix}{legend}")
 
     return [
-        lines(
-            _about("Utilization of cores", "Average and busiest of a machine's cores.", "percent"),
+        _graph(
+            "Utilization of cores",
+            "Average and busiest core of each machine.",
             metric("NeuronCoreUtilization", "Average", "average"),
             metric("NeuronCoreUtilization", "Maximum", "busiest"),
-            most=100,
+            unit="percent",
+            maximum=100,
         ),
-        lines(
-            _about("Cores in use over time", "Cores that were busy.", "none"),
+        _graph(
+            "Cores in use over time",
+            "Number of busy cores.",
             metric("NeuronCoresInUse", "Average", "busy"),
             stacked=True,
         ),
-        lines(
-            _about(
-                "Latency",
-                "Median and 99th percentile of executions: each process's percentiles, weighted "
-                "by what it completed; an approximation.",
-                "s",
-            ),
+        _graph(
+            "Latency",
+            "Median and 99th percentile of the execution latency. An approximation from each "
+            "process's percentiles, weighted by its completed executions.",
             metric("ExecutionLatency", "p50", "p50"),
             metric("ExecutionLatency", "p99", "p99"),
+            unit="s",
         ),
-        lines(
-            _about("Executions over time", "Completed in each period.", "none"),
+        _graph(
+            "Executions over time",
+            "Executions that completed in each period.",
             metric("ExecutionsCompleted", "Sum", "completed"),
             stacked=True,
         ),
-        lines(
-            _about("Failed executions over time", "In each period, in whatever way.", "none"),
+        _graph(
+            "Failed executions over time",
+            "Executions that failed in each period.",
             metric("ExecutionErrors", "Sum", "failed"),
             bars=True,
         ),
-        lines(
-            _about("Uncorrected ECC over time", "Results may be wrong.", "none"),
+        _graph(
+            "Uncorrected ECC over time",
+            "Uncorrected errors in each period. Results may be wrong.",
             metric("EccUncorrected", "Sum", "uncorrected"),
             bars=True,
         ),
-        lines(
-            _about("Device memory", "Average and fullest of a machine's devices.", "percent"),
+        _graph(
+            "Device memory",
+            "Average and fullest device of each machine.",
             metric("NeuronDeviceMemoryUtilization", "Average", "average"),
             metric("NeuronDeviceMemoryUtilization", "Maximum", "fullest"),
-            steps=[step._replace(value=step.value and step.value * 100) for step in FULL],
-            most=100,
+            unit="percent",
+            steps=panels.NEARLY_FULL_PERCENT,
+            maximum=100,
         ),
-        lines(
-            _about("Heartbeats", "1 while neuron-monitor reports, 0 while it does not.", "none"),
-            metric("ExporterHeartbeat", "Minimum", "reads"),
-            most=1,
+        _graph(
+            "Heartbeats",
+            "1 while neuron-monitor reports, otherwise 0.",
+            metric("ExporterHeartbeat", "Minimum", "reports"),
+            maximum=1,
         ),
-        lines(
-            _about("CPU of the host", "Share of all CPUs' time that was busy.", "percent"),
+        _graph(
+            "CPU of the host",
+            "Share of the host's CPU time that was busy.",
             metric("HostCpuUtilization", "Average", "average"),
-            most=100,
+            unit="percent",
+            maximum=100,
         ),
-        lines(
-            _about("Memory of the host", "Share of the host's memory that is in use.", "percent"),
-            metric("HostMemoryUtilization", "Maximum", "most"),
-            steps=[step._replace(value=step.value and step.value * 100) for step in FULL],
-            most=100,
+        _graph(
+            "Memory of the host",
+            "Share of the host's memory in use.",
+            metric("HostMemoryUtilization", "Maximum", "maximum"),
+            unit="percent",
+            steps=panels.NEARLY_FULL_PERCENT,
+            maximum=100,
         ),
     ]
-
-
-def _about(title: str, description: str, unit: str, width: int = 12, height: int = 8) -> About:
-    return About(title, description, unit, width, height, CLOUDWATCH)

@@ -1,289 +1,238 @@
-"""Exporter: does it read, does it deliver, what does it publish, what does it take."""
+"""Exporter: the exporters' own state, delivery, published metrics and resource usage."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import choice, dashboard, prometheus_variables
-from grafana.source.panels import (
-    ANY_IS_BAD,
-    ANY_IS_ODD,
-    About,
-    Panel,
-    Step,
-    columns,
-    lines,
-    number,
-    query,
-    rows,
-)
-from grafana.source.queries import EXPORTER, pick, rate
+from grafana.dashboards_src import common, panels, variables
+from grafana.dashboards_src.layout import dashboard
+from grafana.dashboards_src.panels import Panel, Target, query, table_query
+from grafana.dashboards_src.queries import EXPORTER, rate, select
 
-_STALE = (Step(None, "green"), Step(15, "red"))
-"""Seconds: with periods of 5 s and less, what is older is not shown any more."""
+_STALE = (panels.Step(None, "green"), panels.Step(15, "red"))
+"""With periods of up to 5 s, hardware series end when the last report is older than 15 s."""
 
 
 def exporter() -> Dashboard:
-    """The dashboard."""
-    variables = [
-        *prometheus_variables(),
-        choice(
+    """Return the dashboard."""
+    choices = [
+        *variables.prometheus(),
+        variables.from_label(
             "instance",
             "Exporter",
             'label_values(up{cluster=~"$cluster", job=~"$job"}, instance)',
-            "The targets of the jobs, by address.",
+            "Targets of the jobs, by address.",
         ),
     ]
     return dashboard(
         "neuron-exporter-exporter",
         "Exporter",
-        "The exporters themselves: is what they say new, does it arrive, what do they take.",
-        variables,
+        "The exporters themselves: freshness of reports, delivery, published metrics, resources.",
+        choices,
         {
-            "": _numbers(),
+            "": _overview(),
             "Reading": _reading(),
             "Delivery": _delivery(),
             "Published": _published(),
-            "Itself": _itself(),
+            "Resources": _resources(),
         },
     )
 
 
+def _select(metric: str) -> str:
+    return select(metric, EXPORTER)
+
+
+def _rate(metric: str) -> str:
+    return rate(metric, EXPORTER)
+
+
 def _age(metric: str) -> str:
-    """Seconds since a time; nothing where it is 0, which means never."""
-    return f"time() - ({pick(metric, EXPORTER)} > 0)"
+    """Return the seconds since a timestamp; no value where it is 0, which means never."""
+    return f"time() - ({_select(metric)} > 0)"
 
 
-def _numbers() -> list[Panel]:
+def _overview() -> list[Panel]:
     return [
-        number(
-            About("Do not answer", "Exporters that Prometheus cannot scrape.", "none", 4, 4),
-            query(f"count({pick('up', EXPORTER)} == 0) or vector(0)"),
-            steps=ANY_IS_BAD,
-        ),
-        number(
-            About("Do not read", "Exporters whose source gives no reports.", "none", 4, 4),
-            query(f"count({pick('neuron_exporter_up', EXPORTER)} == 0) or vector(0)"),
-            steps=ANY_IS_BAD,
-        ),
-        number(
-            About(
-                "Oldest report",
-                "Age of the newest report, of the exporter that is last.",
-                "s",
-                4,
-                4,
-            ),
+        common.exporters_down(EXPORTER),
+        common.sources_down(EXPORTER),
+        panels.stat(
+            "Oldest report",
+            "Age of the last report, for the exporter with the oldest one.",
             query(f"max({_age('neuron_exporter_last_report_timestamp_seconds')})"),
+            unit="s",
             steps=_STALE,
-            none="no report",
+            no_value="no report",
         ),
-        number(
-            About(
-                "Do not deliver",
-                "Sinks, such as CloudWatch, that cannot deliver now.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"count({pick('neuron_exporter_sink_up', EXPORTER)} == 0) or vector(0)"),
-            steps=ANY_IS_BAD,
+        panels.stat(
+            "Sinks down",
+            "Sinks, such as CloudWatch, that cannot deliver.",
+            query(common.count_zero("neuron_exporter_sink_up", EXPORTER)),
+            steps=panels.RED_FROM_1,
         ),
-        number(
-            About(
-                "Over budget",
-                "Metrics that are not published since cloudwatch.budget does not allow them.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"sum({pick('neuron_exporter_cloudwatch_budget_dropped_metrics', EXPORTER)})"),
-            steps=ANY_IS_ODD,
+        panels.stat(
+            "Over budget",
+            "Metrics that are not published because they exceed cloudwatch.budget.",
+            query(f"sum({_select('neuron_exporter_cloudwatch_budget_dropped_metrics')})"),
+            steps=panels.ORANGE_FROM_1,
         ),
-        number(
-            About(
-                "Refused configurations",
-                "Exporters that run with an older configuration than the one in their file.",
-                "none",
-                4,
-                4,
-            ),
-            query(
-                f"count({pick('neuron_exporter_config_last_reload_successful', EXPORTER)} == 0)"
-                " or vector(0)"
-            ),
-            steps=ANY_IS_BAD,
+        panels.stat(
+            "Rejected configurations",
+            "Exporters that run with an older configuration than the one in their file.",
+            query(common.count_zero("neuron_exporter_config_last_reload_successful", EXPORTER)),
+            steps=panels.RED_FROM_1,
         ),
     ]
 
 
 def _reading() -> list[Panel]:
     return [
-        lines(
-            About("Age of the newest report", "By exporter; a saw is healthy.", "s"),
+        panels.graph(
+            "Age of the last report",
+            "By exporter. A regular sawtooth is normal.",
             query(_age("neuron_exporter_last_report_timestamp_seconds"), "{{instance}}"),
+            unit="s",
             steps=_STALE,
         ),
-        lines(
-            About("States of sources", "How many exporters' source is in which state.", "none"),
-            query(f"sum by (state) ({pick('neuron_exporter_source_state', EXPORTER)})"),
+        panels.graph(
+            "Source states",
+            "Number of exporters by state of their source.",
+            query(f"sum by (state) ({_select('neuron_exporter_source_state')})"),
             stacked=True,
         ),
-        lines(
-            About(
-                "Restarts",
-                "How often sources were started again since the exporters' start, by the reason.",
-                "none",
-            ),
-            query(f"sum by (reason) ({pick('neuron_exporter_source_restarts_total', EXPORTER)})"),
+        panels.graph(
+            "Restarts",
+            "Restarts of sources since the exporters started, by reason.",
+            query(f"sum by (reason) ({_select('neuron_exporter_source_restarts_total')})"),
             stacked=True,
         ),
-        lines(
-            About("Reports", "Reports a second that were read.", "ops"),
-            query(f"sum({rate('neuron_exporter_reports_total', EXPORTER)})", "reports"),
+        panels.graph(
+            "Reports",
+            "Reports per second.",
+            query(f"sum({_rate('neuron_exporter_reports_total')})", "reports"),
+            unit="ops",
         ),
-        lines(
-            About(
-                "Unusable",
-                "What of the stream could not be used, a second, by the reason.",
-                "ops",
-            ),
-            query(f"sum by (reason) ({rate('neuron_exporter_report_errors_total', EXPORTER)})"),
-            stacked=True,
+        panels.rates(
+            "Report errors",
+            "Reports and fields per second that could not be used, by reason.",
+            query(f"sum by (reason) ({_rate('neuron_exporter_report_errors_total')})"),
         ),
-        lines(
-            About(
-                "Groups in error",
-                "Groups of reports that neuron-monitor marked with an error, a second: they are "
-                "not shown, and absent is not zero.",
-                "ops",
-            ),
-            query(f"sum by (group) ({rate('neuron_exporter_group_errors_total', EXPORTER)})"),
-            stacked=True,
+        panels.rates(
+            "Groups with errors",
+            "Groups per second that neuron-monitor marked with an error. They are not exported, so "
+            "their metrics are absent rather than 0.",
+            query(f"sum by (group) ({_rate('neuron_exporter_group_errors_total')})"),
         ),
-        lines(
-            About(
-                "Left out",
-                "Values and lines of the log that were left out because there were too many, a "
-                "second; and fields of reports that this version does not know, so far.",
-                "none",
-                24,
-                7,
-            ),
-            query(f"sum({rate('neuron_exporter_series_dropped_total', EXPORTER)})", "values/s"),
-            query(
-                f"sum({rate('neuron_exporter_log_lines_dropped_total', EXPORTER)})", "log lines/s"
-            ),
-            query(
-                f"sum({pick('neuron_exporter_unknown_fields_total', EXPORTER)})", "unknown fields"
-            ),
+        panels.graph(
+            "Dropped and unknown",
+            "Values and log lines per second that were dropped because there were too many, and "
+            "the total of report fields that this version does not know.",
+            query(f"sum({_rate('neuron_exporter_series_dropped_total')})", "values/s"),
+            query(f"sum({_rate('neuron_exporter_log_lines_dropped_total')})", "log lines/s"),
+            query(f"sum({_select('neuron_exporter_unknown_fields_total')})", "unknown fields"),
+            width=24,
+            height=7,
         ),
     ]
 
 
 def _delivery() -> list[Panel]:
     return [
-        lines(
-            About("Requests", "Requests a second, by sink and outcome.", "ops"),
-            query(
-                f"sum by (sink, outcome) ({rate('neuron_exporter_sink_requests_total', EXPORTER)})"
-            ),
-            stacked=True,
+        panels.rates(
+            "Requests",
+            "Requests per second, by sink and outcome.",
+            query(f"sum by (sink, outcome) ({_rate('neuron_exporter_sink_requests_total')})"),
         ),
-        lines(
-            About("Errors of sinks", "Errors a second, by sink and code.", "ops"),
-            query(f"sum by (sink, code) ({rate('neuron_exporter_sink_errors_total', EXPORTER)})"),
-            stacked=True,
+        panels.rates(
+            "Sink errors",
+            "Errors per second, by sink and code.",
+            query(f"sum by (sink, code) ({_rate('neuron_exporter_sink_errors_total')})"),
         ),
-        lines(
-            About("Since the last delivery", "The longest of any exporter, by sink.", "s"),
+        panels.graph(
+            "Time since the last delivery",
+            "Longest time of any exporter, by sink.",
             query(f"max by (sink) ({_age('neuron_exporter_sink_last_success_timestamp_seconds')})"),
+            unit="s",
         ),
-        lines(
-            About(
-                "Requests that wait",
-                "For another attempt, by sink; and those that were given up so far.",
-                "none",
-            ),
+        panels.graph(
+            "Backlog",
+            "Requests that wait for another attempt, by sink, and the total of dropped requests.",
             query(
-                f"sum by (sink) ({pick('neuron_exporter_sink_queue_requests', EXPORTER)})",
+                f"sum by (sink) ({_select('neuron_exporter_sink_queue_requests')})",
                 "{{sink}} waiting",
             ),
             query(
-                "sum by (sink, reason) "
-                f"({pick('neuron_exporter_sink_dropped_requests_total', EXPORTER)})",
-                "{{sink}} given up: {{reason}}",
+                f"sum by (sink, reason) ({_select('neuron_exporter_sink_dropped_requests_total')})",
+                "{{sink}} dropped: {{reason}}",
             ),
         ),
-        lines(
-            About("Spool", "Bytes that wait for another attempt, in memory and on disk.", "bytes"),
-            query(f"sum({pick('neuron_exporter_spool_bytes', EXPORTER)})", "waiting"),
+        panels.graph(
+            "Spool",
+            "Size of the requests that wait for another attempt, in memory and on disk.",
+            query(f"sum({_select('neuron_exporter_spool_bytes')})", "waiting"),
+            unit="bytes",
         ),
-        lines(
-            About("Oldest in the spool", "Age of the oldest request that waits.", "s"),
+        panels.graph(
+            "Oldest request in the spool",
+            "Age of the oldest request that waits.",
             query(f"max({_age('neuron_exporter_spool_oldest_timestamp_seconds')})", "oldest"),
+            unit="s",
         ),
     ]
 
 
 def _published() -> list[Panel]:
-    counted = "neuron_exporter_cloudwatch"
+    def cloudwatch(name: str, legend: str) -> Target:
+        return query(f"sum({_select(f'neuron_exporter_cloudwatch_{name}')})", legend)
+
     return [
-        lines(
-            About(
-                "CloudWatch metrics",
-                "Metrics that the last window held, which CloudWatch bills, and those that would "
-                "be there without a budget.",
-                "none",
-            ),
-            query(f"sum({pick(f'{counted}_metrics', EXPORTER)})", "published"),
-            query(f"sum({pick(f'{counted}_wanted_metrics', EXPORTER)})", "wanted"),
-            query(f"sum({pick(f'{counted}_budget_dropped_metrics', EXPORTER)})", "over budget"),
-            query(
-                f"sum({pick(f'{counted}_dropped_dimension_sets', EXPORTER)})",
-                "dimension sets that lack a field",
-            ),
+        panels.graph(
+            "CloudWatch metrics",
+            "Metrics of the last window, which CloudWatch bills, and the metrics that would be "
+            "published without a budget.",
+            cloudwatch("metrics", "published"),
+            cloudwatch("wanted_metrics", "without budget"),
+            cloudwatch("budget_dropped_metrics", "over budget"),
+            cloudwatch("dropped_dimension_sets", "incomplete dimension sets"),
         ),
-        lines(
-            About("Series of Prometheus", "The ten metrics that have the most.", "none"),
-            query(
-                f"topk(10, sum by (metric) ({pick('neuron_exporter_series', EXPORTER)}))",
-                "{{metric}}",
-            ),
+        panels.graph(
+            "Prometheus series",
+            "The ten metrics with the most series.",
+            query(f"topk(10, sum by (metric) ({_select('neuron_exporter_series')}))", "{{metric}}"),
         ),
     ]
 
 
-def _itself() -> list[Panel]:
+def _resources() -> list[Panel]:
+    def average(name: str, legend: str) -> Target:
+        total, count = (_rate(f"neuron_exporter_{name}_seconds_{end}") for end in ("sum", "count"))
+        return query(f"sum({total}) / sum({count})", legend)
+
     return [
-        lines(
-            About(
-                "CPU", "Share of one core that each takes, without neuron-monitor.", "percentunit"
-            ),
-            query(f"{rate('process_cpu_seconds_total', EXPORTER)}", "{{instance}}"),
+        panels.graph(
+            "CPU",
+            "Share of one CPU that each exporter uses, without neuron-monitor.",
+            query(_rate("process_cpu_seconds_total"), "{{instance}}"),
+            unit="percentunit",
         ),
-        lines(
-            About("Memory", "Resident memory of each, without neuron-monitor.", "bytes"),
-            query(pick("process_resident_memory_bytes", EXPORTER), "{{instance}}"),
+        panels.graph(
+            "Memory",
+            "Resident memory of each exporter, without neuron-monitor.",
+            query(_select("process_resident_memory_bytes"), "{{instance}}"),
+            unit="bytes",
         ),
-        lines(
-            About("Time for a report, for a scrape", "Averages of all exporters.", "s"),
-            *(
-                query(f"{_total(f'{name}_sum')} / {_total(f'{name}_count')}", said)
-                for name, said in (
-                    ("neuron_exporter_decode_seconds", "decode a report"),
-                    ("neuron_exporter_collect_seconds", "collect a report"),
-                    ("neuron_exporter_scrape_seconds", "write a scrape"),
-                )
-            ),
+        panels.graph(
+            "Time per report and per scrape",
+            "Averages of all exporters.",
+            average("decode", "decode a report"),
+            average("collect", "collect a report"),
+            average("scrape", "write a scrape"),
+            unit="s",
         ),
-        columns(
-            About("Versions", "What runs where.", "none"),
-            {"instance": "Exporter", "version": "Version", "schema": "Names", "python": "Python"},
-            rows(pick("neuron_exporter_build_info", EXPORTER)),
+        panels.table(
+            "Versions",
+            "Version of each exporter.",
+            {"instance": "Exporter", "version": "Version", "schema": "Schema", "python": "Python"},
+            table_query(_select("neuron_exporter_build_info")),
         ),
     ]
-
-
-def _total(counter: str) -> str:
-    return f"sum({rate(counter, EXPORTER)})"

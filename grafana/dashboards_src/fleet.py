@@ -1,172 +1,118 @@
-"""Fleet: is all well, who is busy, what stands idle, and what it costs."""
+"""Fleet: health, load, idle allocations and cost of all machines."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import dashboard, opens, prometheus_variables, text, type_variable
-from grafana.source.panels import (
-    ANY_IS_BAD,
-    ANY_IS_ODD,
-    FULL,
-    About,
-    Panel,
-    columns,
-    heat,
-    lines,
-    number,
-    query,
-    rows,
-)
-from grafana.source.queries import (
+from grafana.dashboards_src import common, panels, variables
+from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.panels import Panel, query, table_query
+from grafana.dashboards_src.queries import (
+    FAILED,
     FLEET,
     JOB,
-    UNCORRECTED,
-    idle_though_given,
-    pick,
+    P99,
+    allocated_idle,
     rate,
-    rise,
+    select,
+    utilization,
 )
 
-_BY_MACHINE = "by (instance_id, instance_type)"
-_BUSY = pick("neuroncore_utilization_ratio", FLEET)
-_FAILED = 'status_type!="completed"'
-_SLOWEST = pick("execution_latency_seconds", FLEET, 'percentile="p99"')
+_UTILIZATION = utilization(FLEET)
+_DEVICE_MEMORY = select("neurondevice_memory_utilization_ratio", FLEET)
+_P99_LATENCY = select("execution_latency_seconds", FLEET, P99)
+_EXECUTED = rate("neuron_executions_total", FLEET)
+_FAILED = rate("neuron_executions_total", FLEET, FAILED)
 
 
 def fleet() -> Dashboard:
-    """The dashboard."""
-    variables = [
-        *prometheus_variables(),
-        type_variable(),
-        text(
+    """Return the dashboard."""
+    choices = [
+        *variables.prometheus(),
+        variables.instance_type(),
+        variables.text(
             "core_price",
-            "USD a core and hour",
+            "USD per core and hour",
             "1",
-            "What an hour of one core costs you: write what you pay. With 1, cores are counted.",
+            "Your price per core and hour. With 1, the cost panel counts cores.",
         ),
-        text(
+        variables.text(
             "metric_price",
-            "USD a metric and month",
+            "USD per metric and month",
             "0.30",
-            "What CloudWatch takes for one metric; 0.30 is the list price of the first 10,000.",
+            "CloudWatch's price per metric and month; 0.30 is the list price of the first 10,000.",
         ),
     ]
     return dashboard(
         "neuron-exporter-fleet",
         "Fleet",
-        "All machines: is all well, who is busy, what stands idle, what it costs.",
-        variables,
-        {"": _numbers(), "Machines": _machines(), "Executions": _executions(), "Ill": _ill()},
+        "Health, load, idle allocations and cost of all machines.",
+        choices,
+        {
+            "": _overview(),
+            "Machines": _machines(),
+            "Executions": _executions(),
+            "Problems": _problems(),
+        },
     )
 
 
-def _numbers() -> list[Panel]:
-    uncorrected = f"sum({rise('hardware_ecc_events_total', FLEET, UNCORRECTED)})"
+def _overview() -> list[Panel]:
     return [
-        number(
-            About("Machines", "Machines whose hardware is read now.", "none", 4, 4),
-            query(f"count({pick('instance_info', FLEET)})"),
-            none="0",
+        panels.stat(
+            "Machines",
+            "Machines whose hardware is being read.",
+            query(f"count({select('instance_info', FLEET)})"),
+            no_value="0",
         ),
-        number(
-            About("Exporters down", "Exporters that Prometheus cannot scrape.", "none", 4, 4),
-            query(f"count({pick('up', JOB)} == 0) or vector(0)"),
-            steps=ANY_IS_BAD,
+        common.exporters_down(JOB),
+        common.sources_down(JOB),
+        common.uncorrected_ecc(FLEET),
+        common.average_utilization(FLEET),
+        common.cores_in_use(FLEET),
+        panels.stat(
+            "Allocated but idle",
+            "Cores that are allocated to a pod and were idle recently. Requires access to the "
+            "kubelet.",
+            query(f"sum({allocated_idle(FLEET)})"),
+            steps=panels.ORANGE_FROM_1,
+            no_value="unknown",
+            width=8,
         ),
-        number(
-            About(
-                "Sources down",
-                "Exporters that answer, and whose neuron-monitor gives no reports of hardware.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"count({pick('neuron_exporter_up', JOB)} == 0) or vector(0)"),
-            steps=ANY_IS_BAD,
+        panels.stat(
+            "Cost of idle allocations per hour",
+            "Cores that are allocated but idle, times the price per core and hour that is set "
+            "above.",
+            query(f"sum({allocated_idle(FLEET)}) * $core_price"),
+            unit="currencyUSD",
+            no_value="unknown",
+            width=8,
         ),
-        number(
-            About(
-                "Uncorrected ECC",
-                "Errors of memory and SRAM in the time shown that could not be corrected.",
-                "none",
-                4,
-                4,
-            ),
-            query(uncorrected, instant=True),
-            steps=ANY_IS_BAD,
-            decimals=0,
-            none="not known",
-        ),
-        number(
-            About("Utilization", "Average of all cores, idle ones included.", "percentunit", 4, 4),
-            query(f"avg({_BUSY})"),
-            decimals=1,
-        ),
-        number(
-            About("Cores in use", "Cores that are busy, and all that there are.", "none", 4, 4),
-            query(f"sum({pick('neuroncores_in_use', FLEET)})", "busy"),
-            query(f"count({_BUSY})", "all"),
-            spark=False,
-        ),
-        number(
-            About(
-                "Given but idle",
-                "Cores that a pod was given and that were not busy lately. Known where the "
-                "exporter may ask the kubelet.",
-                "none",
-                8,
-                4,
-            ),
-            query(f"sum({idle_though_given(FLEET)})"),
-            steps=ANY_IS_ODD,
-            none="not known",
-        ),
-        number(
-            About(
-                "Given but idle, an hour",
-                "Those cores, times the price of a core and hour that is typed in above.",
-                "currencyUSD",
-                8,
-                4,
-            ),
-            query(f"sum({idle_though_given(FLEET)}) * $core_price"),
-            none="not known",
-        ),
-        number(
-            About(
-                "CloudWatch, a month",
-                "The metrics that the exporters publish to CloudWatch, times the price that is "
-                "typed in above. Without requests, alarms and dashboards.",
-                "currencyUSD",
-                8,
-                4,
-            ),
-            query(f"sum({pick('neuron_exporter_cloudwatch_metrics', JOB)}) * $metric_price"),
+        panels.stat(
+            "CloudWatch cost per month",
+            "Metrics that the exporters publish to CloudWatch, times the price that is set above. "
+            "Excludes requests, alarms and dashboards.",
+            query(f"sum({select('neuron_exporter_cloudwatch_metrics', JOB)}) * $metric_price"),
+            unit="currencyUSD",
+            width=8,
         ),
     ]
 
 
 def _machines() -> list[Panel]:
+    by_machine = "by (instance_id, instance_type)"
     return [
-        heat(
-            About(
-                "Utilization by machine",
-                "A row for each machine: the average of its cores, the darker the busier.",
-                "percentunit",
-                24,
-                10,
-            ),
-            query(f"avg by (instance_id) ({_BUSY})", "{{instance_id}}"),
+        panels.heatmap(
+            "Utilization by machine",
+            "One row per machine: the average of its cores. Darker is busier.",
+            query(f"avg by (instance_id) ({_UTILIZATION})", "{{instance_id}}"),
+            unit="percentunit",
+            width=24,
+            height=10,
         ),
-        columns(
-            About(
-                "Machines now",
-                "What each machine does now. Open one by its id.",
-                "none",
-                24,
-                9,
-            ),
+        panels.table(
+            "Current state of machines",
+            "Click an id to open the machine.",
             {
                 "instance_id": "Machine",
                 "instance_type": "Type",
@@ -177,12 +123,12 @@ def _machines() -> list[Panel]:
                 "Value #E": "Failed/s",
                 "Value #F": "p99",
             },
-            rows(f"avg {_BY_MACHINE} ({_BUSY})"),
-            rows(f"sum {_BY_MACHINE} ({pick('neuroncores_in_use', FLEET)})"),
-            rows(f"max {_BY_MACHINE} ({pick('neurondevice_memory_utilization_ratio', FLEET)})"),
-            rows(f"sum {_BY_MACHINE} ({rate('neuron_executions_total', FLEET)})"),
-            rows(f"sum {_BY_MACHINE} ({rate('neuron_executions_total', FLEET, _FAILED)})"),
-            rows(f"max {_BY_MACHINE} ({_SLOWEST})"),
+            table_query(f"avg {by_machine} ({_UTILIZATION})"),
+            table_query(f"sum {by_machine} ({select('neuroncores_in_use', FLEET)})"),
+            table_query(f"max {by_machine} ({_DEVICE_MEMORY})"),
+            table_query(f"sum {by_machine} ({_EXECUTED})"),
+            table_query(f"sum {by_machine} ({_FAILED})"),
+            table_query(f"max {by_machine} ({_P99_LATENCY})"),
             units={
                 "Utilization": "percentunit",
                 "Fullest device": "percentunit",
@@ -190,86 +136,68 @@ def _machines() -> list[Panel]:
                 "Failed/s": "ops",
                 "p99": "s",
             },
-            link=opens("neuron-exporter-machine", "Open the machine", "machine", "Machine"),
+            link=dashboard_link(
+                "neuron-exporter-machine", "Open the machine", "machine", "Machine"
+            ),
             linked="Machine",
+            width=24,
+            height=9,
         ),
-        lines(
-            About("Cores in use by type", "Busy cores of the machines of a type.", "none"),
-            query(f"sum by (instance_type) ({pick('neuroncores_in_use', FLEET)})"),
+        panels.graph(
+            "Cores in use by type",
+            "Busy cores per instance type.",
+            query(f"sum by (instance_type) ({select('neuroncores_in_use', FLEET)})"),
             stacked=True,
         ),
-        lines(
-            About(
-                "Fullest devices",
-                "The machines whose fullest device has the least memory left.",
-                "percentunit",
-            ),
-            query(
-                "topk(10, max by (instance_id) "
-                f"({pick('neurondevice_memory_utilization_ratio', FLEET)}))"
-            ),
-            steps=FULL,
-            most=1,
+        panels.graph(
+            "Fullest devices",
+            "Memory utilization of the fullest device of a machine; the ten highest.",
+            query(f"topk(10, max by (instance_id) ({_DEVICE_MEMORY}))"),
+            unit="percentunit",
+            steps=panels.NEARLY_FULL,
+            maximum=1,
         ),
     ]
 
 
 def _executions() -> list[Panel]:
     return [
-        lines(
-            About("Executions", "Executions of all machines a second, by how they ended.", "ops"),
-            query(f"sum by (status_type) ({rate('neuron_executions_total', FLEET)})"),
-            stacked=True,
-        ),
-        lines(
-            About("Errors", "Errors of all executions a second, by type.", "ops"),
-            query(f"sum by (error_type) ({rate('neuron_execution_errors_total', FLEET)})"),
-            stacked=True,
-        ),
-        lines(
-            About(
-                "Share that failed",
-                "Executions that did not end as completed, of all; by machine, the ten worst. "
-                "Nothing while nothing is executed.",
-                "percentunit",
-            ),
+        *common.executions_and_errors(FLEET),
+        panels.graph(
+            "Failure ratio",
+            "Share of executions that did not complete, for the ten machines with the highest "
+            "ratio. Empty while nothing executes.",
             query(
-                f"topk(10, sum by (instance_id) ({rate('neuron_executions_total', FLEET, _FAILED)})"
-                f" / (sum by (instance_id) ({rate('neuron_executions_total', FLEET)}) > 0))"
+                f"topk(10, sum by (instance_id) ({_FAILED})"
+                f" / (sum by (instance_id) ({_EXECUTED}) > 0))"
             ),
+            unit="percentunit",
         ),
-        lines(
-            About(
-                "Slowest machines",
-                "The 99th percentile of an execution's time, of the slowest process of a machine.",
-                "s",
-            ),
-            query(f"topk(10, max by (instance_id) ({_SLOWEST}))"),
+        panels.graph(
+            "Slowest machines",
+            "99th percentile of the execution latency, for the slowest process of a machine.",
+            query(f"topk(10, max by (instance_id) ({_P99_LATENCY}))"),
+            unit="s",
         ),
     ]
 
 
-def _ill() -> list[Panel]:
-    state = pick("neuron_exporter_source_state", JOB, 'state!="ok"')
+def _problems() -> list[Panel]:
+    state = select("neuron_exporter_source_state", JOB, 'state!="ok"')
     return [
-        columns(
-            About(
-                "Sources that give nothing",
-                "Exporters that answer, and why their source gives nothing. Empty is well.",
-                "none",
-            ),
+        panels.table(
+            "Failed sources",
+            "Exporters that answer but whose source does not report, with its state. Should be "
+            "empty.",
             {"instance": "Exporter", "state": "State"},
-            rows(f"{state} == 1"),
-            none="all well",
+            table_query(f"{state} == 1"),
+            no_value="none",
         ),
-        columns(
-            About(
-                "Exporters that do not answer",
-                "Targets of the jobs chosen above that Prometheus cannot scrape. Empty is well.",
-                "none",
-            ),
+        panels.table(
+            "Unreachable exporters",
+            "Targets of the selected jobs that Prometheus cannot scrape. Should be empty.",
             {"instance": "Exporter", "job": "Job"},
-            rows(f"{pick('up', JOB)} == 0"),
-            none="all well",
+            table_query(f"{select('up', JOB)} == 0"),
+            no_value="none",
         ),
     ]

@@ -1,62 +1,50 @@
-"""Machine: what every core, device and process of one machine does."""
+"""Machine: cores, executions, memory, errors and host of one machine."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import choice, dashboard, prometheus_variables, type_variable
-from grafana.source.panels import (
-    ANY_IS_BAD,
-    FULL,
-    ZERO_IS_BAD,
-    About,
-    Panel,
-    columns,
-    lines,
-    number,
-    query,
-    rows,
-    stacks,
-    states,
-)
-from grafana.source.queries import (
+from grafana.dashboards_src import common, panels, variables
+from grafana.dashboards_src.layout import dashboard
+from grafana.dashboards_src.panels import Panel, query, table_query
+from grafana.dashboards_src.queries import (
     CORRECTED,
+    FAILED,
     JOB,
     MACHINE,
     MEMORY,
     TARGET,
     UNCORRECTED,
-    in_order,
-    pick,
-    rate,
-    rise,
+    increase,
+    pad_core,
+    select,
+    utilization,
 )
 
-_BUSY = pick("neuroncore_utilization_ratio", MACHINE)
-_DEVICE_MEMORY = pick("neurondevice_memory_utilization_ratio", MACHINE)
+_DEVICE_MEMORY = select("neurondevice_memory_utilization_ratio", MACHINE)
 
 
 def machine() -> Dashboard:
-    """The dashboard."""
-    variables = [
-        *prometheus_variables(),
-        type_variable(),
-        choice(
+    """Return the dashboard."""
+    choices = [
+        *variables.prometheus(),
+        variables.instance_type(),
+        variables.from_label(
             "machine",
             "Machine",
             'label_values(instance_info{cluster=~"$cluster", job=~"$job", instance_type=~"$type"}, '
             "instance_id)",
-            "The instance's id. A machine is here while it has reported in the time shown.",
-            many=False,
+            "Instance id. Lists the machines that reported in the time shown.",
+            multiple=False,
         ),
     ]
     return dashboard(
         "neuron-exporter-machine",
         "Machine",
-        "One machine: its cores, its memory, its executions, its errors, its host.",
-        variables,
+        "Cores, executions, memory, errors and host of one machine.",
+        choices,
         {
-            "": _numbers(),
+            "": _overview(),
             "Cores": _cores(),
             "Executions": _executions(),
             "Memory": _memory(),
@@ -66,95 +54,58 @@ def machine() -> Dashboard:
     )
 
 
-def _numbers() -> list[Panel]:
-    seen = f"last_over_time({pick('instance_info', MACHINE)}[$__range])"
-    failed = rise("neuron_executions_total", MACHINE, 'status_type!="completed"')
-    uncorrected = rise("hardware_ecc_events_total", MACHINE, UNCORRECTED)
+def _overview() -> list[Panel]:
+    present = f"last_over_time({select('instance_info', MACHINE)}[$__range])"
+    failed = increase("neuron_executions_total", MACHINE, FAILED)
     return [
-        number(
-            About(
-                "Source",
-                "1 while neuron-monitor reports, 0 while it does not: then nothing below is new.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"min({pick('neuron_exporter_up', JOB)} and on ({TARGET}) {seen})"),
-            steps=ZERO_IS_BAD,
+        panels.stat(
+            "Source",
+            "1 while neuron-monitor reports, otherwise 0. At 0, the other panels show no new data.",
+            query(f"min({select('neuron_exporter_up', JOB)} and on ({TARGET}) {present})"),
+            steps=panels.RED_BELOW_1,
         ),
-        number(
-            About("Cores in use", "Cores that are busy, and all that there are.", "none", 4, 4),
-            query(f"sum({pick('neuroncores_in_use', MACHINE)})", "busy"),
-            query(f"count({_BUSY})", "all"),
-            spark=False,
-        ),
-        number(
-            About("Utilization", "Average of all cores, idle ones included.", "percentunit", 4, 4),
-            query(f"avg({_BUSY})"),
-            decimals=1,
-        ),
-        number(
-            About("Fullest device", "Memory in use of the fullest device.", "percentunit", 4, 4),
+        common.cores_in_use(MACHINE),
+        common.average_utilization(MACHINE),
+        panels.stat(
+            "Fullest device",
+            "Memory utilization of the fullest device.",
             query(f"max({_DEVICE_MEMORY})"),
-            steps=FULL,
+            unit="percentunit",
+            steps=panels.NEARLY_FULL,
             decimals=1,
         ),
-        number(
-            About(
-                "Failed executions",
-                "Executions in the time shown that ended in any other way than completed.",
-                "none",
-                4,
-                4,
-            ),
+        panels.stat(
+            "Failed executions",
+            "Executions in the time shown that did not complete.",
             query(f"sum({failed})", instant=True),
-            steps=ANY_IS_BAD,
+            steps=panels.RED_FROM_1,
             decimals=0,
         ),
-        number(
-            About(
-                "Uncorrected ECC",
-                "Errors of memory and SRAM in the time shown that could not be corrected.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"sum({uncorrected})", instant=True),
-            steps=ANY_IS_BAD,
-            decimals=0,
-            none="not known",
-        ),
+        common.uncorrected_ecc(MACHINE),
     ]
 
 
 def _cores() -> list[Panel]:
     by_runtime = "by (runtime_tag, pid, pod, namespace, container, task_family, service)"
     return [
-        states(
-            About(
-                "Every core",
-                "A band for each core, the darker the busier; a gap is where nobody read it.",
-                "percentunit",
-                24,
-                14,
-            ),
-            query(in_order(f"max by (neuroncore) ({_BUSY})"), "{{core}}"),
+        panels.timeline(
+            "Utilization of each core",
+            "One band per core. Darker is busier; a gap means that the core was not read.",
+            query(pad_core(f"max by (neuroncore) ({utilization(MACHINE)})"), "{{core}}"),
+            unit="percentunit",
+            width=24,
+            height=14,
         ),
-        lines(
-            About(
-                "Effective FLOPS",
-                "Floating-point operations a second of all cores that were of use; reported by "
-                "SDKs since 2024.",
-                "flops",
-            ),
-            query(f"sum({pick('neuroncore_effective_flops', MACHINE)})", "effective"),
+        panels.graph(
+            "Effective FLOPS",
+            "Useful floating-point operations per second of all cores. Reported by SDKs since "
+            "2024.",
+            query(f"sum({select('neuroncore_effective_flops', MACHINE)})", "effective"),
+            unit="flops",
         ),
-        columns(
-            About(
-                "Who holds cores",
-                "The processes that were busy on cores or have memory there, and whose they are.",
-                "none",
-            ),
+        panels.table(
+            "Processes that use cores",
+            "Processes that were busy on cores or have memory there, with their owners.",
             {
                 "runtime_tag": "Tag",
                 "pid": "Process",
@@ -165,150 +116,128 @@ def _cores() -> list[Panel]:
                 "container": "Container",
                 "Value": "Cores",
             },
-            rows(f"count {by_runtime} ({pick('neuroncore_runtime_info', MACHINE)})"),
-            none="nobody",
+            table_query(f"count {by_runtime} ({select('neuroncore_runtime_info', MACHINE)})"),
+            no_value="none",
         ),
     ]
 
 
 def _executions() -> list[Panel]:
-    by_percentile = "max by (percentile)"
+    latency = select("execution_latency_seconds", MACHINE)
+    device_latency = select("execution_device_latency_seconds", MACHINE)
     return [
-        lines(
-            About(
-                "Latency",
-                "Percentiles of an execution's time in all; of several processes the slowest's.",
-                "s",
-            ),
-            query(f"{by_percentile} ({pick('execution_latency_seconds', MACHINE)})"),
+        panels.graph(
+            "Latency",
+            "Percentiles of the total execution latency, for the slowest process.",
+            query(f"max by (percentile) ({latency})"),
+            unit="s",
         ),
-        lines(
-            About(
-                "Latency on the device",
-                "The part of that time that was spent on the device. What the other one has more "
-                "was waiting or the host's work.",
-                "s",
-            ),
-            query(f"{by_percentile} ({pick('execution_device_latency_seconds', MACHINE)})"),
+        panels.graph(
+            "Latency on the device",
+            "Percentiles of the time on the device. The rest of the total latency is waiting and "
+            "work of the host.",
+            query(f"max by (percentile) ({device_latency})"),
+            unit="s",
         ),
-        lines(
-            About("Executions", "Executions a second, by how they ended.", "ops"),
-            query(f"sum by (status_type) ({rate('neuron_executions_total', MACHINE)})"),
-            stacked=True,
-        ),
-        lines(
-            About("Errors", "Errors of executions a second, by type.", "ops"),
-            query(f"sum by (error_type) ({rate('neuron_execution_errors_total', MACHINE)})"),
-            stacked=True,
-        ),
+        *common.executions_and_errors(MACHINE),
     ]
 
 
 def _memory() -> list[Panel]:
-    kinds = [pick(f"neuroncore_memory_usage_{kind}", MACHINE) for kind in MEMORY]
-    fields = {
-        f"Value #{letter}": name for letter, name in zip("ABCDE", MEMORY.values(), strict=True)
+    categories = {
+        name: select(f"neuroncore_memory_usage_{suffix}", MACHINE)
+        for suffix, name in MEMORY.items()
     }
+    headings = {f"Value #{letter}": name for letter, name in zip("ABCDE", categories, strict=True)}
     return [
-        stacks(
-            About(
-                "Memory of each core now",
-                "Device memory by core, by what is in it.",
-                "bytes",
-                24,
-                9,
-            ),
+        panels.bars(
+            "Current memory of each core",
+            "Device memory per core, by category.",
             "core",
-            {"core": "Core", **fields},
-            *(rows(f"sum by (core) ({in_order(each)})") for each in kinds),
+            {"core": "Core", **headings},
+            *(table_query(f"sum by (core) ({pad_core(each)})") for each in categories.values()),
+            unit="bytes",
+            width=24,
+            height=9,
         ),
-        lines(
-            About("Memory by category", "Device memory of all cores, by what is in it.", "bytes"),
-            *(
-                query(f"sum({each})", name)
-                for each, name in zip(kinds, MEMORY.values(), strict=True)
-            ),
+        panels.graph(
+            "Memory by category",
+            "Device memory of all cores, by category.",
+            *(query(f"sum({each})", name) for name, each in categories.items()),
+            unit="bytes",
             stacked=True,
         ),
-        lines(
-            About(
-                "Memory of each device",
-                "Share of each device's memory in use; nothing where its size is not known.",
-                "percentunit",
-            ),
+        panels.graph(
+            "Memory of each device",
+            "Memory utilization per device. Empty where the device's size is unknown.",
             query(
                 f"max by (neuron_device_index) ({_DEVICE_MEMORY})", "device {{neuron_device_index}}"
             ),
-            steps=FULL,
-            most=1,
+            unit="percentunit",
+            steps=panels.NEARLY_FULL,
+            maximum=1,
         ),
     ]
 
 
 def _ecc() -> list[Panel]:
-    by_device = "sum by (neuron_device_index, event_type)"
-    legend = "device {{neuron_device_index}} {{event_type}}"
-    window = "[$__rate_interval]"
-    uncorrected = pick("hardware_ecc_events_total", MACHINE, UNCORRECTED)
-    corrected = pick("hardware_ecc_events_total", MACHINE, CORRECTED)
+    def events(title: str, description: str, matcher: str) -> Panel:
+        events = increase("hardware_ecc_events_total", MACHINE, matcher, window="$__rate_interval")
+        return panels.graph(
+            title,
+            description,
+            query(
+                f"sum by (neuron_device_index, event_type) ({events})",
+                "device {{neuron_device_index}} {{event_type}}",
+            ),
+            bars=True,
+            height=7,
+        )
+
     return [
-        lines(
-            About(
-                "Uncorrected",
-                "New errors that could not be corrected: results may be wrong.",
-                "none",
-                12,
-                7,
-            ),
-            query(f"{by_device} (increase({uncorrected}{window}))", legend),
-            bars=True,
+        events(
+            "Uncorrected",
+            "New errors that could not be corrected. Results may be wrong.",
+            UNCORRECTED,
         ),
-        lines(
-            About(
-                "Corrected",
-                "New errors that were corrected: harmless, unless they become more and more.",
-                "none",
-                12,
-                7,
-            ),
-            query(f"{by_device} (increase({corrected}{window}))", legend),
-            bars=True,
+        events(
+            "Corrected",
+            "New errors that were corrected. Harmless unless they become frequent.",
+            CORRECTED,
         ),
     ]
 
 
 def _host() -> list[Panel]:
-    vcpu, memory = "neuron_runtime_vcpu_usage_ratio", "neuron_runtime_memory_used_bytes"
+    process_cpu = select("neuron_runtime_vcpu_usage_ratio", MACHINE)
+    process_memory = select("neuron_runtime_memory_used_bytes", MACHINE, 'memory_location="host"')
     return [
-        lines(
-            About("CPU of the host", "Share of all CPUs' time, by what they did.", "percentunit"),
-            query(f"max by (usage_type) ({pick('system_vcpu_usage_ratio', MACHINE)})"),
+        panels.graph(
+            "CPU of the host",
+            "Share of the host's CPU time, by usage type.",
+            query(f"max by (usage_type) ({select('system_vcpu_usage_ratio', MACHINE)})"),
+            unit="percentunit",
             stacked=True,
-            most=1,
+            maximum=1,
         ),
-        lines(
-            About("Memory of the host", "In use, and all that there is; swap in use.", "bytes"),
-            query(f"max({pick('system_memory_used_bytes', MACHINE)})", "in use"),
-            query(f"max({pick('system_memory_total_bytes', MACHINE)})", "all"),
-            query(f"max({pick('system_swap_used_bytes', MACHINE)})", "swap in use"),
+        panels.graph(
+            "Memory of the host",
+            "Memory in use, total memory, and swap in use.",
+            query(f"max({select('system_memory_used_bytes', MACHINE)})", "in use"),
+            query(f"max({select('system_memory_total_bytes', MACHINE)})", "total"),
+            query(f"max({select('system_swap_used_bytes', MACHINE)})", "swap in use"),
+            unit="bytes",
         ),
-        lines(
-            About(
-                "CPU of processes",
-                "Share of the host's CPU time that each Neuron process takes.",
-                "percentunit",
-            ),
-            query(f"sum by (runtime_tag) ({pick(vcpu, MACHINE)})"),
+        panels.graph(
+            "CPU of processes",
+            "Share of the host's CPU time that each Neuron process uses.",
+            query(f"sum by (runtime_tag) ({process_cpu})"),
+            unit="percentunit",
         ),
-        lines(
-            About(
-                "Host memory of processes",
-                "Memory that each Neuron process has on the host.",
-                "bytes",
-            ),
-            query(f"sum by (runtime_tag) ({pick(memory, MACHINE, _ON_HOST)})"),
+        panels.graph(
+            "Host memory of processes",
+            "Host memory that each Neuron process uses.",
+            query(f"sum by (runtime_tag) ({process_memory})"),
+            unit="bytes",
         ),
     ]
-
-
-_ON_HOST = 'memory_location="host"'

@@ -1,4 +1,4 @@
-"""Which series a dashboard asks for: the labels that its variables choose, and what recurs."""
+"""PromQL fragments: label matchers that apply the dashboards' variables, and common expressions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ WORKLOAD = f'{FLEET}, $by=~"$workload"'
 EXPORTER = f'{JOB}, instance=~"$instance"'
 
 TARGET = "cluster, job, instance"
-"""The labels that tell one exporter from another: its own metrics have none of the machine."""
+"""Labels that identify an exporter. The exporter's own metrics have no machine labels."""
 
+COMPLETED = 'status_type="completed"'
+FAILED = 'status_type!="completed"'
+P99 = 'percentile="p99"'
 UNCORRECTED = 'event_type=~".*_uncorrected"'
 CORRECTED = 'event_type=~".*_corrected"'
 
@@ -21,36 +24,43 @@ MEMORY = {
     "runtime_memory": "Runtime",
     "tensors": "Tensors",
 }
-"""What takes up a core's memory: the end of the metric's name, and what people call it."""
+"""Memory categories of a core: the suffix of the metric's name, and its display name."""
 
 
-def pick(metric: str, scope: str, *more: str) -> str:
-    """The series of a metric that the variables choose."""
+def select(metric: str, scope: str, *more: str) -> str:
+    """Return a selector for a metric's series in a scope."""
     return f"{metric}{{{', '.join([scope, *more])}}}"
 
 
 def rate(metric: str, scope: str, *more: str) -> str:
-    """A counter's rise a second. The window is Grafana's: at least four scrape intervals."""
-    return f"rate({pick(metric, scope, *more)}[$__rate_interval])"
+    """Return a counter's increase per second over Grafana's window, at least 4 scrape intervals."""
+    return f"rate({select(metric, scope, *more)}[$__rate_interval])"
 
 
-def rise(metric: str, scope: str, *more: str) -> str:
-    """A counter's rise over all of the time that is shown."""
-    return f"increase({pick(metric, scope, *more)}[$__range])"
+def increase(metric: str, scope: str, *more: str, window: str = "$__range") -> str:
+    """Return a counter's increase, by default over the whole time shown."""
+    return f"increase({select(metric, scope, *more)}[{window}])"
 
 
-def in_order(vector: str, label: str = "neuroncore") -> str:
-    """The same with a label `core` of three digits, so that 10 does not come before 2."""
+def utilization(scope: str) -> str:
+    """Return a selector for the utilization of cores."""
+    return select("neuroncore_utilization_ratio", scope)
+
+
+def pad_core(vector: str, label: str = "neuroncore") -> str:
+    """Add a label `core` of three digits, so that core 10 does not sort before core 2."""
     two = f'label_replace({vector}, "core", "0$1", "{label}", "(..)")'
     one = f'label_replace({two}, "core", "00$1", "{label}", "(.)")'
     return f'label_replace({one}, "core", "$1", "{label}", "(...)")'
 
 
-def idle_though_given(scope: str) -> str:
-    """1 for each core that a pod was given and that was not busy in the window, 0 for others that
-    were given, with the labels of who has them; nothing where nobody tells who was given what."""
-    # By core alone: for as long as the window lasts, a core that changed hands has two series.
-    seen = f"max_over_time({pick('neuroncore_utilization_ratio', scope)}[$__rate_interval])"
-    busy = f"max by ({TARGET}, neuroncore) ({seen})"
-    given = f"({pick('neuroncore_allocated', scope)} == 1)"
-    return f"{given} * on ({TARGET}, neuroncore) group_left () ({busy} == bool 0)"
+def allocated_idle(scope: str) -> str:
+    """Return 1 for each allocated core that was idle in the window, and 0 for each busy one.
+
+    The series have the labels of the core's owner. Without known allocations there are none.
+    """
+    # By core only: if a core changes its owner, it has two series within the window.
+    peak = f"max_over_time({utilization(scope)}[$__rate_interval])"
+    busy = f"max by ({TARGET}, neuroncore) ({peak})"
+    allocated = f"({select('neuroncore_allocated', scope)} == 1)"
+    return f"{allocated} * on ({TARGET}, neuroncore) group_left () ({busy} == bool 0)"

@@ -1,168 +1,144 @@
-"""Workload: what a pod, a task family or a process tag does, on whatever machines it runs."""
+"""Workload: cores, executions and memory of pods, tasks or process tags, on any machine."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.source.frame import choice, dashboard, options, prometheus_variables, type_variable
-from grafana.source.panels import (
-    ANY_IS_ODD,
-    About,
-    Panel,
-    columns,
-    lines,
-    number,
-    query,
-    rows,
-    states,
+from grafana.dashboards_src import panels, variables
+from grafana.dashboards_src.layout import dashboard
+from grafana.dashboards_src.panels import Panel, query, table_query
+from grafana.dashboards_src.queries import (
+    COMPLETED,
+    FAILED,
+    FLEET,
+    P99,
+    TARGET,
+    WORKLOAD,
+    allocated_idle,
+    pad_core,
+    rate,
+    select,
+    utilization,
 )
-from grafana.source.queries import FLEET, TARGET, WORKLOAD, idle_though_given, in_order, pick, rate
 
-_HELD = (
-    f"max by ({TARGET}, instance_id, neuroncore, $by) ({pick('neuroncore_runtime_info', WORKLOAD)})"
+_USED_CORES = (
+    f"max by ({TARGET}, instance_id, neuroncore, $by) "
+    f"({select('neuroncore_runtime_info', WORKLOAD)})"
 )
-_BUSY = (
-    f"{_HELD} * on ({TARGET}, neuroncore) group_left () "
-    f"max by ({TARGET}, neuroncore) ({pick('neuroncore_utilization_ratio', FLEET)})"
+_UTILIZATION = (
+    f"{_USED_CORES} * on ({TARGET}, neuroncore) group_left () "
+    f"max by ({TARGET}, neuroncore) ({utilization(FLEET)})"
 )
-_FAILED = 'status_type!="completed"'
-_COMPLETED = 'status_type="completed"'
+_COMPLETED = rate("execution_status_total", WORKLOAD, COMPLETED)
+_FAILED = rate("execution_status_total", WORKLOAD, FAILED)
 
 
 def workload() -> Dashboard:
-    """The dashboard."""
-    variables = [
-        *prometheus_variables(),
-        type_variable(),
-        options(
+    """Return the dashboard."""
+    choices = [
+        *variables.prometheus(),
+        variables.instance_type(),
+        variables.choice(
             "by",
             "By",
             ("runtime_tag", "pod", "namespace", "container", "task_family", "service"),
-            "What makes a workload: the tag of its process, or what Kubernetes or ECS calls it. "
-            "Labels that the exporter does not know offer nothing to choose.",
+            "Label that identifies a workload: the tag of its process, or its name in Kubernetes "
+            "or ECS. Labels that the exporter does not set offer no values.",
         ),
-        choice(
+        variables.from_label(
             "workload",
             "Workload",
             'label_values({__name__=~"neuroncore_runtime_info|neuroncore_allocated", '
             f'{FLEET}, $by!=""}}, $by)',
-            "Who held cores, or was given them, in the time shown.",
+            "Workloads that used cores, or had cores allocated, in the time shown.",
             all_value=".+",
         ),
     ]
     return dashboard(
         "neuron-exporter-workload",
         "Workload",
-        "Pods, task families or process tags: their cores, their speed, their errors.",
-        variables,
-        {"": _numbers(), "Cores": _cores(), "Executions": _executions(), "Memory": _memory()},
+        "Cores, executions and memory of pods, task families or process tags.",
+        choices,
+        {"": _overview(), "Cores": _cores(), "Executions": _executions(), "Memory": _memory()},
     )
 
 
-def _numbers() -> list[Panel]:
-    failed = f"sum({rate('execution_status_total', WORKLOAD, _FAILED)})"
-    ended = f"sum({rate('execution_status_total', WORKLOAD)})"
-    slowest = pick("execution_latency_seconds", WORKLOAD, 'percentile="p99"')
+def _overview() -> list[Panel]:
+    finished = rate("execution_status_total", WORKLOAD)
     return [
-        number(
-            About(
-                "Cores",
-                "Cores that the chosen workloads hold. One that two share counts once.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"count(max by ({TARGET}, neuroncore) ({_HELD}))"),
-            none="0",
+        panels.stat(
+            "Cores",
+            "Cores that the selected workloads use. A shared core counts once.",
+            query(f"count(max by ({TARGET}, neuroncore) ({_USED_CORES}))"),
+            no_value="0",
         ),
-        number(
-            About(
-                "Utilization",
-                "Average of the cores that they hold. A core that two hold is busy for both.",
-                "percentunit",
-                4,
-                4,
-            ),
-            query(f"avg({_BUSY})"),
+        panels.stat(
+            "Utilization",
+            "Average of the cores that the workloads use. A shared core counts for each of them.",
+            query(f"avg({_UTILIZATION})"),
+            unit="percentunit",
             decimals=1,
         ),
-        number(
-            About("Throughput", "Executions a second that completed.", "ops", 4, 4),
-            query(f"sum({rate('execution_status_total', WORKLOAD, _COMPLETED)})"),
+        panels.stat(
+            "Throughput",
+            "Completed executions per second.",
+            query(f"sum({_COMPLETED})"),
+            unit="ops",
         ),
-        number(
-            About(
-                "Share that failed",
-                "Executions that did not end as completed, of all; nothing while none end.",
-                "percentunit",
-                4,
-                4,
-            ),
-            query(f"{failed} / ({ended} > 0)"),
-            none="nothing ends",
+        panels.stat(
+            "Failure ratio",
+            "Share of executions that did not complete. Empty while nothing executes.",
+            query(f"sum({_FAILED}) / (sum({finished}) > 0)"),
+            unit="percentunit",
+            no_value="no executions",
         ),
-        number(
-            About(
-                "p99", "The slowest process's 99th percentile of an execution's time.", "s", 4, 4
-            ),
-            query(f"max({slowest})"),
-            none="nothing ends",
+        panels.stat(
+            "p99",
+            "99th percentile of the execution latency, for the slowest process.",
+            query(f"max({select('execution_latency_seconds', WORKLOAD, P99)})"),
+            unit="s",
+            no_value="no executions",
         ),
-        number(
-            About(
-                "Given but idle",
-                "Cores that their pods were given and that were not busy lately; known by pod, "
-                "namespace or container.",
-                "none",
-                4,
-                4,
-            ),
-            query(f"sum({idle_though_given(WORKLOAD)})"),
-            steps=ANY_IS_ODD,
-            none="not known",
+        panels.stat(
+            "Allocated but idle",
+            "Cores that are allocated to the workloads' pods and were idle recently. Known by pod, "
+            "namespace or container.",
+            query(f"sum({allocated_idle(WORKLOAD)})"),
+            steps=panels.ORANGE_FROM_1,
+            no_value="unknown",
         ),
     ]
 
 
 def _cores() -> list[Panel]:
-    each_core = in_order(f"max by ($by, instance_id, neuroncore) ({_BUSY})")
+    each_core = pad_core(f"max by ($by, instance_id, neuroncore) ({_UTILIZATION})")
     return [
-        states(
-            About(
-                "Their cores",
-                "A band for each core that they hold, the darker the busier; it ends when they "
-                "let it go.",
-                "percentunit",
-                24,
-                10,
-            ),
+        panels.timeline(
+            "Utilization of each core",
+            "One band per core that the workloads use. Darker is busier; a band ends when the "
+            "workload releases the core.",
             query(each_core, "{{$by}} {{instance_id}} {{core}}"),
+            unit="percentunit",
+            width=24,
+            height=10,
         ),
-        lines(
-            About(
-                "Utilization by workload", "Average of the cores that each holds.", "percentunit"
-            ),
-            query(f"avg by ($by) ({_BUSY})"),
-            most=1,
+        panels.graph(
+            "Utilization by workload",
+            "Average of the cores that each workload uses.",
+            query(f"avg by ($by) ({_UTILIZATION})"),
+            unit="percentunit",
+            maximum=1,
         ),
-        lines(
-            About(
-                "Cores by workload",
-                "Cores that each holds. One that two share counts for both.",
-                "none",
-            ),
-            query(f"count by ($by) ({_HELD})"),
+        panels.graph(
+            "Cores by workload",
+            "Cores that each workload uses. A shared core counts for each of them.",
+            query(f"count by ($by) ({_USED_CORES})"),
             stacked=True,
         ),
-        columns(
-            About(
-                "Given and not used now",
-                "Who was given cores that were not busy lately, and where. Empty is well, and "
-                "where nobody tells who was given what.",
-                "none",
-                24,
-                6,
-            ),
+        panels.table(
+            "Current idle allocations",
+            "Pods with allocated cores that were idle recently. Should be empty; also empty where "
+            "allocations are unknown.",
             {
                 "namespace": "Namespace",
                 "pod": "Pod",
@@ -170,61 +146,67 @@ def _cores() -> list[Panel]:
                 "instance_id": "Machine",
                 "Value": "Idle cores",
             },
-            rows(
-                "sum by (namespace, pod, container, instance_id) "
-                f"({idle_though_given(WORKLOAD)}) > 0"
+            table_query(
+                f"sum by (namespace, pod, container, instance_id) ({allocated_idle(WORKLOAD)}) > 0"
             ),
+            width=24,
+            height=6,
         ),
     ]
 
 
 def _executions() -> list[Panel]:
-    shown = pick("execution_latency_seconds", WORKLOAD, 'percentile=~"p50|p99"')
-    on_device = pick("execution_device_latency_seconds", WORKLOAD, 'percentile=~"p50|p99"')
+    percentiles = 'percentile=~"p50|p99"'
+    latency = select("execution_latency_seconds", WORKLOAD, percentiles)
+    device_latency = select("execution_device_latency_seconds", WORKLOAD, percentiles)
+    errors = rate("execution_errors_total", WORKLOAD)
     return [
-        lines(
-            About(
-                "Latency",
-                "Median and 99th percentile of an execution's time in all; of several processes "
-                "the slowest's.",
-                "s",
-            ),
-            query(f"max by ($by, percentile) ({shown})"),
+        panels.graph(
+            "Latency",
+            "Median and 99th percentile of the total execution latency, for the slowest process.",
+            query(f"max by ($by, percentile) ({latency})"),
+            unit="s",
         ),
-        lines(
-            About("Latency on the device", "The part that was spent on the device.", "s"),
-            query(f"max by ($by, percentile) ({on_device})"),
+        panels.graph(
+            "Latency on the device",
+            "Median and 99th percentile of the time on the device.",
+            query(f"max by ($by, percentile) ({device_latency})"),
+            unit="s",
         ),
-        lines(
-            About("Throughput by workload", "Executions a second that completed.", "ops"),
-            query(f"sum by ($by) ({rate('execution_status_total', WORKLOAD, _COMPLETED)})"),
-            stacked=True,
+        panels.rates(
+            "Throughput by workload",
+            "Completed executions per second.",
+            query(f"sum by ($by) ({_COMPLETED})"),
         ),
-        lines(
-            About("Failed executions", "Executions a second, by how they failed.", "ops"),
-            query(
-                f"sum by ($by, status_type) ({rate('execution_status_total', WORKLOAD, _FAILED)})"
-            ),
-            stacked=True,
+        panels.rates(
+            "Failed executions",
+            "Failed executions per second, by final status.",
+            query(f"sum by ($by, status_type) ({_FAILED})"),
         ),
-        lines(
-            About("Errors", "Errors a second, by type.", "ops", 24, 7),
-            query(f"sum by ($by, error_type) ({rate('execution_errors_total', WORKLOAD)})"),
-            stacked=True,
+        panels.rates(
+            "Errors",
+            "Execution errors per second, by type.",
+            query(f"sum by ($by, error_type) ({errors})"),
+            width=24,
+            height=7,
         ),
     ]
 
 
 def _memory() -> list[Panel]:
-    memory = "neuron_runtime_memory_used_bytes"
+    memory = select("neuron_runtime_memory_used_bytes", WORKLOAD)
     return [
-        lines(
-            About("Memory", "What each has on devices and on the host.", "bytes"),
-            query(f"sum by ($by, memory_location) ({pick(memory, WORKLOAD)})"),
+        panels.graph(
+            "Memory",
+            "Memory that each workload uses on devices and on the host.",
+            query(f"sum by ($by, memory_location) ({memory})"),
+            unit="bytes",
             stacked=True,
         ),
-        lines(
-            About("CPU", "Share of the hosts' CPU time that each takes.", "percentunit"),
-            query(f"sum by ($by) ({pick('neuron_runtime_vcpu_usage_ratio', WORKLOAD)})"),
+        panels.graph(
+            "CPU",
+            "Share of the hosts' CPU time that each workload uses.",
+            query(f"sum by ($by) ({select('neuron_runtime_vcpu_usage_ratio', WORKLOAD)})"),
+            unit="percentunit",
         ),
     ]

@@ -1,4 +1,4 @@
-"""What a rule is."""
+"""Types of Prometheus rules."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["critical", "warning", "info"]
-"""critical wakes somebody; warning is for the day; info is to be known."""
+"""`critical` pages the on-call engineer, `warning` is for working hours, `info` for information."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A view that is computed once for all who look at it. `record` is level:metric:operations."""
+    """Recording rule. `record` has the form level:metric:operations."""
 
     record: str
     expr: str
-    because: str
+    rationale: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One alert. `lasting` is how long its expression has to hold before it fires."""
+    """Alerting rule. It fires once `expr` has been true for the duration `for_`."""
 
     name: str
     expr: str
-    lasting: str
+    for_: str
     severity: Severity
     summary: str
     description: str
-    because: str
-    """Why the expression is as it is."""
+    rationale: str
+    """Reason for the form of the expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rules that are computed in their order, one after the other."""
+    """Rules that Prometheus evaluates in sequence."""
 
     name: str
     rules: tuple[Recording | Alert, ...]

@@ -1,66 +1,70 @@
-"""Every threshold and every list of labels of the rules; where CloudWatch has the same alarm, its
-threshold is the default of `neuron_exporter.generate.alarms.rules`."""
+"""Thresholds, windows and label lists of the rules.
+
+Where a CloudWatch alarm has the same meaning, its default threshold in
+`neuron_exporter.generate.alarms.rules` is equal; a test compares them.
+"""
 
 from __future__ import annotations
 
 JOBS = ".*neuron.*"
-"""Jobs that may scrape exporters, a regular expression: `neuron`, `neuron-exporter`, and the
+"""Regular expression for jobs that may scrape exporters: `neuron`, `neuron-exporter`, and the
 Prometheus Operator's NAMESPACE/neuron-exporter."""
 
-KNOWN = "1w"
-"""How long a job in which an exporter answered is known to be the exporter's: an outage stays told
-over a weekend."""
+JOB_MEMORY = "1w"
+"""How long a job counts as a job of exporters after an exporter last answered in it. A week keeps
+an outage visible over a weekend."""
 
-RUNBOOK = "grafana/README.md#"
-"""Where the runbook is; an alert's section has its name."""
+RUNBOOK = "grafana/RUNBOOK.md#"
+"""Path of the runbook. The anchor of an alert's section is the alert's name in lower case."""
 
 JOB = "cluster, job"
-"""What the exporters of one fleet have in common. Clusters in one Prometheus may have the same jobs
-and addresses; without the label all are one cluster."""
+"""Labels that the exporters of one fleet share. Without `cluster`, several clusters in one
+Prometheus could have the same jobs and addresses and would count as one."""
 
 TARGET = f"{JOB}, instance"
-"""What a series of one exporter has, and one of another has not."""
+"""Labels that identify an exporter."""
 
 MACHINE = f"{TARGET}, node, instance_id, instance_type, instance_name, availability_zone"
-"""Labels of a machine that rules keep. Absent ones cost nothing."""
+"""Machine labels that the rules keep. Labels that are absent have no effect."""
 
-HOLDER = "namespace, pod, container, task_family, service"
-"""Labels of whoever holds a core, on Kubernetes and on ECS."""
+OWNER = "namespace, pod, container, task_family, service"
+"""Labels of a core's owner, on Kubernetes and ECS."""
 
-SMOOTH = "5m"
-"""The window of rates, and of readings that an alert waits for: at least four scrapes of a minute,
-so that a scrape that is missed, or a restart, leaves no gap."""
+WINDOW = "5m"
+"""Window of rates, and of the readings that alerts look at. It spans at least four scrapes at an
+interval of a minute, so that a missed scrape or a restart leaves no gap."""
 
-SEEN_SHARE = 0.5
-"""Share of the exporters below which nobody knows how the fleet is."""
+MIN_REPORTING_SHARE = 0.5
+"""Share of a job's scrapes that must find a reporting exporter, below which NeuronFleetUnseen
+fires."""
 
-SOURCE_SHARE = 0.5
-"""Share of the time below which a source does not report: it is restarted again and again, or is
-silent."""
+MIN_SOURCE_UPTIME = 0.5
+"""Share of the window in which a source must report. A source that is restarted repeatedly reports
+now and then."""
 
 CORRECTED_ECC_PER_HOUR = 60
-"""Corrected errors of a device in an hour: one a minute."""
+"""Corrected errors per device and hour: one per minute."""
 
 ERROR_RATIO = 0.01
-"""Share of executions that end otherwise than completed."""
+"""Share of executions that end in a status other than `completed`."""
 
 TIMEOUT_RATIO = 0.001
 """Share of executions that time out."""
 
-HANG_BUSY = 0.5
-"""Share of the time that a core is busy while nothing ends."""
+HANG_UTILIZATION = 0.5
+"""Utilization above which a core counts as busy although no execution ends."""
 
-LATENCY_TIMES = 3
-"""How many times its own baseline p99 may be."""
+LATENCY_FACTOR = 3
+"""Allowed multiple of the p99 latency's own baseline."""
 
-DEVICE_MEMORY = 0.95
+DEVICE_MEMORY_RATIO = 0.95
 """Share of a device's memory."""
 
-IDLE = 0.05
-"""Share of the time below which a core does next to nothing."""
+IDLE_UTILIZATION = 0.05
+"""Utilization below which an allocated core counts as idle."""
 
 SPOOL_BYTES = 128 * 1024 * 1024
-"""Half of what `cloudwatch.spool.max_bytes` is by default."""
+"""Half of the default of `cloudwatch.spool.max_bytes`."""
 
-SPOOL_SECONDS = 24 * 3600
-"""The age from which CloudWatch may take two days to show a value (PutMetricData)."""
+SPOOL_AGE_SECONDS = 24 * 3600
+"""Age from which CloudWatch can take up to two days to show a value (PutMetricData)."""

@@ -1,52 +1,62 @@
-"""The recording rules: views that touch every core or runtime, and that dashboards or alerts need
-again and again. Layout `core` only: with `prometheus.layout: aws` a core has many series."""
+"""Recording rules: aggregates over every core or runtime that dashboards and alerts share.
+
+They need layout `core`; with `prometheus.layout: aws` a core has several series.
+"""
 
 from __future__ import annotations
 
-from grafana.rulebook.model import Group, Recording
-from grafana.rulebook.parameters import HOLDER, IDLE, JOB, JOBS, MACHINE, SMOOTH, TARGET
+from grafana.rules_src.model import Group, Recording
+from grafana.rules_src.parameters import (
+    IDLE_UTILIZATION,
+    JOB,
+    JOBS,
+    MACHINE,
+    OWNER,
+    TARGET,
+    WINDOW,
+)
 
-_HELD = f"max by ({MACHINE}, {HOLDER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
-_WORKLOAD = f"{MACHINE}, {HOLDER}, runtime_tag"
+_RUNTIME_CORES = f"max by ({MACHINE}, {OWNER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
+_WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
 
 
-def _failing(executions: str, labels: str) -> str:
-    """The share of executions that fail, where there are any."""
+def _failure_ratio(executions: str, labels: str) -> str:
+    """Return an expression for the share of failed executions, absent where nothing executes."""
     return (
-        f'sum by ({labels}) (rate({executions}{{status_type!="completed"}}[{SMOOTH}]))\n'
-        f"  / (sum by ({labels}) (rate({executions}[{SMOOTH}])) > 0)"
+        f'sum by ({labels}) (rate({executions}{{status_type!="completed"}}[{WINDOW}]))\n'
+        f"  / (sum by ({labels}) (rate({executions}[{WINDOW}])) > 0)"
     )
 
 
 _MACHINES = (
     Recording(
-        record=f"job:neuron_exporter_build_info:group{SMOOTH}",
+        record=f"job:neuron_exporter_build_info:group{WINDOW}",
         expr=(
             f"group by ({JOB}) "
-            f'(last_over_time(neuron_exporter_build_info{{job=~"{JOBS}"}}[{SMOOTH}]))'
+            f'(last_over_time(neuron_exporter_build_info{{job=~"{JOBS}"}}[{WINDOW}]))'
         ),
-        because="A week of it says which jobs are the exporter's, when nothing answers any more: "
-        "one series for a job in place of one for each of its machines.",
+        rationale="Identifies the exporters' jobs for a week after the last answer, with one "
+        "series per job rather than one per machine.",
     ),
     Recording(
         record="instance:neuroncore_utilization:avg",
         expr=f"avg by ({MACHINE}) (neuroncore_utilization_ratio)",
-        because="A fleet's heat map reads a series for each machine in place of 128.",
+        rationale="A fleet's heat map reads one series per machine rather than 128.",
     ),
     Recording(
-        record=f"instance:neuroncore_utilization:max_avg{SMOOTH}",
-        expr=f"max by ({MACHINE}) (avg_over_time(neuroncore_utilization_ratio[{SMOOTH}]))",
-        because="The busiest core tells a hang, whatever the others do.",
+        record=f"instance:neuroncore_utilization:max_avg{WINDOW}",
+        expr=f"max by ({MACHINE}) (avg_over_time(neuroncore_utilization_ratio[{WINDOW}]))",
+        rationale="The busiest core reveals a hang, regardless of the other cores.",
     ),
     Recording(
-        record=f"instance:neuron_executions:rate{SMOOTH}",
-        expr=f"sum by ({MACHINE}) (rate(neuron_executions_total[{SMOOTH}]))",
-        because="Throughput of each machine, however its executions end.",
+        record=f"instance:neuron_executions:rate{WINDOW}",
+        expr=f"sum by ({MACHINE}) (rate(neuron_executions_total[{WINDOW}]))",
+        rationale="Throughput per machine, over all execution statuses.",
     ),
     Recording(
-        record=f"instance:neuron_executions_failed:ratio_rate{SMOOTH}",
-        expr=_failing("neuron_executions_total", MACHINE),
-        because="The share that fails; absent where nothing is executed.",
+        record=f"instance:neuron_executions_failed:ratio_rate{WINDOW}",
+        expr=_failure_ratio("neuron_executions_total", MACHINE),
+        rationale="Failure ratio per machine; absent where nothing executes.",
     ),
 )
 
@@ -55,44 +65,44 @@ _WORKLOADS = (
         record="workload:neuroncore_utilization:avg",
         expr=(
             f"avg by ({_WORKLOAD}) (\n"
-            f"  {_HELD}\n"
+            f"  {_RUNTIME_CORES}\n"
             f"  * on ({TARGET}, neuroncore) group_left ()\n"
             f"    max by ({TARGET}, neuroncore) (neuroncore_utilization_ratio)\n"
             ")"
         ),
-        because="A core does not say which runtime holds it: that takes a join for each core. "
-        "Cores that runtimes share count for each of them.",
+        rationale="A core's series does not name its runtime, which takes a join per core. A core "
+        "that several runtimes share counts for each of them.",
     ),
     Recording(
-        record=f"workload:neuron_executions:rate{SMOOTH}",
-        expr=f"sum by ({_WORKLOAD}) (rate(execution_status_total[{SMOOTH}]))",
-        because="Throughput of each workload on each machine.",
+        record=f"workload:neuron_executions:rate{WINDOW}",
+        expr=f"sum by ({_WORKLOAD}) (rate(execution_status_total[{WINDOW}]))",
+        rationale="Throughput per workload and machine.",
     ),
     Recording(
-        record=f"workload:neuron_executions_failed:ratio_rate{SMOOTH}",
-        expr=_failing("execution_status_total", _WORKLOAD),
-        because="The share of a workload's executions that fails.",
+        record=f"workload:neuron_executions_failed:ratio_rate{WINDOW}",
+        expr=_failure_ratio("execution_status_total", _WORKLOAD),
+        rationale="Failure ratio per workload and machine.",
     ),
     Recording(
-        record=f"workload:execution_latency_p99_seconds:avg{SMOOTH}",
+        record=f"workload:execution_latency_p99_seconds:avg{WINDOW}",
         expr=(
             f"max by ({MACHINE}, runtime_tag) "
-            f'(avg_over_time(execution_latency_seconds{{percentile="p99"}}[{SMOOTH}]))'
+            f'(avg_over_time(execution_latency_seconds{{percentile="p99"}}[{WINDOW}]))'
         ),
-        because="A day of it is the baseline of NeuronLatencyHigh. Not by pod: a baseline outlives "
-        "a rollout.",
+        rationale="A day of it is the baseline of NeuronLatencyHigh. It has no pod label because "
+        "the baseline must outlive a rollout.",
     ),
     Recording(
-        record=f"holder:neuroncores_allocated_idle:count{SMOOTH}",
+        record=f"holder:neuroncores_allocated_idle:count{WINDOW}",
         expr=(
-            f"count by ({MACHINE}, {HOLDER}) (\n"
-            f"  min_over_time(neuroncore_allocated[{SMOOTH}]) == 1\n"
+            f"count by ({MACHINE}, {OWNER}) (\n"
+            f"  min_over_time(neuroncore_allocated[{WINDOW}]) == 1\n"
             f"  and on ({TARGET}, neuroncore)\n"
             "    avg_over_time(neuroncore_utilization_ratio"
-            f"[{SMOOTH}]) < {IDLE}\n"
+            f"[{WINDOW}]) < {IDLE_UTILIZATION}\n"
             ")"
         ),
-        because="Cores that were given to a pod and do next to nothing: money.",
+        rationale="Cores that are allocated to a pod and idle cost money without any use.",
     ),
 )
 

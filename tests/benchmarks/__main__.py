@@ -1,8 +1,7 @@
-"""Prints speed and size beside the usual way: `make bench`.
+"""Compare speed and size with AWS's script side by side: `make bench`.
 
-Every report has other values and reports are paced, since one line repeated in a hot loop flatters
-by a factor of 2 to 4. Both programs are measured in turn, and the median of the rounds' ratios is
-printed.
+Every report has other values and reports are paced: one line repeated in a hot loop is 2 to 4 times
+faster. The programs take turns, and each row prints the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -10,23 +9,38 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import resource
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.system_section import hardware_counters
-from tests.benchmarks.contestants import Contestant, endpoint, ours, silent, usual, wait_until
+from neuron_exporter.web import Response, Server
+from tests.benchmarks.client_load import scrape_times
+from tests.benchmarks.programs import (
+    Program,
+    aws_script,
+    endpoint,
+    exporter,
+    silent_endpoint,
+    wait_until,
+)
 from tests.captures import MISSING, THIRTY_TWO_RUNTIMES
+from tests.support.waiting import wait_for
 
 REPORTS_PER_SECOND = 12
-"""With windows of one second: as many reports in a window as 5 s make in 60."""
+"""With windows of one second: as many reports per window as a period of 5 s makes in 60 s."""
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmarks and print their rows."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reports", type=int, default=120, help="measured in each round")
@@ -38,6 +52,9 @@ def main() -> None:
         _compare(given.rounds, lambda: scrapes(given.reports, "identity"))
         _compare(given.rounds, lambda: scrapes(given.reports, "gzip"))
         _print_outage(url, given.rounds * given.reports)
+    _compare(given.rounds, health_checks)
+    _compare(given.rounds, first_paint)
+    _compare(given.rounds, scrapes_under_load)
 
 
 Row = tuple[str, str, float, float]
@@ -52,55 +69,106 @@ def _compare(rounds: int, measure: Callable[[], list[Row]]) -> None:
         other = statistics.median(row[3] for row in each)
         ratios = sorted(row[3] / row[2] for row in each)
         print(
-            f"{name:58} {own:8.2f} {unit:3} usual {other:8.2f} {unit:3} "
+            f"{name:58} {own:8.2f} {unit:3} other {other:8.2f} {unit:3} "
             f"ratio {statistics.median(ratios):5.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})",
             flush=True,
         )
 
 
 def reports_and_memory(url: str, count: int) -> list[Row]:
-    """CPU for a report of the 32-runtime capture, and resident memory at the end."""
+    """Measure CPU per report of the 32-runtime capture, and resident memory at the end."""
     recorded = THIRTY_TWO_RUNTIMES.read_bytes()
-    with ours(url) as own, usual() as other:
+    with exporter(url) as own, aws_script() as other:
         pair = [(own, moved(recorded)), (other, moved(recorded))]
         _paced(pair, 2 * REPORTS_PER_SECOND)
-        cpu, usual_cpu = _paced(pair, count)
+        cpu, script_cpu = _paced(pair, count)
         return [
-            ("CPU per report, 445 kB, both sinks on", "ms", cpu, usual_cpu),
+            ("CPU per report, 445 kB, both sinks on", "ms", cpu, script_cpu),
             ("resident memory, both sinks on", "MiB", own.resident, other.resident),
         ]
 
 
 def scrapes(count: int, encoding: str) -> list[Row]:
-    """CPU for a scrape of about 2,000 series over a kept connection, a new report before each.
-
-    The usual way has a series for each runtime and core, so that fewer runtimes make as many.
-    """
-    with ours(None) as own, usual() as other:
+    """Measure CPU per scrape of about 2,000 series over a kept connection, with a new report before
+    each. AWS's script has one series per runtime and core, so that fewer runtimes make as many
+    series."""
+    with exporter(None) as own, aws_script() as other:
         pair = [(own, simulated(54)), (other, simulated(32))]
         _paced(pair, 2 * REPORTS_PER_SECOND)
-        before = [contestant.serving_cpu for contestant, _ in pair]
+        before = [program.serving_cpu for program, _ in pair]
         _paced(pair, count, encoding)
-        cpu, usual_cpu = (
-            1e3 * (contestant.serving_cpu - spent) / count
-            for (contestant, _), spent in zip(pair, before, strict=True)
+        cpu, script_cpu = (
+            1e3 * (program.serving_cpu - spent) / count
+            for (program, _), spent in zip(pair, before, strict=True)
         )
-        name = f"CPU per scrape, {encoding}, {own.series} series (usual {other.series})"
-        return [(name, "ms", cpu, usual_cpu)]
+        name = f"CPU per scrape, {encoding}, {own.series} series (AWS's script {other.series})"
+        return [(name, "ms", cpu, script_cpu)]
+
+
+def health_checks() -> list[Row]:
+    """Measure CPU of `neuron-exporter healthcheck` beside a Python that does nothing."""
+    with exporter(None) as program:
+        check = ["-m", "neuron_exporter", "healthcheck", "--url", program.url]
+        cpu, bare = (_cpu_of([sys.executable, *words]) for words in (check, ["-c", "pass"]))
+    return [("CPU of a health check (other: an empty Python program)", "ms", cpu, bare)]
+
+
+def _cpu_of(command: list[str], times: int = 10) -> float:
+    """Return the smallest CPU time of a command in ms."""
+    spent = []
+    for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return 1e3 * min(spent)
+
+
+def first_paint() -> list[Row]:
+    """Measure the page's first paint in Chromium beside a page with one word."""
+    if shutil.which("chromium") is None:
+        print("first paint: chromium is not installed (Debian: chromium)")
+        return []
+    from tests.support.browser import running_browser
+
+    word = Server("127.0.0.1:0", {"/": lambda _: Response(b"<p>ok", "text/html")}, lambda: None)
+    word.start()
+    with running_browser() as browser, exporter(None) as program:
+        program.feed(next(simulated(54)))
+        urls = program.url, f"http://127.0.0.1:{word.port}"
+        paints: list[list[float]] = [[], []]
+        for _ in range(12):
+            for url, found in zip(urls, paints, strict=True):
+                with closing(browser.new_context()) as context:
+                    page = context.new_page()
+                    page.goto(f"{url}/")
+                    paint = f"{_PAINTS}.map(each => each.startTime)"
+                    found += wait_for(lambda page=page, paint=paint: page.evaluate(paint))
+    word.close()
+    own, other = map(statistics.median, paints)
+    return [("first paint (other: a page with one word)", "ms", own, other)]
+
+
+def scrapes_under_load() -> list[Row]:
+    """Measure a scrape with TLS and a password among two hundred clients beside one alone."""
+    return [("scrape with TLS under load (other: alone)", "ms", *scrape_times(60))]
+
+
+_PAINTS = "performance.getEntriesByName('first-paint')"
 
 
 def _print_outage(url: str, count: int) -> None:
-    """How long scrapes take while CloudWatch does not answer, beside one that does."""
-    with silent() as nowhere, ours(nowhere) as cut, ours(url) as well:
+    """Print how long scrapes take while CloudWatch does not answer, beside one that answers."""
+    with silent_endpoint() as silent, exporter(silent) as cut, exporter(url) as well:
         pair = [(cut, simulated(54)), (well, simulated(54))]
         _paced(pair, 2 * REPORTS_PER_SECOND)
         took: list[list[float]] = [[], []]
         due = time.monotonic()
         for _ in range(count):
-            for (contestant, lines), times in zip(pair, took, strict=True):
-                contestant.feed(next(lines))
+            for (program, lines), times in zip(pair, took, strict=True):
+                program.feed(next(lines))
                 started = time.perf_counter()
-                contestant.scrape()
+                program.scrape()
                 times.append(1e3 * (time.perf_counter() - started))
                 due += 0.5 / REPORTS_PER_SECOND
                 wait_until(due)
@@ -112,31 +180,29 @@ def _print_outage(url: str, count: int) -> None:
 
 
 def _paced(
-    contestants: list[tuple[Contestant, Iterator[bytes]]], count: int, encoding: str = ""
+    programs: list[tuple[Program, Iterator[bytes]]], count: int, encoding: str = ""
 ) -> list[float]:
-    """CPU (ms) of each contestant for a report, followed by a scrape where an encoding is given.
-
-    They take turns, so that whatever slows this machine slows all of them.
-    """
-    step = 1 / REPORTS_PER_SECOND / len(contestants)
-    before = [contestant.cpu for contestant, _ in contestants]
+    """Return each program's CPU per report in ms, with a scrape after it if an encoding is given.
+    The programs take turns, so that whatever slows this machine slows all of them."""
+    step = 1 / REPORTS_PER_SECOND / len(programs)
+    before = [program.cpu for program, _ in programs]
     due = time.monotonic()
     for _ in range(count):
-        for contestant, lines in contestants:
-            contestant.feed(next(lines))
+        for program, lines in programs:
+            program.feed(next(lines))
             wait_until(due + 0.6 * step)
             if encoding:
-                contestant.scrape(encoding)
+                program.scrape(encoding)
             due += step
             wait_until(due)
     return [
-        1e3 * (contestant.cpu - spent) / count
-        for (contestant, _), spent in zip(contestants, before, strict=True)
+        1e3 * (program.cpu - spent) / count
+        for (program, _), spent in zip(programs, before, strict=True)
     ]
 
 
 def moved(line: bytes) -> Iterator[bytes]:
-    """A recorded report over and over, with other values each time."""
+    """Yield a recorded report repeatedly, with other values each time."""
     rng = random.Random(1)
     document = json.loads(line)
     while True:
@@ -157,14 +223,14 @@ def _move(report: dict[str, Any], rng: random.Random) -> None:
 
 
 def simulated(runtimes: int) -> Iterator[bytes]:
-    """Reports of a simulated trn1.32xlarge."""
+    """Yield reports of a simulated trn1.32xlarge."""
     options = parse(["--runtimes", str(runtimes), "--scenario", "inference"])
     machine = Machine(options)
     number = 1
     machine.report(0)
     while True:
         report = machine.report(number)
-        # The simulator's default configuration leaves the hardware counters out.
+        # The simulator's default configuration has no hardware counters.
         report["system_data"].setdefault(
             "neuron_hw_counters",
             {"period": 5.0, **hardware_counters(options.hardware), "error": ""},

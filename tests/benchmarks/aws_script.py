@@ -1,9 +1,9 @@
-"""The usual way: json.loads of every line, one prometheus_client child for each series.
+"""AWS's Prometheus script rebuilt for comparison: json.loads per line, one client child per series.
 
-The series and their labels are those of AWS's script, one series for each runtime and core; as
-there, a group with an error is said on standard error and left out. It is a program: it reads
-reports from standard input and serves them on a free port, which it prints. It is served by the
-exporter's own server, so that what is compared is the exposition and not two HTTP servers.
+Series and labels are those of AWS's script, one series per runtime and core; a group with an error
+is reported on stderr and left out. As a program it reads reports from stdin and serves them on a
+free port, which it prints. The exporter's own server serves them, so that expositions are compared
+and not HTTP servers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MACHINE = {
     "subnet_id": "subnet_id",
     "ultraserver_id": "ultraserver_id",
 }
-"""Labels of every series, and the keys of `instance_info`; the last is not on every machine."""
+"""Labels of every series, and their keys in `instance_info`; the last is not always there."""
 
 HARDWARE = (
     "neuron_device_count",
@@ -40,15 +40,15 @@ CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_mem
 Labels = dict[str, str]
 
 
-class Usual:
-    """All instruments, made when they are first needed, and how a report is put into them."""
+class AwsScript:
+    """The script's instruments, created on first use."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._instruments: dict[str, Any] = {}
 
     def put(self, line: str) -> None:
-        """Put one report in."""
+        """Update the instruments from one report."""
         report = json.loads(line)
         info = report["instance_info"]
         common = {label: info[key] for label, key in MACHINE.items() if key in info}
@@ -67,8 +67,8 @@ class Usual:
         self._groups(report["system_data"], handlers, common)
         self._info("instance", common)
         hardware = report["neuron_hardware_info"]
-        told = {name: str(hardware[name]) for name in HARDWARE if name in hardware}
-        self._info("neuron_hardware", {**common, **told})
+        labels = {name: str(hardware[name]) for name in HARDWARE if name in hardware}
+        self._info("neuron_hardware", {**common, **labels})
 
     def _groups(
         self,
@@ -157,17 +157,17 @@ class Usual:
 
 
 def main() -> None:
-    """Serve what standard input gives, until its end."""
-    usual = Usual()
+    """Serve the reports on stdin until its end."""
+    script = AwsScript()
     server = Server(
         "127.0.0.1:0",
-        {"/metrics": lambda _: Response(generate_latest(usual.registry))},
+        {"/metrics": lambda _: Response(generate_latest(script.registry))},
         lambda: None,
     )
     server.start()
     print(server.port, flush=True)
     for line in sys.stdin:
-        usual.put(line)
+        script.put(line)
     threading.Event().wait(0.1)
     server.close()
 

@@ -1,4 +1,4 @@
-"""The programs that are compared: each is fed through a pipe and read over HTTP."""
+"""The compared programs: each is fed through a pipe and read over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
-class Contestant:
+class Program:
     """A running program. `cpu` is in seconds, `resident` in MiB."""
 
     def __init__(
@@ -25,9 +25,10 @@ class Contestant:
         self._process = process
         self._connection = connection
         self._serving: str | None = None
+        self.url = f"http://127.0.0.1:{connection.port}"
 
     def feed(self, line: bytes) -> None:
-        """Give it one report."""
+        """Write one report to its stdin."""
         assert self._process.stdin is not None
         self._process.stdin.write(line)
         self._process.stdin.flush()
@@ -39,17 +40,17 @@ class Contestant:
 
     @property
     def series(self) -> int:
-        """How many series it shows."""
+        """Number of series it exposes."""
         return sum(not line.startswith(b"#") for line in self.scrape().splitlines())
 
     @property
     def cpu(self) -> float:
-        """What all its threads have used so far, of their own and of the system's time."""
+        """User and system time of all its threads so far."""
         return sum(self._by_thread().values())
 
     @property
     def serving_cpu(self) -> float:
-        """What the thread that serves our connection has used so far."""
+        """User and system time of the thread that serves our connection so far."""
         if self._serving is None:
             before = self._by_thread()
             self.scrape()
@@ -69,23 +70,23 @@ class Contestant:
 
 
 @contextmanager
-def usual() -> Iterator[Contestant]:
-    """The usual way."""
+def aws_script() -> Iterator[Program]:
+    """Start AWS's script."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.usual"],
+        [sys.executable, "-m", "tests.benchmarks.aws_script"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
     port = int(process.stdout.readline())
-    with _running(process, port) as contestant:
-        yield contestant
+    with _running(process, port) as program:
+        yield program
 
 
 @contextmanager
-def ours(cloudwatch: str | None) -> Iterator[Contestant]:
-    """The exporter, with its CloudWatch sink on where an endpoint is given."""
+def exporter(cloudwatch: str | None) -> Iterator[Program]:
+    """Start the exporter, with CloudWatch enabled if an endpoint is given."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "exporter.yaml"
         config.write_text(
@@ -109,8 +110,8 @@ def ours(cloudwatch: str | None) -> Iterator[Contestant]:
             },
         )
         port = _port_in_log(process)
-        with _running(process, port) as contestant:
-            yield contestant
+        with _running(process, port) as program:
+            yield program
 
 
 def _port_in_log(process: subprocess.Popen[bytes]) -> int:
@@ -124,11 +125,11 @@ def _port_in_log(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def _running(process: subprocess.Popen[bytes], port: int) -> Iterator[Contestant]:
+def _running(process: subprocess.Popen[bytes], port: int) -> Iterator[Program]:
     connection = http.client.HTTPConnection("127.0.0.1", port)
     with process, closing(connection):
         try:
-            yield Contestant(process, connection)
+            yield Program(process, connection)
         finally:
             assert process.stdin is not None
             process.stdin.close()
@@ -137,7 +138,7 @@ def _running(process: subprocess.Popen[bytes], port: int) -> Iterator[Contestant
 
 @contextmanager
 def endpoint() -> Iterator[str]:
-    """An HTTP endpoint that accepts every PutMetricData."""
+    """Start an HTTP endpoint that accepts every PutMetricData."""
 
     class Accept(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -163,12 +164,12 @@ def endpoint() -> Iterator[str]:
 
 
 @contextmanager
-def silent() -> Iterator[str]:
-    """An address that accepts connections and never says anything."""
+def silent_endpoint() -> Iterator[str]:
+    """Listen on an address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def wait_until(at: float) -> None:
-    """Sleep until a moment of the monotonic clock."""
+    """Sleep until this time of the monotonic clock."""
     time.sleep(max(0.0, at - time.monotonic()))

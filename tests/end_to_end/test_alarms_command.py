@@ -1,4 +1,4 @@
-"""The command `alarms`, its template in other people's hands, and what it says of mistakes."""
+"""The `alarms` command, its template in cfn-lint and moto, and its error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import boto3
 import pytest
 import yaml
 
-from neuron_exporter.generate.alarms.alarms import as_json, as_yaml
+from neuron_exporter.generate import as_json
+from neuron_exporter.generate.alarms.alarms import as_yaml
+from tests.support.alarm_evaluator import stats
 from tests.support.alarm_templates import (
     COMMITTED,
     CONFIGURATIONS,
@@ -21,7 +23,6 @@ from tests.support.alarm_templates import (
     fleet_stack,
     template_of,
 )
-from tests.support.alarms import stats
 from tests.support.commands import run
 from tests.support.fleet import CREDENTIALS, START, publish
 
@@ -29,8 +30,8 @@ BUSY = ("--instance-type", "inf2.xlarge", "--scenario", "training")
 MINUTES = 3
 
 
-def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
-    """The template of any configuration is one that AWS's own linter takes without a remark."""
+def test_cfn_lint(tmp_path: Path) -> None:
+    """AWS's linter accepts the templates of all configurations without remarks."""
     written = []
     for number, name in enumerate(CONFIGURATIONS):
         _, template = template_of(tmp_path, name)
@@ -48,8 +49,7 @@ def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
     assert (lint.stdout, lint.stderr, lint.returncode) == ("", "", 0)
 
 
-def test_the_command_writes_the_committed_template() -> None:
-    """What is committed is what a user gets, as YAML and as JSON."""
+def test_command_writes_the_committed_template() -> None:
     finished = run("alarms", "--config", str(FLEET))
     assert (finished.status, finished.err) == (0, "")
     assert finished.out == COMMITTED.read_text()
@@ -57,8 +57,7 @@ def test_the_command_writes_the_committed_template() -> None:
     assert json.loads(finished.out) == yaml.safe_load(COMMITTED.read_text())
 
 
-def test_a_machine_and_what_is_left_out_can_be_chosen() -> None:
-    """The flags reach the template."""
+def test_instance_id_and_without() -> None:
     flags = ["--instance-id", "i-0abc", "--instance-type", "inf2.xlarge", "--without", "idle"]
     finished = run("alarms", "--config", str(FLEET), *flags, "hang", "--without", "latency")
     assert (finished.status, finished.err) == (0, "")
@@ -78,24 +77,22 @@ def test_a_machine_and_what_is_left_out_can_be_chosen() -> None:
         ("--stream /nowhere", "--stream: source.path: is not a file (got '/nowhere')"),
         ("--without hnag", "--without: no such alarm; did you mean hang? (got 'hnag')"),
         ("--without x", "--without: no such alarm; allowed are heartbeats, uncorrected-ecc, "),
-        ("--instance-id i-0abc", "--instance-type: must be given (or --stream, or identity"),
+        ("--instance-id i-0abc", "--instance-type: must be set (or --stream, or identity"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(flags: str, message: str) -> None:
-    """Types, files and names that there are not are told with what there is."""
+def test_invalid_options(flags: str, message: str) -> None:
     finished = run("alarms", "--config", str(FLEET), *flags.split())
     assert (finished.status, finished.out) == (2, "")
-    (said,) = finished.complaints
-    assert said.startswith(message)
+    (problem,) = finished.error_lines
+    assert problem.startswith(message)
 
 
-def test_mistakes_of_the_configuration_are_told(tmp_path: Path) -> None:
-    """A configuration that `run` would refuse is refused, with its place."""
+def test_invalid_configuration(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("cloudwatch:\n  enabled: true\n  include: [NeuronCor]\n")
     finished = run("alarms", "--config", str(path))
     assert (finished.status, finished.out) == (2, "")
-    assert finished.complaints[0].startswith(f"{path}:3: cloudwatch.include")
+    assert finished.error_lines[0].startswith(f"{path}:3: cloudwatch.include")
 
 
 # moto
@@ -103,7 +100,7 @@ def test_mistakes_of_the_configuration_are_told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def clients(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """CloudFormation and CloudWatch of moto."""
+    """Open CloudFormation and CloudWatch of moto."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     opened = {
@@ -115,8 +112,8 @@ def clients(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, An
         each.close()
 
 
-def test_moto_takes_the_stack(clients: dict[str, Any]) -> None:
-    """The template with its parameters is created as a stack. moto makes no alarms of it."""
+def test_moto_creates_the_stack(clients: dict[str, Any]) -> None:
+    """moto accepts the template but does not create its alarms."""
     parameters = {"ClusterName": "here", "ExpectedMachines": "2"}
     clients["cloudformation"].create_stack(
         StackName="fleet",
@@ -129,10 +126,8 @@ def test_moto_takes_the_stack(clients: dict[str, Any]) -> None:
     assert stack["StackStatus"] == "CREATE_COMPLETE"
 
 
-def test_moto_has_what_the_alarms_read(moto: str, clients: dict[str, Any]) -> None:
-    """Each alarm is one that boto3 and moto take, and its own query, unit included, finds values of
-    what the exporter has just published there; a percentile, which moto cannot compute, finds its
-    series."""
+def test_moto_returns_values_for_alarm_queries(moto: str, clients: dict[str, Any]) -> None:
+    """Queries of alarms find published values, except percentiles, which moto cannot compute."""
     cloudwatch = clients["cloudwatch"]
     stack = fleet_stack(ClusterName="moto")
     for alarm in stack.alarms.values():
@@ -141,8 +136,8 @@ def test_moto_has_what_the_alarms_read(moto: str, clients: dict[str, Any]) -> No
     kept = cloudwatch.describe_alarms(AlarmNamePrefix="stack-")["MetricAlarms"]
     assert {alarm["AlarmName"] for alarm in kept} == names
 
-    slower = ("--runtimes", "1")
-    end = publish(FLEET, moto, MINUTES, [(*BUSY, *slower)], ("identity.cluster", "moto"))
+    one_runtime = ("--runtimes", "1")
+    end = publish(FLEET, moto, MINUTES, [(*BUSY, *one_runtime)], ("identity.cluster", "moto"))
     for key, alarm in stack.alarms.items():
         for stat in stats(alarm):
             namespace, name, pairs, unit = stat.identity

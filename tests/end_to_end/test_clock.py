@@ -1,4 +1,4 @@
-"""A running exporter whose wall clock is set by hours, to and fro."""
+"""A running exporter whose wall clock steps by hours in both directions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
+from neuron_exporter.sinks.cloudwatch.datums import MAX_AGE, MAX_AHEAD
 from tests.support import exporter as exporter_process
-from tests.support.altered import altered
 from tests.support.children import child
 from tests.support.endpoint import accept, cloudwatch_endpoint
 from tests.support.exporter import RunningExporter, running_exporter
+from tests.support.patched import patched
 from tests.support.waiting import wait_for
 
 HOUR = 3600
@@ -23,32 +23,32 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 def executions(exporter: RunningExporter) -> float:
-    """The machine's counter."""
+    """Return the machine's execution counter."""
     return exporter.value("neuron_executions_total", status_type="completed") or 0.0
 
 
-def test_a_clock_that_is_set_to_and_fro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps by hours both ways: Prometheus and /healthz notice nothing, CloudWatch gets no stamp
-    that it would refuse, and every execution once."""
-    monkeypatch.setattr(exporter_process, "EXPORTER", altered("stepping-clock"))
+def test_wall_clock_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus and /healthz are unaffected; CloudWatch gets each execution once, with timestamps
+    that it accepts."""
+    monkeypatch.setattr(exporter_process, "EXPORTER", patched("stepping-clock"))
     ahead = tmp_path / "ahead"
     ahead.write_text("0")
     clocks = [0.0]
     stamps: list[float] = []
     illegal: list[Any] = []
 
-    def judge(handler: BaseHTTPRequestHandler) -> None:
+    def check_timestamps(handler: BaseHTTPRequestHandler) -> None:
         accept(handler)
-        # The request may have been made a moment before the last step.
+        # The request may have been built just before the last step.
         nows = [time.time() + step for step in clocks[-2:]]
         for datum in endpoint.requests[-1]["MetricData"]:
             stamps.append(datum["Timestamp"])
             ages = [now - datum["Timestamp"] for now in nows]
-            if not any(-LONGEST_AHEAD <= age <= LONGEST_PAST for age in ages):
+            if not any(-MAX_AHEAD <= age <= MAX_AGE for age in ages):
                 illegal.append((datum, clocks[-1]))
 
     with cloudwatch_endpoint() as endpoint:
-        endpoint.answer = judge
+        endpoint.answer = check_timestamps
         config = {
             "source": {
                 "command": child(*["report", "sleep=0.2"] * REPORTS, "forever"),
@@ -77,7 +77,7 @@ def test_a_clock_that_is_set_to_and_fro(tmp_path: Path, monkeypatch: pytest.Monk
                 assert exporter.get("/healthz")[0] == 200
                 assert executions(exporter) >= seen
                 seen = executions(exporter)
-            wait_for(lambda: executions(exporter) == REPORTS * EXECUTIONS_IN_A_REPORT, 30)
+            wait_for(lambda: executions(exporter) == REPORTS * EXECUTIONS_IN_A_REPORT)
             assert exporter.stop() == 0
 
     assert illegal == []

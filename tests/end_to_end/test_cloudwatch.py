@@ -1,4 +1,4 @@
-"""What the exporter publishes, read back from moto by boto3 and by the aws command line."""
+"""Metrics published to moto, read back with boto3 and the aws command line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
-from tests.support.endpoint import Endpoint, accept, refuse
+from tests.support.endpoint import Endpoint, accept, reject
 from tests.support.exporter import RunningExporter, clean_environment, running_exporter, simulated
-from tests.support.strict_front import strict_front
+from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
 
 CREDENTIALS = {
@@ -31,7 +31,7 @@ REPORTS = 12
 
 
 def cloudwatch(url: str, **settings: Any) -> dict[str, Any]:
-    """CloudWatch switched on, with windows of a second."""
+    """Return a configuration that enables CloudWatch with windows of one second."""
     return {"enabled": True, "endpoint_url": url, "flush_interval": "1s", **settings}
 
 
@@ -49,7 +49,7 @@ class Published:
         }
 
     def utilization(self) -> list[float]:
-        """Percent of every core in every report: what NeuronCoreUtilization is made of."""
+        """Percent of every core in every report, which NeuronCoreUtilization is made of."""
         cores = range(4)
         return [
             min(
@@ -65,8 +65,8 @@ class Published:
             for core in cores
         ]
 
-    def tally(self, status: str) -> float:
-        """How many executions ended so."""
+    def count_executions(self, status: str) -> float:
+        """Return how many executions ended with this status."""
         return sum(
             runtime["report"]["execution_stats"]["execution_summary"][status]
             for report in self.reports
@@ -76,7 +76,7 @@ class Published:
 
 @pytest.fixture(scope="module")
 def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
-    """Twelve reports, fed through standard input and flushed at its end; none was refused."""
+    """Publish twelve reports through stdin, flushed at the end; moto rejects none."""
     folder = tmp_path_factory.mktemp("published")
     options = ["--instance-type", "inf1.xlarge", "--scenario", "mixed", "--runtimes", "3"]
     config = folder / "monitor.json"
@@ -94,11 +94,11 @@ def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     )
     machine = Machine(parse([*options, "-c", str(config)]))
     reports = [machine.report(number) for number in range(REPORTS)]
-    for report in reports:  # moto keeps an object for each execution: a hundredth will do
+    for report in reports:  # moto keeps one object per execution: scale down by 100
         for runtime in report["neuron_runtime_data"]:
             summary = runtime["report"]["execution_stats"]["execution_summary"]
             summary["completed"] //= 100
-    with strict_front(moto) as front:
+    with validating_endpoint(moto) as front:
         settings = {
             "source": {"kind": "stdin"},
             "cloudwatch": cloudwatch(front.url, namespace="Published"),
@@ -112,12 +112,12 @@ def published(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             exporter.process.stdin.close()
             exporter.process.stdin = None
             assert exporter.wait() == 0
-        assert (front.refused, front.inconsistent) == ([], [])
+        assert (front.rejected, front.inconsistent) == ([], [])
         yield Published(front.url, "Published", reports)
 
 
 def statistics(published: Published, name: str) -> dict[str, float]:
-    """The statistics of a metric over the whole run, as boto3 reads them."""
+    """Return the statistics of a metric over the whole run, as boto3 reads them."""
     client = boto3.client(
         "cloudwatch",
         region_name="us-east-1",
@@ -140,7 +140,7 @@ def statistics(published: Published, name: str) -> dict[str, float]:
     return dict(point)
 
 
-def test_average_and_maximum_are_those_of_the_readings(published: Published) -> None:
+def test_average_and_maximum(published: Published) -> None:
     """One metric holds the average and the maximum over all cores and reports."""
     readings = published.utilization()
     point = statistics(published, "NeuronCoreUtilization")
@@ -151,10 +151,10 @@ def test_average_and_maximum_are_those_of_the_readings(published: Published) -> 
     assert point["Minimum"] == pytest.approx(min(readings))
 
 
-def test_percentiles_survive(published: Published) -> None:
-    """moto computes no percentiles, but keeps every value that came: p99 over them is p99 of the
+def test_percentiles(published: Published) -> None:
+    """moto computes no percentiles, but keeps every value it receives: their p99 is the p99 of the
     readings."""
-    with urllib.request.urlopen(f"{published.url}/moto-api/data.json", timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"{published.url}/moto-api/data.json", timeout=60) as answer:  # noqa: S310
         stored = json.load(answer)
     kept = sorted(
         float(datum["value"])
@@ -174,14 +174,14 @@ def test_percentiles_survive(published: Published) -> None:
         ("ExecutionErrors", ["completed_with_num_err", "timed_out", "completed_with_err"]),
     ],
 )
-def test_executions_sum_to_the_unit(published: Published, metric: str, statuses: list[str]) -> None:
-    """What was executed is what is summed, not one more or less."""
-    wanted = sum(published.tally(status) for status in statuses)
+def test_execution_sum(published: Published, metric: str, statuses: list[str]) -> None:
+    """The sum equals the number of executions exactly."""
+    wanted = sum(published.count_executions(status) for status in statuses)
     assert statistics(published, metric)["Sum"] == wanted
 
 
-def test_latency_counts_every_completed_execution(published: Published) -> None:
-    """ExecutionLatency has as many samples as executions, between the extremes of the readings."""
+def test_latency_samples(published: Published) -> None:
+    """ExecutionLatency has one sample per execution, between the extremes of the readings."""
     extremes = [
         percentiles[name]
         for report in published.reports
@@ -191,15 +191,16 @@ def test_latency_counts_every_completed_execution(published: Published) -> None:
         for name in ("p0", "p100")
     ]
     point = statistics(published, "ExecutionLatency")
-    assert point["SampleCount"] == published.tally("completed")
+    assert point["SampleCount"] == published.count_executions("completed")
     assert point["Minimum"] == pytest.approx(min(extremes))
     assert point["Maximum"] == pytest.approx(max(extremes))
 
 
-def test_the_aws_command_line_reads_it_too(published: Published) -> None:
-    """An operator's own tool shows the same metrics, names and numbers."""
+def test_aws_command_line(published: Published) -> None:
+    """The aws command line shows the same metrics, names and values."""
 
     def aws(*arguments: str) -> Any:
+        """Run the aws command line against moto and return its JSON."""
         program = Path(sys.executable).with_name("aws")
         done = subprocess.run(
             [program, "--endpoint-url", published.url, "cloudwatch", *arguments],
@@ -211,7 +212,7 @@ def test_the_aws_command_line_reads_it_too(published: Published) -> None:
 
     listed = aws("list-metrics", "--namespace", published.namespace)["Metrics"]
     names = {metric["MetricName"] for metric in listed}
-    assert len(names - {"ExporterHeartbeat"}) == 9  # it comes if a window was over by then
+    assert len(names - {"ExporterHeartbeat"}) == 9  # present if a window ended by then
     assert all(
         {each["Name"]: each["Value"] for each in metric["Dimensions"]} == published.dimensions
         for metric in listed
@@ -230,8 +231,8 @@ def test_the_aws_command_line_reads_it_too(published: Published) -> None:
     assert points[0]["Maximum"] == pytest.approx(max(readings))
 
 
-def test_the_ten_standard_metrics_arrive_every_window(tmp_path: Path, endpoint: Endpoint) -> None:
-    """A running machine publishes its ten metrics, one request a window."""
+def test_ten_standard_metrics(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A running machine publishes its ten metrics with one request per window."""
     config = {"source": simulated(), "cloudwatch": cloudwatch(endpoint.url)}
     with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
         wait_for(lambda: len({d["MetricName"] for d in endpoint.datums()}) == 10)
@@ -244,40 +245,40 @@ def test_the_ten_standard_metrics_arrive_every_window(tmp_path: Path, endpoint: 
     assert all(stamp == int(stamp) for stamp in stamps)
 
 
-def test_without_credentials_prometheus_goes_on(tmp_path: Path, endpoint: Endpoint) -> None:
-    """One clear error state, said once; the other sink does not notice."""
+def test_without_credentials(tmp_path: Path, endpoint: Endpoint) -> None:
+    """The error is logged once, and Prometheus is unaffected."""
     config = {"source": simulated(), "cloudwatch": cloudwatch(endpoint.url)}
     with running_exporter(tmp_path, config) as exporter:
-        failing = exporter.wait_for_event("not_delivering")
+        failing = exporter.wait_for_event("delivery_failing")
         assert failing["code"] == "NoCredentials"
-        wait_for(lambda: tried(exporter) >= 2)
+        wait_for(lambda: retried(exporter) >= 2)
         assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 0
         assert exporter.value("neuron_exporter_up") == 1
         assert exporter.value("neuroncores_in_use") is not None
         assert exporter.stop() == 0
-        assert len(exporter.events("not_delivering")) == 1
+        assert len(exporter.events("delivery_failing")) == 1
     assert endpoint.requests == []
 
 
-def tried(exporter: RunningExporter) -> float:
-    """How many requests could not be delivered so far."""
+def retried(exporter: RunningExporter) -> float:
+    """Return how many requests have been retried so far."""
     labels = {"sink": "cloudwatch", "outcome": "retried"}
     return exporter.value("neuron_exporter_sink_requests_total", **labels) or 0
 
 
-def test_an_outage_is_made_up_for(tmp_path: Path, endpoint: Endpoint) -> None:
-    """What was executed while the endpoint failed is there when it is back, once."""
-    endpoint.answer = refuse(503, "ServiceUnavailable")
+def test_outage_is_caught_up(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Executions counted while the endpoint failed arrive once after it recovers."""
+    endpoint.answer = reject(503, "ServiceUnavailable")
     config = {"source": simulated(), "cloudwatch": cloudwatch(endpoint.url)}
     with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
-        wait_for(lambda: tried(exporter) >= 3)
-        refused = len(endpoint.requests)
+        wait_for(lambda: retried(exporter) >= 3)
+        rejected = len(endpoint.requests)
         endpoint.answer = accept
-        exporter.wait_for_event("delivering_again")
+        exporter.wait_for_event("delivery_recovered")
         queued = "neuron_exporter_sink_queue_requests"
         wait_for(lambda: exporter.value(queued, sink="cloudwatch") == 0)
         assert exporter.stop() == 0
-    delivered = endpoint.requests[refused:]
+    delivered = endpoint.requests[rejected:]
     stamps = [
         datum["Timestamp"]
         for request in delivered
@@ -285,11 +286,11 @@ def test_an_outage_is_made_up_for(tmp_path: Path, endpoint: Endpoint) -> None:
         if datum["MetricName"] == "ExecutionsCompleted"
     ]
     assert len(stamps) == len(set(stamps))
-    # Windows follow each other without a gap, from the first that failed.
+    # Windows are contiguous from the first that failed.
     assert sorted(stamps) == [min(stamps) + n for n in range(len(stamps))]
 
 
-def test_the_last_window_is_flushed_on_stop(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_stop_flushes_the_window(tmp_path: Path, endpoint: Endpoint) -> None:
     """A stop in the middle of a long window loses nothing."""
     settings = cloudwatch(endpoint.url, flush_interval="1h")
     config = {"source": simulated(), "cloudwatch": settings}

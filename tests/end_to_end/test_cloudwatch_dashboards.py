@@ -1,4 +1,4 @@
-"""Dashboards on CloudWatch ask for what the exporter has just published, and for nothing else."""
+"""CloudWatch dashboards query exactly the metrics that the exporter publishes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any
 import boto3
 import pytest
 
-from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.metrics.selection import select_for_cloudwatch
 from tests.support import dashboards
 from tests.support.alarm_templates import CONFIGURATIONS, FLEET, MACHINE, write
 from tests.support.cloudwatch_search import Metric, found, named, published
 from tests.support.commands import run
 from tests.support.fleet import START, publish
-from tests.support.strict_front import StrictFront, strict_front
+from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 
-pytestmark = pytest.mark.usefixtures("nobodys_credentials")
+pytestmark = pytest.mark.usefixtures("fake_credentials")
 
 BUSY = ("--instance-type", "inf2.xlarge", "--scenario", "training")
 MINUTES = 4
 
 
 @pytest.fixture
-def front() -> Iterator[StrictFront]:
-    """CloudWatch's front door, for which it is the time that the machines live in."""
-    with strict_front(clock=lambda: START + 60 * MINUTES) as started:
+def front() -> Iterator[ValidatingEndpoint]:
+    """Start a strict CloudWatch whose clock is that of the simulated machines."""
+    with validating_endpoint(clock=lambda: START + 60 * MINUTES) as started:
         yield started
 
 
 def written(config: Path, *flags: str) -> dict[str, Any]:
-    """What the command writes."""
+    """Return what the command writes."""
     done = run("cloudwatch-dashboard", "--config", str(config), "--region", "us-east-1", *flags)
     assert (done.status, done.err) == (0, "")
     body: dict[str, Any] = json.loads(done.out)
@@ -42,7 +42,7 @@ def written(config: Path, *flags: str) -> dict[str, Any]:
 
 
 def shown(body: Mapping[str, Any], among: set[Metric]) -> dict[str, set[Metric]]:
-    """The metrics that each line of each graph shows."""
+    """Return the metrics that each line of each graph shows."""
     lines = {}
     for widget in body["widgets"]:
         for row in widget["properties"].get("metrics", ()):
@@ -51,20 +51,21 @@ def shown(body: Mapping[str, Any], among: set[Metric]) -> dict[str, set[Metric]]
     return lines
 
 
-# The twins of Fleet and Machine
+# The CloudWatch versions of Fleet and Machine
 
 
 @pytest.mark.parametrize("name", [path.stem for path in dashboards.files("cloudwatch")])
-def test_twins_ask_for_what_was_published(tmp_path: Path, front: StrictFront, name: str) -> None:
-    """Each query finds a metric of a machine with the default configuration, and together they
-    show all that it publishes."""
+def test_queries_find_published_metrics(
+    tmp_path: Path, front: ValidatingEndpoint, name: str
+) -> None:
+    """Each query finds a metric, and together they show all that is published by default."""
     config = write(tmp_path, {"cloudwatch": {"enabled": True}})
     publish(config, front.url, MINUTES, [BUSY, BUSY])
-    assert front.refused == []
+    assert front.rejected == []
     sent = published(front.requests)
     document = dashboards.load(dashboards.FOLDER / f"{name}.json")
     values = {"namespace": "NeuronExporter", "type": "*", "machine": MACHINE}
-    asked = set()
+    queried = set()
     for panel in dashboards.panels(document):
         ids = {target["id"] for target in panel.targets if target["id"]}
         for target in panel.targets:
@@ -86,15 +87,12 @@ def test_twins_ask_for_what_was_published(tmp_path: Path, front: StrictFront, na
             }
             assert matching, f"{panel.title}: {target['metricName']}"
             assert len(matching) == (2 if name.endswith("fleet") else 1)
-            asked.add(target["metricName"])
-    standard, _ = for_cloudwatch("standard", [], [])
-    assert asked == {metric.name for metric in sent} == set(standard.names)
+            queried.add(target["metricName"])
+    standard, _ = select_for_cloudwatch("standard", [], [])
+    assert queried == {metric.name for metric in sent} == set(standard.names)
 
 
-def test_variables_of_twins_ask_for_dimensions_that_there_are(
-    tmp_path: Path, front: StrictFront
-) -> None:
-    """Machines and types are looked up where the exporter has put them."""
+def test_variables_use_published_dimensions(tmp_path: Path, front: ValidatingEndpoint) -> None:
     config = write(tmp_path, {"cloudwatch": {"enabled": True}})
     publish(config, front.url, MINUTES, [BUSY])
     sent = published(front.requests)
@@ -116,46 +114,46 @@ def test_variables_of_twins_ask_for_dimensions_that_there_are(
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_the_command_shows_all_that_is_published_and_nothing_else(
-    tmp_path: Path, name: str
-) -> None:
-    """Whatever is configured: every line of every graph finds something, and everything is on a
-    graph, whichever of its values are known."""
-    settings, asked = CONFIGURATIONS[name]
+def test_command_shows_exactly_the_published_metrics(tmp_path: Path, name: str) -> None:
+    settings, options = CONFIGURATIONS[name]
     identity = {"cluster": "here", "auto_scaling_group": "machines"}
     cloudwatch = {"enabled": True, "namespace": "My/Own", **settings}
     config = write(tmp_path, {"cloudwatch": cloudwatch, "identity": identity})
-    kind = asked.get("instance_type", "inf2.xlarge")
+    instance_type = options.get("instance_type", "inf2.xlarge")
     minutes = 130 if settings.get("flush_interval") == "1h" else MINUTES
-    with strict_front(clock=lambda: START + 60 * minutes) as front:
-        publish(config, front.url, minutes, [("--instance-type", kind, "--scenario", "training")])
-        assert front.refused == []
+    with validating_endpoint(clock=lambda: START + 60 * minutes) as front:
+        publish(
+            config,
+            front.url,
+            minutes,
+            [("--instance-type", instance_type, "--scenario", "training")],
+        )
+        assert front.rejected == []
         sent = published(front.requests)
-    one = ["--instance-id", asked["instance_id"]] if "instance_id" in asked else []
-    for flags in (["--instance-type", kind], ["--instance-type", kind, *one]):
+    one = ["--instance-id", options["instance_id"]] if "instance_id" in options else []
+    for flags in (["--instance-type", instance_type], ["--instance-type", instance_type, *one]):
         lines = shown(written(config, *flags), sent)
         assert [line for line, metrics in lines.items() if not metrics] == []
         assert set().union(*lines.values()) == sent
 
 
-def test_one_machine_of_the_fleet_is_chosen(tmp_path: Path, front: StrictFront) -> None:
-    """With an instance's id, the graphs show that machine; without, all."""
+def test_instance_id(tmp_path: Path, front: ValidatingEndpoint) -> None:
     config = write(tmp_path, {"cloudwatch": {"enabled": True}})
     publish(config, front.url, MINUTES, [BUSY, BUSY])
     sent = published(front.requests)
-    everybody = set().union(*shown(written(config), sent).values())
+    all_machines = set().union(*shown(written(config), sent).values())
     one = set().union(*shown(written(config, "--instance-id", MACHINE), sent).values())
-    assert everybody == sent
+    assert all_machines == sent
     assert one == {metric for metric in sent if ("InstanceId", MACHINE) in metric.dimensions}
-    assert one != everybody
+    assert one != all_machines
 
 
-def test_the_body_is_a_legal_one(moto: str) -> None:
-    """moto takes it with PutDashboard and gives it back; nothing overlaps or leaves the grid."""
+def test_put_dashboard(moto: str) -> None:
+    """moto accepts the body, and no widgets overlap or leave the grid."""
     body = written(FLEET, "--instance-type", "trn2.48xlarge")
     client = boto3.client("cloudwatch", region_name="us-east-1", endpoint_url=moto)
-    told = client.put_dashboard(DashboardName="neuron", DashboardBody=json.dumps(body))
-    assert told.get("DashboardValidationMessages", []) == []
+    response = client.put_dashboard(DashboardName="neuron", DashboardBody=json.dumps(body))
+    assert response.get("DashboardValidationMessages", []) == []
     kept = client.get_dashboard(DashboardName="neuron")["DashboardBody"]
     assert json.loads(kept) == body
     taken = set()
@@ -170,8 +168,7 @@ def test_the_body_is_a_legal_one(moto: str) -> None:
         taken |= cells
 
 
-def test_a_file_of_reports_is_taken_in_place_of_a_machine(tmp_path: Path) -> None:
-    """What a recorded machine does not report is on no graph."""
+def test_stream(tmp_path: Path) -> None:
     config = write(tmp_path, {"cloudwatch": {"enabled": True}})
     stream = tmp_path / "reports.ndjson"
     done = run("simulate", "--instance-type", "inf2.xlarge", "--scenario", "idle", "--speed", "0",
@@ -192,7 +189,7 @@ def test_a_file_of_reports_is_taken_in_place_of_a_machine(tmp_path: Path) -> Non
     ("document", "flags", "complaint"),
     [
         ({}, ["--region", "us-east-1"], "cloudwatch.enabled: must be true for a dashboard"),
-        ({"cloudwatch": {"enabled": True}}, [], "--region: must be given"),
+        ({"cloudwatch": {"enabled": True}}, [], "--region: must be set"),
         (
             {"cloudwatch": {"enabled": True}},
             ["--region", "us-east-1", "--instance-type", "trn9.large"],
@@ -210,18 +207,16 @@ def test_a_file_of_reports_is_taken_in_place_of_a_machine(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_wrong_use_is_told(
+def test_invalid_options(
     tmp_path: Path, document: dict[str, Any], flags: list[str], complaint: str
 ) -> None:
-    """One line names what is wrong, and the status is 2."""
     done = run("cloudwatch-dashboard", "--config", str(write(tmp_path, document)), *flags)
     assert (done.status, done.out) == (2, "")
-    (line,) = done.complaints
+    (line,) = done.error_lines
     assert line.startswith(complaint)
 
 
-def test_more_than_cloudwatch_takes_is_refused(tmp_path: Path) -> None:
-    """A dashboard that PutDashboard would refuse is not written, and the line has the number."""
+def test_too_many_widgets(tmp_path: Path) -> None:
     fields = ["ClusterName", "Region", "InstanceType", "AvailabilityZone", "SubnetId"]
     sets = [list(names) for number in (1, 2) for names in combinations(fields, number)]
     cloudwatch = {
@@ -233,6 +228,8 @@ def test_more_than_cloudwatch_takes_is_refused(tmp_path: Path) -> None:
     config = write(tmp_path, {"cloudwatch": cloudwatch})
     done = run("cloudwatch-dashboard", "--config", str(config), "--region", "us-east-1")
     assert (done.status, done.out) == (2, "")
-    (line,) = done.complaints
-    assert line.startswith("cloudwatch.dimension_sets: the dashboard would have more widgets")
+    (line,) = done.error_lines
+    assert line.startswith(
+        "cloudwatch.dimension_sets: the dashboard would have more than 500 widgets"
+    )
     assert int(line.partition("got ")[2].rstrip(")")) > 500

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: what they say, where they say it, and with which status."""
+"""Commands as a user runs them: output, errors and exit status."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ import pytest
 
 from neuron_exporter import __version__
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import for_prometheus
-from tests.support import readme
+from neuron_exporter.metrics.selection import select_for_prometheus
 from tests.support.children import LINE
 from tests.support.commands import Finished, run
+from tests.support.documents import table
 from tests.support.endpoint import Endpoint
 
 LEVEL = "NEURON_EXPORTER__LOG__LEVEL"
 COMMANDS = [
     *("run", "demo", "check", "metrics", "cost", "alarms", "task-definition", "instance-types"),
-    *("cloudwatch-dashboard", "simulate", "record"),
+    *("cloudwatch-dashboard", "simulate", "record", "config", "doctor", "healthcheck"),
 ]
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A file that is no configuration yet."""
+    """Return a file that does not exist yet."""
     return tmp_path / "exporter.yaml"
 
 
 @pytest.fixture
-def occupied() -> Iterator[int]:
-    """A port that somebody else listens on."""
+def used_port() -> Iterator[int]:
+    """Return a port that is in use."""
     with socket.create_server(("0.0.0.0", 0)) as listener:
         yield listener.getsockname()[1]
 
 
-def complaints(finished: Finished, status: int = 2) -> list[str]:
-    """What a command said that ended with this status, and that did nothing else."""
+def errors(finished: Finished, status: int = 2) -> list[str]:
+    """Return the error lines of a command that printed nothing else and exited with `status`."""
     assert finished.status == status, finished
     assert finished.out == ""
     assert all(line.startswith("neuron-exporter: ") for line in finished.err.splitlines())
-    return finished.complaints
+    return finished.error_lines
 
 
 def events(finished: Finished, name: str) -> list[dict[str, Any]]:
-    """The log's events of this name."""
+    """Return the log events of this name."""
     logged = [json.loads(line) for line in finished.err.splitlines()]
     return [event for event in logged if event["event"] == name]
 
 
 # The configuration
 
-MISTAKES = """\
+SCHEMA_ERRORS = """\
 source:
   perod: 5s
 prometheus:
@@ -64,7 +64,7 @@ cloudwatch:
   flush_interval: 90
 """
 
-MISTAKES_OF_PARTS = """\
+OTHER_ERRORS = """\
 source:
   kind: file
   path: /nowhere/reports
@@ -78,13 +78,11 @@ cloudwatch:
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_every_mistake_is_told_at_once(config: Path, command: str) -> None:
-    """File, variable and flag are judged together: each line has its place, the key, what was
-    given, and what is allowed or was meant; `check` says what `run` would."""
-    config.write_text(MISTAKES)
+def test_all_schema_errors_at_once(config: Path, command: str) -> None:
+    config.write_text(SCHEMA_ERRORS)
     listen = ["--listen", "9415"] if command == "run" else []
     finished = run(command, "--config", str(config), *listen, environment={LEVEL: "loud"})
-    wanted = [
+    expected = [
         f"{config}:2: source.perod: unknown setting; did you mean period?",
         f"{config}:4: prometheus.preset: must be minimal, standard or full (got 'fuller')",
         f"{config}:6: cloudwatch.flush_interval: must be a duration with its unit, such as "
@@ -92,18 +90,17 @@ def test_every_mistake_is_told_at_once(config: Path, command: str) -> None:
         f"{LEVEL}: log.level: must be debug, info, warning or error (got 'loud')",
     ]
     if listen:
-        wanted.append(
+        expected.append(
             '--listen: prometheus.listen: must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"'
             " (got '9415')"
         )
-    assert sorted(complaints(finished)) == sorted(wanted)
+    assert sorted(errors(finished)) == sorted(expected)
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_mistakes_that_only_parts_see_are_told_at_once(config: Path, command: str) -> None:
-    """Names of metrics and dimensions and the paths of files are judged together as well."""
-    config.write_text(MISTAKES_OF_PARTS)
-    path, pattern, dimension = sorted(complaints(run(command, "--config", str(config))))
+def test_all_other_errors_at_once(config: Path, command: str) -> None:
+    config.write_text(OTHER_ERRORS)
+    path, pattern, dimension = sorted(errors(run(command, "--config", str(config))))
     assert path == f"{config}:3: source.path: is not a file (got '/nowhere/reports')"
     assert pattern.startswith(f"{config}:5: prometheus.include")
     assert "did you mean neuroncore_utilization_ratio" in pattern
@@ -112,51 +109,48 @@ def test_mistakes_that_only_parts_see_are_told_at_once(config: Path, command: st
     assert dimension.endswith(" (got 'InstanceID')")
 
 
-def test_mistakes_of_both_kinds_are_told_at_once(config: Path) -> None:
-    """A mistake that the parts see is not hidden behind one that the file itself shows; what
-    stands in the same section is not judged, lest one mistake makes two."""
-    config.write_text(MISTAKES_OF_PARTS.replace("kind: file", "kind: files"))
-    kind, pattern, dimension = sorted(complaints(run("check", "--config", str(config))))
+def test_both_kinds_of_errors_at_once(config: Path) -> None:
+    """A section with a schema error is not checked further."""
+    config.write_text(OTHER_ERRORS.replace("kind: file", "kind: files"))
+    kind, pattern, dimension = sorted(errors(run("check", "--config", str(config))))
     assert kind.startswith(f"{config}:2: source.kind: must be neuron-monitor, ")
     assert pattern.startswith(f"{config}:5: prometheus.include")
     assert dimension.startswith(f"{config}:9: cloudwatch.dimension_sets.0: unknown dimension")
 
 
 @pytest.mark.parametrize("command", ["check", "record"])
-def test_a_missing_configuration_is_named(tmp_path: Path, command: str) -> None:
-    """A file that is not there is one line with the system's reason."""
+def test_missing_configuration(tmp_path: Path, command: str) -> None:
     missing = tmp_path / "missing.yaml"
     finished = run(command, "--config", str(missing))
-    assert complaints(finished) == [f"{missing}: cannot be read: No such file or directory"]
+    assert errors(finished) == [f"{missing}: cannot be read: No such file or directory"]
 
 
-def test_a_good_configuration_is_summarized(config: Path) -> None:
-    """`check` says what would run: source, endpoint, and what CloudWatch would get."""
+def test_check_summary(config: Path) -> None:
     config.write_text("cloudwatch: {enabled: true, flush_interval: 30s, preset: minimal}\n")
     finished = run("check", "--config", str(config))
     assert (finished.status, finished.err) == (0, "")
     good, source, prometheus, cloudwatch = finished.out.splitlines()
     assert good == f"{config}: good"
     assert source.startswith("  source: neuron-monitor, every 5s: execution_stats, ")
-    shown = len(for_prometheus("full", [], [])[0].rows)
-    assert prometheus == f"  prometheus: {shown} metrics at 0.0.0.0:9415/metrics"
+    count = len(select_for_prometheus("full", [], [])[0].rows)
+    assert prometheus == f"  prometheus: {count} metrics at 0.0.0.0:9415/metrics"
     assert cloudwatch.startswith("  cloudwatch: every 30s, in 1 dimension set(s): ")
     assert "NeuronCoreUtilization" in cloudwatch
 
 
-def test_what_is_gone_without_is_said_once(config: Path) -> None:
-    """What is wished and cannot be had here is a warning, in `check` and in the log."""
+def test_disabled_feature_is_reported(config: Path) -> None:
     config.write_text("identity:\n  pod_labels: [team]\n  kubernetes: yes\n")
     checked = run("check", "--config", str(config))
-    wanted = [
-        f"{config}:2: identity.pod_labels: KUBERNETES_SERVICE_HOST is not set: we run in no pod"
+    expected = [
+        f"{config}:2: identity.pod_labels: KUBERNETES_SERVICE_HOST is not set: the exporter "
+        "does not run in a pod"
     ]
     assert checked.status == 0
     warnings = [line for line in checked.out.splitlines() if line.startswith("warning: ")]
-    assert warnings == [f"warning: {line}" for line in wanted]
+    assert warnings == [f"warning: {line}" for line in expected]
     ran = run("run", "--config", str(config), "--source", "stdin", "--listen", "127.0.0.1:0")
     assert ran.status == 0
-    assert [event["setting"] for event in events(ran, "gone_without")] == wanted
+    assert [event["setting"] for event in events(ran, "feature_disabled")] == expected
 
 
 # Flags
@@ -175,14 +169,13 @@ def test_what_is_gone_without_is_said_once(config: Path) -> None:
         ("record --reports 0", "--reports: must be a number from 1 to 1000000000 (got '0')"),
         ("run --port http", "--port: must be a number from 0 to 65535 (got 'http')"),
         ("run --port 65536", "--port: must be a number from 0 to 65535 (got '65536')"),
-        ("run --cert-file x", "--cert-file is not a flag here: TLS is configured with prometheus."),
-        ("run --key-file=x", "--key-file is not a flag here: TLS is configured with prometheus."),
-        ("run --key-file", "--key-file is not a flag here: TLS is configured with prometheus."),
-        ("run --enable-k8s-info", "not a flag here: pods are found with identity.kubernetes"),
+        ("run --cert-file x", "--cert-file is not supported: TLS is configured with prometheus."),
+        ("run --key-file=x", "--key-file is not supported: TLS is configured with prometheus."),
+        ("run --key-file", "--key-file is not supported: TLS is configured with prometheus."),
+        ("run --enable-k8s-info", "is not supported: pods are found with identity.kubernetes"),
     ],
 )
-def test_a_wrong_flag_is_named(arguments: str, message: str) -> None:
-    """What is no command and no flag is told in the last line, after how it is used; status 2."""
+def test_invalid_command_line(arguments: str, message: str) -> None:
     finished = run(*arguments.split())
     assert (finished.status, finished.out) == (2, "")
     assert finished.err.startswith("usage: neuron-exporter")
@@ -191,40 +184,33 @@ def test_a_wrong_flag_is_named(arguments: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_is_there(command: str) -> None:
-    """--help explains the program and each command, on standard output."""
+def test_help(command: str) -> None:
     finished = run(*command.split(), "--help")
     assert (finished.status, finished.err) == (0, "")
     assert finished.out.startswith(f"usage: neuron-exporter {command}".rstrip() + " [-h]")
     if not command:
         named = set(re.findall(r"^ {4}(\S+)", finished.out, re.MULTILINE))
-        assert named == {row[0].strip("`").split()[0] for row in readme.table("command")}
+        assert named == {row[0].strip("`").split()[0] for row in table("README.md", "| command |")}
 
 
-def test_the_version_is_said() -> None:
-    """--version is the package's version."""
+def test_version() -> None:
     assert run("--version") == Finished(0, f"neuron-exporter {__version__}\n", "")
 
 
-def test_an_unknown_dimension_is_told_with_those_that_exist() -> None:
-    """--common-dims takes AWS's spelling and ours, and names what it does not know."""
-    (said,) = complaints(
+def test_unknown_dimension_in_common_dims() -> None:
+    (message,) = errors(
         run("run", "--namespace", "N", "--common-dims", "instance_id,SubnetId,instanc_type")
     )
-    assert said.startswith("--common-dims: cloudwatch.dimension_sets.0: unknown dimension; ")
-    assert "InstanceType" in said
-    assert said.endswith("(got 'instanc_type')")
+    assert message.startswith("--common-dims: cloudwatch.dimension_sets.0: unknown dimension; ")
+    assert "InstanceType" in message
+    assert message.endswith("(got 'instanc_type')")
 
 
 # Running
 
 
 @pytest.mark.parametrize("source", ["stdin", "FILE"])
-def test_the_flags_of_awss_scripts_do_what_they_did(
-    tmp_path: Path, endpoint: Endpoint, source: str
-) -> None:
-    """Reports that are piped in, or in a file, reach CloudWatch under this namespace, in this
-    region, with these dimensions; the end of input is the orderly end."""
+def test_flags_of_aws_scripts(tmp_path: Path, endpoint: Endpoint, source: str) -> None:
     path = tmp_path / "reports.ndjson"
     path.write_bytes(LINE * 4)
     finished = run(
@@ -256,22 +242,20 @@ def test_the_flags_of_awss_scripts_do_what_they_did(
 @pytest.mark.parametrize(
     ("command", "name"), [("run", "missing"), ("run", "a folder"), ("record", "missing")]
 )
-def test_a_missing_file_is_one_line(tmp_path: Path, command: str, name: str) -> None:
-    """A source that is no file is told before anything has begun."""
+def test_missing_source_file(tmp_path: Path, command: str, name: str) -> None:
     (tmp_path / "a folder").mkdir()
     path = tmp_path / name
-    said = complaints(run(command, "--source", str(path)))
-    assert said == [f"--source: source.path: is not a file (got '{path}')"]
+    messages = errors(run(command, "--source", str(path)))
+    assert messages == [f"--source: source.path: is not a file (got '{path}')"]
 
 
-def test_a_file_without_a_report_is_a_failure(tmp_path: Path) -> None:
-    """Whoever names the wrong file learns it, by a line and by the status."""
+def test_source_file_without_reports(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("nothing\n")
     finished = run("run", "--source", str(path), "--listen", "127.0.0.1:0")
     assert (finished.status, finished.out) == (1, "")
     (failed,) = events(finished, "source_failed")
-    assert failed["reason"] == f"{path}: no report of neuron-monitor in it"
+    assert failed["reason"] == f"{path}: contains no report of neuron-monitor"
 
 
 @pytest.mark.parametrize(
@@ -282,18 +266,17 @@ def test_a_file_without_a_report_is_a_failure(tmp_path: Path) -> None:
         ("demo --listen 127.0.0.1:{0}", "127.0.0.1:{0}: {1}; choose another with --listen"),
     ],
 )
-def test_an_address_in_use_is_one_line(occupied: int, arguments: str, message: str) -> None:
-    """Somebody else's port is told with the address, the reason, and where to choose another."""
-    (said,) = complaints(run(*arguments.format(occupied).split()), status=1)
-    assert said.startswith("cannot listen on " + message.format(occupied, "Address already in use"))
+def test_address_in_use(used_port: int, arguments: str, message: str) -> None:
+    (line,) = errors(run(*arguments.format(used_port).split()), status=1)
+    expected = message.format(used_port, "Address already in use")
+    assert line.startswith(f"cannot listen on {expected}")
 
 
-# Answers
+# Output
 
 
 @pytest.mark.parametrize("flags", [[], ["--markdown"]])
-def test_every_metric_is_listed(flags: list[str]) -> None:
-    """`metrics` names what there is, for people and as Markdown."""
+def test_metrics(flags: list[str]) -> None:
     finished = run("metrics", *flags)
     assert (finished.status, finished.err) == (0, "")
     assert all(row.name in finished.out for row in CATALOGUE if row.layouts)

@@ -1,4 +1,4 @@
-"""The dashboard of workloads beside an agent of ECS."""
+"""The workload dashboard with an ECS agent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support import dashboards, metadata
 from tests.support.cgroups import process_in
 from tests.support.children import script
-from tests.support.dashboard_rig import Rig, answer, opened
+from tests.support.dashboard_rig import Rig
 from tests.support.exporter import running_exporter
 from tests.support.reports import cores, executions, report, runtime
 from tests.support.servers import prometheus_server
@@ -18,20 +18,19 @@ from tests.support.waiting import wait_for
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-def test_a_workload_can_be_a_task_family(tmp_path: Path) -> None:
-    """Beside an agent of ECS, Workload offers the families, and shows the cores and executions of
-    the one that is chosen."""
+def test_workloads_by_task_family(tmp_path: Path) -> None:
+    """The variable offers task families, and the panels show those of the selected one."""
     document = dashboards.load(dashboards.FOLDER / "workload.json")
     tasks = [
-        metadata.introspected("train", "1" * 32, {"a" * 64: "trainer"}),
-        metadata.introspected("infer", "2" * 32, {"b" * 64: "model"}),
+        metadata.agent_task("train", "1" * 32, {"a" * 64: "trainer"}),
+        metadata.agent_task("infer", "2" * 32, {"b" * 64: "model"}),
     ]
     with (
         process_in(f"/ecs/{'1' * 32}/{'a' * 64}") as trainer,
         process_in(f"/ecs/{'2' * 32}/{'b' * 64}") as model,
-        metadata.introspection(*tasks) as agent,
+        metadata.agent_server(*tasks) as agent,
     ):
-        told = report(
+        ecs_report = report(
             *(
                 runtime(
                     pid,
@@ -43,7 +42,7 @@ def test_a_workload_can_be_a_task_family(tmp_path: Path) -> None:
             )
         )
         lines = tmp_path / "report.json"
-        lines.write_text(json.dumps(told) + "\n")
+        lines.write_text(json.dumps(ecs_report) + "\n")
         monitor = script(tmp_path / "monitor", f"while sleep 0.5; do cat {lines}; done")
         with (
             running_exporter(
@@ -59,17 +58,17 @@ def test_a_workload_can_be_a_task_family(tmp_path: Path) -> None:
             here = Rig(server, {"neuron": exporter})
 
             def offered() -> list[str]:
-                values = opened(here, document, by="task_family")
-                return dashboards.offered(by_name["workload"], server, values)
+                values = here.initial_values(document, by="task_family")
+                return dashboards.variable_options(by_name["workload"], server, values)
 
             def largest(title: str, family: str) -> float:
-                values = opened(here, document, by="task_family", workload=family)
-                (panel,) = (each for each in dashboards.panels(document) if each.title == title)
-                found = [value for each in panel.targets for value in answer(here, each, values)]
+                values = here.initial_values(document, by="task_family", workload=family)
+                panel = dashboards.find_panel(document, title)
+                found = [value for each in panel.targets for value in here.values(each, values)]
                 return max(found, default=0)
 
             wait_for(lambda: offered() == ["infer", "train"])
             wait_for(lambda: largest("Throughput by workload", "train") > 0)
             assert (largest("Cores", "train"), largest("Cores", "infer")) == (2, 1)
             assert largest("Utilization", "train") == pytest.approx(0.4)
-            assert largest("Their cores", "infer") == pytest.approx(0.8)
+            assert largest("Utilization of each core", "infer") == pytest.approx(0.8)

@@ -1,4 +1,4 @@
-"""The running exporter writes its metrics to standard output, and nothing else."""
+"""EMF output: the running exporter writes metrics, and nothing else, to standard output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Reader:
-    """Collects the lines of a pipe."""
+    """Thread that collects the lines of a pipe."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
         assert pipe is not None
@@ -35,15 +35,14 @@ class Reader:
             self.lines.append(line)
 
     def all_lines(self) -> list[bytes]:
-        """Every line, after the writer has gone."""
-        self._thread.join(10)
+        """Return every line once the writer has closed the pipe."""
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.lines
 
 
-def test_lines_are_metrics_and_the_log_is_elsewhere(tmp_path: Path) -> None:
-    """A running machine without region, credentials or network gives its ten metrics; what it
-    logs is on standard error."""
+def test_stdout_has_metrics_only(tmp_path: Path) -> None:
+    """Ten metrics arrive without region, credentials or network; log lines go to stderr."""
     config = {"source": simulated(), "cloudwatch": EMF}
     with running_exporter(tmp_path, config, stdout=subprocess.PIPE) as exporter:
         reader = Reader(exporter.process.stdout)
@@ -60,7 +59,7 @@ def test_lines_are_metrics_and_the_log_is_elsewhere(tmp_path: Path) -> None:
 
 
 def run_through(folder: Path, reports: list[dict[str, Any]], **cloudwatch: Any) -> list[bytes]:
-    """What standard output gets of these reports, fed in one window and flushed at their end."""
+    """Return stdout for these reports, sent in one window and flushed at the end."""
     folder.mkdir()
     settings = {
         "source": {"kind": "stdin"},
@@ -88,9 +87,9 @@ def run_through(folder: Path, reports: list[dict[str, Any]], **cloudwatch: Any) 
         return reader.all_lines()
 
 
-def test_it_is_what_the_api_would_have_got(tmp_path: Path) -> None:
-    """The same reports give the same metrics over both transports, in both dimension sets: exact
-    up to a hundred values, beyond that with bounded ranks."""
+def test_emf_equals_api(tmp_path: Path) -> None:
+    """Both transports publish the same metrics in both dimension sets: exact up to a hundred
+    values, with bounded rank errors beyond."""
     machine = Machine(parse(["--instance-type", "trn1.32xlarge", "--scenario", "mixed"]))
     reports = [machine.report(number) for number in range(12)]
     with cloudwatch_endpoint() as endpoint:
@@ -110,27 +109,27 @@ def test_it_is_what_the_api_would_have_got(tmp_path: Path) -> None:
         assert_stands_for(got[key], values)
 
 
-def test_a_reader_may_stop_come_back_and_leave(tmp_path: Path) -> None:
-    """Each is said once, the rest of the exporter lives on, and no line is torn."""
+def test_stdout_reader_that_stops_and_leaves(tmp_path: Path) -> None:
+    """Each change is logged once, the rest of the exporter goes on, and no line is truncated."""
     extra = {f"Long{n}": "v" * 900 for n in range(4)}
     config = {"source": simulated(), "cloudwatch": {**EMF, "extra_dimensions": extra}}
     with running_exporter(tmp_path, config, stdout=subprocess.PIPE) as exporter:
         stdout = exporter.process.stdout
         assert stdout is not None
         fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, 4096)
-        exporter.wait_for_event("not_delivering", code="OutputBlocked")
+        exporter.wait_for_event("delivery_failing", code="OutputBlocked")
         assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 0
         assert exporter.value("neuron_exporter_up") == 1
         assert exporter.get("/healthz")[0] == 200
         lines: list[bytes] = []
-        while not exporter.events("delivering_again"):
+        while not exporter.events("delivery_recovered"):
             lines.append(stdout.readline())
         assert published(lines)
         stdout.close()
-        exporter.wait_for_event("not_delivering", code="EPIPE")
+        exporter.wait_for_event("delivery_failing", code="EPIPE")
         dropped = {"sink": "cloudwatch", "reason": "rejected"}
         assert exporter.value("neuron_exporter_sink_up", sink="cloudwatch") == 0
         assert exporter.value("neuron_exporter_sink_dropped_requests_total", **dropped)
         assert exporter.value("neuron_exporter_up") == 1
         assert exporter.stop() == 0
-        assert len(exporter.events("not_delivering")) == 2
+        assert len(exporter.events("delivery_failing")) == 2

@@ -1,4 +1,4 @@
-"""A running exporter that has to find out who its machine is."""
+"""A running exporter that looks up its identity."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ SETS = [["InstanceId", "InstanceType"], ["AutoScalingGroupName"], ["ClusterName"
 
 @pytest.fixture
 def monitor(tmp_path: Path) -> Path:
-    """A neuron-monitor that cannot find out on which instance it runs."""
-    nothing = {"instance_info": {"instance_id": "", "instance_name": "", "error": ""}}
-    line = json.dumps({**REPORT, **nothing})
+    """A neuron-monitor whose reports do not identify the instance."""
+    unknown = {"instance_info": {"instance_id": "", "instance_name": "", "error": ""}}
+    line = json.dumps({**REPORT, **unknown})
     return script(tmp_path / "monitor", f"while sleep 0.2; do echo '{line}'; done")
 
 
-def settings(monitor: Path, endpoint: Endpoint, **cloudwatch: Any) -> dict[str, Any]:
-    """This source, and windows of a second."""
-    sent = {"enabled": True, "endpoint_url": endpoint.url, "flush_interval": "1s", **cloudwatch}
-    return {"source": {"command": [str(monitor)], "period": "1s"}, "cloudwatch": sent}
+def make_config(monitor: Path, endpoint: Endpoint, **cloudwatch: Any) -> dict[str, Any]:
+    """Return a configuration with this source and windows of one second."""
+    cloudwatch = {
+        "enabled": True,
+        "endpoint_url": endpoint.url,
+        "flush_interval": "1s",
+        **cloudwatch,
+    }
+    return {"source": {"command": [str(monitor)], "period": "1s"}, "cloudwatch": cloudwatch}
 
 
 def variables(*servers: tuple[str, str]) -> Mapping[str, str]:
-    """An environment with credentials, and these addresses."""
+    """Return an environment with credentials and these URLs."""
     return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -42,15 +47,15 @@ def variables(*servers: tuple[str, str]) -> Mapping[str, str]:
     }
 
 
-def test_a_task_finds_out_who_it_is(tmp_path: Path, monitor: Path, endpoint: Endpoint) -> None:
-    """Metadata of instance and task become labels of Prometheus and dimensions of CloudWatch."""
+def test_metadata_services(tmp_path: Path, monitor: Path, endpoint: Endpoint) -> None:
+    """Metadata of instance and task become labels and dimensions."""
     tags = {"aws:autoscaling:groupName": "fleet"}
-    with metadata.imds(metadata.imds_answers(**tags)) as imds, metadata.ecs() as agent:
+    with metadata.imds(metadata.imds_responses(**tags)) as imds, metadata.ecs() as agent:
         environment = variables(
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.url),
             ("ECS_CONTAINER_METADATA_URI_V4", agent.url),
         )
-        config = settings(monitor, endpoint, dimension_sets=SETS)
+        config = make_config(monitor, endpoint, dimension_sets=SETS)
         with running_exporter(tmp_path, config, environment=environment) as exporter:
             labels = {
                 "instance_id": "i-0fedcba9876543210",
@@ -61,7 +66,9 @@ def test_a_task_finds_out_who_it_is(tmp_path: Path, monitor: Path, endpoint: End
             exporter.wait_for_value("system_memory_total_bytes", 4096, **labels)
             names = ("cluster", "service", "auto_scaling_group", "account")
             for name in names:
-                assert f"{name}=" not in exporter.get("/metrics")[1], "labels are those of AWS"
+                assert f"{name}=" not in exporter.get("/metrics")[1], (
+                    "not among the labels of AWS's layout"
+                )
             wait_for(lambda: len(endpoint.datums("ExporterHeartbeat")) >= len(SETS))
             sets = [
                 {each["Name"]: each["Value"] for each in datum["Dimensions"]}
@@ -73,21 +80,21 @@ def test_a_task_finds_out_who_it_is(tmp_path: Path, monitor: Path, endpoint: End
                 {"ClusterName": "training", "AccountId": "123456789012"},
             ]
             exporter.wait_for_event("identity_complete")
-            assert "us-west-2" in endpoint.headers[0]["Authorization"], "and so is the region"
+            assert "us-west-2" in endpoint.headers[0]["Authorization"], (
+                "the region was found as well"
+            )
             assert exporter.stop() == 0
 
 
-def test_a_container_without_metadata_serves_on(
-    tmp_path: Path, monitor: Path, endpoint: Endpoint
-) -> None:
-    """A hop limit of 1 is told with its reason, keeps no report and no stop waiting for long."""
-    with metadata.imds({"/latest/api/token": metadata.silent}) as imds:
+def test_unreachable_imds(tmp_path: Path, monitor: Path, endpoint: Endpoint) -> None:
+    """The reason is logged, and neither reports nor the shutdown are held up."""
+    with metadata.imds({"/latest/api/token": metadata.never_respond}) as imds:
         environment = variables(("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.url))
-        config = settings(monitor, endpoint)
+        config = make_config(monitor, endpoint)
         with running_exporter(tmp_path, config, environment=environment) as exporter:
             exporter.wait_for_event(
-                "identity_asked", of="imds", answer="no token: no answer within 1 s"
+                "identity_lookup", provider="imds", result="no token: no answer within 1 s"
             )
             exporter.wait_for_value("system_memory_total_bytes", 4096)
             assert "no answer within 1 s" in exporter.get("/api/v1/snapshot")[1]
-            assert exporter.stop(seconds=5) == 0
+            assert exporter.stop() == 0

@@ -1,4 +1,4 @@
-"""The exporter as Kubernetes runs it: its command line, configuration, probes and scrapes."""
+"""The exporter as Kubernetes runs it: command line, configuration, probes and scrapes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KUBECONFIG = os.environ.get("NEURON_EXPORTER_TEST_KUBECONFIG")
 
 
 def kubectl(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run kubectl on the cluster that was given for the tests, with this on standard input."""
+    """Run kubectl against the test cluster with this text on stdin."""
     return subprocess.run(
         ["kubectl", f"--kubeconfig={KUBECONFIG}", *arguments],
         input=given,
@@ -51,7 +51,7 @@ EXPORTER_POD = "neuron-exporter-abcde"
 
 
 def configuration(overlay: str, endpoint: str) -> dict[str, Any]:
-    """An overlay's configuration with a simulated neuron-monitor, and AWS elsewhere."""
+    """Return an overlay's configuration with a simulated source and local AWS endpoints."""
     found = yaml.safe_load(kubernetes.configuration(rendered(overlay)))
     source = found.get("source", {})
     if "command" in source:
@@ -68,9 +68,9 @@ def configuration(overlay: str, endpoint: str) -> dict[str, Any]:
 
 @can_render
 @pytest.mark.parametrize("overlay", EXPORTERS)
-def test_an_overlay_runs(overlay: str, tmp_path: Path, endpoint: Endpoint) -> None:
-    """With an overlay's command line and configuration the exporter answers the probes where they
-    ask, shows its metrics if it is meant to, sends if it is meant to, and stops in time."""
+def test_overlay(overlay: str, tmp_path: Path, endpoint: Endpoint) -> None:
+    """With an overlay's command line and configuration the exporter answers the probes, serves
+    metrics and sends as configured, and stops in time."""
     objects = rendered(overlay)
     container = kubernetes.container(objects)
     assert container["args"] == ["run", "--config", str(kubernetes.config_path(objects))]
@@ -87,12 +87,12 @@ def test_an_overlay_runs(overlay: str, tmp_path: Path, endpoint: Endpoint) -> No
 
 
 def operators(monitor: dict[str, Any]) -> dict[str, Any]:
-    """The job that the Prometheus Operator makes of a PodMonitor, but for its discovery: labels of
-    the target, and then the monitor's rules."""
-    (asked,) = monitor["spec"]["podMetricsEndpoints"]
+    """Return the scrape job that the Prometheus Operator builds from a PodMonitor, without its
+    discovery: target labels, then the monitor's relabelings."""
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     own = {"namespace": "namespace", "pod_container_name": "container", "pod_name": "pod"}
     return {
-        "honor_labels": asked["honorLabels"],
+        "honor_labels": endpoint["honorLabels"],
         "relabel_configs": [
             *(
                 {"source_labels": [f"__meta_kubernetes_{meta}"], "target_label": label}
@@ -105,14 +105,14 @@ def operators(monitor: dict[str, Any]) -> dict[str, Any]:
                     ): value
                     for key, value in rule.items()
                 }
-                for rule in asked["relabelings"]
+                for rule in endpoint["relabelings"]
             ),
         ],
     }
 
 
 def jobs() -> dict[str, dict[str, Any]]:
-    """How Prometheus scrapes: by the monitor, and by the configuration without the Operator."""
+    """Return the scrape jobs of the PodMonitor and of the configuration without the Operator."""
     path = K8S / "components" / "pod-monitor" / "pod-monitor.yaml"
     (job,) = yaml.safe_load(SCRAPE_CONFIG.read_text())["scrape_configs"]
     kept = ("honor_labels", "relabel_configs")
@@ -127,7 +127,7 @@ ENFORCED = {"target_label": "namespace", "replacement": "enforced"}
 
 
 def discovered(exporter: RunningExporter) -> list[dict[str, Any]]:
-    """The exporter as Prometheus discovers it in a cluster."""
+    """Return the exporter as a target that Prometheus discovers in a cluster."""
     labels = {
         "namespace": "neuron-exporter",
         "pod_name": EXPORTER_POD,
@@ -145,8 +145,8 @@ def discovered(exporter: RunningExporter) -> list[dict[str, Any]]:
     ]
 
 
-def report_with_one_held_core() -> str:
-    """A report of a machine with 32 cores, of which a pod holds one."""
+def report_with_one_allocated_core() -> str:
+    """Return a report of a machine with 32 cores, one of them allocated to a pod."""
     done = run("simulate", "--kubernetes", "--speed", "0", "--reports", "2")
     report = json.loads(done.out.splitlines()[-1])
     cores = report["neuron_k8s_info"]["neuroncores_k8s_info"]
@@ -157,12 +157,11 @@ def report_with_one_held_core() -> str:
 
 @pytest.mark.usefixtures("needs_prometheus")
 @pytest.mark.parametrize("way", ["monitor", "configuration"])
-def test_a_pod_of_a_series_holds_the_core(way: str, tmp_path: Path) -> None:
-    """In Prometheus, `pod` of a core is who holds it, a core that nobody holds has none, and the
-    exporter's own pod is nowhere; its node is everywhere. Labels that are forced on every target
-    change nothing of that."""
+def test_pod_label(way: str, tmp_path: Path) -> None:
+    """In Prometheus, `pod` is the owner of a core, absent for a free core, and never the exporter's
+    own pod; `node` is on every series. Forced target labels change none of this."""
     path = tmp_path / "report.ndjson"
-    path.write_text(report_with_one_held_core())
+    path.write_text(report_with_one_allocated_core())
     source = {"kind": "file", "path": str(path), "replay": {"at_end": "repeat"}}
     with running_exporter(tmp_path, {"source": source}) as exporter:
         exporter.wait_for_value("neuron_exporter_up", 1)
@@ -182,9 +181,9 @@ def test_a_pod_of_a_series_holds_the_core(way: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-def test_promtool_takes_the_job(tmp_path: Path) -> None:
-    """The job for a Prometheus without the Operator is one that Prometheus can read. Its discovery
-    is left out: Debian builds promtool without any of Kubernetes."""
+def test_promtool_accepts_the_job(tmp_path: Path) -> None:
+    """Debian builds promtool without Kubernetes support, so the job is checked without its
+    discovery."""
     document = yaml.safe_load(SCRAPE_CONFIG.read_text())
     (discovery,) = document["scrape_configs"][0].pop("kubernetes_sd_configs")
     assert discovery["role"] == "pod"
@@ -200,17 +199,16 @@ def test_promtool_takes_the_job(tmp_path: Path) -> None:
     shutil.which("victoria-metrics") is None,
     reason="victoria-metrics is not installed (Debian: victoria-metrics)",
 )
-def test_the_discovery_is_read() -> None:
-    """Another reader of Prometheus' configuration, which knows Kubernetes, takes the whole job."""
+def test_discovery_is_valid() -> None:
+    """VictoriaMetrics, which knows Kubernetes discovery, accepts the whole job."""
     flags = (f"-promscrape.config={SCRAPE_CONFIG}", "-promscrape.config.strictParse", "-dryRun")
     done = subprocess.run(["victoria-metrics", *flags], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @can_render
-def test_the_discovery_finds_the_pods() -> None:
-    """The job's selector and port are labels and port of every pod of the exporter, and the
-    simulator is not among them."""
+def test_discovery_selects_the_pods() -> None:
+    """The job's selector and port match every exporter pod, and not the simulator."""
     (job,) = yaml.safe_load(SCRAPE_CONFIG.read_text())["scrape_configs"]
     (selector,) = job["kubernetes_sd_configs"][0]["selectors"]
     wanted = dict(part.split("=") for part in selector["label"].split(","))
@@ -231,9 +229,8 @@ def test_the_discovery_finds_the_pods() -> None:
     KUBECONFIG is None, reason="NEURON_EXPORTER_TEST_KUBECONFIG names no cluster's configuration"
 )
 @pytest.mark.parametrize("overlay", EXPORTERS)
-def test_an_api_server_takes_it(overlay: str) -> None:
-    """A real API server finds nothing to refuse, nor a field that it does not know. Nothing stays
-    there: it is asked in a trial, for which only the namespace has to be made."""
+def test_api_server_accepts_manifests(overlay: str) -> None:
+    """A real API server accepts everything in a dry run; only the namespace is created for it."""
     objects = rendered(overlay)
     name = kubernetes.namespace(objects)
     made = kubectl("get", "namespace", name).returncode != 0

@@ -1,5 +1,5 @@
-"""A day without CloudWatch, with kills in it: nothing that was flushed is lost, and nothing comes
-twice but what was in flight."""
+"""A day without CloudWatch, with kills: no flushed window is lost, and only requests in flight may
+arrive twice."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch.sink import MOST_RESENT
-from tests.support.endpoint import refuse
+from neuron_exporter.sinks.cloudwatch.sink import MAX_RESENT
+from tests.support.endpoint import reject
 from tests.support.exporter import clean_environment
 from tests.support.outage import MINUTE, outage
-from tests.support.strict_front import StrictFront, strict_front
+from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
 
 DAY = 1440
 """Minutes, and so windows."""
 
 
-class Life:
-    """One life of the exporter."""
+class Run:
+    """One run of the exporter, from a start to a stop or a kill."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def minute(self, completed: int) -> dict[str, Any]:
-        """Let a window with so many executions pass; gives what the sink says of itself."""
+        """Let a window with this many executions pass; return the sink's metrics."""
         self.begin(completed)
         assert self.process.stdout is not None
         said: dict[str, Any] = json.loads(self.process.stdout.readline())
@@ -48,20 +48,20 @@ class Life:
         self.process.stdin.flush()
 
     def kill(self) -> None:
-        """End it as an out-of-memory kill does."""
+        """Kill the exporter as the out-of-memory killer does."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
-        """Let it stop in order."""
+        """Stop the exporter in its usual order."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
 
 
 @contextmanager
-def living(spool: Path, front: StrictFront, start: float) -> Iterator[Life]:
-    """An exporter that begins at this moment."""
+def running(spool: Path, front: ValidatingEndpoint, start: float) -> Iterator[Run]:
+    """Run an exporter that starts at this time."""
     credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     process = subprocess.Popen(
         outage(str(spool), front.url, start),
@@ -71,7 +71,7 @@ def living(spool: Path, front: StrictFront, start: float) -> Iterator[Life]:
         env=clean_environment(**credentials),
     )
     try:
-        yield Life(process)
+        yield Run(process)
     finally:
         if process.poll() is None:
             process.kill()
@@ -82,114 +82,113 @@ def living(spool: Path, front: StrictFront, start: float) -> Iterator[Life]:
 
 
 @contextmanager
-def holding(front: StrictFront) -> Iterator[threading.Event]:
-    """While this lasts, requests are taken and not answered; then they have failed."""
-    asked, over = threading.Event(), threading.Event()
+def holding(front: ValidatingEndpoint) -> Iterator[threading.Event]:
+    """Leave requests unanswered while the context lasts; then they fail."""
+    requested, over = threading.Event(), threading.Event()
     answer = front.answer
 
     def hold(handler: BaseHTTPRequestHandler) -> None:
-        asked.set()
-        over.wait(30)
-        with suppress(OSError):  # whoever asked is gone
-            refuse(503, "ServiceUnavailable")(handler)
+        requested.set()
+        over.wait(60)
+        with suppress(OSError):  # the client has gone
+            reject(503, "ServiceUnavailable")(handler)
 
     front.answer = hold
     try:
-        yield asked
+        yield requested
     finally:
         front.answer = answer
         over.set()
 
 
-def received(front: StrictFront) -> Counter[tuple[float, float]]:
-    """How often the executions of each window came: stamp and number."""
+def received(front: ValidatingEndpoint) -> Counter[tuple[float, float]]:
+    """Return how often the executions of each window arrived, by timestamp and number."""
     return Counter(
         (datum["Timestamp"], datum["Value"]) for datum in front.datums("ExecutionsCompleted")
     )
 
 
 @pytest.fixture
-def front() -> Iterator[StrictFront]:
-    """CloudWatch, as strict as AWS."""
-    with strict_front(None) as started:
+def front() -> Iterator[ValidatingEndpoint]:
+    """Start a PutMetricData server that is as strict as AWS."""
+    with validating_endpoint(None) as started:
         yield started
 
 
-def test_a_day_without_cloudwatch(tmp_path: Path, front: StrictFront) -> None:
-    """The endpoint is away for 24 hours, the exporter is killed and started again twice meanwhile:
-    afterwards every window is there once, with its own stamp, in as many minutes as ten a minute
-    need."""
+def test_day_without_cloudwatch(tmp_path: Path, front: ValidatingEndpoint) -> None:
+    """The endpoint is down for 24 hours and the exporter is killed and restarted twice: afterwards
+    every window has arrived once with its own timestamp, at ten windows per minute."""
     spool = tmp_path / "spool.db"
     begin = now = time.time() // MINUTE * MINUTE - (DAY + 400) * MINUTE
     wanted: dict[float, float] = {}
     front.down()
 
-    def pass_minutes(life: Life, number: int) -> dict[str, Any]:
+    def pass_minutes(run: Run, number: int) -> dict[str, Any]:
         nonlocal now
         for _ in range(number):
             completed = int((now - begin) / MINUTE) + 1
             wanted[now] = completed
-            said = life.minute(completed)
+            said = run.minute(completed)
             now += MINUTE
         return said
 
     for minutes in (DAY // 3, DAY // 3):
-        with living(spool, front, now) as life:
-            said = pass_minutes(life, minutes)
+        with running(spool, front, now) as run:
+            said = pass_minutes(run, minutes)
             assert int(said["queued"]) == len(wanted)
-            life.kill()
-    with living(spool, front, now) as life:
-        said = pass_minutes(life, DAY - len(wanted))
+            run.kill()
+    with running(spool, front, now) as run:
+        said = pass_minutes(run, DAY - len(wanted))
         assert int(said["queued"]) == DAY
         assert front.requests == []
         front.up()
         drained = 0
-        while int(pass_minutes(life, 1)["queued"]):
+        while int(pass_minutes(run, 1)["queued"]):
             drained += 1
-        life.stop()
-    assert drained <= DAY / MOST_RESENT
+        run.stop()
+    assert drained <= DAY / MAX_RESENT
     assert said["ambiguous"] == 0
     assert received(front) == {(stamp, number): 1 for stamp, number in wanted.items()}
-    assert front.refused == []
+    assert front.rejected == []
     beats = [datum["Timestamp"] for datum in front.datums("ExporterHeartbeat")]
     assert min(beats) >= begin + DAY * MINUTE
     print(f"{DAY} requests of a day were made good in {drained} minutes")
 
 
-def test_kills_in_the_middle_of_sending(tmp_path: Path, front: StrictFront) -> None:
-    """Killed twenty times while the endpoint comes and goes, at whatever moment: no window that the
-    sink had taken is lost, and at most one a kill comes twice, each counted as ambiguous."""
+def test_kills_while_sending(tmp_path: Path, front: ValidatingEndpoint) -> None:
+    """Twenty kills while the endpoint comes and goes lose no accepted window; at most one per kill
+    arrives twice, each counted as ambiguous."""
     spool = tmp_path / "spool.db"
     now = time.time() // MINUTE * MINUTE - 400 * MINUTE
     wanted: dict[float, float] = {}
     ambiguous = 0.0
     for kill in range(20):
         (front.down if kill % 3 == 0 else front.up)()
-        with living(spool, front, now) as life:
+        with running(spool, front, now) as run:
             for number in range(3):
                 completed = 100 * kill + number + 1
                 wanted[now] = completed
-                said = life.minute(completed)
+                said = run.minute(completed)
                 now += MINUTE
             ambiguous += said["ambiguous"]
             seen = len(front.requests) + len(front.failed)
-            # CloudWatch has been asked, so it was written: a kill now must not lose it.
+            # The request was sent, so it is on disk: a kill now must not lose it.
             wanted[now] = 7_000_000 + kill
-            with holding(front) if kill % 2 else nullcontext() as asked:
-                life.begin(7_000_000 + kill)
-                if asked is None:
+            with holding(front) if kill % 2 else nullcontext() as requested:
+                run.begin(7_000_000 + kill)
+                if requested is None:
                     wait_for(lambda seen=seen: len(front.requests) + len(front.failed) > seen)
                 else:
-                    assert asked.wait(10)
-                life.kill()
+                    assert requested.wait(60)
+                run.kill()
             now += MINUTE
     front.up()
-    with living(spool, front, now) as life:
+    with running(spool, front, now) as run:
         for _ in range(12):
-            said = life.minute(0)
+            said = run.minute(0)
         ambiguous += said["ambiguous"]
         assert said["queued"] == "0"
-        life.stop()
+        run.stop()
     found = received(front)
     assert min(found[window] for window in wanted.items()) >= 1
     repeated = sum(times - 1 for times in found.values())

@@ -1,4 +1,4 @@
-"""A running exporter that finds out whose cores and processes are, asked by a real Prometheus."""
+"""A running exporter that looks up owners, scraped by a real Prometheus."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TRAIN, INFER = "158d1c8083dd49d6b527399fd6414f5c", "258d1c8083dd49d6b527399fd641
 TRAINER, MODEL = "1" * 64, "2" * 64
 
 
-def working(pid: int, **busy: float) -> dict[str, Any]:
-    """A runtime that works."""
+def busy_runtime(pid: int, **busy: float) -> dict[str, Any]:
+    """Return a runtime that is working."""
     shares = {**dict.fromkeys(("_0", "_1", "_2", "_3"), 0.0), **busy}
     return runtime(pid, "app", neuroncore_counters=cores(**shares), execution_stats=executions(10))
 
 
 def source(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
-    """A neuron-monitor that says the same again and again."""
+    """Return a source that repeats one report."""
     report = folder / "report.json"
     report.write_text(json.dumps(document) + "\n")
     monitor = script(folder / "monitor", f"while sleep 0.5; do cat {report}; done")
@@ -38,26 +38,26 @@ def source(folder: Path, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-def test_a_daemon_tells_tasks_apart(tmp_path: Path, endpoint: Endpoint) -> None:
-    """Two tasks with one tag on one machine: each one's executions have its family and container
-    in Prometheus, and in CloudWatch's sets by family."""
+def test_daemon(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Two tasks with the same runtime tag are distinguished in Prometheus and in CloudWatch's
+    dimension sets."""
     tasks = [
-        metadata.introspected("train", TRAIN, {TRAINER: "trainer"}),
-        metadata.introspected("infer", INFER, {MODEL: "model"}),
+        metadata.agent_task("train", TRAIN, {TRAINER: "trainer"}),
+        metadata.agent_task("infer", INFER, {MODEL: "model"}),
     ]
     with (
         process_in(f"/ecs/{TRAIN}/{TRAINER}") as trainer,
         process_in(f"/ecs/{INFER}/{MODEL}") as model,
-        metadata.introspection(*tasks) as agent,
+        metadata.agent_server(*tasks) as agent,
     ):
-        sent = {
+        cloudwatch = {
             "enabled": True,
             "endpoint_url": endpoint.url,
             "flush_interval": "2s",
             "dimension_sets": [["InstanceId"], ["InstanceId", "TaskDefinitionFamily"]],
         }
-        document = report(working(trainer, _0=50), working(model, _2=80))
-        config = {"source": source(tmp_path, document), "cloudwatch": sent}
+        document = report(busy_runtime(trainer, _0=50), busy_runtime(model, _2=80))
+        config = {"source": source(tmp_path, document), "cloudwatch": cloudwatch}
         environment = {
             "NEURON_EXPORTER_ECS_AGENT": agent.url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -69,13 +69,15 @@ def test_a_daemon_tells_tasks_apart(tmp_path: Path, endpoint: Endpoint) -> None:
         ):
             query = "sum by (task_family, container) (execution_status_total)"
             wait_for(lambda: len(prometheus.query(query)) == 2)
-            named = {
+            owners = {
                 (each["metric"]["task_family"], each["metric"]["container"])
                 for each in prometheus.query(query)
             }
-            assert named == {("train", "trainer"), ("infer", "model")}
-            holding = 'neuroncore_runtime_info{task_family="infer"}'
-            assert [each["metric"]["neuroncore"] for each in prometheus.query(holding)] == ["2"]
+            assert owners == {("train", "trainer"), ("infer", "model")}
+            core_of_infer = 'neuroncore_runtime_info{task_family="infer"}'
+            assert [each["metric"]["neuroncore"] for each in prometheus.query(core_of_infer)] == [
+                "2"
+            ]
 
             def families() -> set[str]:
                 return {
@@ -90,9 +92,9 @@ def test_a_daemon_tells_tasks_apart(tmp_path: Path, endpoint: Endpoint) -> None:
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-def test_a_sidecar_names_the_workload_beside_it(tmp_path: Path) -> None:
-    """Cores and executions of our own devices have the task's service, family and container."""
-    document = report(working(700, _0=50))
+def test_sidecar(tmp_path: Path) -> None:
+    """Series of the task's devices have its service, family and container."""
+    document = report(busy_runtime(700, _0=50))
     devices = tmp_path / "dev"
     devices.mkdir()
     within = own_dev(devices, "neuron0", "neuron1")
@@ -103,9 +105,9 @@ def test_a_sidecar_names_the_workload_beside_it(tmp_path: Path) -> None:
             running_exporter(tmp_path, config, environment=environment, within=within) as exporter,
             prometheus_server(tmp_path, exporter.url.removeprefix("http://")) as prometheus,
         ):
-            whose = '{service="resnet-inference", task_family="resnet", container="app"}'
+            owner = '{service="resnet-inference", task_family="resnet", container="app"}'
             for name in ("neuroncore_utilization_ratio", "execution_status_total"):
                 everything = wait_for(lambda name=name: prometheus.query(f"count({name})"))
-                of_the_task = prometheus.query(f"count({name}{whose})")
+                of_the_task = prometheus.query(f"count({name}{owner})")
                 assert of_the_task[0]["value"][1] == everything[0]["value"][1]
             assert exporter.stop() == 0

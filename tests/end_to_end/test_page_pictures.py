@@ -1,4 +1,4 @@
-"""The pictures of the page in README: made by these tests, and small."""
+"""The pictures of the page in the documentation."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import looked_at
+from tests.support.browser import opened_page
+from tests.support.documents import links
 from tests.support.exporter import RunningExporter, running_exporter, simulated
-from tests.support.readme import TEXT
 
 FOLDER = Path(__file__).parent / "files" / "page"
-LARGEST = 120_000
-WARM = 5
-"""Reports after which there is a line to see."""
+MAX_BYTES = 120_000
+MIN_POINTS = 5
+"""Reports needed for a visible sparkline."""
 
 
 @pytest.fixture(scope="module")
 def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExporter]:
-    """A simulated trn1.32xlarge on which different things go on."""
+    """A simulated trn1.32xlarge with mixed load."""
     config = {
         "source": simulated("--instance-type", "trn1.32xlarge", "--scenario", "mixed"),
         "identity": {"imds": False, "ecs": False, "cluster": "training-east"},
@@ -39,7 +39,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
     ("name", "scheme", "width", "height"),
     [("light", "light", 1180, 640), ("dark", "dark", 1180, 640), ("phone", "light", 360, 740)],
 )
-def test_a_picture(
+def test_picture(
     browser: Browser,
     exporter: RunningExporter,
     request: pytest.FixtureRequest,
@@ -48,23 +48,23 @@ def test_a_picture(
     width: int,
     height: int,
 ) -> None:
-    """README shows the page of today in light, dark and on a phone, each below 120 kB, with what it
-    shows in words beside it; `--update-golden` makes the pictures anew."""
+    """The page fits the picture's size and file size limit; `--update-golden` writes the
+    pictures."""
     size = {"width": width, "height": height, "color_scheme": scheme}
-    with looked_at(browser, exporter.url, **size) as page:  # type: ignore[arg-type]
+    with opened_page(browser, exporter.url, **size) as page:  # type: ignore[arg-type]
         expect(page.locator(".cell")).to_have_count(32)
         expect(page.locator("#cloudwatch-state")).to_contain_text("Delivering")
         page.wait_for_function(
-            "least => document.querySelector('polyline').points.length >= least", arg=WARM
+            "minimum => document.querySelector('polyline').points.length >= minimum", arg=MIN_POINTS
         )
         picture = page.screenshot()
-    assert len(picture) < LARGEST
+    assert len(picture) < MAX_BYTES
     path = FOLDER / f"{name}.png"
     if request.config.getoption("--update-golden"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture)
-    kept = path.read_bytes()
-    assert len(kept) < LARGEST
-    shape = int.from_bytes(kept[16:20], "big"), int.from_bytes(kept[20:24], "big")
+    golden = path.read_bytes()
+    assert len(golden) < MAX_BYTES
+    shape = int.from_bytes(golden[16:20], "big"), int.from_bytes(golden[20:24], "big")
     assert shape == (width, height)
-    assert f"](tests/end_to_end/files/page/{name}.png)" in TEXT
+    assert f"../tests/end_to_end/files/page/{name}.png" in links("docs/page-and-api.md")

@@ -1,4 +1,4 @@
-"""SIGUSR1 lets go of the devices and takes them again: a driver is reset while nobody has them."""
+"""SIGUSR1 releases the devices and takes them again, so that a driver can be reset."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from neuron_exporter.daemon.daemon import STOP_SECONDS
 from tests.support import exporter as exporter_process
-from tests.support.altered import altered
 from tests.support.children import child
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.exporter import EXPORTER, RunningExporter, clean_environment, running_exporter
-from tests.support.processes import children_of, holders
+from tests.support.patched import patched
+from tests.support.processes import children_of, processes_with_open
 from tests.support.waiting import wait_for
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -23,25 +24,25 @@ HARDWARE = "system_memory_used_bytes"
 
 
 def source(*steps: str) -> dict[str, Any]:
-    """A configuration with a child that does these steps."""
+    """Return a configuration whose child runs these steps."""
     return {"source": {"command": child(*steps), "period": "1s"}}
 
 
-def signalled(exporter: RunningExporter, state: str) -> None:
-    """Send SIGUSR1, and wait for the state that it leads to."""
+def toggle_pause(exporter: RunningExporter, state: str) -> None:
+    """Send SIGUSR1 and wait for the source state."""
     exporter.process.send_signal(signal.SIGUSR1)
     exporter.wait_for_value("neuron_exporter_source_state", 1, state=state)
 
 
 def executions(exporter: RunningExporter) -> float | None:
-    """The machine's counter."""
+    """Return the machine's execution counter."""
     return exporter.value("neuron_executions_total", status_type="completed")
 
 
-def test_a_driver_can_be_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paused, nobody holds the device, no hardware series is shown, the heartbeat is 0, health and
-    counters stay; the next signal resumes at once."""
-    monkeypatch.setattr(exporter_process, "EXPORTER", altered("short-lived"))
+def test_pause_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While paused, no process has the device open, hardware series are absent, the heartbeat is 0,
+    and health and counters stay; the next signal resumes at once."""
+    monkeypatch.setattr(exporter_process, "EXPORTER", patched("short-lived"))
     device = tmp_path / "neuron0"
     with cloudwatch_endpoint() as endpoint:
         config = {
@@ -56,13 +57,13 @@ def test_a_driver_can_be_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         }
         with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
             exporter.wait_for_event("source_state", state="ok")
-            (monitor,) = holders(device)
+            assert HARDWARE in exporter.families()
+            (monitor,) = processes_with_open(device)
             status = Path(f"/proc/{monitor}/status").read_text()
             assert int(status.split("SigBlk:")[1].split()[0], 16) == 0
-            assert HARDWARE in exporter.families()
 
-            signalled(exporter, "paused")
-            wait_for(lambda: not holders(device))
+            toggle_pause(exporter, "paused")
+            wait_for(lambda: not processes_with_open(device))
             assert exporter.value("neuron_exporter_up") == 0
             assert exporter.value("neuron_exporter_source_state", state="ok") == 0
             wait_for(lambda: HARDWARE not in exporter.families())
@@ -70,43 +71,43 @@ def test_a_driver_can_be_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert exporter.get("/healthz") == (200, "ok\n")
             assert exporter.get("/readyz") == (200, "ready\n")
             assert children_of(exporter.process.pid) == []
-            assert exporter.events("restarting") == []
+            assert exporter.events("source_restarting") == []
 
-            signalled(exporter, "ok")
+            toggle_pause(exporter, "ok")
             assert executions(exporter) == 6
-            assert holders(device)
+            assert processes_with_open(device)
             wait_for(lambda: endpoint.datums("ExporterHeartbeat")[-1]["Value"] == 1)
             assert exporter.stop() == 0
 
     assert endpoint.total("ExecutionsCompleted") == 6
     assert len(exporter.events("pausing")) == len(exporter.events("resuming")) == 1
-    assert exporter.events("restarting") == []
+    assert exporter.events("source_restarting") == []
 
 
-def test_a_pause_takes_nothing_from_the_next_start(tmp_path: Path) -> None:
-    """While the program is missing it can be paused, and what is installed runs after a resume."""
+def test_pause_while_program_is_missing(tmp_path: Path) -> None:
+    """A program installed during the pause runs after the resume."""
     path = tmp_path / "monitor"
     with running_exporter(tmp_path, {"source": {"command": [str(path)]}}) as exporter:
         exporter.wait_for_event("source_state", state="missing_program")
-        signalled(exporter, "paused")
+        toggle_pause(exporter, "paused")
         path.symlink_to("/bin/cat")
-        signalled(exporter, "exited")
+        toggle_pause(exporter, "exited")
         assert exporter.stop() == 0
 
 
-def test_a_stop_ends_a_pause(tmp_path: Path) -> None:
-    """SIGTERM ends a paused exporter at once, with status 0."""
+def test_stop_while_paused(tmp_path: Path) -> None:
+    """SIGTERM ends a paused exporter with status 0."""
     with running_exporter(tmp_path, source("report", "forever")) as exporter:
         exporter.wait_for_event("source_state", state="ok")
-        signalled(exporter, "paused")
+        toggle_pause(exporter, "paused")
         started = time.monotonic()
 
         assert exporter.stop() == 0
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < STOP_SECONDS
 
 
-def test_a_signal_in_the_middle_of_a_stop_changes_nothing(tmp_path: Path) -> None:
-    """Whenever it comes while the exporter stops, up to its last moment, the status is 0."""
+def test_sigusr1_during_stop(tmp_path: Path) -> None:
+    """The exit status is 0 whenever the signal arrives."""
     with running_exporter(tmp_path, source("ignore", "report", "forever")) as exporter:
         exporter.wait_for_event("source_state", state="ok")
         exporter.process.send_signal(signal.SIGTERM)
@@ -118,8 +119,8 @@ def test_a_signal_in_the_middle_of_a_stop_changes_nothing(tmp_path: Path) -> Non
     assert exporter.events("stopped")
 
 
-def test_a_signal_before_the_start_is_kept(tmp_path: Path) -> None:
-    """A pause that is asked for while the exporter still reads its configuration holds."""
+def test_sigusr1_before_start(tmp_path: Path) -> None:
+    """A pause requested while the exporter reads its configuration takes effect."""
     fifo = tmp_path / "config.yaml"
     subprocess.run(["mkfifo", fifo], check=True)
     process = subprocess.Popen(
@@ -140,14 +141,14 @@ def test_a_signal_before_the_start_is_kept(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-        exporter._reading.join(5)
+        exporter._reading.join(60)
         assert process.stderr is not None
         process.stderr.close()
 
 
 @pytest.mark.parametrize("kind", ["stdin", "file"])
-def test_what_has_no_child_says_so(tmp_path: Path, kind: str) -> None:
-    """Where somebody else runs neuron-monitor there is nothing to pause; the log says that."""
+def test_pause_without_child(tmp_path: Path, kind: str) -> None:
+    """For sources without a child process the exporter logs that it cannot pause."""
     path = tmp_path / "reports"
     path.write_bytes(subprocess.run(child("report"), capture_output=True, check=True).stdout)
     config = {"source": {"kind": kind, "path": str(path)} if kind == "file" else {"kind": kind}}
@@ -156,7 +157,7 @@ def test_what_has_no_child_says_so(tmp_path: Path, kind: str) -> None:
     with running_exporter(tmp_path, config, stdin=subprocess.PIPE) as exporter:
         exporter.wait_for_event("started")
         exporter.process.send_signal(signal.SIGUSR1)
-        exporter.wait_for_event("no_child_to_pause", source=kind)
+        exporter.wait_for_event("pause_unsupported", source=kind)
 
         assert exporter.get("/healthz")[0] == 200
         assert exporter.stop() == 0

@@ -1,4 +1,4 @@
-"""A running exporter takes what is hot of another configuration, and refuses the rest by name."""
+"""Reloads of a running exporter: reloadable changes take effect, others are rejected."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ import pytest
 import yaml
 
 from tests.support.exporter import running_exporter, write_config
-from tests.support.reloading import GOOD, TOTALS, fed, hang_up, reloaded, started
+from tests.support.reloading import GOOD, TOTALS, fed, reloaded, send_sighup, started
 from tests.support.waiting import wait_for
-from tests.support.web_config import hashed
+from tests.support.web_config import bcrypt_hash
 
-TAKEN_AT = "neuron_exporter_config_last_reload_success_timestamp_seconds"
+SUCCESS_TIME = "neuron_exporter_config_last_reload_success_timestamp_seconds"
 OUTCOMES = "neuron_exporter_config_reloads_total"
 
 
-# Taken
+# Applied
 
 
-def test_a_hot_change_takes_effect_without_a_gap_in_counters(tmp_path: Path) -> None:
-    """Another selection is shown after the file has been quiet, and counters are exact to the unit:
-    also those that were not shown before."""
+def test_reload_keeps_counters(tmp_path: Path) -> None:
+    """Metrics that were not published before include what was counted meanwhile."""
     with fed(tmp_path, prometheus={"preset": "minimal", "exclude": [TOTALS]}) as run:
         run.feed(4)
-        started = run.exporter.value(TAKEN_AT)
+        started_at = run.exporter.value(SUCCESS_TIME)
         assert run.exporter.value(GOOD) == 1
         assert TOTALS not in run.exporter.families()
         write = time.monotonic()
@@ -38,25 +37,24 @@ def test_a_hot_change_takes_effect_without_a_gap_in_counters(tmp_path: Path) -> 
         run.feed(4)
         assert run.exporter.value(TOTALS, status_type="completed") == run.completed > 0
         assert run.exporter.value(GOOD) == 1
-        assert run.exporter.value(OUTCOMES, outcome="taken") == 1
-        taken = run.exporter.value(TAKEN_AT)
-        assert started is not None
-        assert taken is not None
-        assert taken > started
+        assert run.exporter.value(OUTCOMES, outcome="success") == 1
+        reloaded_at = run.exporter.value(SUCCESS_TIME)
+        assert started_at is not None
+        assert reloaded_at is not None
+        assert reloaded_at > started_at
         assert "prometheus.preset" in run.exporter.get("/api/v1/snapshot")[1]
         run.end()
 
 
-def test_scrapes_go_on_through_reloads(tmp_path: Path) -> None:
-    """Whoever scrapes while the selection changes gets whole answers, and no counter falls."""
+def test_scrapes_during_reloads(tmp_path: Path) -> None:
     with fed(tmp_path, prometheus={"preset": "full"}) as run:
         run.feed(2)
-        seen: list[float] = []
+        values: list[float] = []
         stop = threading.Event()
 
         def scrape() -> None:
             while not stop.is_set():
-                seen.append(run.exporter.value(TOTALS, status_type="completed") or -1.0)
+                values.append(run.exporter.value(TOTALS, status_type="completed") or -1.0)
 
         scraping = threading.Thread(target=scrape)
         scraping.start()
@@ -64,19 +62,18 @@ def test_scrapes_go_on_through_reloads(tmp_path: Path) -> None:
             for number in range(1, 9):
                 preset = "minimal" if number % 2 else "full"
                 run.write(prometheus={"preset": preset, "include": [TOTALS]})
-                hang_up(run.exporter)
+                send_sighup(run.exporter)
                 reloaded(run.exporter, number)
                 run.feed()
         finally:
             stop.set()
             scraping.join()
-        assert seen == sorted(seen)
+        assert values == sorted(values)
         assert run.exporter.value(TOTALS, status_type="completed") == run.completed
         assert run.exporter.process.poll() is None
 
 
-def test_several_writings_are_one_reload(tmp_path: Path) -> None:
-    """The file is read when nobody writes it any more, and once; a touch does nothing."""
+def test_several_writes_are_one_reload(tmp_path: Path) -> None:
     with fed(tmp_path) as run:
         for preset in ("minimal", "standard", "minimal", "standard"):
             run.write(prometheus={"preset": preset})
@@ -86,8 +83,8 @@ def test_several_writings_are_one_reload(tmp_path: Path) -> None:
         assert len(run.exporter.events("config_reloaded")) == 1
 
 
-def test_a_config_map_is_followed(tmp_path: Path) -> None:
-    """Kubelet writes a new folder and turns one link; the old folder is removed after that."""
+def test_config_map_update(tmp_path: Path) -> None:
+    """The kubelet writes a new folder, replaces a link, and removes the old folder."""
 
     def publish(name: str, level: str) -> None:
         folder = tmp_path / name
@@ -105,13 +102,12 @@ def test_a_config_map_is_followed(tmp_path: Path) -> None:
         (tmp_path / "..2026_11_20_1" / "exporter.yaml").unlink()
         (tmp_path / "..2026_11_20_1").rmdir()
         assert reloaded(exporter) == ["log.level"]
-        hang_up(exporter)
+        send_sighup(exporter)
         assert reloaded(exporter, 2) == []
 
 
-def test_what_a_flag_sets_the_file_does_not_change(tmp_path: Path) -> None:
-    """File, environment and flags are merged as at the start: an overridden key is no change, not
-    even one that would take a restart."""
+def test_overrides_are_kept(tmp_path: Path) -> None:
+    """A new value of an overridden key is no change, even if it would require a restart."""
     flags = ["--listen", "127.0.0.1:0"]
     variable = {"NEURON_EXPORTER__LOG__LEVEL": "debug"}
     config = {"source": {"kind": "stdin"}, "prometheus": {"listen": "127.0.0.1:1"}}
@@ -125,9 +121,8 @@ def test_what_a_flag_sets_the_file_does_not_change(tmp_path: Path) -> None:
         assert reloaded(exporter) == ["prometheus.preset"]
 
 
-def test_the_log_level_changes(tmp_path: Path) -> None:
-    """A reload is said where the level before or after it would say it, and then the new level
-    holds."""
+def test_log_level(tmp_path: Path) -> None:
+    """The reload is logged if the old or the new level admits it."""
     quiet, loud = ({"format": "json", "level": level} for level in ("error", "debug"))
     config = {"source": {"kind": "stdin"}}
     path = write_config(tmp_path, {**config, "log": loud})
@@ -135,35 +130,34 @@ def test_the_log_level_changes(tmp_path: Path) -> None:
         exporter.wait_for_event("started")
         for number, log in enumerate((quiet, loud, quiet), 1):
             write_config(tmp_path, {**config, "log": log})
-            hang_up(exporter)
+            send_sighup(exporter)
             assert reloaded(exporter, number) == ["log.level"]
         lines = len(exporter.log)
         assert exporter.stop() == 0
         assert len(exporter.log) == lines
 
 
-def test_a_web_configuration_begins_to_protect(tmp_path: Path) -> None:
-    """Its file may be named while running, and a hang-up reads it anew at once."""
+def test_web_configuration_adds_protection(tmp_path: Path) -> None:
     web = tmp_path / "web.yml"
     web.write_text("{}\n")
     with fed(tmp_path) as run:
         assert run.exporter.get("/healthz")[0] == 200
         run.write(prometheus={"web_config_file": str(web)})
-        hang_up(run.exporter)
+        send_sighup(run.exporter)
         assert reloaded(run.exporter) == ["prometheus.web_config_file"]
         assert run.exporter.get("/healthz")[0] == 200
-        web.write_text(yaml.safe_dump({"basic_auth_users": {"me": hashed("x")}}))
-        hang_up(run.exporter)
+        web.write_text(yaml.safe_dump({"basic_auth_users": {"me": bcrypt_hash("x")}}))
+        send_sighup(run.exporter)
         run.exporter.wait_for_event("web_config_reloaded")
         assert run.exporter.get("/healthz")[0] == 401
         run.write()
-        hang_up(run.exporter)
-        refused = run.exporter.wait_for_event("config_refused")
-        assert "basic_auth_users: cannot be taken away" in refused["problem"]
+        send_sighup(run.exporter)
+        rejected = run.exporter.wait_for_event("config_reload_rejected")
+        assert "basic_auth_users: cannot be removed at run time" in rejected["problem"]
         assert run.exporter.get("/healthz")[0] == 401
 
 
-# Refused
+# Rejected
 
 
 @pytest.mark.parametrize(
@@ -173,8 +167,8 @@ def test_a_web_configuration_begins_to_protect(tmp_path: Path) -> None:
             "source: {kind: stdin, period: 7s}\nlog: {level: error, format: json}\n"
             "prometheus: {listen: '127.0.0.1:0', preset: minimal}\nweb: {page: false}\n",
             [
-                ":1: source.period: takes a restart: 5s is in use, 7s was given",
-                ":4: web.page: takes a restart: True is in use, False was given",
+                ":1: source.period: requires a restart (current: 5s, new: 7s)",
+                ":4: web.page: requires a restart (current: True, new: False)",
             ],
         ),
         ("prometheus: [\n", [":2: is not YAML: "]),
@@ -187,13 +181,11 @@ def test_a_web_configuration_begins_to_protect(tmp_path: Path) -> None:
         ),
         (None, [": cannot be read: No such file or directory"]),
     ],
-    ids=["cold", "not YAML", "not legal", "gone"],
+    ids=["restart", "not YAML", "invalid", "missing"],
 )
-def test_what_is_refused_changes_nothing(
+def test_rejected_reload_changes_nothing(
     tmp_path: Path, text: str | None, problems: list[str]
 ) -> None:
-    """Each problem is a line of the log, as `check` would print it; nothing of the file is taken,
-    until a good one is there."""
     path = tmp_path / "exporter.yaml"
     with fed(tmp_path) as run:
         run.feed(2)
@@ -203,15 +195,15 @@ def test_what_is_refused_changes_nothing(
         else:
             path.write_text(text)
         wait_for(lambda: run.exporter.value(GOOD) == 0)
-        said = [event["problem"] for event in run.exporter.events("config_refused")]
-        assert len(said) == len(problems)
-        for got, wanted in zip(said, problems, strict=True):
-            assert got.startswith(f"{path}{wanted}")
+        logged = [event["problem"] for event in run.exporter.events("config_reload_rejected")]
+        assert len(logged) == len(problems)
+        for problem, wanted in zip(logged, problems, strict=True):
+            assert problem.startswith(f"{path}{wanted}")
         run.feed(2)
         assert run.exporter.families().keys() == before
         assert run.exporter.value(TOTALS, status_type="completed") == run.completed
-        assert run.exporter.value(OUTCOMES, outcome="refused") == 1
-        assert "refused" in run.exporter.get("/api/v1/snapshot")[1]
+        assert run.exporter.value(OUTCOMES, outcome="failure") == 1
+        assert "failure: " in run.exporter.get("/api/v1/snapshot")[1]
 
         run.write(prometheus={"preset": "minimal"})
         assert reloaded(run.exporter) == ["prometheus.preset"]
@@ -221,29 +213,27 @@ def test_what_is_refused_changes_nothing(
 # Signals
 
 
-def test_a_hang_up_without_a_file_says_so() -> None:
-    """Who configured by flags alone is told that there is nothing to read."""
+def test_sighup_without_file() -> None:
     flags = ["--source", "stdin", "--listen", "127.0.0.1:0"]
     with started(flags, stdin=subprocess.PIPE) as exporter:
         exporter.wait_for_event("started")
-        hang_up(exporter)
-        exporter.wait_for_event("config_not_reloaded")
+        send_sighup(exporter)
+        exporter.wait_for_event("config_reload_skipped")
         assert exporter.value(GOOD) == 1
         assert exporter.process.poll() is None
 
 
-def test_a_hang_up_during_the_start_does_not_end_it(tmp_path: Path) -> None:
-    """A signal that comes while the configuration is being read kills nobody."""
+def test_sighup_during_start(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with started(["--config", str(path)], stdin=subprocess.PIPE) as exporter:
         with path.open("w") as pipe:  # opens when the exporter does
             for _ in range(20):
-                hang_up(exporter)
+                send_sighup(exporter)
             write_config(tmp_path, {"source": {"kind": "stdin"}})
             pipe.write((tmp_path / "exporter.yaml").read_text())
         exporter.wait_for_event("started")
-        hang_up(exporter)
-        refused = exporter.wait_for_event("config_refused")
-        assert "is not a file that can be read again" in refused["problem"]
+        send_sighup(exporter)
+        rejected = exporter.wait_for_event("config_reload_rejected")
+        assert "is not a file that can be read again" in rejected["problem"]
         assert exporter.get("/healthz") == (200, "ok\n")

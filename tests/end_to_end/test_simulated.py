@@ -1,4 +1,4 @@
-"""The exporter on a simulated machine where things go wrong."""
+"""The exporter on a simulated machine with faults."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.support.exporter import running_exporter, simulated
 from tests.support.waiting import wait_for
 
 
-def test_a_damaged_stream_costs_what_is_damaged(tmp_path: Path) -> None:
-    """Half a report, a huge line, readings that are no numbers and a flood of complaints are each
-    counted where they belong, and the machine is shown on."""
+def test_damaged_stream(tmp_path: Path) -> None:
+    """Truncated lines, huge lines, invalid numbers and a stderr flood are each counted, and reports
+    go on."""
     faults = "half-line@2,huge-line@3,nan@4,stderr-flood@5"
     source = simulated("--instance-type", "inf2.xlarge", "--speed", "20", "--faults", faults)
     with running_exporter(tmp_path, {"source": source}) as exporter:
@@ -25,9 +25,8 @@ def test_a_damaged_stream_costs_what_is_damaged(tmp_path: Path) -> None:
         assert len(exporter.families()["neuroncore_utilization_ratio"].samples) == 2
 
 
-def test_a_scripted_run_is_seen_as_it_was_written(tmp_path: Path) -> None:
-    """A machine that is idle, then hangs, then crashes, is idle, busy without results, and started
-    again."""
+def test_scripted_run(tmp_path: Path) -> None:
+    """The exporter shows an idle, then hanging, then crashing machine as scripted."""
     script = tmp_path / "script.yaml"
     script.write_text(
         "- {at: 0s, scenario: idle, runtimes: 2}\n"
@@ -40,18 +39,18 @@ def test_a_scripted_run_is_seen_as_it_was_written(tmp_path: Path) -> None:
         exporter.wait_for_value(core, 0, neuroncore="0")
         exporter.wait_for_value(core, 1, neuroncore="0")
         assert exporter.value("neuron_executions_total", status_type="completed") == 0
-        exporter.wait_for_event("restarting", reason="exited")
+        exporter.wait_for_event("source_restarting", reason="exited")
         assert exporter.value("neuron_exporter_source_restarts_total", reason="exited") == 1
         assert "simulated crash" in str(exporter.log)
 
 
-def test_the_demonstration_offers_every_scenario_and_refuses_what_it_cannot_show() -> None:
-    """--help of `demo` names each scenario; a machine whose figures nobody states is refused with
+def test_demo_options() -> None:
+    """`demo --help` lists every scenario; an instance type without known figures is rejected with
     what is missing."""
-    told = run("demo", "--help").out
-    assert all(name in told for name in SCENARIOS)
-    refused = run("demo", "--instance-type", "trn2.3xlarge", "--scenario", "compile")
-    assert (refused.status, refused.out) == (2, "")
-    (said,) = refused.complaints
-    missing = "no source states its vCPUs, host memory; must be one of inf1.24xlarge"
-    assert said.startswith(f"--instance-type: trn2.3xlarge cannot be simulated: {missing}")
+    help = run("demo", "--help").out
+    assert all(name in help for name in SCENARIOS)
+    rejected = run("demo", "--instance-type", "trn2.3xlarge", "--scenario", "compile")
+    assert (rejected.status, rejected.out) == (2, "")
+    (message,) = rejected.error_lines
+    missing = "no public source has its vCPUs, host memory; must be one of inf1.24xlarge"
+    assert message.startswith(f"--instance-type: trn2.3xlarge cannot be simulated: {missing}")

@@ -1,4 +1,5 @@
-"""Sixteen tasks on one machine, each with a device and with a sidecar as the command writes it."""
+"""Sixteen tasks on one machine, each with one device and the sidecar that `task-definition`
+writes."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ import pytest
 
 from tests.support.exporter import RunningExporter, running_exporter
 from tests.support.fleet import CREDENTIALS
-from tests.support.metadata import TASK, body, ecs
+from tests.support.metadata import TASK, ecs, respond
 from tests.support.mounts import own_dev
 from tests.support.publishing import write_simulated
 from tests.support.simulated import Report, busy, executions
-from tests.support.strict_front import StrictFront, strict_front
-from tests.support.task_definitions import environment_of, exporter_of, made
+from tests.support.task_definitions import environment_of, exporter_of, make_definition
+from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
 
 TYPE = "inf1.24xlarge"
@@ -31,17 +32,17 @@ SERVICE = {"ClusterName": "training", "ServiceName": "resnet-inference"}
 
 
 class Sent(NamedTuple):
-    """What the machine reported and what the exporters made of it; meanwhile, where they listened
-    and how many cores each showed there."""
+    """What the machine reported, what the exporters sent, and each exporter's URL and core
+    count."""
 
     reports: list[Report]
-    front: StrictFront
+    front: ValidatingEndpoint
     ports: list[int]
     shown: list[int]
 
 
-def truth(many: list[Report]) -> dict[str, float]:
-    """What happened on the machine."""
+def expected_totals(many: list[Report]) -> dict[str, float]:
+    """Return what happened on the machine."""
     tallies: Counter[str] = Counter()
     for report in many:
         for execution in executions(report):
@@ -58,21 +59,21 @@ def truth(many: list[Report]) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
-    """All of them at once, with the same reports of the machine, until each was told to end."""
+    """Run all sidecars at once on the same reports of the machine until each is stopped."""
     folder = tmp_path_factory.mktemp("machine")
     stream = write_simulated(folder / "stream", REPORTS, *MACHINE).read_bytes()
     with ExitStack() as stack:
-        front = stack.enter_context(strict_front())
+        front = stack.enter_context(validating_endpoint())
         started = [_start(stack, folder, index, front.url) for index in range(DEVICES)]
         for each in started:
             assert each.process.stdin is not None
             each.process.stdin.write(stream)
             each.process.stdin.flush()
         for each in started:
-            wait_for(lambda each=each: each.value("neuron_exporter_reports_total") == REPORTS, 30)
+            wait_for(lambda each=each: each.value("neuron_exporter_reports_total") == REPORTS)
         ports = [each.port for each in started]
         shown = [len(each.families()["neuroncore_utilization_ratio"].samples) for each in started]
-        wait_for(lambda: len(list(folder.glob("sidecar-*.db"))) == DEVICES, 30)
+        wait_for(lambda: len(list(folder.glob("sidecar-*.db"))) == DEVICES)
         for each in started:
             assert each.process.stdin is not None
             each.process.stdin.close()
@@ -82,15 +83,14 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
 
 
 def _start(stack: ExitStack, machine: Path, index: int, url: str) -> RunningExporter:
-    """The sidecar for one device, in a task of its own: what is told to it is what the definition
-    says, but for the machine's own folder and CloudWatch's place."""
+    """Start the sidecar of one device as its definition says, with other paths and endpoint."""
     folder = machine / str(index)
     (folder / "dev").mkdir(parents=True)
-    sidecar = exporter_of(made(TYPE, "inference", "sidecar", str(index)))
+    sidecar = exporter_of(make_definition(TYPE, "inference", "sidecar", str(index)))
     (device,) = sidecar["linuxParameters"]["devices"]
     (volume,) = sidecar["mountPoints"]
     task = {**TASK, "TaskARN": f"{TASK['TaskARN'][:-2]}{index:02}"}
-    told = {
+    variables = {
         name: value.replace(volume["containerPath"], str(machine))
         for name, value in environment_of(sidecar).items()
     }
@@ -101,8 +101,8 @@ def _start(stack: ExitStack, machine: Path, index: int, url: str) -> RunningExpo
             flags=["--source", "stdin"],
             environment={
                 **CREDENTIALS,
-                **told,
-                "ECS_CONTAINER_METADATA_URI_V4": stack.enter_context(ecs(body(task))).url,
+                **variables,
+                "ECS_CONTAINER_METADATA_URI_V4": stack.enter_context(ecs(respond(task))).url,
                 "NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL": url,
                 "NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL": "2s",
             },
@@ -112,8 +112,8 @@ def _start(stack: ExitStack, machine: Path, index: int, url: str) -> RunningExpo
     )
 
 
-def values(front: StrictFront, name: str) -> list[tuple[float, float]]:
-    """Values of a metric, each with its count."""
+def values(front: ValidatingEndpoint, name: str) -> list[tuple[float, float]]:
+    """Return a metric's values, each with its count."""
     found: list[tuple[float, float]] = []
     for datum in front.datums(name):
         numbers = datum.get("Values", [datum.get("Value")])
@@ -121,10 +121,9 @@ def values(front: StrictFront, name: str) -> list[tuple[float, float]]:
     return found
 
 
-def test_their_sums_are_the_machines_truth(sent: Sent) -> None:
-    """What the service did is what the machine did: nothing is counted twice, nothing is left out,
-    and the average is over all cores."""
-    expected = truth(sent.reports)
+def test_sums_equal_the_machine(sent: Sent) -> None:
+    """Nothing is counted twice, nothing is missing, and the average is over all cores."""
+    expected = expected_totals(sent.reports)
     assert sent.front.total("ExecutionsCompleted") == expected["completed"]
     assert sent.front.total("ExecutionErrors") == expected["errors"] > 0
     assert sent.front.total("NeuronCoresInUse") == expected["in use"]
@@ -135,10 +134,10 @@ def test_their_sums_are_the_machines_truth(sent: Sent) -> None:
     assert average == pytest.approx(expected["utilization"])
 
 
-def test_they_send_one_services_series(sent: Sent) -> None:
-    """All of it is in the one set that the tasks share, and nothing is the machine's, which each
-    would send once more."""
-    assert (sent.front.refused, sent.front.inconsistent) == ([], [])
+def test_one_dimension_set(sent: Sent) -> None:
+    """All series are in the dimension set that the tasks share; machine series, which each would
+    repeat, are not sent."""
+    assert (sent.front.rejected, sent.front.inconsistent) == ([], [])
     dimensions: list[Any] = [
         {each["Name"]: each["Value"] for each in datum["Dimensions"]}
         for datum in sent.front.datums()
@@ -148,8 +147,8 @@ def test_they_send_one_services_series(sent: Sent) -> None:
     assert not names & {"ExporterHeartbeat", "EccUncorrected", "HostCpuUtilization"}
 
 
-def test_they_do_not_collide(sent: Sent) -> None:
-    """Each can be scraped while all of them run, and shows Prometheus the whole machine. (That each
-    has a spool of its own on the machine's volume was waited for.)"""
+def test_sidecars_do_not_collide(sent: Sent) -> None:
+    """Each sidecar can be scraped while all run, and shows the whole machine to Prometheus. The
+    fixture waits until each has its own spool."""
     assert len(set(sent.ports)) == DEVICES
     assert sent.shown == [CORES] * DEVICES

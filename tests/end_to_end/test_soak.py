@@ -1,4 +1,4 @@
-"""What only shows after long: a short while of it in `make test`, thirty hours in `make soak`."""
+"""Leaks and drift over time: a short run in `make test`, thirty hours of reports in `make soak`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import exporter as exporter_process
-from tests.support.altered import altered
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
 from tests.support.exporter import RunningExporter, running_exporter
+from tests.support.patched import patched
 from tests.support.processes import descriptors, resident, thread_count
 from tests.support.waiting import wait_for
-from tests.support.workload import Truth, Workload
+from tests.support.workload import ExpectedTotals, Workload
 
 THIRTY_HOURS = 21_600
 """Reports, at 5 s."""
@@ -37,11 +37,11 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
 class Scraper(threading.Thread):
-    """Scrapes in both formats over a kept connection, as fast as it is answered."""
+    """Thread that scrapes in both formats over a kept connection without a pause."""
 
     def __init__(self, port: int) -> None:
         super().__init__(name="scraper")
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._stopping = threading.Event()
         self.scrapes = 0
         self.failures = 0
@@ -57,14 +57,14 @@ class Scraper(threading.Thread):
                     self.failures += response.status != 200 or not text.endswith(end)
 
     def stop(self) -> None:
-        """Scrape no more."""
+        """Stop scraping."""
         self._stopping.set()
         self.join()
 
 
 @contextmanager
 def exporter_of(folder: Path, endpoint: Endpoint) -> Iterator[RunningExporter]:
-    """An exporter that is fed by hand, and sends a window every second."""
+    """Start an exporter that is fed through stdin and sends a window every second."""
     config = {
         "source": {"kind": "stdin"},
         "cloudwatch": {
@@ -83,12 +83,12 @@ def exporter_of(folder: Path, endpoint: Endpoint) -> Iterator[RunningExporter]:
 @pytest.mark.parametrize(
     "reports", [2_000, pytest.param(THIRTY_HOURS, marks=pytest.mark.soak)], ids=["short", "long"]
 )
-def test_nothing_grows_and_nothing_is_miscounted(
+def test_no_growth_and_exact_counters(
     tmp_path: Path, thirty_two_runtimes: Path, monkeypatch: pytest.MonkeyPatch, reports: int
 ) -> None:
-    """With runtimes that come and go, scrapes and flushes all the while, memory grows by no more
-    than 2 MiB, descriptors and threads stay as many, and every counter is right to the unit."""
-    monkeypatch.setattr(exporter_process, "EXPORTER", altered("hurried"))
+    """With changing runtimes, scrapes and flushes, memory grows by at most 2 MiB, descriptors and
+    threads stay constant, and every counter is exact."""
+    monkeypatch.setattr(exporter_process, "EXPORTER", patched("frequent-scans"))
     workload = Workload(thirty_two_runtimes.read_bytes())
     lines = workload.lines()
     with cloudwatch_endpoint() as endpoint, exporter_of(tmp_path, endpoint) as exporter:
@@ -118,31 +118,31 @@ def test_nothing_grows_and_nothing_is_miscounted(
         finally:
             scraper.stop()
         assert scraper.failures == 0
-        wait_for(lambda: _counters(exporter)[_REPORTS] == workload.truth.reports, 30)
-        shown = _counters(exporter)  # the scrape before may show the last report but one
+        wait_for(lambda: _counters(exporter)[_REPORTS] == workload.expected_totals.reports)
+        shown = _counters(exporter)  # the previous scrape may lack the last report
         stdin.close()
         assert exporter.wait() == 0
 
-    truth = workload.truth
+    totals = workload.expected_totals
     print(
-        f"{truth.reports} reports of {truth.bytes / truth.reports / 1000:.0f} kB, "
-        f"{truth.runtimes} runtimes, {scraper.scrapes} scrapes, {len(endpoint.requests)} requests; "
-        f"{memory:.1f} MiB before, {growth:+.1f} MiB"
+        f"{totals.reports} reports of {totals.bytes / totals.reports / 1000:.0f} kB, "
+        f"{totals.runtimes} runtimes, {scraper.scrapes} scrapes, "
+        f"{len(endpoint.requests)} requests; {memory:.1f} MiB before, {growth:+.1f} MiB"
     )
     assert growth <= MOST_GROWTH
-    assert most[0] <= open_before + 2  # a connection that is replaced
+    assert most[0] <= open_before + 2  # a replaced connection
     assert most[1] <= threads_before + 1
-    assert shown == _expected(truth)
-    assert endpoint.total("ExecutionsCompleted") == truth.statuses["completed"]
-    failed = truth.statuses.total() - truth.statuses["completed"]
+    assert shown == _expected(totals)
+    assert endpoint.total("ExecutionsCompleted") == totals.statuses["completed"]
+    failed = totals.statuses.total() - totals.statuses["completed"]
     assert endpoint.total("ExecutionErrors") == failed > 0
-    assert endpoint.total("EccUncorrected") == truth.uncorrected > 0
+    assert endpoint.total("EccUncorrected") == totals.uncorrected > 0
     troubles = {event["event"] for event in exporter.log if event["level"] in ("warning", "error")}
-    assert troubles == {"group_failing", "source_state"}  # as recorded; the end of input
+    assert troubles == {"group_failing", "source_state"}  # as recorded, and the end of input
 
 
 def _counters(exporter: RunningExporter) -> Counter[tuple[str, ...]]:
-    """What a scrape counts; what is 0 is not in it."""
+    """Return the counters of a scrape, without those at 0."""
     status, text = exporter.get("/metrics")
     assert status == 200
     found: Counter[tuple[str, ...]] = Counter()
@@ -164,18 +164,18 @@ def _counters(exporter: RunningExporter) -> Counter[tuple[str, ...]]:
     return +found
 
 
-def _expected(truth: Truth) -> Counter[tuple[str, ...]]:
-    """The same by what was reported."""
+def _expected(totals: ExpectedTotals) -> Counter[tuple[str, ...]]:
+    """Return the same counters, computed from the reports."""
     return +Counter(
         {
-            _REPORTS: truth.reports,
-            ("neuron_exporter_source_bytes_total",): truth.bytes,
-            **{("neuron_executions_total", name): n for name, n in truth.statuses.items()},
-            **{("neuron_execution_errors_total", name): n for name, n in truth.errors.items()},
+            _REPORTS: totals.reports,
+            ("neuron_exporter_source_bytes_total",): totals.bytes,
+            **{("neuron_executions_total", name): n for name, n in totals.statuses.items()},
+            **{("neuron_execution_errors_total", name): n for name, n in totals.errors.items()},
             **{
                 ("execution_status_total", tag, name): n
-                for (tag, name), n in truth.statuses_by_tag.items()
+                for (tag, name), n in totals.statuses_by_tag.items()
             },
-            **{("hardware_ecc_events_total", name): n for name, n in truth.ecc.items()},
+            **{("hardware_ecc_events_total", name): n for name, n in totals.ecc.items()},
         }
     )

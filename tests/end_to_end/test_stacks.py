@@ -1,4 +1,4 @@
-"""The CloudFormation stacks of `ecs/`, linted, and made on moto."""
+"""The CloudFormation stacks of `ecs/`: linted, and created on moto."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.task_definitions import (
     committed,
     environment_of,
     exporter_of,
-    made,
+    make_definition,
 )
 
 INFERENCE, DAEMON = "neuron-inference-inf2-xlarge", "neuron-exporter-inf2-48xlarge"
@@ -32,15 +32,15 @@ IGNORED = {
     "AWS::ECS::CapacityProvider",
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
-    "AWS::EC2::SecurityGroupIngress",  # is made, and not listed
+    "AWS::EC2::SecurityGroupIngress",  # is created but not listed
 }
-"""Types that moto's CloudFormation does not make."""
+"""Resource types that moto's CloudFormation does not create."""
 
 
 @pytest.fixture(scope="module")
 def on_moto() -> Iterator[tuple[Account, dict[str, dict[str, str]]]]:
-    """An account with all stacks in it, in the order in which README makes them, and what moto made
-    of each."""
+    """Create all stacks in an account, in the order of ecs/README.md; return it and the resources
+    of each stack."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
@@ -67,8 +67,7 @@ def on_moto() -> Iterator[tuple[Account, dict[str, dict[str, str]]]]:
             yield opened, stacks
 
 
-def test_cfn_lint_finds_nothing() -> None:
-    """AWS's own linter takes every stack without a remark."""
+def test_cfn_lint() -> None:
     lint = subprocess.run(
         [
             Path(sys.executable).with_name("cfn-lint"),
@@ -82,20 +81,16 @@ def test_cfn_lint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_moto_makes_the_stack(
-    on_moto: tuple[Account, dict[str, dict[str, str]]], name: str
-) -> None:
-    """Every resource is made, but for the types that moto's CloudFormation does not know."""
+def test_stack_is_created(on_moto: tuple[Account, dict[str, dict[str, str]]], name: str) -> None:
     _, stacks = on_moto
     declared = {key: each["Type"] for key, each in template(name)["Resources"].items()}
     expected = {key: kind for key, kind in declared.items() if kind not in IGNORED}
     assert {key: kind for key, kind in stacks[name].items() if kind not in IGNORED} == expected
 
 
-def test_definitions_name_what_the_stack_made(
+def test_task_definitions_use_stack_resources(
     on_moto: tuple[Account, dict[str, dict[str, str]]],
 ) -> None:
-    """Roles, log group and bucket of the committed definitions are there, by these names."""
     opened, _ = on_moto
     roles = {role["Arn"] for role in opened.iam.list_roles()["Roles"]}
     (group,) = opened.logs.describe_log_groups()["logGroups"]
@@ -106,15 +101,14 @@ def test_definitions_name_what_the_stack_made(
         for container in definition["containerDefinitions"]:
             options = container["logConfiguration"]["options"]
             assert options["awslogs-group"] == group["logGroupName"]
-            places = [word for word in container.get("command", []) if word.startswith("s3:")]
-            assert all(place.startswith(f"s3://{bucket['Name']}/") for place in places)
+            targets = [word for word in container.get("command", []) if word.startswith("s3:")]
+            assert all(target.startswith(f"s3://{bucket['Name']}/") for target in targets)
     assert group["retentionInDays"] == 14
 
 
-def test_machines_join_the_cluster_and_keep_their_credentials(
+def test_launch_template(
     on_moto: tuple[Account, dict[str, dict[str, str]]],
 ) -> None:
-    """The launch template has the Neuron AMI, asks for tokens, and tells the agent its cluster."""
     opened, _ = on_moto
     (launch,) = opened.ec2.describe_launch_templates()["LaunchTemplates"]
     (version,) = opened.ec2.describe_launch_template_versions(
@@ -129,14 +123,13 @@ def test_machines_join_the_cluster_and_keep_their_credentials(
         "HttpTokens": "required",
         "HttpPutResponseHopLimit": 2,
     }
-    told = base64.b64decode(data["UserData"]).decode().splitlines()
-    assert {"ECS_CLUSTER=neuron", "ECS_RESERVED_MEMORY=512"} <= set(told)
+    user_data = base64.b64decode(data["UserData"]).decode().splitlines()
+    assert {"ECS_CLUSTER=neuron", "ECS_RESERVED_MEMORY=512"} <= set(user_data)
 
 
-def test_nobody_but_prometheus_reaches_the_machines(
+def test_security_group_admits_prometheus_only(
     on_moto: tuple[Account, dict[str, dict[str, str]]],
 ) -> None:
-    """Open are the daemon's port and those that ECS gives to sidecars, to one group alone."""
     opened, _ = on_moto
     groups = opened.ec2.describe_security_groups()["SecurityGroups"]
     (scraper,) = [each["GroupId"] for each in groups if each["Description"] == "Prometheus"]
@@ -148,17 +141,15 @@ def test_nobody_but_prometheus_reaches_the_machines(
         assert each["IpRanges"] == each["Ipv6Ranges"] == []
 
 
-def test_every_type_with_known_devices_can_be_had() -> None:
-    """The stack offers the types that a definition can be made for."""
+def test_instance_types_parameter() -> None:
     allowed = template("capacity")["Parameters"]["InstanceType"]["AllowedValues"]
     assert allowed == [name for name, row in INSTANCE_TYPES.items() if row.devices]
 
 
-def test_services_run_what_was_registered(
+def test_services(
     on_moto: tuple[Account, dict[str, dict[str, str]]],
 ) -> None:
-    """The services have the definitions; no two tasks with one device meet, and the daemon is on
-    each machine once. (moto keeps neither of these two of a stack's service.)"""
+    """moto keeps neither the placement constraint nor the strategy of a stack's service."""
     opened, _ = on_moto
     services = opened.ecs.describe_services(
         cluster="neuron", services=["inference", "neuron-exporter"]
@@ -173,14 +164,12 @@ def test_services_run_what_was_registered(
     assert daemon["SchedulingStrategy"] == "DAEMON"
 
 
-def test_scaling_follows_a_series_that_is_published(
+def test_scaling_metric_is_published(
     on_moto: tuple[Account, dict[str, dict[str, str]]],
 ) -> None:
-    """Application Auto Scaling takes the policy, and the metric that it names, with its unit and
-    dimensions, is one that the sidecars of a service send, whatever part of a machine they have."""
     opened, _ = on_moto
     resources = template("service")["Resources"]
-    known = {
+    parameters = {
         "ClusterName": "neuron",
         "ServiceName": "inference",
         "Namespace": "NeuronExporter",
@@ -190,38 +179,36 @@ def test_scaling_follows_a_series_that_is_published(
     def resolve(node: Any) -> Any:
         if isinstance(node, dict):
             if set(node) == {"Ref"}:
-                return known[node["Ref"]]
+                return parameters[node["Ref"]]
             return {key: resolve(value) for key, value in node.items()}
         return [resolve(each) for each in node] if isinstance(node, list) else node
 
-    asked = resources["Utilization"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
-    configuration = resolve(asked)
-    place = {
+    policy = resources["Utilization"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+    configuration = resolve(policy)
+    target = {
         "ServiceNamespace": "ecs",
         "ScalableDimension": resources["Tasks"]["Properties"]["ScalableDimension"],
         "ResourceId": "service/neuron/inference",
     }
     scaling = opened.application_autoscaling
-    scaling.register_scalable_target(**place, MinCapacity=1, MaxCapacity=2)
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
     scaling.put_scaling_policy(
-        **place,
+        **target,
         PolicyName="inference-utilization",
         PolicyType="TargetTrackingScaling",
         TargetTrackingScalingPolicyConfiguration=configuration,
     )
-    (kept,) = scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
-    metric = kept["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+    (saved,) = scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
+    metric = saved["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
     units = {each.name: each.unit for row in CATALOGUE for each in row.cloudwatch}
     assert units[metric["MetricName"]] == metric["Unit"]
     names = ", ".join(each["Name"] for each in metric["Dimensions"])
     for devices in ("0", "all"):
-        ours = exporter_of(made("inf1.24xlarge", "inference", "sidecar", devices))
-        assert f"[{names}]" in environment_of(ours)[SETS]
+        exporter = exporter_of(make_definition("inf1.24xlarge", "inference", "sidecar", devices))
+        assert f"[{names}]" in environment_of(exporter)[SETS]
 
 
-def test_alarms_watch_what_a_daemon_publishes() -> None:
-    """The committed alarms are on a set of dimensions that the daemon's definition has, and the
-    scaling group sends the metric that they read it by."""
+def test_alarm_metrics_are_published() -> None:
     alarms = Stack(committed_alarms(), {"ClusterName": "neuron", "AutoScalingGroupName": "group"})
     sets = environment_of(exporter_of(committed("inf2-daemon")))[SETS]
     groups = set()

@@ -1,4 +1,4 @@
-"""Standard input, output and error that are closed, full, or that nobody reads."""
+"""Standard input, output and error that are closed, full or without a reader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_for
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A file that is no configuration yet."""
+    """Return a file that does not exist yet."""
     return tmp_path / "exporter.yaml"
 
 
@@ -45,13 +45,13 @@ def config(tmp_path: Path) -> Path:
         ("simulate --speed 0", "| head -1", 0),
     ],
 )
-def test_answers_go_where_they_can(config: Path, command: str, streams: str, status: int) -> None:
-    """A closed stream or a reader that leaves is no failure, a full disk is; none is a surprise."""
+def test_output_streams(config: Path, command: str, streams: str, status: int) -> None:
+    """A closed stream or a reader that leaves is no failure; a full disk is."""
     config.write_text("{}")
     finished = run_in_shell(command.replace("GOOD", str(config)), streams)
     assert finished.status == status
     full = ["the output cannot be written: No space left on device"]
-    assert finished.complaints == (full if streams == ">/dev/full" else [])
+    assert finished.error_lines == (full if streams == ">/dev/full" else [])
     assert len(finished.out.splitlines()) == 1 or "head" not in streams
 
 
@@ -66,17 +66,13 @@ def test_answers_go_where_they_can(config: Path, command: str, streams: str, sta
         ("check --config BAD", "2>&1 >/dev/null | true"),
     ],
 )
-def test_a_mistake_that_cannot_be_told_is_still_one(
-    config: Path, command: str, streams: str
-) -> None:
-    """The status of wrong use does not depend on whether anybody reads the complaint."""
+def test_exit_status_without_stderr(config: Path, command: str, streams: str) -> None:
     config.write_text("log: {level: loud}")
     finished = run_in_shell(command.replace("BAD", str(config)), streams)
     assert finished == Finished(2, "", "")
 
 
-def test_a_name_that_is_no_text_is_borne(tmp_path: Path) -> None:
-    """A path may be any bytes; an answer with such a path in it is still an answer."""
+def test_path_that_is_invalid_unicode(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.yaml"
     Path(os.fsdecode(path)).write_text("{}")
     finished = run_in_shell(f"check --config {shlex.quote(str(tmp_path))}/$'\\xff'.yaml", "")
@@ -85,10 +81,9 @@ def test_a_name_that_is_no_text_is_borne(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("streams", [">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
-def test_the_daemon_needs_no_streams(
+def test_daemon_without_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: str
 ) -> None:
-    """Whatever is closed or full, reports are exported, and a signal ends it with status 0."""
     shell = ("bash", "-c", f'exec "$@" {streams}', "bash")
     monkeypatch.setattr(exporter_process, "EXPORTER", (*shell, *EXPORTER))
     source = {"source": {"command": child("report", "forever"), "period": "1s"}}

@@ -1,4 +1,4 @@
-"""SIGUSR1 and SIGHUP reach the exporter under a real supervisord, and nobody else."""
+"""SIGUSR1 and SIGHUP reach the exporter under a real supervisord, and no other process."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ WITHIN = {
     "its process group": ["setsid"],
     "process 1": ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"],
 }
-"""What a signal is sent to, and what the entry point is started by for that."""
+"""Targets of a signal, with the command that starts the entry point for each."""
 
 
-def lasting(exporter: Supervised) -> dict[str, Any]:
-    """What a forwarded signal must not change: who runs, but for neuron-monitor."""
+def lasting_state(exporter: Supervised) -> dict[str, Any]:
+    """Return what a forwarded signal must not change: the processes, but for neuron-monitor."""
     monitors = descendants(exporter.exporter)
     below = set(descendants(exporter.process.pid)) - set(monitors)
     return {"processes": below, "starts": len(exporter.events("started"))}
 
 
 @pytest.mark.parametrize("target", WITHIN)
-def test_a_pause_and_a_reload_reach_the_exporter(tmp_path: Path, target: str) -> None:
-    """SIGUSR1 pauses and resumes, SIGHUP reloads, whether the entry point is process 1, below an
-    init, or gets what its whole process group gets; nothing ends and nothing is started again."""
+def test_signals_are_forwarded(tmp_path: Path, target: str) -> None:
+    """SIGUSR1 pauses and resumes and SIGHUP reloads, whether the entry point is process 1, below an
+    init, or signalled with its process group; nothing is restarted."""
     if target == "process 1" and os.geteuid() != 0:
         pytest.skip("only root can make the namespace")
     command = [str(ENTRY_POINT), "--config", str(tmp_path / "exporter.yaml")]
     within = [*WITHIN[target], *command]
     with supervised(tmp_path, CONFIG, within=within) as exporter:
         wait_for(lambda: exporter.process.poll() is not None or exporter.events("started"))
-        if exporter.said("unshare: "):
+        if exporter.logged("unshare: "):
             pytest.skip(f"this machine does not allow it: {exporter.raw_log}")
         exporter.wait_for_start(1)
         pid = exporter.process.pid
         if target == "process 1":
             (pid,) = children_of(pid)
-        before = lasting(exporter)
+        before = lasting_state(exporter)
 
         def send(number: int) -> None:
             (os.killpg if target == "its process group" else os.kill)(pid, number)
@@ -62,24 +62,24 @@ def test_a_pause_and_a_reload_reach_the_exporter(tmp_path: Path, target: str) ->
         send(signal.SIGUSR1)
         exporter.wait_for_value("neuron_exporter_source_state", 1, state="ok")
         send(signal.SIGHUP)
-        assert reloaded(exporter) == []  # which a look at the file would not have done
+        assert reloaded(exporter) == []  # checking the file alone would not have reloaded
         write_config(tmp_path, {**CONFIG, "log": {"format": "json", "level": "warning"}})
         send(signal.SIGHUP)
         assert reloaded(exporter, 2) == ["log.level"]
 
-        assert lasting(exporter) == before
+        assert lasting_state(exporter) == before
         os.kill(pid, signal.SIGTERM)
         assert exporter.wait() == 0
     assert os.listdir(tmp_path / "run") == ["ended"]
 
 
-def test_a_signal_while_the_exporter_starts_ends_nothing(tmp_path: Path) -> None:
-    """From the first moment of supervisord to the start, signals wait or are said to be ignored."""
+def test_signals_during_start(tmp_path: Path) -> None:
+    """Until the exporter has started, signals wait or are logged as ignored."""
     with supervised(tmp_path, CONFIG) as exporter:
-        wait_for(lambda: exporter.said("supervisord started"))
+        wait_for(lambda: exporter.logged("supervisord started"))
         while not exporter.events("started"):
             assert exporter.process.poll() is None, exporter.raw_log
-            assert not exporter.said("not expected"), exporter.raw_log
+            assert not exporter.logged("not expected"), exporter.raw_log
             exporter.process.send_signal(signal.SIGUSR1)
             exporter.process.send_signal(signal.SIGHUP)
             time.sleep(0.005)
@@ -89,9 +89,9 @@ def test_a_signal_while_the_exporter_starts_ends_nothing(tmp_path: Path) -> None
         assert exporter.stop() == 0
 
 
-def test_nobody_else_gets_a_signal(tmp_path: Path) -> None:
-    """Where the file names a process that is not the exporter, or none, the signal is ignored, and
-    that is said; a new exporter gets signals again."""
+def test_signals_reach_the_exporter_only(tmp_path: Path) -> None:
+    """If the pid file names another process or none, the signal is ignored and logged; a restarted
+    exporter receives signals again."""
     path = tmp_path / "run" / "exporter.pid"
     with (
         subprocess.Popen(["sleep", str(FOREVER)]) as bystander,
@@ -99,15 +99,15 @@ def test_nobody_else_gets_a_signal(tmp_path: Path) -> None:
         supervised(tmp_path, CONFIG) as exporter,
     ):
         exporter.wait_for_start(1)
-        watcher = wait_for(lambda: exporter.find("run_exporter.sh"))
-        for text in (bystander.pid, watcher, 1, -1, "", 99999999, None):
+        supervised_shell = wait_for(lambda: exporter.find("run_exporter.sh"))
+        for text in (bystander.pid, supervised_shell, 1, -1, "", 99999999, None):
             path.write_text(f"{text}\n") if text is not None else path.unlink()
-            said = exporter.raw_log.count(IGNORED)
+            ignored = exporter.raw_log.count(IGNORED)
             exporter.process.send_signal(signal.SIGUSR1)
-            wait_for(lambda n=said: exporter.raw_log.count(IGNORED) > n)  # type: ignore[misc]
+            wait_for(lambda n=ignored: exporter.raw_log.count(IGNORED) > n)  # type: ignore[misc]
             assert alive(bystander.pid)
-        assert not exporter.said(str(path)), "the shell does not complain of what it cannot open"
-        assert alive(watcher)
+        assert not exporter.logged(str(path)), "the shell reports no file that it cannot open"
+        assert alive(supervised_shell)
         assert not exporter.events("pausing")
 
         os.kill(exporter.exporter, signal.SIGKILL)

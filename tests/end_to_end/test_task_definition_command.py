@@ -1,4 +1,4 @@
-"""The command `task-definition`, and its output in the hands of aws, ECS and the exporter."""
+"""The `task-definition` command, and its output in the AWS CLI, moto's ECS and the exporter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support.commands import run, shell_environment
+from tests.support.documents import block, text
 from tests.support.fleet import CREDENTIALS
-from tests.support.readme import TEXT, block
 from tests.support.stacks import ACCOUNT
 from tests.support.task_definitions import (
     EXAMPLES,
@@ -25,14 +25,14 @@ from tests.support.task_definitions import (
 )
 
 ADDED = {"taskDefinitionArn", "revision", "status", "compatibilities"}
-"""What ECS says of a definition besides."""
+"""Keys that ECS adds to a definition."""
 
 EMPTY = {"mountPoints": [], "portMappings": [], "volumesFrom": []}
-"""What ECS fills in where a container has none."""
+"""Defaults that ECS adds to a container."""
 
 
 def aws(moto: str, *arguments: str) -> Any:
-    """What the aws command line prints."""
+    """Run the AWS CLI and return its output."""
     done = subprocess.run(
         [Path(sys.executable).with_name("aws"), *arguments, "--endpoint-url", moto],
         capture_output=True,
@@ -45,31 +45,30 @@ def aws(moto: str, *arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_aws_registers_it_and_reads_it_back(moto: str, name: str) -> None:
-    """The aws command line takes a committed file as it is, and ECS keeps all of it."""
-    given = committed(name)
+def test_aws_cli_registers_the_definition(moto: str, name: str) -> None:
+    """ECS returns everything that the file has."""
+    definition = committed(name)
     file = f"file://{FOLDER / name}.json"
     aws(moto, "ecs", "register-task-definition", "--cli-input-json", file)
-    described = aws(moto, "ecs", "describe-task-definition", "--task-definition", given["family"])[
-        "taskDefinition"
-    ]
+    described = aws(
+        moto, "ecs", "describe-task-definition", "--task-definition", definition["family"]
+    )["taskDefinition"]
     kept = {key: value for key, value in described.items() if key not in ADDED}
     assert described["compatibilities"] == ["EC2"]
     assert kept == {
-        **given,
-        "containerDefinitions": [{**EMPTY, **each} for each in given["containerDefinitions"]],
+        **definition,
+        "containerDefinitions": [{**EMPTY, **each} for each in definition["containerDefinitions"]],
     }
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_exporter_takes_its_environment(name: str, tmp_path: Path) -> None:
-    """What a definition tells the exporter is a configuration that it finds nothing wrong with."""
-    nothing = tmp_path / "exporter.yaml"
-    nothing.touch()
+def test_environment_is_a_valid_configuration(name: str, tmp_path: Path) -> None:
+    empty = tmp_path / "exporter.yaml"
+    empty.touch()
     environment = environment_of(exporter_of(committed(name)))
-    finished = run("check", "--config", str(nothing), environment=environment)
+    finished = run("check", "--config", str(empty), environment=environment)
     assert (finished.status, finished.err) == (0, "")
-    assert finished.out.startswith(f"{nothing}: good\n")
+    assert finished.out.startswith(f"{empty}: good\n")
 
 
 @pytest.mark.parametrize(
@@ -78,25 +77,24 @@ def test_the_exporter_takes_its_environment(name: str, tmp_path: Path) -> None:
         ("inf2.xlrge --with none --launch daemon", "--instance-type: unknown type; did you mean"),
         (
             "m5.large --with none --launch daemon",
-            "--instance-type: is no type with Neuron devices; ",
+            "--instance-type: has no Neuron devices; ",
         ),
-        ("inf1.6xlarge --with none --launch sidecar", "--devices: must be given, since inf1.6x"),
+        ("inf1.6xlarge --with none --launch sidecar", "--devices: must be set, such as"),
         ("inf1.6xlarge --with none --launch sidecar --devices 4", "--devices: inf1.6xlarge has d"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(flags: str, message: str) -> None:
-    """A mistake costs one line and status 2, and prints nothing that could be registered."""
+def test_invalid_options(flags: str, message: str) -> None:
     finished = run("task-definition", "--instance-type", *flags.split())
     assert (finished.status, finished.out) == (2, "")
-    (said,) = finished.complaints
-    assert said.startswith(message)
+    (problem,) = finished.error_lines
+    assert problem.startswith(message)
 
 
-def test_readmes_commands_make_what_readme_registers() -> None:
-    """Each command in README prints a definition, and those that are registered there have the
-    names by which README then runs them."""
-    steps = re.findall(r"\$ (neuron-exporter task-definition .*?)\n(?! {7})", TEXT, re.DOTALL)
-    assert len(steps) == 6
+def test_commands_of_the_readme() -> None:
+    """Each command prints a definition; those that are registered have the names that are run."""
+    readme = text("ecs/README.md")
+    steps = re.findall(r"\$ (neuron-exporter task-definition .*?)\n(?! {7})", readme, re.DOTALL)
+    assert len(steps) == 7
     families = set()
     for step in steps:
         flags = step.replace("\\\n", " ").replace("ACCOUNT", ACCOUNT).replace("REGION", "eu-west-1")
@@ -105,27 +103,28 @@ def test_readmes_commands_make_what_readme_registers() -> None:
         assert (finished.status, finished.err) == (0, "")
         definition = json.loads(finished.out)
         if file:
-            assert f"--cli-input-json file://{file.strip()}" in TEXT
+            assert f"--cli-input-json file://{file.strip()}" in readme
             families.add(definition["family"])
-    used = re.findall(r"(?:TaskDefinition=|--task-definition )(neuron-\S+)", TEXT)
+    used = re.findall(r"(?:TaskDefinition=|--task-definition )(neuron-\S+)", readme)
     assert set(used) == families
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-def test_prometheus_takes_readmes_way_to_sidecars(tmp_path: Path) -> None:
-    """promtool finds nothing wrong with it. (The daemons' needs a newer one than tests have.)"""
+def test_scrape_configuration_of_sidecars(tmp_path: Path) -> None:
+    """promtool accepts it. (That of daemons needs a newer promtool.)"""
     path = tmp_path / "prometheus.yml"
-    path.write_text(block("yaml", "file_sd_configs"))
+    path.write_text(block("ecs/README.md", "yaml", "file_sd_configs"))
     done = subprocess.run(
         ["promtool", "check", "config", path], capture_output=True, text=True, check=False
     )
     assert (done.returncode, "SUCCESS" in done.stdout) == (0, True), done
 
 
-@pytest.mark.parametrize("wrong", ["--with train", "--launch service", "--memory 0", "--nonsense"])
-def test_flags_that_there_are_not_are_refused(wrong: str) -> None:
-    """The parser names the flag, and what it may be."""
-    right = "task-definition --instance-type inf2.xlarge --with inference --launch sidecar"
-    finished = run(*right.split(), *wrong.split())
+@pytest.mark.parametrize(
+    "invalid", ["--with train", "--launch service", "--memory 0", "--nonsense"]
+)
+def test_unknown_flags_and_choices(invalid: str) -> None:
+    valid = "task-definition --instance-type inf2.xlarge --with inference --launch sidecar"
+    finished = run(*valid.split(), *invalid.split())
     assert (finished.status, finished.out) == (2, "")
-    assert wrong.split()[0] in finished.complaints[-1]
+    assert invalid.split()[0] in finished.error_lines[-1]

@@ -1,10 +1,9 @@
-"""The exporter's container as a definition describes it, as far as that goes without Docker."""
+"""The exporter's container of a task definition, run without Docker."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,16 @@ IPC_LOCK = 1 << 14
 """CAP_IPC_LOCK of linux/capability.h, as the kernel shows it."""
 
 
-def test_it_needs_no_more_than_it_is_given(tmp_path: Path, endpoint: Endpoint) -> None:
-    """Root with one capability, by the environment of the definition: the entry point starts the
-    exporter, which publishes, keeps its spool, comes back when it is killed, and stops in time."""
+def test_one_capability_is_enough(tmp_path: Path, endpoint: Endpoint) -> None:
+    """As root with one capability, the exporter publishes, spools, restarts after a kill, and
+    stops."""
     if os.geteuid() != 0:
-        pytest.skip("only root can give its rights away")
+        pytest.skip("only root can drop its capabilities")
     container = exporter_of(committed("inf2-sidecar"))
     rights = container["linuxParameters"]["capabilities"]
     assert (container["user"], rights) == ("0", {"drop": ["ALL"], "add": ["IPC_LOCK"]})
     (volume,) = container["mountPoints"]
-    told = {
+    environment = {
         name: value.replace(volume["containerPath"], str(tmp_path))
         for name, value in environment_of(container).items()
     }
@@ -46,7 +45,7 @@ def test_it_needs_no_more_than_it_is_given(tmp_path: Path, endpoint: Endpoint) -
             {"source": simulated("--instance-type", "inf2.xlarge")},
             within=command,
             **CREDENTIALS,
-            **told,
+            **environment,
             ECS_CONTAINER_METADATA_URI_V4=agent.url,
             NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL=endpoint.url,
             NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL="1s",
@@ -55,11 +54,9 @@ def test_it_needs_no_more_than_it_is_given(tmp_path: Path, endpoint: Endpoint) -
         exporter.wait_for_start(1)
         status = Path(f"/proc/{exporter.exporter}/status").read_text()
         assert int(status.split("CapEff:")[1].split()[0], 16) == IPC_LOCK
-        wait_for(lambda: endpoint.datums("NeuronCoreUtilization"), 20)
+        wait_for(lambda: endpoint.datums("NeuronCoreUtilization"))
         assert list(tmp_path.glob("sidecar-*.db"))
         os.kill(exporter.exporter, signal.SIGKILL)
         exporter.wait_for_start(2)
-        began = time.monotonic()
-        assert exporter.stop(seconds=container["stopTimeout"]) == 0
-        assert time.monotonic() - began < container["stopTimeout"]
+        assert exporter.stop() == 0
     assert container["stopTimeout"] > STOP_SECONDS

@@ -1,4 +1,4 @@
-"""Anything at all in the stream. A few examples always, many with `make fuzz`."""
+"""Fuzzing of the stream: a few examples in each run, many with `make fuzz`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
-from neuron_exporter.model import Kind, Layout
+from neuron_exporter.metrics.selection import select_for_cloudwatch, select_for_prometheus
+from neuron_exporter.model import Layout, MetricKind
 from neuron_exporter.report import Decoded, ReportError, decode, unknown_fields
 from neuron_exporter.sinks.cloudwatch.window import Windows
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests import captures
-from tests.benchmarks.contestants import ours
-from tests.support.datums import readings
-from tests.support.reports import Bench
+from tests.benchmarks import programs
+from tests.support.datums import metric_datums
+from tests.support.reports import Harness
 
 LINES = list(captures.reports(captures.all_captures()).values())
 SHORT = [line for line in LINES if len(line) < 20_000] or [b'{"neuron_runtime_data":[]}']
@@ -33,12 +33,12 @@ TOKENS = [
 ]  # fmt: skip
 
 MANY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-SELECTIONS = {layout: for_prometheus("full", ["*"], [], layout)[0] for layout in Layout}
-SENT, _ = for_cloudwatch("full", [], [])
+SELECTIONS = {layout: select_for_prometheus("full", ["*"], [], layout)[0] for layout in Layout}
+SENT, _ = select_for_cloudwatch("full", [], [])
 
 
-def mutated(line: bytes, seed: int) -> bytes:
-    """A line with some of its tokens, bytes or parts exchanged, doubled or gone."""
+def mutate(line: bytes, seed: int) -> bytes:
+    """Return a line with random tokens, bytes or parts replaced, repeated or removed."""
     rng = random.Random(seed)
     for _ in range(rng.randrange(1, 6)):
         at = rng.randrange(len(line) + 1)
@@ -59,31 +59,31 @@ def mutated(line: bytes, seed: int) -> bytes:
 
 
 def check(read: Decoded) -> None:
-    """What a report makes in every sink is legal: finite, never negative, readable."""
+    """Check that every sink produces valid output: finite, not negative, and readable."""
     for layout, selection in SELECTIONS.items():
-        bench = Bench(layout=layout)
+        harness = Harness(layout=layout)
         sink, windows = PrometheusSink(selection), Windows(SENT, 60)
         for _ in range(2):
-            snapshot = bench.collect_report(read.report).snapshot
+            snapshot = harness.collect_report(read.report).snapshot
             for series, value in zip(snapshot.shape, snapshot.values, strict=True):
-                if value is not None and series.spec.kind is not Kind.DISTRIBUTION:
+                if value is not None and series.spec.kind is not MetricKind.DISTRIBUTION:
                     assert isinstance(value, int | float)
                     assert math.isfinite(value)
                     assert value >= 0
             sink.offer(snapshot)
             windows.add(snapshot)
-        text = sink.expose(bench.now).decode()
+        text = sink.expose(harness.now).decode()
         names = [family.name for family in text_string_to_metric_families(text)]
         assert len(names) == len(set(names))
         for window in windows.take(snapshot.taken_at.wall + 120):
-            for datum in readings(window, SENT, (("InstanceId", "i-1"),)):
+            for datum in metric_datums(window, SENT, (("InstanceId", "i-1"),)):
                 numbers = [*datum.get("Values", []), *datum.get("Counts", [])]
                 assert all(math.isfinite(number) for number in numbers)
                 assert all(count > 0 for count in datum.get("Counts", []))
 
 
-def survive(line: bytes) -> None:
-    """Read a line, and check what comes of it."""
+def process(line: bytes) -> None:
+    """Decode a line and check the output of the sinks."""
     with suppress(ReportError):
         unknown_fields(line)
     with suppress(ReportError):
@@ -93,9 +93,8 @@ def survive(line: bytes) -> None:
 @pytest.mark.fuzz
 @MANY
 @given(st.sampled_from(SHORT), st.integers(0, 2**32))
-def test_damaged_recordings_are_survived(line: bytes, seed: int) -> None:
-    """Whatever happens to a real line, it is a report or an error, and no number is illegal."""
-    survive(mutated(line, seed))
+def test_damaged_recordings(line: bytes, seed: int) -> None:
+    process(mutate(line, seed))
 
 
 values = st.recursive(
@@ -108,8 +107,7 @@ values = st.recursive(
 @pytest.mark.fuzz
 @MANY
 @given(st.sampled_from(SHORT), values, st.data())
-def test_any_value_anywhere_is_survived(line: bytes, value: Any, data: st.DataObject) -> None:
-    """Any JSON value may stand at any place of a real report."""
+def test_any_value_anywhere(line: bytes, value: Any, data: st.DataObject) -> None:
     document = json.loads(line)
     place: Any = document
     while True:
@@ -120,24 +118,22 @@ def test_any_value_anywhere_is_survived(line: bytes, value: Any, data: st.DataOb
             break
         place = inner
     place[key] = value
-    survive(json.dumps(document).encode())
+    process(json.dumps(document).encode())
 
 
 @pytest.mark.fuzz
 @MANY
 @given(st.binary(max_size=300))
-def test_random_bytes_are_survived(line: bytes) -> None:
-    """Bytes that nobody meant are an error, and nothing else."""
-    survive(line)
+def test_random_bytes(line: bytes) -> None:
+    process(line)
 
 
 @pytest.mark.soak
-def test_a_million_lines_of_garbage_do_not_raise_memory(tmp_path: Path) -> None:
-    """What cannot be read is counted and forgotten."""
+def test_memory_after_a_million_invalid_lines(tmp_path: Path) -> None:
     rng = random.Random(1)
-    garbage = [mutated(rng.choice(SHORT)[:2000], seed).replace(b"\n", b"") for seed in range(500)]
+    garbage = [mutate(rng.choice(SHORT)[:2000], seed).replace(b"\n", b"") for seed in range(500)]
     block = b"".join(line + b"\n" for line in garbage)
-    with ours(None) as exporter:
+    with programs.exporter(None) as exporter:
 
         def feed(blocks: int) -> float:
             for _ in range(blocks):

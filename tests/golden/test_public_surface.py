@@ -24,22 +24,22 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
 import neuron_exporter as package
-from neuron_exporter.cli import commands
+from neuron_exporter.cli import common
 from neuron_exporter.cli import main as cli
-from neuron_exporter.config import Given, load
-from neuron_exporter.config.changes import COLD, HOT
+from neuron_exporter.cli.registry import COMMANDS, make_parser, make_program_parser
+from neuron_exporter.config import Override, load
 from neuron_exporter.config.load import PREFIX
-from neuron_exporter.config.schema import Config
+from neuron_exporter.config.schema import Config, is_reloadable, keys
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.runner import CHECKS
-from neuron_exporter.generate.alarms import rules as alarm_rules
+from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.tables import LABELS
-from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.metrics.tables import ENTITY_LABELS
+from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.simulator.faults import FAULTS
-from neuron_exporter.simulator.hardware import SIMULATED
+from neuron_exporter.simulator.hardware import SIMULATED_TYPES
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
@@ -59,7 +59,11 @@ def metrics() -> Iterator[str]:
     """Prometheus metrics of the hardware and of the exporter itself."""
     for row in CATALOGUE:
         constant = (name for name, _ in row.constant_labels)
-        labels = [*LABELS[row.place], *constant, *([row.by] if row.by else [])]
+        labels = [
+            *ENTITY_LABELS[row.entity_kind],
+            *constant,
+            *([row.split_by] if row.split_by else []),
+        ]
         layouts = "+".join(sorted(row.layouts)) or "all"
         yield (
             f"{row.name}{{{','.join(labels)}}} {row.kind.value}, unit {row.unit.value or 'none'}, "
@@ -79,7 +83,7 @@ def cloudwatch_metrics() -> Iterator[str]:
     """CloudWatch metrics: name, unit, pooling, preset, and the row and label values behind them."""
     for row in CATALOGUE:
         for metric in row.cloudwatch:
-            values = [*metric.only, *(f"not {value}" for value in metric.all_but)]
+            values = [*metric.only, *(f"not {value}" for value in metric.exclude)]
             yield (
                 f"{metric.name} {metric.unit}, {metric.pooling.value}, "
                 f"preset {metric.preset.name.lower()}, times {metric.scale:g}, from {row.name} "
@@ -100,12 +104,15 @@ def command_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     def catch(parser: argparse.ArgumentParser, *_: object) -> None:
         raise Caught(parser)
 
+    yield from flags(make_program_parser(), "neuron-exporter")
+    for name in COMMANDS:
+        if name != "simulate":
+            yield from flags(make_parser(name), f"neuron-exporter {name}")
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", catch)
     monkeypatch.setattr(sys, "stderr", sys.stderr)  # the program replaces it
-    for words in ([], ["simulate"], ["healthcheck"]):
-        with pytest.raises(Caught) as caught:
-            cli.main(words)
-        yield from flags(caught.value.args[0], " ".join(["neuron-exporter", *words]))
+    with pytest.raises(Caught) as caught:
+        cli.main(["simulate"])
+    yield from flags(caught.value.args[0], "neuron-exporter simulate")
 
 
 def flags(parser: argparse.ArgumentParser, program: str) -> Iterator[str]:
@@ -119,8 +126,6 @@ def flags(parser: argparse.ArgumentParser, program: str) -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):
             for command in action._choices_actions:
                 yield f"{program} {command.dest} (command): {command.help}"
-            for name, below in action.choices.items():
-                yield from flags(below, f"{program} {name}")
         else:
             yield f"{program} {flag(action)}"
 
@@ -152,7 +157,7 @@ def keys_of(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
                 definition = schema["$defs"][below.rpartition("/")[2]]
                 yield from walk(definition["properties"], f"{above}{name}.")
             else:
-                left_out = ("default", "title", "description")
+                left_out = ("default", "title", "description", "x-reloadable")
                 kind = {key: value for key, value in found.items() if key not in left_out}
                 default = json.dumps(found.get("default"))
                 yield f"{above}{name}", f"{json.dumps(kind, sort_keys=True)} default {default}"
@@ -162,9 +167,9 @@ def keys_of(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
 
 def configuration() -> Iterator[str]:
     """Keys of the configuration file, with what a change takes, and of the web configuration."""
+    reloadable = {key for key, field in keys(Config) if is_reloadable(field)}
     for key, text in keys_of(Config):
-        assert (key in HOT) != (key in COLD), key
-        yield f"{key} ({'reload' if key in HOT else 'restart'}): {text}"
+        yield f"{key} ({'reload' if key in reloadable else 'restart'}): {text}"
     yield from (f"web configuration: {key}: {text}" for key, text in keys_of(WebConfig))
 
 
@@ -175,9 +180,9 @@ def environment() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and VARIABLE.fullmatch(str(node.value)):
                 yield str(node.value)
-    yield f"exit status {commands.OK}: success"
-    yield f"exit status {commands.FAILED}: failure"
-    yield f"exit status {commands.WRONG_USE}: wrong use"
+    yield f"exit status {common.OK}: success"
+    yield f"exit status {common.FAILED}: failure"
+    yield f"exit status {common.WRONG_USE}: wrong use"
 
 
 def log_events() -> Iterator[str]:
@@ -199,19 +204,19 @@ def http_routes() -> Iterator[str]:
 
 def served(**settings: bool) -> set[str]:
     """The routes with these settings."""
-    given = [Given("test", key, value) for key, value in settings.items()]
+    given = [Override("test", key, value) for key, value in settings.items()]
     return set(routes(build(load(None, {}, given), environment={}), list))
 
 
 def snapshot_keys() -> Lines:
     """Key paths of /api/v1/snapshot, for a simulated machine with both sinks on."""
     settings = {"source.kind": "simulator", "cloudwatch.enabled": True}
-    given = [Given("test", key, value) for key, value in settings.items()]
+    given = [Override("test", key, value) for key, value in settings.items()]
     pipeline = build(load(None, {}, given), environment={})
     machine = Machine(parse(["--kubernetes", "--scenario", "mixed", "--faults", "error-groups"]))
     for number in range(2):
         line = json.dumps(machine.report(number)).encode()
-        pipeline.intake.line(memoryview(line), Moment(time.time(), time.monotonic()))
+        pipeline.processor.on_line(memoryview(line), Timestamp(time.time(), time.monotonic()))
     answer = routes(pipeline, list)[SNAPSHOT](Request(SNAPSHOT, Message(), True))
     assert isinstance(answer.body, bytes)
     document = json.loads(answer.body)
@@ -272,15 +277,15 @@ def cloudformation() -> Iterator[str]:
                 kind = f" {value['Type']}" if "Type" in value else ""
                 default = f" default {value['Default']!r}" if "Default" in value else ""
                 yield f"{path.name} {section} {key}{kind}{default}"
-    yield from (f"alarm {rule.name}" for rule in (*alarm_rules.FLEET, *alarm_rules.MACHINE))
+    yield from (f"alarm {rule.name}" for rule in (*FLEET_RULES, *MACHINE_RULES))
 
 
 def simulator() -> Iterator[str]:
     """Faults, scenarios and machines of the simulator; its flags are on the command line."""
     for fault in FAULTS.values():
-        yield f"fault {fault.name}, {fault.when.value}: {fault.help}"
+        yield f"fault {fault.name}, {fault.timing.value}: {fault.help}"
     yield from (f"scenario {row.name}, {row.runtimes} runtimes" for row in SCENARIOS.values())
-    yield from (f"instance type {name}" for name in SIMULATED)
+    yield from (f"instance type {name}" for name in SIMULATED_TYPES)
 
 
 SUBJECTS: tuple[Callable[..., Lines], ...] = (

@@ -1,10 +1,10 @@
-"""The committed Prometheus rules are what their source writes."""
+"""The committed Prometheus rules are generated from their source."""
 
 from __future__ import annotations
 
 import pytest
 
-from grafana.rulebook.render import files
+from grafana.rules_src.render import files
 from tests.conftest import Golden
 from tests.support.paths import ROOT
 
@@ -12,16 +12,12 @@ FOLDERS = ("grafana/rules", "k8s/components/prometheus-rules")
 
 
 @pytest.mark.parametrize("name", files())
-def test_a_committed_file_is_what_the_source_writes(
-    name: str, request: pytest.FixtureRequest
-) -> None:
-    """Prometheus and the Prometheus Operator get the same rules, from one source."""
+def test_committed_file_is_current(name: str, request: pytest.FixtureRequest) -> None:
     update = request.config.getoption("--update-golden")
     Golden(ROOT, update=update).check(name, files()[name])
 
 
-def test_nothing_else_is_committed() -> None:
-    """A file that nothing writes anew would grow old unseen."""
+def test_all_committed_files_are_generated() -> None:
     committed = {
         str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).iterdir()
     }

@@ -15,12 +15,12 @@ from neuron_exporter.identity.machine import Identity
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.metrics.selection import for_prometheus
-from neuron_exporter.model import Layout, Machine, Moment, Owners, Series
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.metrics.selection import select_for_prometheus
+from neuron_exporter.model import Layout, Machine, Owners, Series, Timestamp
 from neuron_exporter.report import decode
 from neuron_exporter.simulator import machine as simulated
-from neuron_exporter.simulator.hardware import SIMULATED
+from neuron_exporter.simulator.hardware import SIMULATED_TYPES
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests.conftest import Golden
@@ -32,14 +32,14 @@ def summary(instance_type: str, scenario: str, layout: Layout) -> str:
     """A line for each metric that is shown after some reports."""
     source = simulated.Machine(parse(["--instance-type", instance_type, "--scenario", scenario]))
     rows = [row for row in CATALOGUE if not row.layouts or layout in row.layouts]
-    collector = Collector(rows, Counters(), Period(5.0))
+    collector = Collector(rows, Counters(), ReportPeriod(5.0))
     identity = Identity(Machine(), {})
     for number in range(REPORTS):
         report = decode(json.dumps(source.report(number)).encode()).report
-        moment = Moment(1_700_000_000 + 5 * number, 100 + 5 * number)
+        moment = Timestamp(1_700_000_000 + 5 * number, 100 + 5 * number)
         machine = identity.observe(report.instance_info)
         snapshot = collector.collect(report, moment, machine, Owners()).snapshot
-    selection, _ = for_prometheus("full", ["*"], [], layout)
+    selection, _ = select_for_prometheus("full", ["*"], [], layout)
     shown: dict[str, list[tuple[Series, float]]] = defaultdict(list)
     for series, value in zip(snapshot.shape, snapshot.values, strict=True):
         if value is not None and series.spec in selection.rows:
@@ -55,7 +55,7 @@ def summary(instance_type: str, scenario: str, layout: Layout) -> str:
 
 
 @pytest.mark.parametrize("layout", Layout)
-@pytest.mark.parametrize("instance_type", SIMULATED)
+@pytest.mark.parametrize("instance_type", SIMULATED_TYPES)
 def test_simulated_machines(instance_type: str, layout: Layout, golden: Golden) -> None:
     """What each machine shows in each scenario does not change unnoticed."""
     text = "\n".join(

@@ -1,4 +1,4 @@
-"""The built image, for its tests."""
+"""Fixtures of the image tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.container import Image, built_image
 
 @pytest.fixture(scope="session")
 def image() -> Image:
-    """The image that `make test-image` has built."""
+    """Return the image that `make test-image` built."""
     if os.geteuid() != 0:
         missing("the image's tests need root")
     try:

@@ -1,4 +1,4 @@
-"""What is in the image, and what must not be."""
+"""Contents of the image: what must be in it, and what must not."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ VENV = "opt/neuron-exporter"
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, links left alone."""
+    """Return every file below a folder, without following links."""
     for top, _, names in os.walk(folder):
         yield from (Path(top, name) for name in names if not Path(top, name).is_symlink())
 
 
 def test_nothing_compiles_or_installs(image: Image) -> None:
-    """An intruder finds no compiler, no linker, no pip and nothing that brings it back."""
+    """The image has no compiler, linker or pip, nor anything that installs them."""
     programs = {
         entry.name
         for folder in ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", f"{VENV}/bin")
@@ -57,15 +57,15 @@ def test_nothing_compiles_or_installs(image: Image) -> None:
     assert not list(image.root.glob("**/*.whl"))
 
 
-def test_no_program_gives_rights(image: Image) -> None:
-    """No file runs as another user, or group, than who starts it, nor has capabilities."""
+def test_no_setuid_programs(image: Image) -> None:
+    """No file is setuid or setgid, and none has capabilities."""
     for path in files(image.root):
         assert not path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID), path
         assert "security.capability" not in os.listxattr(path), path
 
 
-def test_nothing_is_left_of_the_build(image: Image) -> None:
-    """What only the build needs stays there: scripts, sources, caches, configuration of pip."""
+def test_no_build_leftovers(image: Image) -> None:
+    """Scripts, sources, caches and pip's configuration stay in the build stage."""
     unwanted = (
         "src",
         "slim.sh",
@@ -83,7 +83,8 @@ def test_nothing_is_left_of_the_build(image: Image) -> None:
 
 
 def test_everything_is_compiled(image: Image) -> None:
-    """A read-only root takes no bytecode, and a start must not make it anew each time."""
+    """Bytecode is compiled in the build: a read-only root cannot store it, and each start would
+    compile again."""
     packages = image.root / VENV / "lib"
     sources = [path for path in packages.glob("**/*.py") if path.parent.name != "__pycache__"]
     missing = [
@@ -95,8 +96,9 @@ def test_everything_is_compiled(image: Image) -> None:
     assert not missing
 
 
-def machine_words() -> set[bytes]:
-    """Names and paths of the machine that built: its package sources, this checkout, itself."""
+def build_machine_words() -> set[bytes]:
+    """Return names and paths of the build machine: its package sources, this checkout, its host
+    name."""
     told = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )
@@ -110,21 +112,21 @@ def machine_words() -> set[bytes]:
     return {word.encode() for word in words}
 
 
-def test_the_machine_that_built_is_not_named(image: Image) -> None:
-    """No file that we add and nothing in the configuration tells where it was built, and from whose
-    packages."""
-    words = machine_words()
+def test_build_machine_is_not_named(image: Image) -> None:
+    """No added file and nothing in the configuration names the build machine or its package
+    sources."""
+    words = build_machine_words()
     for path in files(image.root / VENV):
         content = path.read_bytes()
         assert not [word for word in words if word in content], path
     for path in (BUILT / "image").iterdir():
-        if path.stat().st_size < 1_000_000:  # manifest and configuration with its history
+        if path.stat().st_size < 1_000_000:  # the manifest, and the configuration with its history
             content = path.read_bytes()
             assert not [word for word in words if word in content], path
 
 
-def test_the_configuration_says_what_engines_need(image: Image) -> None:
-    """Entry point, health check, signal, port, volumes and labels are in the image itself."""
+def test_image_configuration(image: Image) -> None:
+    """The image declares entry point, health check, signal, port, volumes and labels."""
     config = image.config
     assert config["Entrypoint"] == [f"/{VENV}/container/entrypoint.sh"]
     assert not config["Cmd"]
@@ -144,8 +146,8 @@ def test_the_configuration_says_what_engines_need(image: Image) -> None:
     assert labels["licenses"] == "Apache-2.0"
 
 
-def test_botocore_knows_what_is_called_and_no_more(image: Image) -> None:
-    """Of AWS's services, those that are called are in the image; README names them."""
+def test_botocore_services(image: Image) -> None:
+    """The image has botocore's data for the services that are called, and no other."""
     (data,) = image.root.glob(f"{VENV}/lib/python3*/site-packages/botocore/data")
     assert {path.name for path in data.iterdir() if path.is_dir()} == {"cloudwatch", "ecs", "sts"}
     partitions = json.loads((data / "partitions.json").read_text())["partitions"]

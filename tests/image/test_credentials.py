@@ -1,4 +1,4 @@
-"""Ways to credentials in the image, whose botocore knows few services."""
+"""Sources of AWS credentials in the image, whose botocore has few services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.support.container import Container, Image, container
 from tests.support.endpoint import respond
 from tests.support.http import serving
-from tests.support.strict_front import StrictFront, strict_front
+from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 
 pytestmark = pytest.mark.image
 
@@ -30,31 +30,34 @@ ASSUMED = """<{0}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{0}
 </{0}Result></{0}Response>"""
 
 
-class Gives(BaseHTTPRequestHandler):
-    """Gives credentials as the metadata service, the container's agent and STS do."""
+class CredentialServer(BaseHTTPRequestHandler):
+    """HTTP handler that returns credentials as the metadata service, the container's agent and STS
+    do."""
 
     def do_GET(self) -> None:
-        """Answer with the token, the name of the role, or its credentials."""
+        """Return the token, the role's name, or its credentials."""
         naming = self.command == "PUT" or self.path.endswith("/security-credentials/")
         respond(self, 200, "name" if naming else json.dumps(ROLE))
 
     do_PUT = do_GET
 
     def do_POST(self) -> None:
-        """Answer as STS does, to whichever operation."""
+        """Answer every operation as STS does."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         operation = body.partition("Action=")[2].partition("&")[0]
         respond(self, 200, ASSUMED.format(operation))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 SEND = """
 import sys
-from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
-api = Api("us-east-1", sys.argv[1])
-print(api.send("NeuronExporter", [{"MetricName": "A", "Value": 1.0}]))
+from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery.transport import Request
+transport = PutMetricDataTransport("us-east-1", sys.argv[1])
+datum = {"MetricName": "A", "Value": 1.0}
+print(transport.send(Request("NeuronExporter", "us-east-1", 0.0, [datum])))
 """
 
 PROFILE = """[default]
@@ -66,42 +69,42 @@ aws_secret_access_key = base
 """
 
 
-def delivered(running: Container, front: StrictFront, **environment: str) -> str:
-    """Send a datum from within the container; gives whose credentials it was signed with."""
+def signing_key(running: Container, front: ValidatingEndpoint, **environment: str) -> str:
+    """Send a datum from within the container; return the access key that signed it."""
     done = running.run("python3", "-c", SEND, front.url, **environment)
     assert "DELIVERED" in done.stdout, done
     signed: str = front.headers[-1]["Authorization"]
     return signed.partition("Credential=")[2].partition("/")[0]
 
 
-def test_every_way_to_credentials_is_open(image: Image, tmp_path: Path) -> None:
-    """The roles of container and instance, web identity (IRSA), shared files with keys, and a role
-    that these name: all of them sign a request from the image."""
+def test_credential_sources(image: Image, tmp_path: Path) -> None:
+    """Container and instance roles, web identity (IRSA), shared files with keys, and a role named
+    in them sign a request from the image."""
     config, token = tmp_path / "config", tmp_path / "token"
     config.write_text(PROFILE)
     token.write_text("a.b.c")
     mounts: dict[str, str | Path] = {"/aws/config": config, "/aws/token": token}
     with (
-        strict_front() as front,
-        serving(Gives) as gives,
+        validating_endpoint() as front,
+        serving(CredentialServer) as gives,
         container(image, tmp_path, mounts=mounts) as running,
     ):
         running.wait_for_value("neuron_exporter_up", 1)
         sts = {"AWS_ENDPOINT_URL_STS": gives}
-        assert delivered(running, front, AWS_CONTAINER_CREDENTIALS_FULL_URI=gives) == "found"
+        assert signing_key(running, front, AWS_CONTAINER_CREDENTIALS_FULL_URI=gives) == "found"
         instance = {"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": gives}
-        assert delivered(running, front, **instance) == "found"
+        assert signing_key(running, front, **instance) == "found"
         web = {
             "AWS_WEB_IDENTITY_TOKEN_FILE": "/aws/token",
             "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/x",
         }
-        assert delivered(running, front, **web, **sts) == "found"
+        assert signing_key(running, front, **web, **sts) == "found"
         shared = {"AWS_CONFIG_FILE": "/aws/config"}
-        assert delivered(running, front, AWS_PROFILE="base", **shared) == "base"
-        assert delivered(running, front, **shared, **sts) == "found"
+        assert signing_key(running, front, AWS_PROFILE="base", **shared) == "base"
+        assert signing_key(running, front, **shared, **sts) == "found"
         keys = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "mine"}
-        assert delivered(running, front, **keys) == "mine"
-        assert front.refused == []
+        assert signing_key(running, front, **keys) == "mine"
+        assert front.rejected == []
 
 
 REGIONS = """
@@ -116,8 +119,8 @@ print(sts.meta.endpoint_url, "GetCallerIdentity" in sts.meta.service_model.opera
 """
 
 
-def test_endpoints_of_every_partition_are_known(image: Image, tmp_path: Path) -> None:
-    """China and GovCloud have names of their own; ECS and STS can be asked."""
+def test_partitions(image: Image, tmp_path: Path) -> None:
+    """The endpoints of China and GovCloud, and those of ECS and STS, can be resolved."""
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     with container(image, tmp_path) as running:
         running.wait_for_value("neuron_exporter_up", 1)

@@ -1,4 +1,4 @@
-"""The built image on a machine of ECS: whose cores are, asked of a real Prometheus."""
+"""Core owners from the built image on an ECS machine, read through a real Prometheus."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 def monitor(folder: Path, pid: int) -> dict[str, Path]:
-    """What to mount so that the image has a neuron-monitor that tells of one process."""
+    """Return the mounts that give the image a neuron-monitor reporting one process."""
     busy = runtime(
         pid,
         "app",
@@ -44,14 +44,14 @@ def monitor(folder: Path, pid: int) -> dict[str, Path]:
 
 
 def labels(found: list[dict[str, Any]]) -> set[tuple[str | None, ...]]:
-    """The owners of series: family, container, service."""
+    """Return the owner labels of series: family, container, service."""
     names = ("task_family", "container", "service")
     return {tuple(each["metric"].get(name) for name in names) for each in found}
 
 
-def test_a_sidecar_names_the_task_that_it_is_in(image: Image, tmp_path: Path) -> None:
-    """Beside ECS's metadata endpoint, under supervisord: cores and executions have the family, the
-    service and the container of the task."""
+def test_sidecar_labels(image: Image, tmp_path: Path) -> None:
+    """Beside ECS's metadata endpoint, under supervisord, cores and executions carry the task's
+    family, service and container."""
     devices = {}
     for index in (0, 1):
         (tmp_path / f"neuron{index}").touch()
@@ -73,15 +73,15 @@ def test_a_sidecar_names_the_task_that_it_is_in(image: Image, tmp_path: Path) ->
         assert sidecar.stop() == 0
 
 
-def test_a_daemon_names_the_task_of_each_process(image: Image, tmp_path: Path) -> None:
-    """With the machine's process ids, beside the agent's own endpoint: a process in a container's
-    cgroup has its task's family and container."""
-    described = metadata.introspected("train", TASK, {TRAINER: "trainer"})
-    alone = metadata.body({**metadata.TASK, "Containers": [metadata.OURS]})
+def test_daemon_labels(image: Image, tmp_path: Path) -> None:
+    """With the host's process ids, beside the agent's endpoint, a process carries the family and
+    container of its task."""
+    described = metadata.agent_task("train", TASK, {TRAINER: "trainer"})
+    alone = metadata.respond({**metadata.TASK, "Containers": [metadata.OURS]})
     with (
         process_in(f"/ecs/{TASK}/{TRAINER}") as pid,
         metadata.ecs(alone) as task,
-        metadata.introspection(described) as agent,
+        metadata.agent_server(described) as agent,
         container(
             image,
             tmp_path,

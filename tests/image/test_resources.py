@@ -1,4 +1,4 @@
-"""What a container takes, all its processes together: memory, CPU, and the size of its layers."""
+"""Memory, CPU and layer size of a container, all its processes together."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from tests.benchmarks.__main__ import moved
 from tests.captures import FOLDER, MISSING
 from tests.support.container import Container, Image, container
-from tests.support.processes import cpu_seconds, proportional, resident
-from tests.support.strict_front import StrictFront, strict_front
+from tests.support.processes import cpu_seconds, proportional_set_size, resident
+from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.image
@@ -23,7 +23,7 @@ SCRAPES_EVERY = 5.0
 MIB = 1024 * 1024
 
 
-class Taken(NamedTuple):
+class Usage(NamedTuple):
     """Memory in MiB, CPU in cores."""
 
     pss: float
@@ -31,9 +31,9 @@ class Taken(NamedTuple):
     cpu: float
 
 
-def taken(running: Container, front: StrictFront) -> Taken:
-    """What the container takes while both sinks work, after all parts have been used once."""
-    wait_for(lambda: len(front.requests) >= 2, 40)
+def measure(running: Container, front: ValidatingEndpoint) -> Usage:
+    """Return a container's usage while both sinks work, after every part has been used once."""
+    wait_for(lambda: len(front.requests) >= 2)
     running.families()
     before = {pid: cpu_seconds(pid) for pid in running.processes()}
     began, windows, scraped = time.monotonic(), len(front.requests), -SCRAPES_EVERY
@@ -44,18 +44,18 @@ def taken(running: Container, front: StrictFront) -> Taken:
             assert running.get("/metrics")[0] == 200
             scraped = elapsed
         pids = list(running.processes())
-        pss.append(sum(map(proportional, pids)))
+        pss.append(sum(map(proportional_set_size, pids)))
         rss.append(sum(map(resident, pids)))
         time.sleep(0.5)  # a sample, not a wait
     assert set(running.processes()) == before.keys(), "a process came or went while it was measured"
     used = sum(cpu_seconds(pid) - spent for pid, spent in before.items())
     assert len(front.requests) > windows
-    assert front.refused == []
-    return Taken(max(pss), max(rss), used / (time.monotonic() - began))
+    assert front.rejected == []
+    return Usage(max(pss), max(rss), used / (time.monotonic() - began))
 
 
-def variables(front: StrictFront, capture: Path, speed: float = 1) -> dict[str, str]:
-    """Both sinks, and a recording as the source, again and again."""
+def variables(front: ValidatingEndpoint, capture: Path, speed: float = 1) -> dict[str, str]:
+    """Return variables that enable both sinks and replay a recording repeatedly."""
     prefix = "NEURON_EXPORTER__"
     return {
         f"{prefix}SOURCE__KIND": "file",
@@ -75,14 +75,14 @@ def variables(front: StrictFront, capture: Path, speed: float = 1) -> dict[str, 
 def test_memory_with_the_largest_recording(
     image: Image, tmp_path: Path, thirty_two_runtimes: Path
 ) -> None:
-    """Supervision included, both sinks on, a report of 445 kB with other values every 5 s: at most
-    96 MiB, in a container that may have 128."""
+    """With supervision, both sinks and a changing 445 kB report every 5 s, the container takes at
+    most 96 MiB of its 128."""
     reports = tmp_path / "reports"
     reports.mkdir()
     capture = reports / thirty_two_runtimes.name
     capture.write_bytes(b"".join(islice(moved(thirty_two_runtimes.read_bytes()), 12)))
     with (
-        strict_front() as front,
+        validating_endpoint() as front,
         container(
             image,
             tmp_path,
@@ -91,7 +91,7 @@ def test_memory_with_the_largest_recording(
             **variables(front, capture),
         ) as running,
     ):
-        found = taken(running, front)
+        found = measure(running, front)
         print(f"PSS {found.pss:.1f} MiB, RSS {found.rss:.1f} MiB, CPU {100 * found.cpu:.2f} %")
         print("limited to 128 MiB" if running.is_limited else "no limit: no control groups here")
         assert found.pss < found.rss <= 96
@@ -99,25 +99,25 @@ def test_memory_with_the_largest_recording(
 
 
 def test_cpu_with_the_recording_of_an_inf1_xlarge(image: Image, tmp_path: Path) -> None:
-    """On the machine of one Inferentia chip all of it takes less than 1 % of one core. Its reports
-    were recorded 48 ms after each other; here they are 5 s apart."""
+    """With one Inferentia chip's reports, recorded 48 ms apart and replayed 5 s apart, the
+    container takes less than 1 % of one core."""
     capture = FOLDER / "inf1.xlarge_2023-02_one_runtime.ndjson"
     if not capture.exists():
         pytest.skip(MISSING)
     with (
-        strict_front() as front,
+        validating_endpoint() as front,
         container(
             image, tmp_path, mounts={"/captures": FOLDER}, **variables(front, capture, 0.048 / 5)
         ) as running,
     ):
-        found = taken(running, front)
+        found = measure(running, front)
         print(f"PSS {found.pss:.1f} MiB, RSS {found.rss:.1f} MiB, CPU {100 * found.cpu:.2f} %")
         assert found.cpu < 0.01
         assert running.stop() == 0
 
 
-def test_size_of_the_layers(image: Image) -> None:
-    """What the image adds to Debian's Python is at most 45 MB to fetch."""
+def test_layer_size(image: Image) -> None:
+    """The image adds at most 45 MB to Debian's Python."""
     size = sum(int(layer["size"]) for layer in image.layers)
     assert all("gzip" in layer["mediaType"] for layer in image.layers)
     print(f"{size / 1e6:.1f} MB in {len(image.layers)} layers")

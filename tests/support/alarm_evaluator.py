@@ -1,9 +1,9 @@
-"""CloudWatch's part: what alarms make of what was published.
+"""A small CloudWatch: evaluate alarms on published values.
 
-After the user guide (AlarmThatSendsEmail, using-metric-math, percentiles-with-low-samples), as far
-as the alarms need it; anything else is an error. Two points are open: whether arithmetic with a
-missing point takes it as 0 (the guide) or has no result (reports of users), and whether FILL fills
-a series that has no point at all. Every verdict here is the same either way, or an error.
+It follows the user guide (AlarmThatSendsEmail, using-metric-math, percentiles-with-low-samples) as
+far as the alarms need it; anything else is an error. Two points are uncertain: whether arithmetic
+treats a missing point as 0 (the guide) or has no result (user reports), and whether FILL fills a
+series without any point. A state that depends on either is an error.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-_RETRIEVED_BESIDE = 2
-"""Points that are looked at beyond the evaluation periods: 5 for 3, in the guide's examples."""
+_EXTRA_POINTS = 2
+"""Points read beyond the evaluation periods: 5 for 3, in the guide's examples."""
 
 Points = dict[int, float]
-"""A value for each start of a period (s); where there is none, the key is missing."""
+"""Values by the start of their period (s); periods without a value are missing."""
 
 
-class Identity(NamedTuple):
-    """What selects a series: an alarm that differs in anything finds nothing."""
+class SeriesKey(NamedTuple):
+    """Key of a series: an alarm that differs in any part finds no data."""
 
     namespace: str
     name: str
@@ -31,14 +31,14 @@ class Identity(NamedTuple):
     unit: str
 
 
-class Published:
-    """All values that were published, as PutMetricData had them."""
+class PublishedValues:
+    """Published values, from the requests of PutMetricData."""
 
     def __init__(self, requests: Iterable[Mapping[str, Any]]) -> None:
-        self.series: defaultdict[Identity, list[tuple[float, float, float]]] = defaultdict(list)
+        self.series: defaultdict[SeriesKey, list[tuple[float, float, float]]] = defaultdict(list)
         for request in requests:
             for datum in request["MetricData"]:
-                identity = Identity(
+                identity = SeriesKey(
                     request["Namespace"],
                     datum["MetricName"],
                     frozenset((each["Name"], each["Value"]) for each in datum["Dimensions"]),
@@ -51,12 +51,12 @@ class Published:
                     (stamp, value, count) for value, count in zip(values, counts, strict=True)
                 ]
 
-    def add(self, identity: Identity, stamp: float, value: float) -> None:
-        """A value that somebody else publishes: the count of a scaling group."""
+    def add(self, identity: SeriesKey, stamp: float, value: float) -> None:
+        """Add a value of another publisher, such as the count of a scaling group."""
         self.series[identity].append((stamp, value, 1.0))
 
-    def points(self, identity: Identity, statistic: str, grid: range) -> Points:
-        """A statistic for each period of a grid in which something was published."""
+    def points(self, identity: SeriesKey, statistic: str, grid: range) -> Points:
+        """Return a statistic for each period of a grid that has values."""
         gathered: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
         for stamp, value, count in self.series.get(identity, ()):
             if grid.start <= stamp < grid.stop:
@@ -64,8 +64,8 @@ class Published:
                 gathered[grid[at]].append((value, count))
         return {at: _statistic(statistic, values) for at, values in gathered.items()}
 
-    def select(self, identity: Identity) -> bool:
-        """Whether there is such a series."""
+    def select(self, identity: SeriesKey) -> bool:
+        """Return whether the series has values."""
         return bool(self.series.get(identity))
 
 
@@ -84,10 +84,10 @@ def _statistic(name: str, values: list[tuple[float, float]]) -> float:
         case "Minimum":
             return min(value for value, _ in values)
     assert name.startswith("p"), name
-    rank, seen = float(name[1:]) / 100 * samples, 0.0
+    rank, count_so_far = float(name[1:]) / 100 * samples, 0.0
     for value, count in sorted(values):
-        seen += count
-        if seen >= rank:
+        count_so_far += count
+        if count_so_far >= rank:
             return value
     raise AssertionError("no values")
 
@@ -96,16 +96,16 @@ def _statistic(name: str, values: list[tuple[float, float]]) -> float:
 
 
 class Stat(NamedTuple):
-    """One series that an alarm reads, by the statistic that it reads."""
+    """A series that an alarm reads, with its statistic."""
 
     id: str
-    identity: Identity
+    identity: SeriesKey
     statistic: str
     period: int
 
 
 def stats(alarm: Mapping[str, Any]) -> list[Stat]:
-    """The series that an alarm reads."""
+    """Return the series that an alarm reads."""
     if "Metrics" not in alarm:
         statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         return [Stat("it", _identity(alarm, alarm), statistic, alarm["Period"])]
@@ -116,23 +116,23 @@ def stats(alarm: Mapping[str, Any]) -> list[Stat]:
     ]
 
 
-def _identity(metric: Mapping[str, Any], holder: Mapping[str, Any]) -> Identity:
+def _identity(metric: Mapping[str, Any], source: Mapping[str, Any]) -> SeriesKey:
     pairs = frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"])
-    unit = holder.get("Unit", "None")
-    return Identity(metric["Namespace"], metric["MetricName"], pairs, unit)
+    unit = source.get("Unit", "None")
+    return SeriesKey(metric["Namespace"], metric["MetricName"], pairs, unit)
 
 
 # The state
 
 
-def state(alarm: Mapping[str, Any], published: Published, now: float) -> str:
-    """OK or ALARM at that moment; "as before" where too few samples leave it as it was."""
-    verdicts = {
+def state(alarm: Mapping[str, Any], published: PublishedValues, now: float) -> str:
+    """Return OK or ALARM at a time; "as before" if too few samples keep the state."""
+    states = {
         _Evaluation(alarm, published, now, missing_is_zero=zero, fills_empty=fills).state()
         for zero, fills in ((True, True), (True, False), (False, True))
     }
-    assert len(verdicts) == 1, f"{alarm['AlarmName']} depends on what is made of missing points"
-    return verdicts.pop()
+    assert len(states) == 1, f"{alarm['AlarmName']} depends on the treatment of missing points"
+    return states.pop()
 
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -148,7 +148,7 @@ class _Evaluation:
     def __init__(
         self,
         alarm: Mapping[str, Any],
-        published: Published,
+        published: PublishedValues,
         now: float,
         *,
         missing_is_zero: bool,
@@ -161,7 +161,7 @@ class _Evaluation:
         self._zero = missing_is_zero
         self._fills_empty = fills_empty
         until = int(now // self._period * self._period)
-        back = (alarm["EvaluationPeriods"] + _RETRIEVED_BESIDE) * self._period
+        back = (alarm["EvaluationPeriods"] + _EXTRA_POINTS) * self._period
         self._grid = range(until - back, until, self._period)
 
     def state(self) -> str:
@@ -179,7 +179,7 @@ class _Evaluation:
         if self._alarm.get("EvaluateLowSampleCountPercentile") != "ignore":
             return False
         (stat,) = self._stats.values()
-        evaluated = self._grid[_RETRIEVED_BESIDE:]
+        evaluated = self._grid[_EXTRA_POINTS:]
         samples = self._published.points(stat.identity, "SampleCount", evaluated)
         needed = 10 / (1 - float(stat.statistic[1:]) / 100)
         return bool(samples) and sum(samples.values()) < needed
@@ -222,7 +222,7 @@ class _Evaluation:
                 return float(self._period)
             case ast.Call(func=ast.Name(id="IF"), args=[condition, *then]):
                 return self._if(self._math(condition), [self._math(each) for each in then])
-        raise AssertionError(f"not known here: {ast.unparse(node)}")
+        raise AssertionError(f"not supported: {ast.unparse(node)}")
 
     def _each(
         self, do: Callable[[float, float], float], one: Points | float, other: Points | float
@@ -230,13 +230,13 @@ class _Evaluation:
         if isinstance(one, float) and isinstance(other, float):
             return do(one, other)
         known = [set(each) for each in (one, other) if isinstance(each, dict)]
-        places = set.union(*known) if self._zero else set.intersection(*known)
-        made = {at: do(_at(one, at), _at(other, at)) for at in places}
+        starts = set.union(*known) if self._zero else set.intersection(*known)
+        made = {at: do(_at(one, at), _at(other, at)) for at in starts}
         return {at: value for at, value in made.items() if not math.isnan(value)}
 
     def _if(self, condition: Points | float, then: list[Points | float]) -> Points:
-        """By the guide's tables: a point that is true has 0 where there is nothing to take, one
-        that is false is dropped, and so is one without a condition."""
+        """Apply IF as in the guide's tables: a true point without a value is 0; a false one without
+        a value, and one without a condition, is missing."""
         assert isinstance(condition, dict)
         made = {}
         for at, true in condition.items():

@@ -1,4 +1,4 @@
-"""Templates with alarms, for the committed configuration and for others."""
+"""Alarm templates for the committed configuration and for others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from neuron_exporter.config import load
-from neuron_exporter.generate.alarms import rules as alarm_rules
-from neuron_exporter.generate.alarms.alarms import Asked, alarms
+from neuron_exporter.generate.alarms.alarms import alarms
+from neuron_exporter.generate.alarms.rules import FLEET_RULES
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.system_section import instance_info
 from tests.support.cloudformation import Stack
@@ -20,37 +20,37 @@ FLEET = ROOT / "ecs" / "exporter-fleet.yaml"
 COMMITTED = ROOT / "ecs" / "alarms.yaml"
 
 MACHINE = instance_info(hardware("inf2.xlarge"), seed=0)["instance_id"]
-"""The first of the simulated machines."""
+"""Instance id of the first simulated machine."""
 
 
-def made(config: Path, **asked: Any) -> dict[str, Any]:
-    """The template for a configuration."""
-    return alarms(lambda flags: load(str(config), {}, flags), Asked(**asked))
+def make_template(config: Path, **options: Any) -> dict[str, Any]:
+    """Return the template for a configuration."""
+    return alarms(lambda flags: load(str(config), {}, flags), **options)
 
 
 def committed() -> dict[str, Any]:
-    """The committed template."""
+    """Return the committed template."""
     template: dict[str, Any] = yaml.safe_load(COMMITTED.read_text())
     return template
 
 
 def fleet_stack(**parameters: Any) -> Stack:
-    """The committed template, for two machines of the cluster."""
+    """Return the committed template for two machines of the cluster."""
     return Stack(committed(), {"ClusterName": "here", "ExpectedMachines": 2, **parameters})
 
 
 def group_stack() -> Stack:
-    """The committed template, where the scaling group knows how many machines there are."""
+    """Return the committed template with a scaling group that counts the machines."""
     return fleet_stack(AutoScalingGroupName="machines", ExpectedMachines=0)
 
 
 def machine_stack() -> Stack:
-    """The template for one machine."""
-    return Stack(made(FLEET, instance_id=MACHINE, instance_type="inf2.xlarge"), {})
+    """Return the template for one machine."""
+    return Stack(make_template(FLEET, instance_id=MACHINE, instance_type="inf2.xlarge"), {})
 
 
 def write(folder: Path, document: Mapping[str, Any]) -> Path:
-    """A configuration."""
+    """Write a configuration file."""
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
@@ -86,20 +86,20 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
-    "only a matter of money": (
+    "cost alarms only": (
         {"dimension_sets": [["ClusterName"]]},
-        {"without": [rule.name for rule in alarm_rules.FLEET if rule.unhealthy]},
+        {"without": [rule.name for rule in FLEET_RULES if rule.is_health]},
     ),
 }
-"""Settings of CloudWatch, and what is asked for with them."""
+"""CloudWatch settings, and options of the command."""
 
 
 def template_of(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
-    """One of the configurations, and the template for it."""
-    settings, asked = CONFIGURATIONS[name]
+    """Return one of the configurations and its template."""
+    settings, options = CONFIGURATIONS[name]
     document = {
         "cloudwatch": {"enabled": True, "namespace": "My/Own", **settings},
         "identity": {"auto_scaling_group": "machines"},
     }
     config = write(folder, document)
-    return config, made(config, **{"instance_type": "inf2.xlarge", **asked})
+    return config, make_template(config, **{"instance_type": "inf2.xlarge", **options})

@@ -1,4 +1,4 @@
-"""A real browser, and what it sees of the exporter's page."""
+"""A real browser that opens the exporter's page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FLAGS = (
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
 )
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 
 _CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Run Debian's Chromium, headless."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=[*FLAGS]
@@ -34,7 +34,7 @@ def running_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def looked_at(
+def opened_page(
     browser: Browser,
     url: str,
     *,
@@ -45,30 +45,32 @@ def looked_at(
     blocked: tuple[str, ...] = (),
     **context: Any,
 ) -> Iterator[Page]:
-    """The page, once it shows this state. At the end nothing was asked of another place but what
-    was `blocked`, and nothing was complained of but what holds one of `errors`."""
-    said: list[str] = []
-    asked: list[str] = []
-    own = browser.new_context(
+    """Open the page and wait until it shows this state. Afterwards, check that it requested nothing
+    from other hosts except `blocked`, and that the console has no messages except those with one of
+    `errors` in them."""
+    messages: list[str] = []
+    requested: list[str] = []
+    browser_context = browser.new_context(
         viewport={"width": width, "height": height}, **{"reduced_motion": "reduce", **context}
     )
     try:
-        page = own.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"exception: {error}"))
-        page.on("request", lambda request: asked.append(request.url))
+        browser_context.set_default_timeout(60_000)
+        page = browser_context.new_page()
+        page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: messages.append(f"exception: {error}"))
+        page.on("request", lambda request: requested.append(request.url))
         page.goto(f"{url}/")
-        expect(page.locator("#state-word")).to_have_text(state, timeout=20_000)
+        expect(page.locator("#state-word")).to_have_text(state)
         yield page
-        assert [line for line in said if not any(each in line for each in errors)] == []
-        elsewhere = [each for each in asked if not each.startswith(f"{url}/")]
-        assert [each for each in elsewhere if each not in blocked] == []
+        assert [line for line in messages if not any(each in line for each in errors)] == []
+        other_hosts = [each for each in requested if not each.startswith(f"{url}/")]
+        assert [each for each in other_hosts if each not in blocked] == []
     finally:
-        own.close()
+        browser_context.close()
 
 
-def overflow(page: Page) -> list[str]:
-    """What stands out of the window at its right, scrolled boxes aside."""
+def overflowing(page: Page) -> list[str]:
+    """Return the elements that exceed the window's width, except in scrollable boxes."""
     found: list[str] = page.evaluate(
         """() => {
           const width = document.documentElement.clientWidth;
@@ -82,7 +84,7 @@ def overflow(page: Page) -> list[str]:
     return found
 
 
-def low_contrasts(page: Page) -> list[str]:
-    """Texts whose contrast with what is behind them is below AA of WCAG 2.2 (1.4.3)."""
+def low_contrast_texts(page: Page) -> list[str]:
+    """Return the texts whose contrast is below level AA of WCAG 2.2 (1.4.3)."""
     found: list[str] = page.evaluate(_CONTRAST)
     return found

@@ -1,4 +1,4 @@
-"""Certificates that a test makes for itself: an authority, and what it signs."""
+"""Certificates for tests: a certificate authority and what it signs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-HERE = ("localhost", "127.0.0.1", "::1")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _DAY = datetime.timedelta(days=1)
 
 
-def _named(name: str) -> x509.Name:
+def _x509_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _alternative(name: str) -> x509.GeneralName:
+def _alternative_name(name: str) -> x509.GeneralName:
     if "@" in name:
         return x509.RFC822Name(name)
     if "://" in name:
@@ -31,15 +31,15 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-class Authority:
-    """Signs certificates, and writes all it makes into a folder."""
+class CertificateAuthority:
+    """Signs certificates and writes them into a folder."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
-        self._name = _named(name)
+        self._name = _x509_name(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = (
-            self._begin(self._name, self._key.public_key())
+            self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
@@ -49,22 +49,22 @@ class Authority:
     def sign(
         self,
         name: str,
-        alternatives: Sequence[str] = HERE,
+        alternatives: Sequence[str] = LOCAL_NAMES,
         *,
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
         is_rsa: bool = False,
         password: bytes | None = None,
     ) -> tuple[Path, Path]:
-        """The files of a new certificate and its key."""
+        """Create a certificate and its key; return their files."""
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
             rsa.generate_private_key(65537, 2048)
             if is_rsa
             else ec.generate_private_key(ec.SECP256R1())
         )
         certificate = (
-            self._begin(_named(name), key.public_key())
+            self._builder(_x509_name(name), key.public_key())
             .add_extension(
-                x509.SubjectAlternativeName([_alternative(each) for each in alternatives]),
+                x509.SubjectAlternativeName([_alternative_name(each) for each in alternatives]),
                 critical=False,
             )
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -84,10 +84,10 @@ class Authority:
         return files
 
     def sign_client(self, name: str, *alternatives: str) -> tuple[Path, Path]:
-        """The same for a client."""
+        """Create a client certificate and its key; return their files."""
         return self.sign(name, alternatives, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _begin(
+    def _builder(
         self, name: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""Real processes in cgroups that are named as container runtimes name them."""
+"""Real processes in cgroups named as container runtimes name them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def _hierarchies() -> list[Path]:
-    """Where cgroups are mounted, those of version 2 first."""
+    """Return the folders where cgroups are mounted, version 2 first."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     named = [(kind, Path(folder)) for _, folder, kind, *_ in mounts if kind.startswith("cgroup")]
     return [folder for _, folder in sorted(named, reverse=True)]
@@ -19,7 +19,7 @@ def _hierarchies() -> list[Path]:
 
 @contextmanager
 def process_in(path: str) -> Iterator[int]:
-    """A process in a new cgroup; the test is skipped where none can be made."""
+    """Run a process in a new cgroup; skip the test if cgroups cannot be created."""
     for root in _hierarchies():
         folder = root / path.lstrip("/")
         try:
@@ -28,7 +28,7 @@ def process_in(path: str) -> Iterator[int]:
         except OSError:
             continue
     else:
-        pytest.skip("the tests may not make cgroups (they are not run by root, or it is read-only)")
+        pytest.skip("cgroups cannot be created (not root, or read-only)")
     process = subprocess.Popen(["sleep", "infinity"], start_new_session=True)
     try:
         (folder / "cgroup.procs").write_text(str(process.pid))
@@ -36,7 +36,7 @@ def process_in(path: str) -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
-        while folder != root:  # what others have there stays
+        while folder != root:  # leave folders in use by others
             with suppress(OSError):
                 folder.rmdir()
             folder = folder.parent

@@ -1,7 +1,7 @@
-"""A child that does what its arguments say, one after the other.
+"""A program that performs the steps in its arguments, in place of neuron-monitor.
 
-It stands in for neuron-monitor where the simulator is too well-behaved. It imports little, so that
-it starts fast, and ignores what comes after `-c` except for the step `configuration`.
+It misbehaves in ways that the simulator does not. It imports little, so that it starts fast, and
+uses the argument of `-c` only in the step `configuration`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ _CLONE_VFORK = 0x4000
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 _PR_SET_PTRACER = 0x59616D61
 _PTRACE_SEIZE = 0x4206
-_EVERYBODY = ctypes.c_ulong(-1)
+_ANY_PROCESS = ctypes.c_ulong(-1)
 
 
 def no_driver() -> bytes:
-    """A report as it is while no driver answers."""
+    """Return a report of a machine without a driver."""
     report = {
         "neuron_runtime_data": [],
         "system_data": {
@@ -74,18 +74,18 @@ def no_driver() -> bytes:
 
 
 def large_report(size: int) -> bytes:
-    """A report that fills a line of `size` bytes, with a field that nobody knows."""
-    room = size - len(LINE) + 1 - len(b',"x":""')
-    return LINE[:-2] + b',"x":"' + b"x" * room + b'"}\n'
+    """Return a report in a line of `size` bytes, filled up with an unknown field."""
+    padding = size - len(LINE) + 1 - len(b',"x":""')
+    return LINE[:-2] + b',"x":"' + b"x" * padding + b'"}\n'
 
 
 def child(*steps: str) -> list[str]:
-    """The command that does these steps and ends."""
+    """Return the command of a child that performs these steps and exits."""
     return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), *steps]
 
 
 def script(path: Path, text: str) -> Path:
-    """An executable shell script."""
+    """Write an executable shell script and return its path."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
@@ -96,12 +96,9 @@ def _say(data: bytes, fd: int = 1) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _start(*, fled: bool = False) -> None:
-    """Another process, which holds our output, tells its id and never ends by itself.
-
-    It may leave our process group.
-    """
-    subprocess.Popen(child("ignore", "pid", "forever"), start_new_session=fled)
+def _start_grandchild(*, daemon: bool = False) -> None:
+    """Start a process that shares our output, prints its id and never exits."""
+    subprocess.Popen(child("ignore", "pid", "forever"), start_new_session=daemon)
 
 
 def _facts() -> dict[str, object]:
@@ -117,7 +114,7 @@ def _facts() -> dict[str, object]:
 
 
 def _sleep_uninterruptibly() -> None:
-    """Wait in the kernel (state D), as the parent in vfork does; SIGKILL alone ends that."""
+    """Wait in the kernel (state D) like the parent of a vfork. Only SIGKILL ends it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     libc = ctypes.CDLL(None)
@@ -126,22 +123,22 @@ def _sleep_uninterruptibly() -> None:
 
 
 def _become_unreapable(until: Path) -> None:
-    """Be seen neither running nor ended by who started us, as a process that a driver holds.
+    """Let a tracer outside the group attach, so that the parent cannot reap this process.
 
-    A tracer that fled from our group does that, until a file is there.
+    This resembles a process blocked by a driver. It ends when the file `until` exists.
     """
-    ready, telling = os.pipe()
+    ready, writing = os.pipe()
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PTRACER, _EVERYBODY)  # where a security module wants to be asked
+    libc.prctl(_PR_SET_PTRACER, _ANY_PROCESS)  # required by some security modules
     if not os.fork():
         os.setsid()
         seized = libc.ptrace(_PTRACE_SEIZE, os.getppid(), None, None)
-        os.write(telling, b"%d" % seized)
+        os.write(writing, b"%d" % seized)
         over = time.monotonic() + 60
         while not until.exists() and time.monotonic() < over:
             time.sleep(0.02)
         os._exit(0)
-    assert os.read(ready, 9) == b"0", "it may not be traced"
+    assert os.read(ready, 9) == b"0", "tracing is not permitted"
 
 
 def _do(step: str, value: str) -> None:
@@ -204,9 +201,9 @@ def _do(step: str, value: str) -> None:
         case "close":
             os.close(1)
         case "grandchild":
-            _start()
-        case "fled-grandchild":
-            _start(fled=True)
+            _start_grandchild()
+        case "daemon-grandchild":
+            _start_grandchild(daemon=True)
         case "pid":
             _say(b"%d\n" % os.getpid())
         case "exit":
@@ -218,7 +215,7 @@ def _do(step: str, value: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Do the steps; `again` begins anew."""
+    """Perform the steps; `again` starts over."""
     steps = arguments[: arguments.index("-c")] if "-c" in arguments else arguments
     while True:
         for each in steps:

@@ -1,4 +1,4 @@
-"""HTTP clients that do what no library would: half requests, drops, several at once."""
+"""Low-level HTTP clients, for incomplete requests, aborted connections and parallel requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import NamedTuple
 
 
-class Answer(NamedTuple):
+class ClientResponse(NamedTuple):
     """One response."""
 
     status: int
@@ -31,7 +31,7 @@ class Client:
         self.socket = socket.socket(family)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         try:
             self.socket.connect((host, port))
             if tls is not None:
@@ -53,49 +53,51 @@ class Client:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         self.socket.sendall(data)
 
     def request(self, path: str, method: str = "GET", **headers: str) -> None:
-        """Send a whole request; underscores in names of headers are hyphens."""
+        """Send a complete request. Underscores in header names become hyphens."""
         lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
 
-    def answer(self, *, body: bool = True) -> Answer:
+    def read_response(self, *, body: bool = True) -> ClientResponse:
         """Read one response; that to HEAD has no body."""
         first = self._file.readline()
         if not first:
-            raise ConnectionError("closed without an answer")
+            raise ConnectionError("closed without a response")
         headers = {}
         while (line := self._file.readline().strip()) != b"":
             name, _, value = line.decode().partition(": ")
             headers[name] = value
         length = int(headers["Content-Length"]) if body else 0
-        return Answer(int(first.split()[1]), headers, self._file.read(length))
+        return ClientResponse(int(first.split()[1]), headers, self._file.read(length))
 
-    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        """Ask and read the answer."""
+    def get(self, path: str, method: str = "GET", **headers: str) -> ClientResponse:
+        """Send a request and return its response."""
         self.request(path, method, **headers)
-        return self.answer(body=method != "HEAD")
+        return self.read_response(body=method != "HEAD")
 
-    def rest(self) -> bytes:
-        """Everything that comes until the server closes its side."""
+    def read_to_end(self) -> bytes:
+        """Return everything until the server closes its side."""
         return self._file.read()
 
     def closed(self) -> bool:
-        """Whether the server has closed its side. Waits for that, or for a byte."""
+        """Return whether the server has closed its side. Waits for that, or for a byte."""
         try:
             return self._file.read(1) == b""
         except ConnectionResetError:
             return True
 
 
-def get(port: int, path: str = "/", *, tls: ssl.SSLContext | None = None, **headers: str) -> Answer:
-    """One request on a connection of its own."""
+def get(
+    port: int, path: str = "/", *, tls: ssl.SSLContext | None = None, **headers: str
+) -> ClientResponse:
+    """Send one request on a new connection and return its response."""
     with Client(port, tls=tls) as client:
         return client.get(path, **headers)
 
 
-def basic(user: str, password: str) -> str:
-    """The value of an Authorization header."""
+def basic_auth(user: str, password: str) -> str:
+    """Return the value of an Authorization header."""
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()

@@ -1,4 +1,4 @@
-"""CloudFormation's part: a template with its parameters becomes what the service is told."""
+"""A small CloudFormation: resolve a template and its parameters to API arguments."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _NO_VALUE = object()
 
 
 def arn(name: str) -> str:
-    """The ARN of an alarm."""
+    """Return the ARN of an alarm."""
     return f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}"
 
 
 class Stack:
-    """A template with values for its parameters; those that are not given have their defaults."""
+    """A template with values for its parameters; missing ones have their defaults."""
 
     def __init__(
         self, template: Mapping[str, Any], parameters: Mapping[str, Any], name: str = "stack"
@@ -31,7 +31,7 @@ class Stack:
         for key, parameter in declared.items():
             value = parameters[key] if key in parameters else parameter["Default"]
             allowed = parameter.get("AllowedValues")
-            assert allowed is None or value in allowed, f"{key}: {value} is not of {allowed}"
+            assert allowed is None or value in allowed, f"{key}: {value} is not one of {allowed}"
             assert value != "" or not parameter.get("MinLength"), f"{key} must not be empty"
             self._values[key] = value
         self._conditions: dict[str, Any] = {}
@@ -48,23 +48,23 @@ class Stack:
         }
         self._values |= names
         self._values |= {f"{key}.Arn": arn(alarm) for key, alarm in names.items()}
-        self._made = {
+        self._resources = {
             key: (made["Type"], self._resolve(made["Properties"]))
             for key, made in resources.items()
         }
 
     @property
     def alarms(self) -> dict[str, dict[str, Any]]:
-        """The arguments of PutMetricAlarm for each alarm, by its key."""
+        """Arguments of PutMetricAlarm for each alarm, by its key."""
         return self._of("AWS::CloudWatch::Alarm")
 
     @property
     def composites(self) -> dict[str, dict[str, Any]]:
-        """The arguments of PutCompositeAlarm for each composite alarm, by its key."""
+        """Arguments of PutCompositeAlarm for each composite alarm, by its key."""
         return self._of("AWS::CloudWatch::CompositeAlarm")
 
     def _of(self, kind: str) -> dict[str, dict[str, Any]]:
-        return {key: made for key, (type_, made) in self._made.items() if type_ == kind}
+        return {key: made for key, (type_, made) in self._resources.items() if type_ == kind}
 
     def _resolve(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -96,4 +96,4 @@ class Stack:
                 return not self._resolve(argument)[0]
             case "Fn::And":
                 return all(self._resolve(argument))
-        raise AssertionError(f"{name} is not known here")
+        raise AssertionError(f"{name} is not supported")

@@ -1,7 +1,7 @@
-"""Which of the published metrics a dashboard shows: by name, and by CloudWatch's SEARCH.
+"""Find the metrics that a widget shows: by name, or by CloudWatch's SEARCH.
 
-SEARCH as the CloudWatch user guide has it ("search expression syntax"): a schema of namespace and
-all dimension names, then terms NAME="VALUE" that must all be so.
+SEARCH follows the CloudWatch user guide ("search expression syntax"): a schema of namespace and all
+dimension names, then terms NAME="VALUE" that must all match.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Metric(NamedTuple):
-    """A metric of CloudWatch."""
+    """A CloudWatch metric."""
 
     namespace: str
     name: str
@@ -20,7 +20,7 @@ class Metric(NamedTuple):
 
 
 def published(requests: Iterable[Mapping[str, Any]]) -> set[Metric]:
-    """What requests of PutMetricData have."""
+    """Return the metrics in requests of PutMetricData."""
     return {
         Metric(
             request["Namespace"],
@@ -33,13 +33,13 @@ def published(requests: Iterable[Mapping[str, Any]]) -> set[Metric]:
 
 
 def named(row: Sequence[Any]) -> Metric:
-    """A metric that a widget names."""
+    """Return the metric that a widget names."""
     namespace, name, *pairs = (each for each in row if isinstance(each, str))
     return Metric(namespace, name, frozenset(zip(pairs[::2], pairs[1::2], strict=True)))
 
 
 def found(expression: str, among: Iterable[Metric]) -> set[Metric]:
-    """What a search finds."""
+    """Return the metrics that a search finds."""
     match = re.fullmatch(r"SEARCH\('\{(.*?)\} (.*)', '\w+', \d+\)", expression)
     assert match, expression
     namespace, *names = (

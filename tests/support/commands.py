@@ -1,4 +1,4 @@
-"""Commands of the exporter run to their end, as a user runs them."""
+"""Commands of the exporter, run to their end as a user does."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tests.support.exporter import EXPORTER, clean_environment
 
 
 class Finished(NamedTuple):
-    """How a command ended, and what it said."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
     err: str
 
     @property
-    def complaints(self) -> list[str]:
-        """The lines on standard error, the program's name left out."""
+    def error_lines(self) -> list[str]:
+        """Lines on standard error, without the program's name."""
         return [line.removeprefix("neuron-exporter: ") for line in self.err.splitlines()]
 
 
 def shell_environment(**more: str) -> dict[str, str]:
-    """The environment of a user's shell: Python buffers what it prints."""
+    """Return the environment of a user's shell, in which Python buffers its output."""
     environment = clean_environment(**more)
     environment.pop("PYTHONUNBUFFERED", None)
     return environment
@@ -34,9 +34,9 @@ def run(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     given: str = "",
-    seconds: float = 30.0,
+    seconds: float = 60.0,
 ) -> Finished:
-    """Run `neuron-exporter ARGUMENTS` to its end, with this on standard input."""
+    """Run `neuron-exporter ARGUMENTS` to its end, with `given` on standard input."""
     return _finish(
         subprocess.run(
             [*EXPORTER, *arguments],
@@ -49,10 +49,10 @@ def run(
     )
 
 
-def run_in_shell(arguments: str, more: str, seconds: float = 30.0) -> Finished:
+def run_in_shell(arguments: str, more: str, seconds: float = 60.0) -> Finished:
     """Run `neuron-exporter ARGUMENTS MORE` in a shell; the status is the exporter's own.
 
-    `more` redirects, or pipes to another program.
+    `more` redirects the output, or pipes it to another program.
     """
     exporter = f"{shlex.join(EXPORTER)} {arguments}"
     command, *rest = more.split("|")

@@ -1,7 +1,7 @@
-"""Containers of the built image, without an engine: namespaces, mounts and limits as one sets them.
+"""Containers of the built image, without an engine, with the namespaces and limits of one.
 
-A container has process ids, mounts and capabilities of its own, the network of the machine, the
-image's environment and entry point, and nothing of this process's environment. It needs root.
+A container has its own process ids, mounts and capabilities, the machine's network, and the image's
+environment and entry point. It inherits no variable of this process. Root is required.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.supervised import descendants
 from tests.support.waiting import wait_for
 
 BUILT = ROOT / ".image"
-"""Where `make test-image` builds."""
+"""Folder in which `make test-image` builds."""
 
 RUN, STATE = "/run/neuron-exporter", "/var/lib/neuron-exporter"
 
@@ -32,24 +32,24 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 class Image(NamedTuple):
-    """A built image: its root file system, its configuration, and the layers it has been given."""
+    """A built image: its root file system, its configuration and the layers above the base."""
 
     root: Path
     config: Mapping[str, Any]
     layers: Sequence[Mapping[str, Any]]
-    """Those above the base: media type, size in bytes as they are stored (gzip), digest."""
+    """Media type, size in bytes (gzip) and digest of each layer above the base."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that every process of a container has."""
+        """Variables of every process in a container."""
         return dict(each.split("=", 1) for each in self.config["Env"])
 
 
 def built_image(folder: Path = BUILT) -> Image:
-    """The image that was built last.
+    """Return the image that was built last.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: No image was built.
     """
     base = json.loads((folder / "base-image" / "manifest.json").read_text())
     manifest = json.loads((folder / "image" / "manifest.json").read_text())
@@ -60,7 +60,7 @@ def built_image(folder: Path = BUILT) -> Image:
 
 
 class Container(RunningExporter):
-    """A running container. `process` is outside of it; `pid` is its process 1."""
+    """A running container. `process` runs outside of it; `pid` is its process 1."""
 
     def __init__(
         self,
@@ -72,21 +72,21 @@ class Container(RunningExporter):
         self._variables = variables
         self._rights = rights
         self.is_limited = False
-        """Whether it is held to the memory that was asked for."""
+        """Whether the control group with the memory limit could be created."""
 
     @property
     def pid(self) -> int:
-        """The process that is number 1 in the container, by its number on this machine."""
+        """Id of the container's process 1 on this machine."""
         return int(wait_for(lambda: children_of(self.process.pid), 5)[0])
 
     @property
     def url(self) -> str:
-        """Where the exporter that was started last listens."""
+        """URL of the exporter that was started last."""
         self.wait_for_event("started")
         return str(self.events("started")[-1]["url"])
 
     def processes(self) -> dict[int, str]:
-        """The command lines of all processes in the container, by their numbers on this machine."""
+        """Return the command line of each process in the container, by its id on this machine."""
         space = os.readlink(f"/proc/{self.pid}/ns/pid")
         found = {}
         for entry in Path("/proc").iterdir():
@@ -98,7 +98,7 @@ class Container(RunningExporter):
         return found
 
     def find(self, words: str) -> int:
-        """The process whose command line has these words; waits for it."""
+        """Wait for a process whose command line contains these words, and return its id."""
 
         def first() -> int | None:
             return next((pid for pid, line in self.processes().items() if words in line), None)
@@ -107,13 +107,13 @@ class Container(RunningExporter):
 
     @property
     def exporter(self) -> int:
-        """The exporter's own process."""
+        """Id of the exporter's own process."""
         return self.find("bin/neuron-exporter run")
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the container, as an engine's `exec` and its health checks do."""
-        # Before the root is changed, the command would run on the machine itself.
-        wait_for(lambda: not os.path.samestat(os.stat(f"/proc/{self.pid}/root"), os.stat("/")), 5)
+        """Run a command in the container, as an engine's `exec` does."""
+        # Until the root has been changed, the command would run on the machine itself.
+        wait_for(lambda: not os.path.samestat(os.stat(f"/proc/{self.pid}/root"), os.stat("/")))
         return subprocess.run(
             [
                 *("nsenter", f"--target={self.pid}", "--mount", "--pid", "--ipc", "--uts"),
@@ -129,8 +129,8 @@ class Container(RunningExporter):
         """Send a signal to process 1, as an engine does."""
         os.kill(self.pid, number)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 25.0) -> int:
-        """Send a signal to process 1 and give the container's exit status."""
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60.0) -> int:
+        """Send a signal to process 1 and return the container's exit status."""
         if self.process.poll() is None:
             self.send(number)
         return self.wait(seconds)
@@ -153,11 +153,11 @@ def container(
 ) -> Iterator[Container]:
     """Run the image with these arguments, as ECS or Kubernetes would.
 
-    The exporter listens on a free port of the machine's loopback, unless `environment` says
-    otherwise. `mounts` are paths of the container and what of this machine is there, read-only;
-    both volumes are new and in memory. `memory` is the limit of the control group in bytes, where
-    this machine allows one; `capabilities` are those that are not dropped. `host_pids` is ECS's
-    `pidMode: host`. `folder` is for the tests' own files.
+    The exporter listens on a free port of the machine's loopback, unless `environment` sets another
+    address. `mounts` maps paths in the container to paths of this machine, read-only; both volumes
+    are new and in memory. `memory` is the limit of the control group in bytes, where this machine
+    allows one. `capabilities` are not dropped. `host_pids` is ECS's `pidMode: host`. `folder` is
+    for files of the test.
     """
     variables = {
         **image.environment,
@@ -189,22 +189,22 @@ def container(
     try:
         yield running
     finally:
-        # Whoever has changed its user is not killed by its parent's death, and who has the
-        # machine's process ids not by that of process 1.
+        # The kernel does not kill a process with another user when its parent ends, nor one with
+        # the machine's process ids when process 1 ends.
         for pid in descendants(process.pid) if process.poll() is None else []:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.wait(10)
-        running._reading.join(5)
+        process.wait(60)
+        running._reading.join(60)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
         if group is not None:
-            wait_for(lambda: _removed(group), 10)
+            wait_for(lambda: _removed(group))
 
 
 def _rights(user: int, capabilities: Sequence[str]) -> list[str]:
-    """The command that gives up what a container's process may not have, and runs another."""
+    """Return the command that drops a container's privileges and runs another."""
     ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
     kept = "".join(f",+{name}" for name in capabilities)
     return ["setpriv", *ids, f"--bounding-set=-all{kept}", "--inh-caps=-all"]
@@ -215,7 +215,7 @@ def _assigned(variables: Mapping[str, str]) -> list[str]:
 
 
 def _control_group(memory: int, folder: Path) -> Path | None:
-    """A control group with this limit, of version 1 or 2; None where nobody may make one."""
+    """Create a control group (version 1 or 2) with this limit; return None where that fails."""
     old = (_GROUPS / "memory").is_dir()
     above = _GROUPS / "memory" if old else _GROUPS
     group = above / f"neuron-exporter-{os.getpid()}-{folder.name}"
@@ -235,7 +235,7 @@ def _removed(group: Path) -> bool:
 
 
 def _own_group(group: Path | None) -> list[str]:
-    """Show the container its own group in the place of all of them, as an engine does."""
+    """Return the commands that mount the container's own group in place of all groups."""
     if group is None:
         return []
     inside = f"sys/fs/cgroup{str(group.parent).removeprefix(str(_GROUPS))}"
@@ -250,11 +250,11 @@ def _set_up(
     *,
     read_only: bool,
 ) -> str:
-    """What process 1 does, as a shell's script, before it becomes the command in its arguments."""
+    """Return the shell script that process 1 runs before it executes its arguments."""
     at = shlex.quote(str(top))
     lines = [
         f"echo 0 >{group}/cgroup.procs" if group else "",
-        # Whatever is written to a root that is not read-only is written to memory.
+        # Writes to a root that is not read-only stay in memory.
         f"mount -t tmpfs tmpfs {at}; mkdir {at}/upper {at}/work {at}/root",
         "mount -t overlay overlay -o "
         f"lowerdir={shlex.quote(str(image.root))},upperdir={at}/upper,workdir={at}/work {at}/root",
@@ -274,7 +274,7 @@ def _set_up(
             f"else mkdir -p $(dirname {target}); touch {target}; fi",
             f"mount --bind {source} {target}; mount -o remount,bind,ro {target}",
         ]
-    # New volumes belong to whom the image gives them, as an engine's volumes do.
+    # New volumes have the owner that the image sets, as with an engine.
     lines += [f"mount -t tmpfs -o mode=1777 tmpfs {volume[1:]}" for volume in (RUN, STATE)]
     lines += [
         f"mount -o remount,ro {at}/root" if read_only else "",

@@ -1,4 +1,4 @@
-"""Machines where all sorts of things go on, and a Prometheus that scrapes them: each is a job."""
+"""Simulated machines in various states, each a job of its own, and a Prometheus."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 
 from tests.support import dashboards
 from tests.support.exporter import RunningExporter, running_exporter, simulated
-from tests.support.kubelet import CORE, Given, kubelet
+from tests.support.kubelet import CORE, PodResource, kubelet_server
 from tests.support.servers import Prometheus, prometheus_server
 from tests.support.waiting import wait_for
 
 SCRAPE = 1.0
-"""Seconds between two scrapes."""
+"""Scrape interval in seconds."""
 
-SHOWN = 40.0
-"""Seconds that a dashboard shows."""
+TIME_RANGE = 40.0
+"""Time range of the dashboards in seconds."""
 
-ENOUGH = 12
-"""Reports that a machine has given before its dashboards are looked at."""
+MIN_REPORTS = 12
+"""Reports of each machine before its dashboards are evaluated."""
 
 SIMULATED: Mapping[str, tuple[str, ...]] = {
     "idle": ("--scenario", "idle"),
@@ -30,43 +30,65 @@ SIMULATED: Mapping[str, tuple[str, ...]] = {
     "compile": ("--scenario", "compile"),
     "mixed": ("--scenario", "mixed"),
     "pods": ("--scenario", "mixed"),
-    "given": ("--scenario", "idle"),
+    "allocated": ("--scenario", "idle"),
     "hang": ("--scenario", "inference", "--faults", "hang"),
     "execution-errors": ("--scenario", "inference", "--faults", "execution-errors"),
     "ecc-tally": ("--scenario", "training", "--faults", "ecc-tally"),
     "garbage": ("--scenario", "inference", "--faults", "garbage,error-groups"),
     "crash": ("--scenario", "inference", "--faults", "crash@7"),
 }
-"""What goes on on each machine."""
+"""Simulator flags of each job; every job is one machine."""
 
-WITH_PODS = ("pods", "given")
-"""Machines with a kubelet: one whose pods work, and one whose pods do nothing."""
+WITH_PODS = ("pods", "allocated")
+"""Jobs with a kubelet: one with busy pods, and one with idle pods."""
 
-LIVING = frozenset(SIMULATED)
+REPORTING = frozenset(SIMULATED)
 
 BROKEN = "broken"
-"""The job of an exporter that has no program to read from."""
+"""Job of an exporter whose neuron-monitor does not exist."""
 
-DEAD = "dead"
-"""The job of a target where nothing listens."""
+DOWN = "down"
+"""Job of a target that does not listen."""
 
 CLUSTER = "pods"
-"""The one job whose targets have a label `cluster`."""
+"""The only job whose target has the label `cluster`."""
 
 
 class Rig(NamedTuple):
-    """The Prometheus, and the exporters by their job."""
+    """Prometheus, and the exporters that it scrapes, by job."""
 
     prometheus: Prometheus
     exporters: Mapping[str, RunningExporter]
 
+    def initial_values(self, document: Mapping[str, Any], **chosen: str) -> dict[str, str]:
+        """Return the variables' values when a dashboard is opened."""
+        builtin = dashboards.builtin_values(SCRAPE, TIME_RANGE)
+        return dashboards.initial_values(document, self.prometheus, {**builtin, **chosen})
+
+    def values(self, target: Mapping[str, Any], variables: dashboards.Values) -> list[float]:
+        """Return all values that a query returns."""
+        expression = dashboards.resolve(target["expr"], variables)
+        if target["instant"]:
+            return [float(each["value"][1]) for each in self.prometheus.query(expression)]
+        found = self.prometheus.over(expression, TIME_RANGE, 1)
+        return [float(value) for each in found for _, value in each["values"]]
+
 
 @contextmanager
 def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterator[Rig]:
-    """All machines, scraped for a while; a job's configuration is added to that of its exporter."""
+    """Start all machines and Prometheus, and wait for enough data.
+
+    Args:
+        configurations: additional configuration of exporters, by job.
+    """
     with ExitStack() as stack:
-        given = [Given("llm", CORE, range(6)), Given("embedder", CORE, range(6, 12))]
-        played = stack.enter_context(kubelet(folder, *given))
+        kubelet = stack.enter_context(
+            kubelet_server(
+                folder,
+                PodResource("llm", CORE, range(6)),
+                PodResource("embedder", CORE, range(6, 12)),
+            )
+        )
         exporters = {}
         for job, source in _sources().items():
             own = folder / job
@@ -76,22 +98,22 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
                     own,
                     {
                         "source": source,
-                        # Who asks for owners keeps runtimes back until it knows them.
+                        # With owners, runtimes are not exported until their owners are known.
                         "identity": {"kubernetes": job in WITH_PODS, "ecs": False},
                         **configurations.get(job, {}),
                     },
                     environment={
                         "AWS_ACCESS_KEY_ID": "test",
                         "AWS_SECRET_ACCESS_KEY": "test",
-                        "NEURON_EXPORTER_KUBELET_SOCKET": str(played.socket),
+                        "NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket),
                     },
                 )
             )
             exporters[job].wait_for_event("started", 60)
-        taken = stack.enter_context(socket.socket())  # bound, and nobody accepts
-        taken.bind(("127.0.0.1", 0))
+        closed = stack.enter_context(socket.socket())  # bound but not listening
+        closed.bind(("127.0.0.1", 0))
         targets = {job: each.url.removeprefix("http://") for job, each in exporters.items()}
-        targets[DEAD] = f"127.0.0.1:{taken.getsockname()[1]}"
+        targets[DOWN] = f"127.0.0.1:{closed.getsockname()[1]}"
         server = stack.enter_context(
             prometheus_server(
                 folder,
@@ -104,23 +126,8 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
                 ],
             )
         )
-        wait_for(lambda: all(_has_enough(server, job) for job in LIVING), 60, every=0.5)
+        wait_for(lambda: all(_has_enough_data(server, job) for job in REPORTING), every=0.5)
         yield Rig(server, exporters)
-
-
-def opened(rig: Rig, document: Mapping[str, Any], **chosen: str) -> dict[str, str]:
-    """The variables of a dashboard that somebody opens."""
-    builtin = dashboards.builtin(SCRAPE, SHOWN)
-    return dashboards.asked(document, rig.prometheus, {**builtin, **chosen})
-
-
-def answer(rig: Rig, target: Mapping[str, Any], values: dashboards.Values) -> list[float]:
-    """All values that a query gives."""
-    expression = dashboards.resolve(target["expr"], values)
-    if target["instant"]:
-        return [float(each["value"][1]) for each in rig.prometheus.query(expression)]
-    found = rig.prometheus.over(expression, SHOWN, 1)
-    return [float(value) for each in found for _, value in each["values"]]
 
 
 def _sources() -> dict[str, Any]:
@@ -141,10 +148,10 @@ def _labelled(label: str, value: str, address: str) -> dict[str, Any]:
     }
 
 
-def _has_enough(server: Prometheus, job: str) -> bool:
-    """Whether a machine has reported for a while, and its pods are known for as long."""
+def _has_enough_data(server: Prometheus, job: str) -> bool:
+    """Return whether a machine has reported for a while, with its pods if it has any."""
     reports = server.value(f'neuron_exporter_reports_total{{job="{job}"}}') or 0
     metric = "execution_status_total" if job == "pods" else "neuroncore_allocated"
-    seen = f'max(count_over_time({metric}{{job="{job}", pod!=""}}[1h]))'
-    known = job not in WITH_PODS or (server.value(seen) or 0) >= ENOUGH / 2
-    return reports >= ENOUGH and known
+    with_pod = f'max(count_over_time({metric}{{job="{job}", pod!=""}}[1h]))'
+    has_pods = job not in WITH_PODS or (server.value(with_pod) or 0) >= MIN_REPORTS / 2
+    return reports >= MIN_REPORTS and has_pods

@@ -1,4 +1,4 @@
-"""Dashboards as Grafana reads them: panels, variables, and queries with everything put in."""
+"""Dashboards as Grafana interprets them: panels, variables, and queries with substituted values."""
 
 from __future__ import annotations
 
@@ -14,55 +14,61 @@ from tests.support.servers import Prometheus
 FOLDER = ROOT / "grafana" / "dashboards"
 
 Values = Mapping[str, str]
-"""What stands for each variable in a query."""
+"""Values of the variables in a query, by variable."""
 
 
 class Panel(NamedTuple):
-    """A panel, and whether its queries are asked for now or over time."""
+    """Panel with its JSON document."""
 
     title: str
     document: dict[str, Any]
 
     @property
     def targets(self) -> list[dict[str, Any]]:
-        """Its queries."""
+        """Queries of the panel."""
         return list(self.document.get("targets", []))
 
 
 def files(kind: str) -> list[Path]:
-    """The dashboards that ask a data source of this kind."""
-    return [path for path in sorted(FOLDER.glob("*.json")) if source(load(path)) == kind]
+    """Return the dashboards for a kind of data source."""
+    return [path for path in sorted(FOLDER.glob("*.json")) if datasource_kind(load(path)) == kind]
 
 
 def load(path: Path) -> dict[str, Any]:
-    """One dashboard."""
+    """Read a dashboard."""
     document: dict[str, Any] = json.loads(path.read_text())
     return document
 
 
-def source(document: Mapping[str, Any]) -> str:
-    """The kind of data source that a dashboard asks."""
+def datasource_kind(document: Mapping[str, Any]) -> str:
+    """Return the kind of a dashboard's data source."""
     (found,) = (each["query"] for each in variables(document) if each["type"] == "datasource")
     return str(found)
 
 
 def variables(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Its variables, in order."""
+    """Return the variables in order."""
     return list(document["templating"]["list"])
 
 
 def panels(document: Mapping[str, Any]) -> Iterator[Panel]:
-    """Its panels, without headings."""
+    """Return the panels without row headings."""
     for each in document["panels"]:
         if each["type"] != "row":
             yield Panel(each["title"], each)
 
 
+def find_panel(document: Mapping[str, Any], title: str) -> Panel:
+    """Return the panel with this title."""
+    (panel,) = (each for each in panels(document) if each.title == title)
+    return panel
+
+
 def resolve(text: str, values: Values) -> str:
-    """A query as Grafana sends it; the $1 of a regular expression is no variable.
+    """Substitute the variables in a query; $1 in a regular expression is not a variable.
 
     Raises:
-        KeyError: it names a variable that there is not.
+        KeyError: a variable is not defined.
     """
     return re.sub(
         r"\$(?:\{([a-z_]\w*)(?::\w+)?\}|([a-z_]\w*))",
@@ -71,29 +77,32 @@ def resolve(text: str, values: Values) -> str:
     )
 
 
-def builtin(scrape: float, shown: float) -> dict[str, str]:
-    """What Grafana itself puts in, for a data source with this scrape interval and a panel that
-    shows this much time (seconds): `$__rate_interval` is the larger of four scrapes and one scrape
-    more than a step, by its documentation."""
-    step = max(scrape, 1.0)
-    window = max(step + scrape, 4 * scrape)
+def builtin_values(scrape_interval: float, time_range: float) -> dict[str, str]:
+    """Return the values of Grafana's built-in variables, for intervals in seconds.
+
+    By Grafana's documentation, `$__rate_interval` is the larger of four scrape intervals and one
+    step plus one scrape interval.
+    """
+    step = max(scrape_interval, 1.0)
+    window = max(step + scrape_interval, 4 * scrape_interval)
     return {
         "__rate_interval": f"{window * 1000:.0f}ms",
         "__interval": f"{step * 1000:.0f}ms",
-        "__range": f"{shown:.0f}s",
+        "__range": f"{time_range:.0f}s",
     }
 
 
-def asked(document: Mapping[str, Any], prometheus: Prometheus, known: Values) -> dict[str, str]:
-    """The value of each variable of a dashboard that has just been opened; those in `known` were
-    chosen by hand."""
-    values = dict(known)
+def initial_values(
+    document: Mapping[str, Any], prometheus: Prometheus, chosen: Values
+) -> dict[str, str]:
+    """Return the variables' values when a dashboard is opened, with some `chosen` by the user."""
+    values = dict(chosen)
     for each in variables(document):
         name = each["name"]
-        if name in known:
+        if name in chosen:
             continue
         if each["type"] == "query":
-            values[name] = _default(each, offered(each, prometheus, values))
+            values[name] = _default(each, variable_options(each, prometheus, values))
         elif each["type"] == "custom":
             values[name] = each["current"]["value"]
         elif each["type"] == "textbox":
@@ -101,18 +110,20 @@ def asked(document: Mapping[str, Any], prometheus: Prometheus, known: Values) ->
     return values
 
 
-def offered(variable: Mapping[str, Any], prometheus: Prometheus, values: Values) -> list[str]:
-    """What there is to choose."""
+def variable_options(
+    variable: Mapping[str, Any], prometheus: Prometheus, values: Values
+) -> list[str]:
+    """Return the values that a query variable offers."""
     text = resolve(variable["query"]["query"], values)
     found = re.fullmatch(r"label_values\((.*), (\w+)\)", text)
     assert found, f"{variable['name']}: {text}"
     return prometheus.label_values(found[2], found[1])
 
 
-def _default(variable: Mapping[str, Any], offers: list[str]) -> str:
-    """What is chosen at first: all, or the first."""
+def _default(variable: Mapping[str, Any], options: list[str]) -> str:
+    """Return the value that is selected at first: all, or the first option."""
     if not variable["includeAll"]:
-        return offers[0] if offers else ""
+        return options[0] if options else ""
     if "allValue" in variable:
         return str(variable["allValue"])
-    return f"({'|'.join(offers)})"
+    return f"({'|'.join(options)})"

@@ -1,4 +1,4 @@
-"""Windows filled by hand, and the datums that they make."""
+"""Hand-made windows, and their datums."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from collections import Counter
 from collections.abc import Iterable
 
 from neuron_exporter.model import Selection
-from neuron_exporter.sinks.cloudwatch.datums import Datum, datums, heartbeats, measure
+from neuron_exporter.sinks.cloudwatch.datums import (
+    Datum,
+    build_datums,
+    collect_heartbeats,
+    collect_metrics,
+)
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
-from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE_POOL
 from neuron_exporter.sinks.cloudwatch.window import Window
 
 
-def window(**values: Counter[float]) -> Window:
-    """A window with these values of the machine's metrics."""
-    return Window(1_700_000_040.0, values={(MACHINE, name): each for name, each in values.items()})
+def make_window(**values: Counter[float]) -> Window:
+    """Make a window with these values of the machine's metrics."""
+    by_pool = {(MACHINE_POOL, name): each for name, each in values.items()}
+    return Window(1_700_000_040.0, values=by_pool)
 
 
-def readings(window: Window, selection: Selection, *sets: Dimensions) -> list[Datum]:
-    """What a window gathered, under these dimensions."""
-    return datums(window, measure(window, selection, _named(sets)))
+def metric_datums(window: Window, selection: Selection, *sets: Dimensions) -> list[Datum]:
+    """Return the datums of a window's metrics with these dimensions."""
+    return build_datums(window, collect_metrics(window, selection, _dimension_sets(sets)))
 
 
-def beats(window: Window, selection: Selection, *sets: Dimensions) -> list[Datum]:
-    """The heartbeats of a window of a minute, under these dimensions."""
-    return datums(window, heartbeats(window, 60, selection, _named(sets)))
+def heartbeat_datums(window: Window, selection: Selection, *sets: Dimensions) -> list[Datum]:
+    """Return the heartbeats of a window of a minute with these dimensions."""
+    return build_datums(window, collect_heartbeats(window, 60, selection, _dimension_sets(sets)))
 
 
-def _named(sets: Iterable[Dimensions]) -> list[DimensionSet]:
+def _dimension_sets(sets: Iterable[Dimensions]) -> list[DimensionSet]:
     return [DimensionSet(tuple(name for name, _ in each), each) for each in sets]

@@ -1,4 +1,4 @@
-"""The doctor as a user calls it, and the machines that it is called to."""
+"""Run the doctor, on this machine or in a view of it with Neuron devices."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from neuron_exporter.config import Given, load
-from neuron_exporter.doctor.context import Case
+from neuron_exporter.config import Override, load
+from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.pipeline.identity import identify
+from neuron_exporter.pipeline.identity import make_identity
 from tests.support.commands import shell_environment
 from tests.support.exporter import EXPORTER
 
 GOOD = (1, 3)
-"""Major and minor number of a device that can be opened: that of /dev/null."""
+"""Device number of a device that can be opened (/dev/null)."""
 
 GONE = (4095, 0)
-"""Those of a device that no driver has."""
+"""Device number without a driver."""
 
 _NOT_ALLOWED = 77
 WITH_FEW_RIGHTS = (
     *("setpriv", "--inh-caps", "-all"),
     *("--bounding-set", "-dac_override,-dac_read_search,-sys_ptrace"),
 )
-"""Before a command: root to whom modes of files apply, and who sees nobody's files."""
+"""Command prefix: root that file modes apply to, and that cannot read other processes' files."""
 
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
-def case(environment: Mapping[str, str] | None = None, **settings: Any) -> Case:
-    """What is known when the configuration has been read: these settings, by their dotted keys."""
+def make_context(environment: Mapping[str, str] | None = None, **settings: Any) -> Context:
+    """Return a context after loading these settings, given by their dotted keys ("__" for ".")."""
     environment = environment or {}
-    given = [Given("test", key.replace("__", "."), value) for key, value in settings.items()]
-    loaded = load(None, {}, given)
+    overrides = [Override("test", key.replace("__", "."), value) for key, value in settings.items()]
+    loaded = load(None, {}, overrides)
     pipeline = build(loaded, environment=environment)
-    identity, _ = identify(loaded.config, environment)
-    return Case(environment, loaded=loaded, pipeline=pipeline, identity=identity)
+    identity, _ = make_identity(loaded.config, environment)
+    return Context(environment, loaded=loaded, pipeline=pipeline, identity=identity)
 
 
-def of(findings: Iterable[Finding], verdict: Verdict) -> list[str]:
-    """What was seen, of the findings with this verdict."""
+def seen_with(findings: Iterable[Finding], verdict: Verdict) -> list[str]:
+    """Return what was seen by the findings with this verdict."""
     return [finding.seen for finding in findings if finding.verdict is verdict]
 
 
-class Told(NamedTuple):
-    """What the doctor said, and its exit status."""
+class DoctorResult(NamedTuple):
+    """Exit status, findings and stderr of one run."""
 
     status: int
     findings: list[Finding]
     err: str
 
-    def of(self, subject: str, verdict: str = "") -> list[Finding]:
-        """The findings on a subject, all or those with a verdict."""
+    def about(self, subject: str, verdict: str = "") -> list[Finding]:
+        """Return the findings about a subject, optionally only those with a verdict."""
         return [
             each
             for each in self.findings
@@ -67,22 +67,22 @@ class Told(NamedTuple):
 
 
 class NeuronMachine:
-    """A view of this machine with Neuron devices and a driver, and of nobody's firmware, in
-    namespaces of its own, as a container has them.
+    """View of this machine with Neuron devices and a driver, and without DMI data, in its own
+    namespaces like a container.
 
-    `holders` processes have the first device open; `mode` is that of the devices' files.
+    `users` processes have the first device open; `mode` is the mode of the device files.
     """
 
     def __init__(
         self,
         devices: Mapping[str, tuple[int, int]],
         driver: str | None = "2.24.7.0",
-        holders: int = 0,
+        users: int = 0,
         mode: str = "660",
     ) -> None:
         nodes = [
             f"mknod -m {mode} /dev/{name} c {major} {minor}"
-            for name, (major, minor) in {**devices, **_USUAL}.items()
+            for name, (major, minor) in {**devices, **_STANDARD_DEVICES}.items()
         ]
         module = [
             "mount -t tmpfs none /sys/module",
@@ -91,15 +91,15 @@ class NeuronMachine:
         ]
         first = next(iter(devices), "null")
         dmi = "/sys/devices/virtual/dmi/id"
-        nobodys = f"{{ [ ! -d {dmi} ] || mount -t tmpfs none {dmi}; }}"
+        hide_dmi = f"{{ [ ! -d {dmi} ] || mount -t tmpfs none {dmi}; }}"
         prepare = [
             "mount -t tmpfs none /dev",
             *nodes,
             "chmod 666 /dev/null",
             *module,
-            nobodys,
+            hide_dmi,
         ]
-        held = [f"sleep 600 9< /dev/{first} > /dev/null 2>&1 &"] * holders
+        held = [f"sleep 600 9< /dev/{first} > /dev/null 2>&1 &"] * users
         self._script = "\n".join(
             [
                 f"{{ {' && '.join(prepare)}; }} 2> /dev/null || exit {_NOT_ALLOWED}",
@@ -111,7 +111,7 @@ class NeuronMachine:
         )
 
     def run(self, command: Sequence[str], **environment: str) -> subprocess.CompletedProcess[bytes]:
-        """Run a command there; the test is skipped where no such view can be made."""
+        """Run a command there; skip the test if the view cannot be made."""
         done = subprocess.run(
             [*NAMESPACES, "sh", "-c", self._script, "sh", *command],
             stdin=subprocess.DEVNULL,
@@ -125,11 +125,11 @@ class NeuronMachine:
         return done
 
 
-_USUAL = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9), "random": (1, 8)}
+_STANDARD_DEVICES = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9), "random": (1, 8)}
 
 
-def doctor(*flags: str, machine: NeuronMachine | None = None, **environment: str) -> Told:
-    """Run `neuron-exporter doctor --json FLAGS` on this machine, or on another view of it."""
+def doctor(*flags: str, machine: NeuronMachine | None = None, **environment: str) -> DoctorResult:
+    """Run `neuron-exporter doctor --json FLAGS` on this machine, or in a view of it."""
     command = [*EXPORTER, "doctor", "--json", *flags]
     if machine is not None:
         done = machine.run(command, **environment)
@@ -147,11 +147,11 @@ def doctor(*flags: str, machine: NeuronMachine | None = None, **environment: str
         Finding(each["subject"], Verdict(each["verdict"]), each["seen"], each["fix"])
         for each in json.loads(done.stdout)
     ]
-    return Told(done.returncode, findings, done.stderr.decode())
+    return DoctorResult(done.returncode, findings, done.stderr.decode())
 
 
 def write(folder: Path, **sections: Any) -> Path:
-    """A configuration file with these sections."""
+    """Write a configuration file with these sections."""
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(sections))
     return path

@@ -1,4 +1,4 @@
-"""The published rules of the Embedded Metric Format, each checked."""
+"""Validator of the Embedded Metric Format, after its published specification."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from botocore.session import Session
 
 UNITS = set(Session().get_service_model("cloudwatch").shape_for("StandardUnit").enum)
-LONGEST_LINE = 15 * 1024
+MAX_LINE = 15 * 1024
 
 Key = tuple[str, frozenset[tuple[str, str]], float]
-"""A metric's name, its dimensions, and its stamp in Unix seconds."""
+"""Name, dimensions and timestamp (Unix seconds) of a metric."""
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    assert len({name for name, _ in pairs}) == len(pairs), f"a member twice in {pairs}"
+    assert len({name for name, _ in pairs}) == len(pairs), f"duplicate member in {pairs}"
     return dict(pairs)
 
 
-def _refuse(what: str) -> None:
-    raise AssertionError(f"{what} is no JSON")
+def _reject(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
 
 
 def _text(value: Any, longest: int) -> None:
@@ -42,7 +42,7 @@ def _number(value: Any) -> None:
 
 
 def readings(target: Any) -> Counter[float]:
-    """What a metric's value stands for; fails where it has none of the three legal forms."""
+    """Return the readings in a metric's value; fail if it has none of the three valid forms."""
     if not isinstance(target, dict):
         values = target if isinstance(target, list) else [target]
         counts = [1] * len(values)
@@ -59,12 +59,12 @@ def readings(target: Any) -> Counter[float]:
 
 
 def validate(line: bytes) -> dict[str, Any]:
-    """The document of a line; fails where it breaks a rule."""
-    assert len(line) <= LONGEST_LINE
+    """Return the document of a line; fail if it violates a rule."""
+    assert len(line) <= MAX_LINE
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     document: dict[str, Any] = json.loads(
-        line, object_pairs_hook=_no_duplicates, parse_constant=_refuse
+        line, object_pairs_hook=_no_duplicates, parse_constant=_reject
     )
     metadata = document["_aws"]
     assert set(metadata) == {"Timestamp", "CloudWatchMetrics"}
@@ -77,7 +77,7 @@ def validate(line: bytes) -> dict[str, Any]:
         _text(directive["Namespace"], 255)
         assert directive["Dimensions"]
         sets = [frozenset(names) for names in directive["Dimensions"]]
-        assert len(set(sets)) == len(sets), "a set twice counts everything twice"
+        assert len(set(sets)) == len(sets), "a duplicate set counts everything twice"
         for names in directive["Dimensions"]:
             assert len(set(names)) == len(names) <= 30
             for name in names:
@@ -89,16 +89,16 @@ def validate(line: bytes) -> dict[str, Any]:
         for metric in directive["Metrics"]:
             assert {"Name"} <= set(metric) <= {"Name", "Unit", "StorageResolution"}
             _text(metric["Name"], 255)
-            assert metric["Name"] not in used, "two meanings of one member"
+            assert metric["Name"] not in used, "a member with two meanings"
             used.add(metric["Name"])
             assert metric["Unit"] in UNITS
             readings(document[metric["Name"]])
-    assert used == set(document), "bytes that nobody reads are paid for"
+    assert used == set(document), "unused members cost money"
     return document
 
 
 def published(lines: Iterable[bytes]) -> dict[Key, Counter[float]]:
-    """What CloudWatch would make of the lines, each of which is validated."""
+    """Validate the lines, and return the readings that CloudWatch extracts from them."""
     found: dict[Key, Counter[float]] = {}
     for line in lines:
         document = validate(line)
@@ -113,7 +113,7 @@ def published(lines: Iterable[bytes]) -> dict[Key, Counter[float]]:
 
 
 def sent(datums: Iterable[dict[str, Any]]) -> dict[Key, Counter[float]]:
-    """The same of PutMetricData's datums; stamps may be dates or Unix seconds."""
+    """Return the readings of PutMetricData's datums; timestamps are dates or Unix seconds."""
     found: dict[Key, Counter[float]] = {}
     for datum in datums:
         stamp = datum["Timestamp"]
@@ -129,7 +129,10 @@ def sent(datums: Iterable[dict[str, Any]]) -> dict[Key, Counter[float]]:
 
 
 def assert_stands_for(thin: Counter[float], full: Counter[float]) -> None:
-    """Exact where 100 values suffice; else extremes, count, and every percentile's rank."""
+    """Assert that `thin` represents `full`.
+
+    Up to 100 values are equal; of more, the extremes, the count and the rank of every percentile.
+    """
     if len(full) <= 100:
         assert thin == full
         return
@@ -144,7 +147,7 @@ def assert_stands_for(thin: Counter[float], full: Counter[float]) -> None:
         below += full[value]
     reached = 0.0
     for value in sorted(thin):
-        # The percentiles that now give this value, and those at which it truly stands.
+        # The percentiles that return this value, and those of the full distribution.
         first, last = ranks[value]
         assert first - reached <= total / 98 * 1.000001
         reached += thin[value]

@@ -1,4 +1,4 @@
-"""A real HTTP endpoint in CloudWatch's place, which answers as a test wants it to."""
+"""A real HTTP server in place of CloudWatch, with responses that a test chooses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 def accept(handler: BaseHTTPRequestHandler) -> None:
-    """Answer as AWS does when all is well."""
+    """Respond as CloudWatch does when it accepts a request."""
     respond(handler, 200, "{}")
 
 
 def respond(handler: BaseHTTPRequestHandler, status: int, text: str) -> None:
-    """Answer with this status and body."""
+    """Respond with this status and body."""
     body = text.encode()
     handler.send_response(status)
     handler.send_header("Content-Type", "application/x-amz-json-1.0")
@@ -29,13 +29,13 @@ def respond(handler: BaseHTTPRequestHandler, status: int, text: str) -> None:
     handler.wfile.write(body)
 
 
-def refuse(status: int, code: str) -> Answer:
-    """An answer that refuses as AWS does: a status, and a code in the body."""
+def reject(status: int, code: str) -> Answer:
+    """Return a response that rejects as AWS does: a status, and a code in the body."""
     return lambda handler: respond(handler, status, json.dumps({"__type": code, "message": "no"}))
 
 
 class Endpoint:
-    """What was asked of it, and how it answers the next."""
+    """Requests that have arrived, and the response to the next ones."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -45,7 +45,7 @@ class Endpoint:
         self.connections = 0
 
     def datums(self, name: str | None = None) -> list[dict[str, Any]]:
-        """All datums that came, or those of one metric."""
+        """Return all datums that have arrived, or those of one metric."""
         return [
             datum
             for request in list(self.requests)
@@ -54,7 +54,7 @@ class Endpoint:
         ]
 
     def total(self, name: str) -> float:
-        """The sum of all values of a metric."""
+        """Return the sum of all values of a metric."""
         return sum(
             value * count
             for datum in self.datums(name)
@@ -68,7 +68,7 @@ class Endpoint:
 
 @contextmanager
 def cloudwatch_endpoint() -> Iterator[Endpoint]:
-    """An endpoint that reads PutMetricData in the JSON protocol and keeps what it was sent."""
+    """Serve PutMetricData in the JSON protocol, and record the requests."""
     endpoint = Endpoint()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The exporter as a real process, read over HTTP and through its log."""
+"""The exporter as a process, read over HTTP and through its log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIMULATOR = [sys.executable, "-m", "neuron_exporter.simulator"]
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would configure the exporter or AWS's libraries."""
+    """Return this process's environment without settings of the exporter and of AWS's libraries."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -57,50 +57,50 @@ class RunningExporter:
                 continue
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The log's events of this name so far."""
+        """Return the log events of this name so far."""
         return [event for event in list(self.log) if event.get("event") == name]
 
-    def wait_for_event(self, name: str, seconds: float = 15.0, **fields: Any) -> dict[str, Any]:
-        """The first event of this name that has these fields."""
+    def wait_for_event(self, name: str, seconds: float = 60.0, **fields: Any) -> dict[str, Any]:
+        """Return the first event of this name that has these fields."""
 
         def found() -> dict[str, Any] | None:
             for event in self.events(name):
                 if fields.items() <= event.items():
                     return event
             if self.process.poll() is not None and not self._reading.is_alive():
-                raise AssertionError(f"it ended without {name}: {self.raw_log}")
+                raise AssertionError(f"exited without {name}: {self.raw_log}")
             return None
 
         return wait_for(found, seconds)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL that it listens on."""
         return str(self.wait_for_event("started")["url"])
 
     @property
     def port(self) -> int:
-        """The port that it listens on first."""
+        """The first port that it listens on."""
         return int(self.url.rpartition(":")[2])
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
-        """Status and body of a request."""
+        """Return status and body of a response."""
         request = urllib.request.Request(self.url + path, headers=headers)  # noqa: S310 (loopback)
         try:
-            with urllib.request.urlopen(request, timeout=10, context=self.tls) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60, context=self.tls) as response:  # noqa: S310
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
 
     def families(self) -> dict[str, Metric]:
-        """What a scrape shows, by family."""
+        """Return a scrape by family."""
         status, text = self.get("/metrics")
         assert status == 200
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The value of the one sample of this name that has these labels; None without one."""
+        """Return the value of the only sample with this name and these labels; None without one."""
         found = [
             sample.value
             for family in self.families().values()
@@ -111,26 +111,26 @@ class RunningExporter:
         return found[0] if found else None
 
     def wait_for_value(
-        self, name: str, wanted: float, seconds: float = 15.0, **labels: str
+        self, name: str, expected: float, seconds: float = 60.0, **labels: str
     ) -> None:
         """Wait until a sample has this value."""
-        wait_for(lambda: self.value(name, **labels) == wanted, seconds)
+        wait_for(lambda: self.value(name, **labels) == expected, seconds)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 25.0) -> int:
-        """Send a signal and give the exit status."""
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60.0) -> int:
+        """Send a signal and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 25.0) -> int:
-        """Wait for the end and give the exit status."""
+    def wait(self, seconds: float = 60.0) -> int:
+        """Wait for the exit and return the status."""
         status = self.process.wait(seconds)
-        self._reading.join(5)
+        self._reading.join(60)
         return status
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
-    """Write the file that `running_exporter` runs with: on a free port, with a log for programs."""
+    """Write the file of `running_exporter`: with a free port, and JSON logs."""
     document = {"log": {"format": "json", "level": "debug"}, **config}
     document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
     if "cloudwatch" in document:
@@ -153,8 +153,8 @@ def running_exporter(
     tls: ssl.SSLContext | None = None,
     within: Sequence[str] = (),
 ) -> Iterator[RunningExporter]:
-    """Run the exporter with this configuration, on a free port unless it says another; `within` is
-    a command that becomes the one behind it."""
+    """Run the exporter with this configuration, on a free port unless it names another. `within` is
+    a command that runs the command behind it."""
     path = write_config(folder, config)
     process = subprocess.Popen(
         [*within, *EXPORTER, "run", "--config", str(path), *flags],
@@ -170,12 +170,12 @@ def running_exporter(
         if process.poll() is None:
             process.kill()
         process.wait()
-        exporter._reading.join(5)
+        exporter._reading.join(60)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
 
 
 def simulated(*flags: str) -> dict[str, Any]:
-    """A source that runs the simulator as if it were neuron-monitor, every second."""
+    """Return a source that runs the simulator in place of neuron-monitor, every second."""
     return {"command": [*SIMULATOR, *flags], "period": "1s"}

@@ -1,20 +1,20 @@
-"""Machines of a fleet that publish for hours, in a moment: all but the time is real."""
+"""A fleet that publishes hours of data in a moment: everything but the clock is real."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from neuron_exporter.config import Given, load
-from neuron_exporter.model import Group, Moment
+from neuron_exporter.config import Override, load
+from neuron_exporter.model import Group, Timestamp
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.simulator.context import Then
+from neuron_exporter.simulator.context import NextAction
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 START = 1_000_000 * 1800
-"""When it all begins (Unix s): on a boundary of every period that alarms are tried with."""
+"""Start of the simulation (Unix s), on a boundary of every alarm period that is tested."""
 
 PERIOD = 30
 
@@ -28,14 +28,14 @@ def publish(
     start: float = START,
     period: int = PERIOD,
 ) -> float:
-    """Let each machine (the simulator's flags of it) run with this configuration; gives the end.
+    """Run each machine (its simulator flags) with this configuration, and return the end time.
 
-    The reports are the simulator's, everything behind them is the exporter's, up to botocore's
-    client, whose credentials have to be in the environment.
+    The simulator writes the reports; everything behind them is the exporter's, botocore's client
+    included, which needs credentials in the environment.
     """
     end = start + 60 * minutes
     flags = [
-        Given("test", key, value)
+        Override("test", key, value)
         for key, value in (
             ("cloudwatch.endpoint_url", url),
             ("cloudwatch.region", "us-east-1"),
@@ -52,7 +52,7 @@ def publish(
 
 def _run(
     config: Path,
-    flags: Iterable[Given],
+    flags: Iterable[Override],
     options: Sequence[str],
     start: float,
     end: float,
@@ -62,15 +62,15 @@ def _run(
     pipeline = build(load(str(config), {}, flags), environment={}, clock=lambda: now[0])
     assert pipeline.cloudwatch is not None
     machine = Machine(parse(list(options))._replace(periods=dict.fromkeys(Group, period)))
-    speaks = True
+    writes = True
     for number in range(int((end - start) / period)):
         output = machine.output(number)
-        speaks = speaks and output.then is Then.GO_ON
-        if speaks:
-            pipeline.intake.line(memoryview(output.stdout), Moment(now[0], now[0]))
+        writes = writes and output.next_action is NextAction.CONTINUE
+        if writes:
+            pipeline.processor.on_line(memoryview(output.stdout), Timestamp(now[0], now[0]))
         now[0] += period
-        pipeline.cloudwatch.step()
+        pipeline.cloudwatch.run_once()
     now[0] = end + 2 * pipeline.config.cloudwatch.flush_interval
-    pipeline.cloudwatch.step()
+    pipeline.cloudwatch.run_once()
     pipeline.cloudwatch.start()
     assert pipeline.cloudwatch.close(5)

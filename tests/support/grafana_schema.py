@@ -1,4 +1,4 @@
-"""Grafana's own types of dashboards (`make grafana-schema`), by which TypeScript checks them."""
+"""Validation of dashboards with TypeScript and Grafana's own types (`make grafana-schema`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 MODULES = ROOT / ".grafana" / "node_modules"
-"""Where `make grafana-schema` puts them."""
+"""Directory that `make grafana-schema` creates."""
 
 _COMPILER = MODULES / "typescript" / "bin" / "tsc"
 
-# A string enum takes none of its own values when they are written as text, as in JSON.
+# TypeScript's string enums do not accept plain strings, which is what JSON has.
 _HEAD = """import type { Dashboard } from "@grafana/schema";
 type Plain<T> =
   T extends string ? `${T}` :
@@ -24,7 +24,7 @@ type Plain<T> =
 
 
 def missing() -> str:
-    """Why nothing can be checked here; empty if it can."""
+    """Return why the schema cannot be checked here; empty if it can."""
     if shutil.which("node") is None:
         return "node, which runs TypeScript, is not installed"
     if not _COMPILER.exists():
@@ -32,13 +32,13 @@ def missing() -> str:
     return ""
 
 
-def complaints(folder: Path, documents: dict[str, str]) -> str:
-    """What TypeScript says of these dashboards (JSON by name) as values of Grafana's type."""
+def errors(folder: Path, documents: dict[str, str]) -> str:
+    """Return TypeScript's errors for dashboards (JSON by name) as values of Grafana's type."""
     (folder / "node_modules").symlink_to(MODULES)
     paths = []
     for name, text in documents.items():
         path = folder / f"{name}.ts"
-        path.write_text(f"{_HEAD}export const it: Plain<Dashboard> = {text};\n")
+        path.write_text(f"{_HEAD}export const dashboard: Plain<Dashboard> = {text};\n")
         paths.append(str(path))
     done = subprocess.run(
         ["node", str(_COMPILER), "--noEmit", "--strict", "--skipLibCheck", "--preserveSymlinks",

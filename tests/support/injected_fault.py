@@ -1,9 +1,8 @@
-"""The exporter with an exception planted in one place of it.
+"""The exporter with an exception injected into one of its functions.
 
-    python planted.py PLACE ERROR FILE COMMAND [FLAG ...]
+    python injected_fault.py PLACE ERROR FILE COMMAND [FLAG ...]
 
-PLACE is MODULE:NAME of a function, or MODULE:CLASS.METHOD; it raises the built-in ERROR while FILE
-exists, and does its work otherwise.
+PLACE is MODULE:FUNCTION or MODULE:CLASS.METHOD. It raises the built-in ERROR while FILE exists.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ from typing import Any
 from neuron_exporter.cli import main as cli
 
 
-class Planted:
-    """A fault of a test, which comes and goes."""
+class InjectedFault:
+    """A fault that a test turns on and off, and the command of the faulty exporter."""
 
     def __init__(self, folder: Path, place: str, error: type[BaseException]) -> None:
-        self._file = folder / "planted"
+        self._file = folder / "fault"
         self.command = (
             *(sys.executable, "-P", str(Path(__file__).resolve())),
             *(place, error.__name__, str(self._file)),
         )
 
-    def come(self) -> None:
+    def enable(self) -> None:
         """Raise from now on."""
         self._file.touch()
 
-    def go(self) -> None:
-        """Raise no more."""
+    def disable(self) -> None:
+        """Stop raising."""
         self._file.unlink()
 
 
-def _plant(place: str, error: type[BaseException], file: Path) -> None:
+def _inject(place: str, error: type[BaseException], file: Path) -> None:
     module, _, path = place.partition(":")
     *owners, name = path.split(".")
     owner: Any = importlib.import_module(module)
@@ -46,14 +45,14 @@ def _plant(place: str, error: type[BaseException], file: Path) -> None:
     original = getattr(owner, name)
 
     @wraps(original)
-    def planted(*arguments: Any, **named: Any) -> Any:
+    def faulty(*arguments: Any, **named: Any) -> Any:
         if file.exists():
             raise error("planted")
         return original(*arguments, **named)
 
-    setattr(owner, name, planted)
+    setattr(owner, name, faulty)
 
 
 if __name__ == "__main__":
-    _plant(sys.argv[1], getattr(builtins, sys.argv[2]), Path(sys.argv[3]))
+    _inject(sys.argv[1], getattr(builtins, sys.argv[2]), Path(sys.argv[3]))
     sys.exit(cli.main(sys.argv[4:]))

@@ -1,4 +1,4 @@
-"""A kubelet as far as its pod-resources API goes: a real gRPC server on a unix socket."""
+"""The kubelet's pod-resources API: a real gRPC server on a unix socket."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from neuron_exporter.identity.owners.pod_resources_pb2 import (
     AllocatableResourcesResponse,
     ContainerDevices,
     ContainerResources,
+    EmptyRequest,
     ListPodResourcesResponse,
-    Nothing,
     PodResources,
 )
 
@@ -24,8 +24,8 @@ CORE, DEVICE = "aws.amazon.com/neuroncore", "aws.amazon.com/neuron"
 SERVICE = "v1.PodResourcesLister"
 
 
-class Given(NamedTuple):
-    """What a container of a pod was given."""
+class PodResource(NamedTuple):
+    """A resource that is allocated to one container of a pod."""
 
     pod: str
     resource: str
@@ -34,26 +34,26 @@ class Given(NamedTuple):
     container: str = "main"
 
 
-class Kubelet:
-    """What it answers, and how often it was asked. `is_silent` keeps every question waiting."""
+class KubeletServer:
+    """Configurable responses, and the number of List calls. If it `hangs`, calls never return."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self.given: Sequence[Given] = ()
-        self.offered: Mapping[str, Sequence[object]] | None = {}
+        self.allocated: Sequence[PodResource] = ()
+        self.allocatable: Mapping[str, Sequence[object]] | None = {}
         self.extra: Sequence[ContainerResources] = ()
-        self.asked = 0
-        self.is_silent = False
-        self.refuse: grpc.StatusCode | None = None
+        self.calls = 0
+        self.hangs = False
+        self.error_code: grpc.StatusCode | None = None
         self.closing = threading.Event()
 
-    def list(self, _: object, context: grpc.ServicerContext) -> ListPodResourcesResponse:
-        """Every pod with what it has."""
-        self.asked += 1
-        if self.is_silent:
+    def handle_list(self, _: object, context: grpc.ServicerContext) -> ListPodResourcesResponse:
+        """Return every pod with its resources."""
+        self.calls += 1
+        if self.hangs:
             self.closing.wait()
-        if self.refuse is not None:
-            context.abort(self.refuse, "not now")
+        if self.error_code is not None:
+            context.abort(self.error_code, "not now")
         pods = [
             PodResources(
                 name=each.pod,
@@ -69,20 +69,22 @@ class Kubelet:
                     )
                 ],
             )
-            for each in self.given
+            for each in self.allocated
         ]
         if self.extra:
             pods.append(PodResources(name="extra", namespace="ml", containers=self.extra))
         return ListPodResourcesResponse(pod_resources=pods)
 
-    def allocatable(self, _: object, context: grpc.ServicerContext) -> AllocatableResourcesResponse:
-        """Everything that the device plugins offer; older kubelets do not know the question."""
-        if self.offered is None:
+    def handle_allocatable(
+        self, _: object, context: grpc.ServicerContext
+    ) -> AllocatableResourcesResponse:
+        """Return all resources of the node, or UNIMPLEMENTED as older kubelets do."""
+        if self.allocatable is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
         return AllocatableResourcesResponse(
             devices=[
                 ContainerDevices(resource_name=name, device_ids=list(map(str, ids)))
-                for name, ids in (self.offered or {}).items()
+                for name, ids in (self.allocatable or {}).items()
             ]
         )
 
@@ -90,37 +92,37 @@ class Kubelet:
 def _handler(method: Any) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(
         method,
-        request_deserializer=Nothing.FromString,
-        response_serializer=lambda answer: answer.SerializeToString(),
+        request_deserializer=EmptyRequest.FromString,
+        response_serializer=lambda response: response.SerializeToString(),
     )
 
 
 @contextmanager
-def kubelet(folder: Path, *given: Given) -> Iterator[Kubelet]:
-    """A kubelet that listens; its socket is gone afterwards."""
-    played = Kubelet(folder / "kubelet.sock")
-    played.given = given
-    with listening(played):
-        yield played
+def kubelet_server(folder: Path, *allocated: PodResource) -> Iterator[KubeletServer]:
+    """Run a kubelet in this folder; its socket is removed afterwards."""
+    kubelet = KubeletServer(folder / "kubelet.sock")
+    kubelet.allocated = allocated
+    with listening(kubelet):
+        yield kubelet
 
 
 @contextmanager
-def listening(played: Kubelet) -> Iterator[None]:
-    """Have it listen for a while, as a new process would."""
+def listening(kubelet: KubeletServer) -> Iterator[None]:
+    """Run the gRPC server of a kubelet; may be repeated, as after a restart."""
     methods = {
-        "List": _handler(played.list),
-        "GetAllocatableResources": _handler(played.allocatable),
+        "List": _handler(kubelet.handle_list),
+        "GetAllocatableResources": _handler(kubelet.handle_allocatable),
     }
     pool = ThreadPoolExecutor(4)
     server = grpc.server(pool)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-    server.add_insecure_port(f"unix://{played.socket}")
+    server.add_insecure_port(f"unix://{kubelet.socket}")
     server.start()
     try:
         yield
     finally:
-        played.closing.set()
+        kubelet.closing.set()
         server.stop(None).wait()
         pool.shutdown()
-        played.closing.clear()
-        played.socket.unlink(missing_ok=True)
+        kubelet.closing.clear()
+        kubelet.socket.unlink(missing_ok=True)

@@ -20,10 +20,10 @@ Object = dict[str, Any]
 K8S = ROOT / "k8s"
 
 CHECKOV = ROOT / ".checkov" / "bin" / "checkov"
-"""Where `make checkov` puts it: an environment of its own, since it pins what others need newer."""
+"""Path to which `make checkov` installs it, in an environment of its own: it pins old libraries."""
 
 OLDEST_KUSTOMIZE = (5, 0)
-"""kubectl 1.27 has 5.0. Before 5.0, components and patches behave in other ways."""
+"""The version in kubectl 1.27. Older ones handle components and patches differently."""
 
 
 def _of_kind(kind: str) -> list[str]:
@@ -35,18 +35,18 @@ def _of_kind(kind: str) -> list[str]:
 
 
 KUSTOMIZATIONS = _of_kind("Kustomization")
-"""Folders below k8s/ that can be applied."""
+"""Folders below k8s/ that `kubectl apply -k` accepts."""
 
 EXPORTERS = [name for name in KUSTOMIZATIONS if name.startswith(("base", "overlays/"))]
-"""Those that run the exporter."""
+"""The kustomizations that run the exporter."""
 
 COMPONENTS = [name for name in _of_kind("Component") if name.startswith("components/")]
-"""Folders of what can be added to those."""
+"""Folders of the components that can be added to them."""
 
 
 @cache
 def missing() -> str:
-    """Why nothing can be rendered here; empty if it can."""
+    """Return the reason why this machine cannot render manifests; empty if it can."""
     if shutil.which("kubectl") is None:
         return "kubectl, which renders k8s/, is not installed"
     version = subprocess.run(
@@ -62,7 +62,7 @@ def missing() -> str:
 
 
 def kustomize(folder: Path) -> str:
-    """What `kubectl kustomize` makes of a folder."""
+    """Return the output of `kubectl kustomize` for a folder."""
     done = subprocess.run(
         ["kubectl", "kustomize", str(folder)],
         capture_output=True,
@@ -71,7 +71,7 @@ def kustomize(folder: Path) -> str:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert not done.stderr, f"it warns: {done.stderr}"
+    assert not done.stderr, f"kustomize warns: {done.stderr}"
     return done.stdout
 
 
@@ -81,12 +81,12 @@ def _rendered(name: str) -> str:
 
 
 def rendered(name: str) -> list[Object]:
-    """The objects of a folder below k8s/."""
+    """Return the objects of a folder below k8s/."""
     return list(yaml.safe_load_all(_rendered(name)))
 
 
 def with_components(folder: Path, overlay: str, components: Sequence[str]) -> list[Object]:
-    """The objects of an overlay of one's own, written into `folder`, that adds components."""
+    """Write an overlay with these components into `folder`, and return its objects."""
     document = {
         "resources": [os.path.relpath(K8S / overlay, folder)],
         "components": [os.path.relpath(K8S / name, folder) for name in components],
@@ -97,7 +97,7 @@ def with_components(folder: Path, overlay: str, components: Sequence[str]) -> li
 
 
 def sources() -> Iterator[tuple[Path, Object]]:
-    """Every document below k8s/ that is an object by itself: no patch, no kustomization."""
+    """Yield every document below k8s/ that is an object: no patch and no kustomization."""
     for path in sorted(K8S.rglob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
             if (
@@ -121,35 +121,35 @@ _PATCHES = _patches()
 
 
 def only(objects: Sequence[Object], *kinds: str) -> Object:
-    """The one object of these kinds."""
+    """Return the only object of these kinds."""
     (found,) = (each for each in objects if each["kind"] in kinds)
     return found
 
 
 def workload(objects: Sequence[Object]) -> Object:
-    """What runs the exporter."""
+    """Return the DaemonSet or Deployment of the exporter."""
     return only(objects, "DaemonSet", "Deployment")
 
 
 def pod(objects: Sequence[Object]) -> Object:
-    """The pod's specification."""
+    """Return the specification of the exporter's pod."""
     spec: Object = workload(objects)["spec"]["template"]["spec"]
     return spec
 
 
 def container(objects: Sequence[Object]) -> Object:
-    """The exporter's container."""
+    """Return the exporter's container."""
     (found,) = pod(objects)["containers"]
     return dict(found)
 
 
 def namespace(objects: Sequence[Object]) -> str:
-    """Where the exporter runs."""
+    """Return the namespace of the exporter."""
     return str(workload(objects)["metadata"]["namespace"])
 
 
 def configuration(objects: Sequence[Object]) -> str:
-    """The exporter's configuration, as the container finds it at the path that it is run with."""
+    """Return the configuration that the container finds at the path of its `--config` flag."""
     path = config_path(objects)
     (volume,) = (
         mount["name"]
@@ -166,6 +166,6 @@ def configuration(objects: Sequence[Object]) -> str:
 
 
 def config_path(objects: Sequence[Object]) -> Path:
-    """The path of the configuration that the container is run with."""
+    """Return the path in the container's `--config` flag."""
     arguments = container(objects)["args"]
     return Path(arguments[arguments.index("--config") + 1])

@@ -1,4 +1,4 @@
-"""Real HTTP servers in the place of EC2's metadata service and of ECS's agent."""
+"""Real HTTP servers in place of EC2's metadata service and the ECS agent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.http import serving
 
-TOKEN = "AQAEAM-token=="  # noqa: S105 (nobody's)
+TOKEN = "AQAEAM-token=="  # noqa: S105 (not a secret)
 TAGS = "/latest/meta-data/tags/instance"
 DOCUMENT = "/latest/dynamic/instance-identity/document"
 
@@ -29,9 +29,9 @@ IDENTITY_DOCUMENT = {
     "version": "2017-09-30",
 }
 
-OURS = {"DockerId": "e" * 64, "Name": "neuron-exporter", "Type": "NORMAL"}
-APP = {"DockerId": "a" * 64, "Name": "app", "Type": "NORMAL"}
-PAUSE = {"DockerId": "f" * 64, "Name": "~internal~ecs~pause", "Type": "CNI_PAUSE"}
+OWN_CONTAINER = {"DockerId": "e" * 64, "Name": "neuron-exporter", "Type": "NORMAL"}
+APP_CONTAINER = {"DockerId": "a" * 64, "Name": "app", "Type": "NORMAL"}
+PAUSE_CONTAINER = {"DockerId": "f" * 64, "Name": "~internal~ecs~pause", "Type": "CNI_PAUSE"}
 
 TASK = {
     "Cluster": "training",
@@ -43,89 +43,89 @@ TASK = {
     "KnownStatus": "RUNNING",
     "AvailabilityZone": "us-west-2d",
     "LaunchType": "EC2",
-    "Containers": [OURS, APP, PAUSE],
+    "Containers": [OWN_CONTAINER, APP_CONTAINER, PAUSE_CONTAINER],
 }
 
-Answer = Callable[["Metadata", BaseHTTPRequestHandler], None]
+Responder = Callable[["MetadataServer", BaseHTTPRequestHandler], None]
 
 
-def body(content: str | bytes | dict[str, Any], status: int = 200) -> Answer:
-    """An answer with this content."""
+def respond(content: str | bytes | dict[str, Any], status: int = 200) -> Responder:
+    """Return a responder with this content."""
     if isinstance(content, dict):
         content = json.dumps(content)
     data = content.encode() if isinstance(content, str) else content
 
-    def answer(_: Metadata, handler: BaseHTTPRequestHandler) -> None:
+    def send(_: MetadataServer, handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         handler.wfile.write(data)
 
-    return answer
+    return send
 
 
-def status(number: int) -> Answer:
-    """An answer that is no good."""
-    return body("<html><body>no</body></html>", number)
+def respond_status(number: int) -> Responder:
+    """Return a responder with an error page."""
+    return respond("<html><body>no</body></html>", number)
 
 
-def silent(server: Metadata, _: BaseHTTPRequestHandler) -> None:
-    """No answer, as where the token's packets die on the way."""
+def never_respond(server: MetadataServer, _: BaseHTTPRequestHandler) -> None:
+    """Never respond, as with a hop limit of 1."""
     server.closing.wait()
 
 
-def dripping(server: Metadata, handler: BaseHTTPRequestHandler) -> None:
-    """An answer of which a byte comes now and then, for longer than anybody should listen."""
+def respond_slowly(server: MetadataServer, handler: BaseHTTPRequestHandler) -> None:
+    """Send single bytes at intervals, for longer than the client's deadline."""
     for _ in range(60):
         if server.closing.wait(0.05):
             return
         handler.wfile.write(b"X")
 
 
-class Metadata:
-    """What it was asked, and what it answers. What is not in `answers` is not there."""
+class MetadataServer:
+    """The requests and responses of a server. A path that is not in `responses` is a 404."""
 
-    def __init__(self, answers: dict[str, Answer], *, token: bool) -> None:
-        self.answers = answers
-        self.asked: list[str] = []
+    def __init__(self, responses: dict[str, Responder], *, token: bool) -> None:
+        self.responses = responses
+        self.requests: list[str] = []
         self.closing = threading.Event()
         self.token = token
         self.url = ""
 
-    def paths(self, part: str) -> list[str]:
-        """The paths with this in them that were asked for."""
-        return [path for path in list(self.asked) if part in path]
+    def requests_for(self, part: str) -> list[str]:
+        """Return the requests whose path contains this text."""
+        return [path for path in list(self.requests) if part in path]
 
 
-def imds_answers(**tags: str) -> dict[str, Answer]:
-    """An instance's answers; its tags are exposed if there are any."""
-    answers = {"/latest/api/token": body(TOKEN), DOCUMENT: body(IDENTITY_DOCUMENT)}
+def imds_responses(**tags: str) -> dict[str, Responder]:
+    """Return the responses of an instance. Its tags are exposed if any are given."""
+    responses = {"/latest/api/token": respond(TOKEN), DOCUMENT: respond(IDENTITY_DOCUMENT)}
     if tags:
-        answers[TAGS] = body("\n".join(tags))
-        answers |= {f"{TAGS}/{name}": body(value) for name, value in tags.items()}
-    return answers
+        responses[TAGS] = respond("\n".join(tags))
+        responses |= {f"{TAGS}/{name}": respond(value) for name, value in tags.items()}
+    return responses
 
 
 @contextmanager
-def imds(answers: dict[str, Answer] | None = None) -> Iterator[Metadata]:
-    """EC2's metadata service: a PUT gives a token, and without one nothing is told."""
-    with _serving(Metadata(answers or imds_answers(), token=True)) as server:
+def imds(responses: dict[str, Responder] | None = None) -> Iterator[MetadataServer]:
+    """Run EC2's metadata service, version 2: every GET needs the token that a PUT returned."""
+    with _serving(MetadataServer(responses or imds_responses(), token=True)) as server:
         yield server
 
 
 @contextmanager
-def ecs(task: Answer | None = None) -> Iterator[Metadata]:
-    """The agent's endpoint for one container."""
-    answers = {"/v4/0123": body(OURS), "/v4/0123/task": task or body(TASK)}
-    with _serving(Metadata(answers, token=False)) as server:
+def ecs(task: Responder | None = None) -> Iterator[MetadataServer]:
+    """Run the task metadata endpoint of one container."""
+    responses = {"/v4/0123": respond(OWN_CONTAINER), "/v4/0123/task": task or respond(TASK)}
+    with _serving(MetadataServer(responses, token=False)) as server:
         server.url += "/v4/0123"
         yield server
 
 
-def introspected(
+def agent_task(
     family: str, id: str, containers: Mapping[str, str], region: str = "us-west-2"
 ) -> dict[str, Any]:
-    """A task as the agent tells all of the machine's: names of containers by their ids."""
+    """Return a task as the agent's introspection endpoint lists it, with container names by id."""
     return {
         "Arn": f"arn:aws:ecs:{region}:123456789012:task/training/{id}",
         "DesiredStatus": "RUNNING",
@@ -140,33 +140,33 @@ def introspected(
 
 
 @contextmanager
-def introspection(*tasks: dict[str, Any]) -> Iterator[Metadata]:
-    """The agent's endpoint for the whole machine."""
-    answers = {"/v1/tasks": body({"Tasks": [*tasks]})}
-    with _serving(Metadata(answers, token=False)) as server:
+def agent_server(*tasks: dict[str, Any]) -> Iterator[MetadataServer]:
+    """Run the agent's introspection endpoint."""
+    responses = {"/v1/tasks": respond({"Tasks": [*tasks]})}
+    with _serving(MetadataServer(responses, token=False)) as server:
         yield server
 
 
 @contextmanager
-def _serving(metadata: Metadata) -> Iterator[Metadata]:
+def _serving(metadata: MetadataServer) -> Iterator[MetadataServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_PUT(self) -> None:
-            wanted = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
-            self._answer(wanted.isdigit() and 1 <= int(wanted) <= 21600, 400)
+            lifetime = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
+            self._respond(lifetime.isdigit() and 1 <= int(lifetime) <= 21600, 400)
 
         def do_GET(self) -> None:
-            given = self.headers.get("X-aws-ec2-metadata-token") == TOKEN
-            self._answer(given or not metadata.token, 401)
+            has_token = self.headers.get("X-aws-ec2-metadata-token") == TOKEN
+            self._respond(has_token or not metadata.token, 401)
 
-        def _answer(self, allowed: bool, otherwise: int) -> None:
-            metadata.asked.append(f"{self.command} {self.path}")
-            answer = metadata.answers.get(self.path, status(404))
+        def _respond(self, allowed: bool, error: int) -> None:
+            metadata.requests.append(f"{self.command} {self.path}")
+            responder = metadata.responses.get(self.path, respond_status(404))
             is_token = self.path == "/latest/api/token"
             if is_token and self.command != "PUT":
-                answer = status(405)
-            (answer if allowed else status(otherwise))(metadata, self)
+                responder = respond_status(405)
+            (responder if allowed else respond_status(error))(metadata, self)
 
         def log_message(self, *_: object) -> None:
             pass

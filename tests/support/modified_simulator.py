@@ -1,6 +1,6 @@
-"""The simulator with every report changed on its way: machines and guests that it does not have.
+"""The simulator with every report changed, for machines and tags that it does not have.
 
-python odd_monitor.py CHANGE [simulator's flags …]
+python modified_simulator.py CHANGE [simulator's flags …]
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-NASTY = (
+MALICIOUS_TAGS = (
     "<script>alert(1)</script>",
     "a" * 5000,
     '"><img src=x onerror=alert(1)>' + " many words" * 30,
     "\u202egnirts\x1b[2J&amp;",
 )
-"""Tags that nobody should have; the exporter shows 255 characters of one."""
+"""Malicious and overlong tags; the exporter exposes 255 characters."""
 
 
-def odd_monitor(change: str, *flags: str) -> dict[str, Any]:
-    """A source that runs the simulator with this change, every second."""
+def modified_simulator(change: str, *flags: str) -> dict[str, Any]:
+    """Return a source configuration that runs the simulator with this change, every second."""
     command = [sys.executable, "-P", str(Path(__file__).resolve()), change, *flags]
     return {"command": command, "period": "1s"}
 
@@ -32,7 +32,7 @@ def _runtimes(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _single_cores(report: dict[str, Any]) -> None:
-    """Logical cores of one physical core each (LNC 1): twice as many of them."""
+    """Split logical cores into one per physical core (LNC 1)."""
     hardware = report["neuron_hardware_info"]
     hardware["neuroncore_per_device_count"] *= hardware["logical_neuroncore_config"]
     hardware["logical_neuroncore_config"] = 1
@@ -40,29 +40,29 @@ def _single_cores(report: dict[str, Any]) -> None:
         groups = runtime["report"]
         counters = groups.get("neuroncore_counters", {})
         memory = groups.get("memory_used", {}).get("neuron_runtime_used_bytes", {})
-        for holder, key in (
+        for parent, key in (
             (counters, "neuroncores_in_use"),
             (memory.get("usage_breakdown", {}), "neuroncore_memory_usage"),
         ):
-            if key in holder:
-                holder[key] = {
+            if key in parent:
+                parent[key] = {
                     str(2 * int(core) + half): {
                         name: value
                         for name, value in readings.items()
                         if not isinstance(value, dict)
                     }
-                    for core, readings in holder[key].items()
+                    for core, readings in parent[key].items()
                     for half in (0, 1)
                 }
 
 
-def _nasty_tags(report: dict[str, Any]) -> None:
-    for runtime, tag in zip(_runtimes(report), NASTY, strict=True):
+def _malicious_tags(report: dict[str, Any]) -> None:
+    for runtime, tag in zip(_runtimes(report), MALICIOUS_TAGS, strict=True):
         runtime["neuron_runtime_tag"] = tag
 
 
 def _no_groups(report: dict[str, Any]) -> None:
-    """Cores carry an error, and of memory nothing is said."""
+    """Give cores an error, and remove device memory and hardware counters."""
     for runtime in _runtimes(report):
         runtime["report"].pop("memory_used", None)
         runtime["report"]["neuroncore_counters"] = {
@@ -75,13 +75,13 @@ def _no_groups(report: dict[str, Any]) -> None:
 
 _CHANGES: Mapping[str, Callable[[dict[str, Any]], None]] = {
     "single-cores": _single_cores,
-    "nasty-tags": _nasty_tags,
+    "malicious-tags": _malicious_tags,
     "no-groups": _no_groups,
 }
 
 
 def main(change: str, flags: list[str]) -> None:
-    """Run the simulator until it ends or nobody reads."""
+    """Run the simulator until it ends."""
     command = [sys.executable, "-m", "neuron_exporter.simulator", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as simulator:
         assert simulator.stdout is not None

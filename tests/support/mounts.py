@@ -1,4 +1,4 @@
-"""Small file systems of one test, where the tests may mount."""
+"""Small file systems for one test, where the tests may mount."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def _mount(*arguments: str) -> bool:
 
 @contextmanager
 def tmpfs(folder: Path, size: str) -> Iterator[None]:
-    """An empty file system of this size at the folder; the test is skipped where that cannot be."""
+    """Mount an empty file system of this size; skip the test if that is not possible."""
     if not _mount("-t", "tmpfs", "-o", f"size={size}", "none", str(folder)):
-        pytest.skip("the tests may not mount (they are not run by root)")
+        pytest.skip("mounting requires root")
     try:
         yield
     finally:
-        # Lazily: a test that failed may still have a file open there.
+        # Lazily: a failed test may still have a file open there.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
-def filled_up(folder: Path) -> Iterator[None]:
-    """Leave no space on the file system of a folder, for a while."""
+def filled_file_system(folder: Path) -> Iterator[None]:
+    """Leave no space on the file system of a folder until the end of the context."""
     ballast = folder / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
@@ -42,15 +42,15 @@ def filled_up(folder: Path) -> Iterator[None]:
 
 
 def remount(folder: Path, how: str) -> None:
-    """Make a file system read-only (`ro`), or writable again (`rw`)."""
+    """Make a file system read-only (`ro`) or writable (`rw`)."""
     assert _mount("-o", f"remount,{how}", str(folder))
 
 
 def own_dev(folder: Path, *names: str) -> list[str]:
-    """What to put before a command so that it sees these devices, and no other that is not usual,
-    in a /dev of its own; the test is skipped where that cannot be.
+    """Return a command prefix that runs a command with only these and the standard devices in /dev.
 
-    The devices are empty files: who looks which there are does not open them.
+    The devices are empty files, which suffices for programs that list devices without opening them.
+    Skips the test where mounting is not permitted.
     """
     script = (
         'dev=$0; n=$1; shift; mount -t tmpfs none "$dev"; '
@@ -62,6 +62,6 @@ def own_dev(folder: Path, *names: str) -> list[str]:
     prefix = ["unshare", "--mount", "sh", "-euc", script, str(folder), str(len(names)), *names]
     listed = subprocess.run([*prefix, "ls", "/dev"], capture_output=True, text=True, check=False)
     if listed.returncode != 0:
-        pytest.skip("the tests may not mount (they are not run by root)")
+        pytest.skip("mounting requires root")
     assert set(names) <= set(listed.stdout.split())
     return prefix

@@ -1,10 +1,10 @@
-"""An exporter whose time a test moves: the real parts, one window a line of standard input.
+"""A CloudWatch sink with the exporter's real parts and a clock that the test moves.
 
     python -m tests.support.outage SPOOL URL START
 
-For each line it takes one report with as many executions as the line says, lets a minute pass, and
-says what its sink did, as JSON: the end of input is an orderly stop. With `stop` in place of a
-number it stops at once.
+For each line of standard input, the program processes one report with that number of executions,
+advances the clock by a minute, runs the sink and prints its state as JSON. At the end of the input
+it stops in order.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import sys
 
-from neuron_exporter.config import Given, load
+from neuron_exporter.config import Override, load
 from neuron_exporter.log import configure
-from neuron_exporter.model import Moment
+from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline.build import build
 from tests.support.reports import executions, report, runtime
 
@@ -22,14 +22,14 @@ MINUTE = 60.0
 
 
 def outage(spool: str, url: str, start: float) -> list[str]:
-    """The command."""
+    """Return the command line of the program."""
     return [sys.executable, "-m", "tests.support.outage", spool, url, str(start)]
 
 
 def main(spool: str, url: str, start: str) -> None:
-    """Run until the end of input."""
+    """Run until the end of the input."""
     configure("error")
-    # A machine has its turn at some time in the minute after a window: at its end it has had it.
+    # A machine sends within the minute after a window: at the end of the minute it has sent.
     begin, now = float(start), [float(start)]
     settings = {
         "cloudwatch.enabled": True,
@@ -40,22 +40,24 @@ def main(spool: str, url: str, start: str) -> None:
         "identity.cluster": "here",
         "source.kind": "stdin",
     }
-    flags = [Given("test", key, value) for key, value in settings.items()]
+    flags = [Override("test", key, value) for key, value in settings.items()]
     parts = build(load(None, {}, flags), environment={}, clock=lambda: now[0])
     sink = parts.cloudwatch
     assert sink is not None
     for number, line in enumerate(sys.stdin):
         opened = begin + number * MINUTE
         document = report(runtime(execution_stats=executions(float(line))), instance_info=None)
-        parts.intake.line(memoryview(json.dumps(document).encode()), Moment(opened + 1, opened + 1))
+        parts.processor.on_line(
+            memoryview(json.dumps(document).encode()), Timestamp(opened + 1, opened + 1)
+        )
         now[0] = opened + 2 * MINUTE - 1
-        sink.step()
+        sink.run_once()
         registry = parts.telemetry.registry
         ambiguous = registry.get_sample_value(
             "neuron_exporter_sink_ambiguous_requests_total", {"sink": "cloudwatch"}
         )
-        said = {"now": now[0], "queued": sink.status()["queued requests"], "ambiguous": ambiguous}
-        print(json.dumps(said), flush=True)
+        state = {"now": now[0], "queued": sink.status()["queued requests"], "ambiguous": ambiguous}
+        print(json.dumps(state), flush=True)
     sink.start()
     assert sink.close(20)
 

@@ -1,6 +1,6 @@
-"""The exporter with one thing inside it changed, to see what the rest makes of that.
+"""The exporter with one detail changed.
 
-python altered.py CHANGE COMMAND [FLAG ...]
+python patched.py CHANGE COMMAND [FLAG ...]
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from typing import Any
 
 from neuron_exporter.cli import main as cli
 from neuron_exporter.daemon import daemon
-from neuron_exporter.metrics import report_period as period
-from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.pipeline import processor as intake
-from neuron_exporter.pipeline.processor import Intake
+from neuron_exporter.metrics import report_period
+from neuron_exporter.model import SourceState, Timestamp
+from neuron_exporter.pipeline import processor
+from neuron_exporter.pipeline.processor import ReportProcessor
 from neuron_exporter.source import neuron_monitor
 from neuron_exporter.source.stream import Stream
-from neuron_exporter.source.watchdog import PATIENCE, Watchdog
+from neuron_exporter.source.watchdog import SILENCE_TIMEOUT, Watchdog
 
 
-def altered(change: str) -> tuple[str, ...]:
-    """The command that takes the exporter's place."""
+def patched(change: str) -> tuple[str, ...]:
+    """Return the command of the exporter with a change."""
     return sys.executable, "-P", str(Path(__file__).resolve()), change
 
 
-class _Impatient(Watchdog):
-    """Takes what is half a second old for older than is borne."""
+class _ShortTimeouts(Watchdog):
+    """Watchdog that times out after half a second."""
 
-    def complaint(self, stream: Stream, now: float) -> SourceState | None:
-        return super().complaint(stream, now + PATIENCE - 0.5)
+    def check(self, stream: Stream, now: float) -> SourceState | None:
+        return super().check(stream, now + SILENCE_TIMEOUT - 0.5)
 
 
-def _impatient() -> None:
-    neuron_monitor.Watchdog = _Impatient  # type: ignore[misc]
+def _short_timeouts() -> None:
+    neuron_monitor.Watchdog = _ShortTimeouts  # type: ignore[misc]
 
 
 def _dying_reader() -> None:
-    def line(*_: object) -> float:
+    def on_line(*_: object) -> float:
         raise MemoryError("no more")
 
-    Intake.line = line  # type: ignore[method-assign,assignment]
+    ReportProcessor.on_line = on_line  # type: ignore[method-assign,assignment]
 
 
 def _dying_http() -> None:
@@ -57,22 +57,22 @@ def _dying_http() -> None:
 
 
 def _stuck_reader() -> None:
-    def line(_: Intake, line: memoryview, at: Moment) -> float:
+    def on_line(_: ReportProcessor, line: memoryview, at: Timestamp) -> float:
         threading.Event().wait()
         return 0.0
 
-    Intake.line = line  # type: ignore[method-assign]
-    daemon._LONGEST_SILENCE = 1.5
+    ReportProcessor.on_line = on_line  # type: ignore[method-assign]
+    daemon._MAX_SILENCE = 1.5
     daemon.Daemon.__init__.__kwdefaults__["stop_seconds"] = 1.0
 
 
 def _short_lived() -> None:
-    """A report may be shown for three periods, however short these are."""
-    period.SHORTEST_LIFE = 0.0
+    """Limit the freshness of a report to three periods, however short these are."""
+    report_period.MIN_LIFETIME = 0.0
 
 
-def _deaf_resolver() -> None:
-    """Looking up cloudwatch.test hangs in the system, where no exception gets in."""
+def _hanging_resolver() -> None:
+    """Let the lookup of cloudwatch.test hang in a system call, where no exception can be raised."""
     reading, _ = os.pipe()
     real = socket.getaddrinfo
 
@@ -85,25 +85,25 @@ def _deaf_resolver() -> None:
 
 
 def _stepping_clock() -> None:
-    """The wall clock is ahead by what a file says (s), from one reading to the next."""
+    """Set the wall clock ahead by the seconds in a file, which may change."""
     real, path = time.time, Path(os.environ["CLOCK_AHEAD"])
     time.time = lambda: real() + float(path.read_text())
 
 
-def _hurried() -> None:
-    """What is done every minute is done as often as at full speed a minute's reports come."""
-    intake.SURVEY_EVERY = 0.06
+def _frequent_scans() -> None:
+    """Scan for unknown fields as often as once a minute would be at full speed."""
+    processor.UNKNOWN_FIELD_SCAN_INTERVAL = 0.06
 
 
 _CHANGES: Mapping[str, Callable[[], None]] = {
-    "impatient": _impatient,
+    "short-timeouts": _short_timeouts,
     "dying-reader": _dying_reader,
     "dying-http": _dying_http,
     "stuck-reader": _stuck_reader,
     "short-lived": _short_lived,
-    "deaf-resolver": _deaf_resolver,
+    "hanging-resolver": _hanging_resolver,
     "stepping-clock": _stepping_clock,
-    "hurried": _hurried,
+    "frequent-scans": _frequent_scans,
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a policy of IAM allows: as much of IAM's evaluation as our policies use.
+"""Evaluator of IAM policies, with the part of IAM's rules that this project's policies use.
 
-moto checks no resources and no conditions, and AWS's own simulator is not to be had here.
+moto checks neither resources nor conditions, and AWS's own simulator needs an account.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from tests.support.paths import ROOT
 FOLDER = ROOT / "ecs" / "policies"
 
 _OPERATORS = {"StringEquals": str.__eq__, "ArnEquals": str.__eq__}
-"""Of ARNs, ArnEquals compares with wildcards; ours have none, which is made sure of."""
+"""ArnEquals supports wildcards in ARNs; `_is_met` asserts that the policies have none."""
 
 
 def policy(name: str) -> dict[str, Any]:
-    """A committed document."""
+    """Return a committed policy document."""
     document: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return document
 
 
 def allows(document: Mapping[str, Any], action: str, resource: str = "*", **context: str) -> bool:
-    """Whether a document allows this; `context` are the request's condition keys, with __ for `:`.
+    """Return whether a document allows a request.
 
-    What the document holds beyond what is known here fails the test, and is not taken lightly.
+    `context` are the condition keys of the request, with `__` in place of `:`. A document with
+    elements that this evaluator does not support fails the test.
     """
     assert set(document) == {"Version", "Statement"}
     keys = {name.replace("__", ":").lower(): value for name, value in context.items()}
@@ -43,14 +44,14 @@ def _covers(
         any(_matches(each, action, ignore_case=True) for each in _list(statement["Action"]))
         and any(_matches(each, resource) for each in _list(statement["Resource"]))
         and all(
-            _holds(_OPERATORS[operator], each, keys)
+            _is_met(_OPERATORS[operator], each, keys)
             for operator, each in statement.get("Condition", {}).items()
         )
     )
 
 
-def _holds(same: Any, condition: Mapping[str, Any], keys: Mapping[str, str]) -> bool:
-    """Every key has to have one of its values; a key that the request lacks has none."""
+def _is_met(same: Any, condition: Mapping[str, Any], keys: Mapping[str, str]) -> bool:
+    """Return whether each key of the condition has one of its values in the request."""
     for key, wanted in condition.items():
         assert not any(set("*?") & set(each) for each in _list(wanted))
         given = keys.get(key.lower())

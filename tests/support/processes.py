@@ -1,4 +1,4 @@
-"""What the system says about processes: whether they live, what they hold, who started them."""
+"""State of processes from /proc: running, children, open files, memory, CPU time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not yet reaped does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -20,8 +20,8 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
-def members(group: int) -> list[int]:
-    """The processes of a process group that run."""
+def group_members(group: int) -> list[int]:
+    """Return the running processes of a process group."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -33,7 +33,7 @@ def members(group: int) -> list[int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that a process has started and not yet reaped."""
+    """Return the children of a process, zombies included."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):
@@ -42,12 +42,12 @@ def children_of(pid: int) -> list[int]:
 
 
 def descriptors(pid: int | None = None) -> int:
-    """How many file descriptors a process, or this one, has open."""
+    """Return the number of open file descriptors of a process (default: this one)."""
     return len(os.listdir(f"/proc/{pid or 'self'}/fd"))
 
 
-def holders(path: Path) -> list[int]:
-    """The processes that have a file open."""
+def processes_with_open(path: Path) -> list[int]:
+    """Return the processes that have a file open."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -58,38 +58,38 @@ def holders(path: Path) -> list[int]:
 
 
 def threads(*names: str) -> list[str]:
-    """The running threads of this process that have one of these names."""
+    """Return the names of this process's running threads that are among `names`."""
     return [each.name for each in threading.enumerate() if each.name in names]
 
 
 def thread_count(pid: int) -> int:
-    """How many threads a process has."""
+    """Return the number of threads of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("Threads:")[1].split()[0])
 
 
 def resident(pid: int) -> float:
-    """A process's resident memory in MiB."""
+    """Return the resident memory of a process in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def listening_port(pid: int) -> int | None:
-    """The TCP port over IPv4 that a process listens on; None while there is none."""
-    held = set()
+    """Return the IPv4 TCP port on which a process listens; None while there is none."""
+    sockets = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
-            held.add(os.readlink(entry))
+            sockets.add(os.readlink(entry))
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in held:
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
             return int(fields[1].rpartition(":")[2], 16)
     return None
 
 
 @contextmanager
 def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """See to it that a process that the test has started has ended, and its pipes are closed."""
+    """Kill a process of the test at the end if it still runs, and close its pipes."""
     try:
         yield
     finally:
@@ -98,13 +98,13 @@ def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
         process.communicate()
 
 
-def proportional(pid: int) -> float:
-    """A process's memory in MiB, what it shares divided by those who share it (PSS)."""
+def proportional_set_size(pid: int) -> float:
+    """Return the proportional set size (PSS) of a process in MiB."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return int(rollup.split("\nPss:")[1].split()[0]) / 1024
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and all its threads have used so far, the system's time included."""
+    """Return the user and system CPU time of a process and its threads so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

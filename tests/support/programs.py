@@ -1,4 +1,4 @@
-"""The programs of docker/workloads as a user runs them, in an environment that has PyTorch."""
+"""The programs of docker/workloads, run as a user does, in an environment with PyTorch."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PROGRAMS = ROOT / "docker" / "workloads"
 STANDINS = ROOT / "tests" / "workloads" / "standins"
 
 WARNINGS = "default,ignore:`torch.jit:DeprecationWarning"
-"""PyTorch would have others use another format, and Neuron's packages still make this one."""
+"""PyTorch deprecates this format, which Neuron's packages still write."""
 
 TAG = "NEURON_PROCESS_TAG"
 
 WITH_TORCH = ROOT / ".workloads" / "bin" / "python"
-"""Where `make test-workloads` puts PyTorch."""
+"""Interpreter of the environment that `make test-workloads` creates."""
 
 WITH_TORCHVISION = Path("/usr/bin/python3")
-"""Debian's, which has a torchvision for the CPU; the package index has none."""
+"""Debian's interpreter: its torchvision runs on the CPU; the package index has no such build."""
 
 
 def can_import(python: Path, *modules: str) -> bool:
-    """Whether an interpreter is there, and has these modules."""
+    """Return whether an interpreter exists and can import these modules."""
     if not python.exists():
         return False
     command = [str(python), "-c", f"import {', '.join(modules)}"]
@@ -45,9 +45,9 @@ class Programs:
         self.folder = folder
         self._environment = environment
 
-    def beside(self, standin: str, **environment: str) -> Programs:
-        """The same, with what stands in for a package that is not here, and more variables."""
-        more = {**environment, "PYTHONPATH": str(STANDINS / standin)}
+    def with_stand_in(self, stand_in: str, **environment: str) -> Programs:
+        """Return these programs with a stand-in for a missing package, and more variables."""
+        more = {**environment, "PYTHONPATH": str(STANDINS / stand_in)}
         return Programs(self.python, self.folder, **{**self._environment, **more})
 
     def run(self, program: str, *arguments: str, seconds: float = 120.0) -> Finished:
@@ -66,13 +66,13 @@ class Programs:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def succeed(self, program: str, *arguments: str) -> str:
-        """Run a program that does what it was asked for; gives what it printed."""
+        """Run a program that must succeed, and return its output."""
         done = self.run(program, *arguments)
         assert done.status == 0, done.err
         return done.out
 
     def evaluate(self, code: str) -> Any:
-        """The JSON that a few lines of Python print, with the programs as modules."""
+        """Run Python code that imports the programs, and return the JSON that it prints."""
         done = subprocess.run(
             [str(self.python), "-c", code],
             capture_output=True,
@@ -87,7 +87,7 @@ class Programs:
 
     @contextmanager
     def running(self, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """A program that runs beside the test, with its standard output to read."""
+        """Run a program beside the test; its standard output is a pipe."""
         process = subprocess.Popen(
             self._command(program, *arguments),
             stdout=subprocess.PIPE,
@@ -100,7 +100,7 @@ class Programs:
             yield process
 
     def on_a_terminal(self, program: str, *arguments: str) -> str:
-        """Run a program that succeeds; gives what a terminal as its standard error was shown."""
+        """Run a program that must succeed, with a terminal as standard error; return its text."""
         ours, theirs = os.openpty()
         with open(ours, "rb", buffering=0) as terminal:
             try:
@@ -123,7 +123,7 @@ class Programs:
         return [str(self.python), str(PROGRAMS / program), *arguments]
 
     def _variables(self, **more: str) -> Mapping[str, str]:
-        # Two threads of PyTorch on a machine of two cores, beside other tests, only wait.
+        # On two cores that other tests use as well, a second thread of PyTorch only waits.
         fixed = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": WARNINGS}
         variables = shell_environment(**{**fixed, **self._environment, **more})
         if TAG not in self._environment:
@@ -132,14 +132,14 @@ class Programs:
 
 
 def metrics_url(process: subprocess.Popen[str]) -> str:
-    """Where a program under load serves its metrics; read from what it prints."""
+    """Return the URL of a program's metrics, which it prints at its start."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("metrics: "):
             return line.removeprefix("metrics: ").strip()
-    raise AssertionError(f"it ended: {process.stderr.read() if process.stderr else ''}")
+    raise AssertionError(f"the program ended: {process.stderr.read() if process.stderr else ''}")
 
 
-def left(folder: Path) -> set[str]:
-    """The files of a folder."""
+def file_names(folder: Path) -> set[str]:
+    """Return the names of the files in a folder."""
     return set(os.listdir(folder))

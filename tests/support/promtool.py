@@ -1,4 +1,4 @@
-"""`promtool test rules`, over frames: which alerts fire, and when."""
+"""`promtool test rules` over frames."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support.rule_frames import STEP, Frames
 
 RULES = [str(path) for path in sorted((ROOT / "grafana" / "rules").glob("*.yml"))]
 JOB = "neuron"
-EVALUATION = 30
-"""Seconds from one evaluation of the rules to the next."""
+EVALUATION_INTERVAL = 30
+"""Interval of the rules in seconds."""
 
 
 class Target(NamedTuple):
-    """A target of another job, or of one cluster among others in one Prometheus."""
+    """Prometheus target, by default in the job of the exporters and without a cluster."""
 
     instance: str
     job: str = JOB
@@ -28,36 +28,39 @@ class Target(NamedTuple):
 
 
 Machines = Mapping[str, Frames] | Mapping[Target, Frames]
-"""What was scraped of each target; a name is that of an instance, all of one job."""
+"""Frames by target, or by instance if all are targets of JOB."""
 
 _ANNOTATION = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*")')
 
 
 def series(machines: Machines) -> list[dict[str, str]]:
-    """What Prometheus would have stored of these targets, `up` included: a series that is not in a
-    scrape is stale from then on. An empty frame is a target that there no longer is."""
+    """Return the series that Prometheus would store for these targets, including `up`.
+
+    A series that is missing from a scrape becomes stale. An empty frame stands for a target that
+    service discovery no longer lists.
+    """
     found: list[dict[str, str]] = []
     for key, frames in machines.items():
-        whose = key if isinstance(key, Target) else Target(key)
-        target = f'job="{whose.job}",instance="{whose.instance}",cluster="{whose.cluster}"'
+        target = key if isinstance(key, Target) else Target(key)
+        labels = f'job="{target.job}",instance="{target.instance}",cluster="{target.cluster}"'
         up = ["0" if each is None else "1" if each else "_" for each in frames]
-        found.append({"series": f"up{{{target}}}", "values": _values(up)})
+        found.append({"series": f"up{{{labels}}}", "values": _encode(up)})
         for name in sorted({name for each in frames if each for name in each}):
             values = [_number(each[name]) if each and name in each else "_" for each in frames]
-            found.append({"series": _with(name, target), "values": _values(values)})
+            found.append({"series": _with(name, labels), "values": _encode(values)})
     return found
 
 
-def _with(name: str, target: str) -> str:
-    return f"{name[:-1]},{target}}}" if name.endswith("}") else f"{name}{{{target}}}"
+def _with(name: str, labels: str) -> str:
+    return f"{name[:-1]},{labels}}}" if name.endswith("}") else f"{name}{{{labels}}}"
 
 
 def _number(value: float) -> str:
     return repr(int(value)) if value.is_integer() else repr(value)
 
 
-def _values(values: Sequence[str]) -> str:
-    """In promtool's notation: runs of the same value are short."""
+def _encode(values: Sequence[str]) -> str:
+    """Encode values in promtool's notation, with repeated values as one term."""
     marked = [
         "stale" if value == "_" and number and values[number - 1] != "_" else value
         for number, value in enumerate(values)
@@ -80,12 +83,12 @@ def _run(value: str, count: int) -> str:
 
 
 def alerts_firing(at: float, *names: str) -> dict[str, Any]:
-    """An expectation: just these alerts fire at a time (s), for whomever."""
+    """Return an expectation: exactly these alerts fire at a time in seconds."""
     return _expect('group by (alertname) (ALERTS{alertstate="firing"})', at, names)
 
 
 def alerts_fired(until: float, *names: str) -> dict[str, Any]:
-    """An expectation: just these alerts have fired at any time until then (s)."""
+    """Return an expectation: exactly these alerts have fired up to a time in seconds."""
     window = f"{math.ceil(until) + 1}s"
     expression = f'group by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{window}]))'
     return _expect(expression, until, names)
@@ -102,24 +105,24 @@ def _expect(expression: str, at: float, names: Iterable[str]) -> dict[str, Any]:
 
 
 def annotations(folder: Path, machines: Machines, alert: str, at: float) -> list[dict[str, str]]:
-    """What an alert says to whoever gets it, each time that it fires at a time (s).
+    """Return the annotations of an alert, for each instance that fires at a time in seconds.
 
-    promtool shows it only of what was not expected.
+    promtool prints them only for alerts that were not expected.
     """
-    wanted = {"eval_time": f"{math.ceil(at)}s", "alertname": alert, "exp_alerts": []}
-    said = _run_rules(folder, machines, {"alert_rule_test": [wanted]}, STEP)
-    got = said.partition("got:")[2]
+    expected = {"eval_time": f"{math.ceil(at)}s", "alertname": alert, "exp_alerts": []}
+    output = _run_rules(folder, machines, {"alert_rule_test": [expected]}, STEP)
+    got = output.partition("got:")[2]
     return [
         {name: json.loads(text) for name, text in _ANNOTATION.findall(part)}
         for part in re.findall(r"Annotations:\s*\{(.*)\}", got)
     ]
 
 
-def is_told(told: Sequence[Mapping[str, str]], whom: str) -> bool:
-    """Whether an alert says whom it is about, and nothing of what it says is empty."""
-    return bool(told) and all(
-        whom in each["summary"] and not re.search(r"<no value>|\(\)|  ", " ".join(each.values()))
-        for each in told
+def identifies(found: Sequence[Mapping[str, str]], target: str) -> bool:
+    """Return whether all annotations name the target and have no empty placeholders."""
+    return bool(found) and all(
+        target in each["summary"] and not re.search(r"<no value>|\(\)|  ", " ".join(each.values()))
+        for each in found
     )
 
 
@@ -129,20 +132,20 @@ def check(
     *expected: Mapping[str, Any],
     step: int = STEP,
 ) -> None:
-    """Run the committed rules over these targets, and be told what is not as expected."""
-    done = _run_rules(folder, machines, {"promql_expr_test": [*map(dict, expected)]}, step)
-    assert not done, done
+    """Run promtool with the committed rules over these targets; fail if it reports an error."""
+    output = _run_rules(folder, machines, {"promql_expr_test": [*map(dict, expected)]}, step)
+    assert not output, output
 
 
-def _run_rules(folder: Path, machines: Machines, wanted: Mapping[str, Any], step: int) -> str:
-    """What promtool has to object; empty if nothing."""
+def _run_rules(folder: Path, machines: Machines, expectations: Mapping[str, Any], step: int) -> str:
+    """Return promtool's output if the test fails, otherwise an empty string."""
     document = {
         "rule_files": RULES,
-        "evaluation_interval": f"{max(step, EVALUATION)}s",
-        "tests": [{"interval": f"{step}s", "input_series": series(machines), **wanted}],
+        "evaluation_interval": f"{max(step, EVALUATION_INTERVAL)}s",
+        "tests": [{"interval": f"{step}s", "input_series": series(machines), **expectations}],
     }
     path = folder / "rules.test.yml"
-    # JSON is YAML, and is written many times as fast.
+    # JSON is valid YAML and much faster to write.
     path.write_text(json.dumps(document))
     done = subprocess.run(
         ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuron_exporter.config import Given, load
-from neuron_exporter.model import Group, Moment
+from neuron_exporter.config import Override, load
+from neuron_exporter.model import Group, Timestamp
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.simulator.context import Then
+from neuron_exporter.simulator.context import NextAction
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 
@@ -39,8 +39,8 @@ def write_simulated(path: Path, count: int, *flags: str) -> Path:
         for _ in range(LIVES):
             machine = Machine(options)
             outputs = map(machine.output, range(count))
-            then = [(file.write(output.stdout), output.then)[1] for output in outputs]
-            if set(then) == {Then.GO_ON}:
+            actions = [(file.write(output.stdout), output.next_action)[1] for output in outputs]
+            if set(actions) == {NextAction.CONTINUE}:
                 break
     return path
 
@@ -63,17 +63,17 @@ class Publisher:
             "source.replay.speed": 0,
             **settings,
         }
-        flags = [Given("test", key, value) for key, value in given.items()]
+        flags = [Override("test", key, value) for key, value in given.items()]
         self._pipeline = build(load(None, {}, flags), environment={}, clock=clock)
         self._clock = clock
         self._period = period
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline.intake, name)
+        return getattr(self._pipeline.processor, name)
 
-    def line(self, line: memoryview, at: Moment) -> float | None:
+    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
         """Take a report at the time that it is, and let a period pass."""
-        covers = self._pipeline.intake.line(line, Moment(self._clock.now, self._clock.now))
+        covers = self._pipeline.processor.on_line(line, Timestamp(self._clock.now, self._clock.now))
         if covers is not None:
             self._pass(self._period)
         return covers
@@ -95,7 +95,7 @@ class Publisher:
     def _pass(self, seconds: float) -> None:
         self._clock.now += seconds
         assert self._pipeline.cloudwatch is not None
-        self._pipeline.cloudwatch.step()
+        self._pipeline.cloudwatch.run_once()
 
 
 def publish(

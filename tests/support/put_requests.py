@@ -1,4 +1,4 @@
-"""Datums of PutMetricData, legal but for what a test changes, and ways to send them."""
+"""Valid datums of PutMetricData with the changes of a test, and functions that send them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import boto3
 from botocore.config import Config
 
 NOW = 1_800_000_000.0
-"""The time of every datum that says no other (Unix seconds)."""
+"""Default timestamp of a datum (Unix seconds)."""
 
 ABSENT = object()
-"""In the place of a member that is left out."""
+"""Value that removes a member."""
 
 _HEADERS = {
     "Content-Type": "application/x-amz-json-1.0",
@@ -28,13 +28,13 @@ Datum = dict[str, Any]
 
 @contextmanager
 def connected(url: str) -> Iterator[Any]:
-    """boto3's client, which leaves it to the server to judge, and tries once."""
+    """Yield a boto3 client that does not validate requests and sends each of them once."""
     client = boto3.client(
         "cloudwatch",
         region_name="us-east-1",
         endpoint_url=url,
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 (nobody's)
+        aws_secret_access_key="test",  # noqa: S106 (not a secret)
         config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
     )
     with closing(client):
@@ -42,59 +42,59 @@ def connected(url: str) -> Iterator[Any]:
 
 
 def datum(**changes: Any) -> Datum:
-    """A legal datum with these members changed."""
-    made = {
+    """Return a valid datum with these members changed."""
+    members = {
         "MetricName": "NeuronCoreUtilization",
         "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
         "Timestamp": NOW,
         "Unit": "Percent",
         "Value": 1.0,
     }
-    made.update(changes)
-    return {name: value for name, value in made.items() if value is not ABSENT}
+    members.update(changes)
+    return {name: value for name, value in members.items() if value is not ABSENT}
 
 
 def values(count: int, **more: Any) -> Datum:
-    """A datum with so many values."""
+    """Return a datum with this number of values."""
     return datum(Value=ABSENT, Values=[float(n) for n in range(count)], **more)
 
 
 def statistics(**changes: Any) -> Datum:
-    """A datum with statistics."""
+    """Return a datum with statistics."""
     numbers = {"SampleCount": 2.0, "Sum": 3.0, "Minimum": 1.0, "Maximum": 2.0, **changes}
     known = {name: value for name, value in numbers.items() if value is not ABSENT}
     return datum(Value=ABSENT, StatisticValues=known)
 
 
 def dimension(name: str = "A", value: str = "b", **more: Any) -> Datum:
-    """A datum with one dimension."""
+    """Return a datum with one dimension."""
     return datum(Dimensions=[{"Name": name, "Value": value, **more}])
 
 
 def dimensions(count: int) -> Datum:
-    """A datum with so many of them."""
+    """Return a datum with this number of dimensions."""
     return datum(Dimensions=[{"Name": f"D{n}", "Value": "x"} for n in range(count)])
 
 
 def put(client: Any, *datums: Datum, namespace: str = "NeuronExporter") -> None:
-    """Send by botocore."""
+    """Send datums with botocore."""
     client.put_metric_data(Namespace=namespace, MetricData=list(datums))
 
 
 def post(url: str, body: bytes, path: str = "", **headers: str) -> tuple[int, Any]:
-    """Send bytes; gives the status and what was said."""
+    """Send bytes, and return the status and the decoded body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(  # noqa: S310 (loopback)
         f"{url}/{path}", body, {**_HEADERS, **named}
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            return answer.status, json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
 
 
 def encoded(*datums: Any, **more: Any) -> bytes:
-    """A request as JSON."""
+    """Return a request as JSON."""
     return json.dumps({"Namespace": "N", "MetricData": list(datums), **more}).encode()

@@ -1,4 +1,4 @@
-"""A running exporter whose configuration changes, and which is fed report by report."""
+"""A running exporter with changes of its configuration, fed report by report."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ CREDENTIALS = {
 }
 
 
-class Fed:
-    """An exporter that reads standard input, its file, and what it was fed."""
+class FedExporter:
+    """An exporter that reads standard input, its configuration file, and what it was fed."""
 
     def __init__(self, exporter: RunningExporter, folder: Path, config: dict[str, Any]) -> None:
         self.exporter = exporter
@@ -38,25 +38,25 @@ class Fed:
         self.config = config
         self.completed = 0
         self._reports = reports(60, *SMALL)
-        self._given = 0
+        self._fed = 0
 
     def feed(self, count: int = 1) -> None:
-        """Give it some reports, and wait until they were read."""
+        """Write some reports and wait until they have been read."""
         assert self.exporter.process.stdin is not None
         for _ in range(count):
-            report = self._reports[self._given]
-            self._given += 1
+            report = self._reports[self._fed]
+            self._fed += 1
             self.completed += completed(report)
             self.exporter.process.stdin.write(json.dumps(report).encode() + b"\n")
             self.exporter.process.stdin.flush()
-            self.exporter.wait_for_value("neuron_exporter_reports_total", self._given)
+            self.exporter.wait_for_value("neuron_exporter_reports_total", self._fed)
 
     def write(self, **sections: Any) -> None:
-        """Write the configuration anew, with these sections in place of those of the start."""
+        """Write the configuration with these sections in place of those of the start."""
         write_config(self.folder, {**self.config, **sections})
 
     def end(self) -> None:
-        """End its input, and wait for its end."""
+        """Close standard input and wait for the exit."""
         assert self.exporter.process.stdin is not None
         self.exporter.process.stdin.close()
         self.exporter.process.stdin = None
@@ -64,24 +64,24 @@ class Fed:
 
 
 @contextmanager
-def fed(folder: Path, **sections: Any) -> Iterator[Fed]:
-    """A running exporter with these sections, without credentials unless CloudWatch is on."""
+def fed(folder: Path, **sections: Any) -> Iterator[FedExporter]:
+    """Run an exporter with these sections, without credentials unless CloudWatch is on."""
     config = {"source": {"kind": "stdin"}, **sections}
     environment = CREDENTIALS if "cloudwatch" in sections else {}
     with running_exporter(
         folder, config, stdin=subprocess.PIPE, environment=environment
     ) as exporter:
         exporter.wait_for_event("started")
-        yield Fed(exporter, folder, config)
+        yield FedExporter(exporter, folder, config)
 
 
-def hang_up(exporter: RunningExporter) -> None:
-    """Ask for a reload."""
+def send_sighup(exporter: RunningExporter) -> None:
+    """Request a reload."""
     exporter.process.send_signal(signal.SIGHUP)
 
 
 def reloaded(exporter: RunningExporter, times: int = 1) -> list[str]:
-    """Wait for so many reloads; gives what the last one changed."""
+    """Wait for this number of reloads; return the keys that the last one changed."""
     events = wait_for(lambda: exporter.events("config_reloaded")[times - 1 :])
     changed: list[str] = events[0]["changed"]
     return changed
@@ -100,7 +100,7 @@ def started(flags: list[str], **more: Any) -> Iterator[RunningExporter]:
         if process.poll() is None:
             process.kill()
         process.wait()
-        exporter._reading.join(5)
+        exporter._reading.join(60)
         for pipe in (process.stdin, process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -1,4 +1,4 @@
-"""Reports written by hand, as small as a test needs them."""
+"""Builders of minimal reports, and a collector that reads them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collector import Collected, Collector
+from neuron_exporter.metrics.collector import Collector, CollectResult
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.model import Layout, Machine, Moment, Owners, Snapshot
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.model import Layout, Machine, Owners, Snapshot, Timestamp
 from neuron_exporter.report import Report, decode
 
 HARDWARE = {"neuron_device_count": 2, "neuroncore_per_device_count": 2, "error": ""}
@@ -25,12 +25,12 @@ INSTANCE = {
 
 
 def group(error: str = "", period: float = 5.0, **content: Any) -> dict[str, Any]:
-    """One group of a report."""
+    """Return one group of a report."""
     return {"period": period, **content, "error": error}
 
 
 def cores(**percent: float) -> dict[str, Any]:
-    """`neuroncore_counters` with the percent of each core: cores(_0=50)."""
+    """Return `neuroncore_counters` with the percent of each core: cores(_0=50)."""
     used = {name.strip("_"): {"neuroncore_utilization": share} for name, share in percent.items()}
     return group(neuroncores_in_use=used)
 
@@ -42,7 +42,7 @@ def executions(
     errors: dict[str, float] | None = None,
     **statuses: float,
 ) -> dict[str, Any]:
-    """`execution_stats`."""
+    """Return `execution_stats`."""
     return group(
         error_summary={"numerical": 0, "hardware": 0, **(errors or {})},
         execution_summary={"completed": completed, "timed_out": 0, **statuses},
@@ -51,41 +51,41 @@ def executions(
 
 
 def memory(by_core: dict[str, dict[str, float]], host: float = 0) -> dict[str, Any]:
-    """`memory_used`; categories that are not given are 0."""
-    nothing = dict.fromkeys(
+    """Return `memory_used`; missing categories are 0."""
+    zeros = dict.fromkeys(
         ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors"), 0
     )
-    full = {core: {**nothing, **parts} for core, parts in by_core.items()}
+    complete = {core: {**zeros, **parts} for core, parts in by_core.items()}
     return group(
         neuron_runtime_used_bytes={
             "host": host,
-            "neuron_device": sum(sum(parts.values()) for parts in full.values()),
-            "usage_breakdown": {"neuroncore_memory_usage": full},
+            "neuron_device": sum(sum(parts.values()) for parts in complete.values()),
+            "usage_breakdown": {"neuroncore_memory_usage": complete},
         },
         loaded_models=[],
     )
 
 
 def runtime(pid: int = 100, tag: str = "app", error: str = "", **groups: Any) -> dict[str, Any]:
-    """One entry of `neuron_runtime_data`."""
+    """Return one entry of `neuron_runtime_data`."""
     return {"pid": pid, "neuron_runtime_tag": tag, "error": error, "report": groups}
 
 
 def ecc(*devices: dict[str, float], error: str = "") -> dict[str, Any]:
-    """`neuron_hw_counters`: the readings of devices 0, 1, …"""
-    nothing = dict.fromkeys(
+    """Return `neuron_hw_counters` with the readings of devices 0, 1, …"""
+    zeros = dict.fromkeys(
         ("mem_ecc_corrected", "mem_ecc_uncorrected", "sram_ecc_corrected", "sram_ecc_uncorrected"),
         0,
     )
     listed = [
-        {"neuron_device_index": index, **nothing, **readings}
+        {"neuron_device_index": index, **zeros, **readings}
         for index, readings in enumerate(devices)
     ]
     return group(error, neuron_devices=listed)
 
 
 def report(*runtimes: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A report of a machine with two devices of two cores; `changes` replace its sections."""
+    """Return a report of two devices with two cores each; `changes` replace its sections."""
     return {
         "neuron_runtime_data": list(runtimes),
         "system_data": {},
@@ -95,13 +95,13 @@ def report(*runtimes: dict[str, Any], **changes: Any) -> dict[str, Any]:
     }
 
 
-def decoded(document: Any) -> Report:
-    """A document as the decoder reads it."""
+def decode_document(document: Any) -> Report:
+    """Return the document as the decoder reads it."""
     return decode(json.dumps(document).encode()).report
 
 
-class Bench:
-    """A collector with every row, fed by hand, with a clock that is moved by hand."""
+class Harness:
+    """Collector of all metrics, with a clock that advances 5 s per report."""
 
     def __init__(
         self,
@@ -114,42 +114,42 @@ class Bench:
     ) -> None:
         self.counters = Counters(ecc, generic)
         rows = [row for row in CATALOGUE if not row.layouts or layout in row.layouts]
-        self.collector = Collector(rows, self.counters, Period(period), runtime_labels)
+        self.collector = Collector(rows, self.counters, ReportPeriod(period), runtime_labels)
         self.now = 1000.0
 
     def collect(
         self, document: Any, machine: Machine | None = None, owners: Owners | None = None
-    ) -> Collected:
-        """Collect one report, five seconds after the one before."""
-        return self.collect_report(decoded(document), machine, owners)
+    ) -> CollectResult:
+        """Collect a report, five seconds after the previous one."""
+        return self.collect_report(decode_document(document), machine, owners)
 
     def collect_report(
         self, read: Report, machine: Machine | None = None, owners: Owners | None = None
-    ) -> Collected:
-        """Collect one report that was read already."""
+    ) -> CollectResult:
+        """Collect a decoded report."""
         self.now += 5
-        moment = Moment(1_700_000_000 + self.now, self.now)
-        return self.collector.collect(read, moment, machine or Machine(), owners or Owners())
+        at = Timestamp(1_700_000_000 + self.now, self.now)
+        return self.collector.collect(read, at, machine or Machine(), owners or Owners())
 
     def samples(self, document: Any, **more: Any) -> Samples:
-        """What one report shows."""
+        """Return the samples of a report."""
         return Samples(self.collect(document, **more).snapshot)
 
 
 class Samples:
-    """The values of a snapshot, to be asked for by name and labels."""
+    """Values of a snapshot by metric name and labels."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
 
-    def of(self, name: str) -> dict[tuple[str, ...], Any]:
-        """The values of a metric by the values of its labels; those that are absent are not in."""
+    def values(self, name: str) -> dict[tuple[str, ...], Any]:
+        """Return the present values of a metric by the values of its labels."""
         return {
             tuple(value for _, value in series.labels): value
             for series, value in zip(self.snapshot.shape, self.snapshot.values, strict=True)
             if series.spec.name == name and value is not None
         }
 
-    def one(self, name: str, *labels: str) -> Any:
-        """The value of one series; None where it is absent."""
-        return self.of(name).get(labels)
+    def value(self, name: str, *labels: str) -> Any:
+        """Return the value of one series; None if it is absent."""
+        return self.values(name).get(labels)

@@ -1,7 +1,7 @@
-"""What scrapes of running exporters showed, as frames that rules can be run over.
+"""Scrapes of running exporters, as frames over which promtool can evaluate rules.
 
-Simulated reports of 15 s go to the real exporter's standard input, one at a time, each followed by
-a scrape: an hour of a machine takes seconds, and every value is one that the exporter exposed.
+Simulated reports with a period of 15 s are written to a real exporter's standard input, each
+followed by a scrape. An hour of a machine takes seconds, and the exporter exposed every value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from grafana.rulebook import alerts, recordings
+from grafana.rules_src import alerts, recordings
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
@@ -20,13 +20,13 @@ from tests.support.exporter import RunningExporter, running_exporter
 from tests.support.waiting import wait_for
 
 STEP = 15
-"""Seconds from one frame, and one report, to the next."""
+"""Interval of frames and reports in seconds."""
 
 Frame = dict[str, float]
-"""What a scrape showed of the series that rules read: the value of each, by its text."""
+"""Samples of one scrape that the rules read, by the text of their series."""
 
 Frames = Sequence[Frame | None]
-"""Scrapes in their order; None is one that failed."""
+"""Consecutive scrapes; None stands for a failed one."""
 
 EXPRESSIONS = "\n".join(
     rule.expr for group in (*recordings.GROUPS, *alerts.GROUPS) for rule in group.rules
@@ -35,7 +35,7 @@ EXPRESSIONS = "\n".join(
 READ = frozenset(
     re.findall(r"(?<![\w:.])(?:neuron\w+|execution_\w+|hardware_\w+)(?=[{\[]| offset)", EXPRESSIONS)
 )
-"""The exporter's metrics that rules read."""
+"""Metrics of the exporter that the rules read."""
 
 _SAMPLE = re.compile(r"((\w+)(?:\{.*\})?) (\S+)")
 _BYTES = re.compile(r"^neuron_exporter_source_bytes_total (\S+)$", re.MULTILINE)
@@ -43,7 +43,7 @@ _NO_REPORT = b"-\n"
 
 
 def frame(text: str) -> Frame:
-    """What rules read of a scrape."""
+    """Return the samples of a scrape that the rules read."""
     return {
         match[1]: float(match[3])
         for line in text.splitlines()
@@ -51,41 +51,41 @@ def frame(text: str) -> Frame:
     }
 
 
-def scraped(exporter: RunningExporter) -> Frame:
-    """What a scrape shows now."""
+def scrape(exporter: RunningExporter) -> Frame:
+    """Return the current samples of an exporter that the rules read."""
     return frame(exporter.get("/metrics")[1])
 
 
 def reports(count: int, *flags: str) -> list[bytes]:
-    """What a small simulated machine prints in so many periods."""
+    """Return the output of a small simulated machine for a number of periods."""
     options = parse(["--instance-type", "inf2.xlarge", *flags])
     machine = Machine(options._replace(periods=dict.fromkeys(Group, STEP), own_configuration=True))
     return [machine.output(number).stdout for number in range(count)]
 
 
-class Fed:
-    """A running exporter that reads its standard input."""
+class StdinExporter:
+    """Running exporter that reads its standard input."""
 
     def __init__(self, exporter: RunningExporter) -> None:
         self.exporter = exporter
         self._sent = 0
 
-    def feed(self, given: Iterable[bytes]) -> list[Frame]:
-        """Give it reports one at a time; what a scrape shows after each."""
+    def feed(self, lines: Iterable[bytes]) -> list[Frame]:
+        """Send reports one at a time, and return the frame after each."""
         stdin = self.exporter.process.stdin
         assert stdin is not None
         frames = []
-        for report in given:
-            # A line is read when the one before it has reached every sink.
-            lines = report + _NO_REPORT
-            stdin.write(lines)
+        for line in lines:
+            # The exporter reads the second line once the first has reached every sink.
+            sent = line + _NO_REPORT
+            stdin.write(sent)
             stdin.flush()
-            self._sent += len(lines)
-            frames.append(frame(wait_for(self._read, every=0.001)))
+            self._sent += len(sent)
+            frames.append(frame(wait_for(self._scrape_if_processed, every=0.001)))
         return frames
 
-    def _read(self) -> str:
-        """What a scrape shows; empty while not everything was read."""
+    def _scrape_if_processed(self) -> str:
+        """Return a scrape, or an empty string while input is unprocessed."""
         _, text = self.exporter.get("/metrics")
         found = _BYTES.search(text)
         if not found or float(found[1]) < self._sent:
@@ -94,30 +94,32 @@ class Fed:
 
 
 @contextmanager
-def fed(folder: Path, **environment: str) -> Iterator[Fed]:
-    """An exporter that reads its standard input."""
+def stdin_exporter(folder: Path, **environment: str) -> Iterator[StdinExporter]:
+    """Run an exporter that reads its standard input."""
     config = {"source": {"kind": "stdin"}}
     with running_exporter(
         folder, config, stdin=subprocess.PIPE, environment=environment
     ) as exporter:
-        yield Fed(exporter)
+        yield StdinExporter(exporter)
 
 
-def recorded(
+def simulate(
     folder: Path, count: int, *flags: str, restart_at: int | None = None
 ) -> list[Frame | None]:
-    """A simulated machine, watched by an exporter; by another one from a report on, which then
-    begins anew, with two scrapes that fail meanwhile."""
+    """Return the frames of a simulated machine.
+
+    With `restart_at`, another exporter continues from that report, after two failed scrapes.
+    """
     lines = reports(count, *flags)
     first = lines if restart_at is None else lines[:restart_at]
-    with fed(folder) as exporter:
+    with stdin_exporter(folder) as exporter:
         frames: list[Frame | None] = [*exporter.feed(first)]
     if restart_at is not None:
-        with fed(folder) as exporter:
+        with stdin_exporter(folder) as exporter:
             frames += [None, None, *exporter.feed(lines[restart_at + 2 :])]
     return frames
 
 
-def without(frames: Frames, *missed: int) -> list[Frame | None]:
-    """The same, where these scrapes have failed."""
+def with_failed_scrapes(frames: Frames, *missed: int) -> list[Frame | None]:
+    """Return the frames with these scrapes replaced by failed ones."""
     return [None if number in missed else each for number, each in enumerate(frames)]

@@ -30,12 +30,12 @@ class Prometheus:
         self.url = url
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The result of an instant query, now."""
+        """Return the result of an instant query."""
         result: list[dict[str, Any]] = self._get("query", query=expression)["result"]
         return result
 
     def over(self, expression: str, seconds: float, step: float) -> list[dict[str, Any]]:
-        """The result of a range query over the last seconds."""
+        """Return the result of a range query over the last seconds."""
         now = time.time()
         result: list[dict[str, Any]] = self._get(
             "query_range", query=expression, start=f"{now - seconds}", end=f"{now}", step=f"{step}"
@@ -43,27 +43,27 @@ class Prometheus:
         return result
 
     def label_values(self, label: str, series: str) -> list[str]:
-        """The values of a label of some series."""
+        """Return the values of a label in these series."""
         return list(self._get(f"label/{label}/values", **{"match[]": series}))
 
     def metadata(self, family: str) -> dict[str, str]:
-        """What the target said of a family: type, help, and unit if it spoke OpenMetrics."""
+        """Return type, help and (with OpenMetrics) unit of a metric family."""
         found = self._get("targets/metadata", metric=family)
         return found[0] if found else {}
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every rule, with what became of it when it was last evaluated."""
+        """Return every rule with the result of its last evaluation."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
 
     def _get(self, path: str, **parameters: str) -> Any:
         text = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{text}", timeout=10) as answer:  # noqa: S310
-            document = json.load(answer)
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{text}", timeout=60) as response:  # noqa: S310
+            document = json.load(response)
         assert document["status"] == "success", document
         return document["data"]
 
     def value(self, expression: str) -> float | None:
-        """The value of a query with at most one result."""
+        """Return the value of a query with at most one result; None if there is none."""
         result = self.query(expression)
         assert len(result) <= 1, result
         return float(result[0]["value"][1]) if result else None
@@ -77,9 +77,9 @@ def prometheus_server(
     rule_files: Sequence[str] = (),
     **scrape: Any,
 ) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes these targets (HOST:PORT), and has begun to.
+    """Run a Prometheus that scrapes these targets (HOST:PORT), and wait for its first scrapes.
 
-    `scrape` is more of the job's configuration: TLS, passwords.
+    `scrape` is added to the job's configuration: TLS, passwords.
     """
     config = folder / "prometheus.yml"
     config.write_text(
@@ -114,9 +114,9 @@ def prometheus_server(
     try:
         address = _find_in(process, rb'msg="Listening on".* address=(\S+)')
         url = f"http://{address}"
-        wait_for(lambda: _answers(f"{url}/-/ready"), 30)
+        wait_for(lambda: _answers(f"{url}/-/ready"))
         server = Prometheus(url)
-        wait_for(lambda: len(server.query("up")) == len(targets), 30)
+        wait_for(lambda: len(server.query("up")) == len(targets))
         yield server
     finally:
         _end(process)
@@ -124,7 +124,7 @@ def prometheus_server(
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """moto in server mode; gives its address."""
+    """Run moto in server mode, and yield its URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
         stdout=subprocess.DEVNULL,
@@ -133,20 +133,20 @@ def moto_server() -> Iterator[str]:
     )
     try:
         url = _find_in(process, rb"Running on (http://\S+)")
-        wait_for(lambda: _answers(f"{url}/moto-api/data.json"), 30)
+        wait_for(lambda: _answers(f"{url}/moto-api/data.json"))
         yield url
     finally:
         _end(process)
 
 
 LOCALSTACK = ROOT / ".localstack" / "bin" / "python"
-"""Where `make localstack` puts it: an environment of its own, since it needs older libraries."""
+"""Interpreter that `make localstack` installs, in an environment of its own with old libraries."""
 
 
 @contextmanager
 def localstack_server(folder: Path) -> Iterator[str]:
-    """LocalStack with CloudWatch, which evaluates alarms, and CloudFormation; gives its address."""
-    with socket.socket() as free:  # it cannot say which port it was given
+    """Run LocalStack with CloudWatch, which evaluates alarms, and CloudFormation; yield its URL."""
+    with socket.socket() as free:  # it does not report the port that it binds
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     process = subprocess.Popen(
@@ -156,7 +156,7 @@ def localstack_server(folder: Path) -> Iterator[str]:
         env=clean_environment(
             GATEWAY_LISTEN=address,
             SERVICES="cloudwatch,cloudformation,s3,ssm,sts",
-            FILESYSTEM_ROOT=str(folder),  # a stack's metrics outlive it otherwise
+            FILESYSTEM_ROOT=str(folder),  # otherwise metrics outlive their stack
             OVERRIDE_IN_DOCKER="0",
             DNS_ADDRESS="0",
             DISABLE_EVENTS="1",
@@ -175,22 +175,22 @@ def localstack_server(folder: Path) -> Iterator[str]:
 
 
 def _find_in(process: subprocess.Popen[bytes], pattern: bytes) -> str:
-    """What the pattern's group matches in the process's log, which is read on to its end."""
+    """Return the first match of the pattern's group in the log; a thread drains the rest."""
     assert process.stderr is not None
-    said = b""
+    log = b""
     for line in process.stderr:
-        said += line
+        log += line
         match = re.search(pattern, line)
         if match:
             threading.Thread(target=process.stderr.read, daemon=True).start()
             return match[1].decode()
-    raise AssertionError(f"it ended: {said.decode()}")
+    raise AssertionError(f"the server ended: {log.decode()}")
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (loopback)
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 (loopback)
+            return bool(response.status == 200)
     except OSError:
         return False
 
@@ -198,7 +198,7 @@ def _answers(url: str) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(10)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

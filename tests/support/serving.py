@@ -1,4 +1,4 @@
-"""A server with a web configuration, beside the test."""
+"""A server with a web configuration that runs beside the test."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any
 
 from neuron_exporter.web import Response, Server
 from neuron_exporter.web.config_file import WebConfigFile
-from tests.support.clients import Answer, basic, get
+from tests.support.clients import ClientResponse, basic_auth, get
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
-from tests.support.web_config import WebFolder, hashed
+from tests.support.web_config import WebConfigFolder, bcrypt_hash
 
 ROUTES = {
     "/": lambda _: Response(b"hello\n"),
     "/healthz": lambda _: Response(b"ok\n"),
     "/known": lambda request: Response(b"yes\n" if request.is_authenticated else b"no\n"),
 }
-USERS = {"me": hashed("secret")}
-ME = basic("me", "secret")
+USERS = {"me": bcrypt_hash("secret")}
+AUTHORIZATION = basic_auth("me", "secret")
 
 
 @contextmanager
-def served(folder: WebFolder, **sections: Any) -> Iterator[Serving]:
-    """A server with this web configuration, of which nothing is left after."""
+def running_server(folder: WebConfigFolder, **sections: Any) -> Iterator[RunningServer]:
+    """Run a server with this web configuration; check that no thread or descriptor is left."""
     before = descriptors()
     file = WebConfigFile(folder.write(**sections))
     server = Server("127.0.0.1:0", ROUTES, lambda: None, file.access)
     server.start()
     try:
-        yield Serving(folder, file, server)
+        yield RunningServer(folder, file, server)
     finally:
         server.close()
         wait_for(lambda: threads("http", "http-worker") == [])
         wait_for(lambda: descriptors() == before)
 
 
-class Serving:
-    """A server that runs, with its configuration."""
+class RunningServer:
+    """A running server and its configuration."""
 
-    def __init__(self, folder: WebFolder, file: WebConfigFile, server: Server) -> None:
+    def __init__(self, folder: WebConfigFolder, file: WebConfigFile, server: Server) -> None:
         self.folder = folder
         self.file = file
         self.server = server
@@ -49,17 +49,17 @@ class Serving:
 
     def get(
         self, path: str = "/", certificate: tuple[Path, Path] | None = None, **headers: str
-    ) -> Answer:
-        """One request over TLS."""
-        return get(self.port, path, tls=self.folder.client(certificate), **headers)
+    ) -> ClientResponse:
+        """Send one request over TLS."""
+        return get(self.port, path, tls=self.folder.client_context(certificate), **headers)
 
     def reload(self, **sections: Any) -> None:
-        """Write another configuration and wait until it is in use."""
+        """Write another configuration and wait until it is active."""
         before = self.file.access()
         self.folder.write(**sections)
 
-        def in_use() -> bool:
+        def is_active() -> bool:
             self.file.refresh()
             return self.file.access() is not before
 
-        wait_for(in_use)
+        wait_for(is_active)

@@ -1,4 +1,4 @@
-"""Simulated reports, taken apart."""
+"""Simulated reports and their parts."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ SMALL = ("--instance-type", "inf2.xlarge")
 
 
 def reports(count: int, *flags: str) -> list[Report]:
-    """The first reports of a run."""
+    """Return the first reports of a run."""
     machine = Machine(parse(list(flags)))
     return [machine.report(number) for number in range(count)]
 
 
 def groups(report: Report) -> Iterator[tuple[str, Report]]:
-    """Every group of a report."""
+    """Yield each group of a report with its name."""
     for runtime in report["neuron_runtime_data"]:
         yield from runtime["report"].items()
     yield from report["system_data"].items()
 
 
 def runtimes(many: list[Report]) -> Iterator[tuple[int, Report]]:
-    """Every entry of a runtime, with the number of its report."""
+    """Yield each runtime with the number of its report."""
     for number, report in enumerate(many):
         for runtime in report["neuron_runtime_data"]:
             yield number, runtime
 
 
 def busy(report: Report) -> dict[int, float]:
-    """Percent by core, of all runtimes together."""
+    """Return the utilization in percent by core, summed over runtimes."""
     found: dict[int, float] = {}
     for runtime in report["neuron_runtime_data"]:
         listed = runtime["report"]["neuroncore_counters"]["neuroncores_in_use"]
@@ -45,7 +45,7 @@ def busy(report: Report) -> dict[int, float]:
 
 
 def memory(report: Report) -> dict[int, int]:
-    """Bytes of device memory by core, of all runtimes together."""
+    """Return the device memory in bytes by core, summed over runtimes."""
     found: dict[int, int] = {}
     for runtime in report["neuron_runtime_data"]:
         used = runtime["report"]["memory_used"]["neuron_runtime_used_bytes"]["usage_breakdown"]
@@ -55,10 +55,10 @@ def memory(report: Report) -> dict[int, int]:
 
 
 def executions(report: Report) -> list[Report]:
-    """`execution_stats` of each runtime."""
+    """Return `execution_stats` of each runtime."""
     return [each["report"]["execution_stats"] for each in report["neuron_runtime_data"]]
 
 
 def completed(report: Report) -> int:
-    """Completed executions of all runtimes."""
+    """Return the number of completed executions of all runtimes."""
     return sum(int(each["execution_summary"]["completed"]) for each in executions(report))

@@ -1,4 +1,4 @@
-"""A listener that remembers, and sources that run beside the test."""
+"""A listener that records what a source reports, and sources that run in a thread."""
 
 from __future__ import annotations
 
@@ -9,64 +9,67 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
-from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.source import Listener, Source
+import pytest
+
+from neuron_exporter.model import SourceState, Timestamp
+from neuron_exporter.source import Source, SourceListener
+from neuron_exporter.source.stream import WakeupPipe
 
 
-class Recorder:
-    """Remembers what a source tells. A line is a report if it is a JSON object, and covers `p`."""
+class RecordingListener:
+    """Records everything. A line that is a JSON object counts as a report with period `p`."""
 
     def __init__(self, on_line: Callable[[bytes], None] = lambda _: None) -> None:
         self.lines: list[bytes] = []
-        self.times: list[Moment] = []
-        self.too_long: list[int] = []
+        self.times: list[Timestamp] = []
+        self.skipped_lengths: list[int] = []
         self.states: list[tuple[SourceState, str]] = []
         self.restarts: list[tuple[str, float]] = []
-        self.complaints: list[str] = []
+        self.stderr_lines: list[str] = []
         self.ticks: list[float] = []
         self._on_line = on_line
 
-    def line(self, line: memoryview, at: Moment) -> float | None:
-        """Keep a line."""
-        kept = bytes(line)
-        self.lines.append(kept)
+    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
+        """Record a line."""
+        data = bytes(line)
+        self.lines.append(data)
         self.times.append(at)
-        self._on_line(kept)
+        self._on_line(data)
         try:
-            document = json.loads(kept)
+            document = json.loads(data)
         except ValueError:
             return None
         return float(document.get("p", 0.01)) if isinstance(document, dict) else None
 
-    def skipped(self, length: int) -> None:
-        """Keep the length of a line."""
-        self.too_long.append(length)
+    def on_skipped(self, length: int) -> None:
+        """Record the length of a skipped line."""
+        self.skipped_lengths.append(length)
 
-    def state(self, state: SourceState, detail: str) -> None:
-        """Keep a state."""
+    def on_state(self, state: SourceState, detail: str) -> None:
+        """Record a state."""
         self.states.append((state, detail))
 
-    def restarting(self, reason: str, delay: float) -> None:
-        """Keep the reason of a restart."""
+    def on_restart(self, reason: str, delay: float) -> None:
+        """Record the reason for a restart."""
         self.restarts.append((reason, delay))
 
-    def stderr(self, line: str) -> None:
-        """Keep a line of standard error."""
-        self.complaints.append(line)
+    def on_stderr(self, line: str) -> None:
+        """Record a line of standard error."""
+        self.stderr_lines.append(line)
 
-    def tick(self) -> None:
-        """Keep the time."""
+    def on_tick(self) -> None:
+        """Record the time."""
         self.ticks.append(time.monotonic())
 
-    def longest_silence(self) -> float:
-        """The longest time between two ticks."""
+    def longest_tick_gap(self) -> float:
+        """Return the longest time between two ticks."""
         return max((after - before for before, after in pairwise(self.ticks)), default=0.0)
 
 
-class Run:
-    """A source that runs in a thread of its own."""
+class SourceThread:
+    """A source that runs in its own thread."""
 
-    def __init__(self, source: Source, listener: Listener) -> None:
+    def __init__(self, source: Source, listener: SourceListener) -> None:
         self.source = source
         self.error: BaseException | None = None
         self._listener = listener
@@ -76,36 +79,49 @@ class Run:
     def _work(self) -> None:
         try:
             self.source.run(self._listener)
-        except BaseException as error:  # noqa: BLE001 (told to the test)
+        except BaseException as error:  # noqa: BLE001 (raised by `join`)
             self.error = error
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether the source has ended."""
         return not self._thread.is_alive()
 
-    def end(self, seconds: float = 10.0) -> float:
-        """Stop it; gives how long it took."""
+    def end(self, seconds: float = 60.0) -> float:
+        """Stop the source; return how long it took."""
         started = time.monotonic()
         self.source.stop()
         self.join(seconds)
         return time.monotonic() - started
 
-    def join(self, seconds: float = 10.0) -> None:
-        """Wait for its end, and raise what ended it."""
+    def join(self, seconds: float = 60.0) -> None:
+        """Wait for the source to end, and raise the error that ended it."""
         self._thread.join(seconds)
-        assert self.ended, "the source does not end"
+        assert self.ended, "the source did not end"
         if self.error is not None:
             raise self.error
 
 
 @contextmanager
-def running(source: Source, listener: Listener) -> Iterator[Run]:
-    """Run a source beside the test, and stop it after."""
-    run = Run(source, listener)
+def running_source(source: Source, listener: SourceListener) -> Iterator[SourceThread]:
+    """Run a source in a thread, and stop it afterwards."""
+    run = SourceThread(source, listener)
     try:
         yield run
     finally:
         source.stop()
-        run._thread.join(10)
-    assert run.ended, "the source does not end"
+        run._thread.join(60)
+    assert run.ended, "the source did not end"
+
+
+def record_waits(patch: pytest.MonkeyPatch) -> list[float]:
+    """Shorten the waits of sources to milliseconds, and return the list of requested seconds."""
+    waits: list[float] = []
+    wait = WakeupPipe.wait
+
+    def record(self: WakeupPipe, seconds: float) -> bool:
+        waits.append(seconds)
+        return wait(self, min(seconds, 0.005))
+
+    patch.setattr(WakeupPipe, "wait", record)
+    return waits

@@ -1,11 +1,11 @@
-"""Requests for a spool, and the units of its bounds."""
+"""Requests for a spool, and units of its limits."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from random import Random
 
-from neuron_exporter.sinks.delivery.spool.rows import Entry
+from neuron_exporter.sinks.delivery.transport import Request
 
 START = 1_700_000_040.0
 MINUTE = 60.0
@@ -14,12 +14,15 @@ DAY = 86400.0
 MIB = 2**20
 
 
-def entry(name: str = "one", stamp: float = START, noise: int = 0, region: str = "r-1") -> Entry:
-    """A request of one datum; `noise` is how many numbers it holds that cannot be packed well."""
+def make_request(
+    name: str = "one", stamp: float = START, noise: int = 0, region: str = "r-1"
+) -> Request:
+    """Make a request of one datum; `noise` is its number of values that cannot be compressed."""
     random = Random(f"{name} {stamp}")
-    return Entry(
+    return Request(
         "NeuronExporter",
         region,
+        stamp,
         [
             {
                 "MetricName": name,
@@ -32,6 +35,6 @@ def entry(name: str = "one", stamp: float = START, noise: int = 0, region: str =
     )
 
 
-def name_of(kept: Entry) -> str:
-    """The name that the request was made with."""
-    return str(kept.datums[0]["MetricName"])
+def name_of(request: Request) -> str:
+    """Return the name that the request was made with."""
+    return str(request.items[0]["MetricName"])

@@ -1,11 +1,11 @@
-"""A program that sends requests by way of a spool, and stops where a test wants to kill it.
+"""A program that sends requests from a spool, and stops where a test wants to kill it.
 
-    python -m tests.support.spooler PATH URL WHICH POINT
+    python -m tests.support.spooler PATH URL ACTION POINT
 
-It says the point on a line of standard output, then waits for ever. WHICH is `live` (a new request,
-named so, is kept and sent) or `resent` (the next pending one is). POINT is `before` (the write),
-`written`, `sent` (it waits for the answer) or `answered`. With WHICH `hold` it opens the spool, and
-no more. With `drain` it sends all that is pending, says how many were ambiguous, and ends.
+It prints the point and waits for ever. ACTION is `live` (spool and send a new request of that name)
+or `resent` (send the next pending request). POINT is `before` (the write), `written`, `sent`
+(waiting for the response) or `answered`. ACTION `hold` only opens the spool. ACTION `drain` sends
+all pending requests, prints the number of ambiguous ones, and exits.
 """
 
 from __future__ import annotations
@@ -17,64 +17,67 @@ import urllib.request
 from pathlib import Path
 
 from neuron_exporter.log import configure
-from neuron_exporter.sinks.delivery.spool.rows import Entry
 from neuron_exporter.sinks.delivery.spool.spool import Spool
+from neuron_exporter.sinks.delivery.transport import Request
 from tests.support.children import FOREVER
-from tests.support.entries import DAY, MIB, START, entry
+from tests.support.spool_requests import MIB, START, make_request
+from tests.support.spools import ACCEPTED_AGES
 
 
-def spooler(path: Path, url: str, which: str, point: str = "") -> list[str]:
-    """The command, to be run in the folder `ROOT`."""
-    return [sys.executable, "-m", "tests.support.spooler", str(path), url, which, point]
+def spool_command(path: Path, url: str, action: str, point: str = "") -> list[str]:
+    """Return the command, to be run in the directory `ROOT`."""
+    return [sys.executable, "-m", "tests.support.spooler", str(path), url, action, point]
 
 
-def _say(text: object) -> None:
+def _print(text: object) -> None:
     print(text, flush=True)
 
 
-def _send(url: str, request: Entry) -> None:
-    body = json.dumps({"MetricData": request.datums}, default=str).encode()
-    asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
-        answer.read()
+def _send(url: str, request: Request) -> None:
+    body = json.dumps({"MetricData": request.items}, default=str).encode()
+    http = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(http, timeout=60) as response:  # noqa: S310
+        response.read()
 
 
-def main(path: str, url: str, which: str, point: str) -> None:
-    """Do what is asked for."""
+def main(path: str, url: str, action: str, point: str) -> None:
+    """Run an action up to a point."""
     configure("error")
-    spool = Spool(Path(path), 4 * MIB, 14 * DAY, lambda *_: None, clock=lambda: START)
+    spool = Spool(
+        Path(path), 4 * MIB, ACCEPTED_AGES, lambda *_: None, sink="test", clock=lambda: START
+    )
 
     def stop(here: str) -> None:
         if here == point:
-            _say(here)
+            _print(here)
             time.sleep(FOREVER)
 
-    if which == "hold":
-        spool.upkeep()
-        _say(spool.state)
+    if action == "hold":
+        spool.maintain()
+        _print(spool.state)
         time.sleep(FOREVER)
-    if which == "drain":
-        while (kept := spool.next()) is not None:
-            _send(url, kept.entry)
-            spool.settled(kept.key)
-        _say(spool.ambiguous)
+    if action == "drain":
+        while (taken := spool.take()) is not None:
+            _send(url, taken.request)
+            spool.discard(taken.key)
+        _print(spool.ambiguous)
         spool.close()
         return
-    spool.upkeep()
+    spool.maintain()
     stop("before")
-    if which == "live":
-        request = entry("live", START)
-        key = spool.keep(request)
+    if action == "live":
+        request = make_request("live", START)
+        key = spool.add_in_flight(request)
     else:
-        kept = spool.next()
-        assert kept is not None
-        key, request = kept.key, kept.entry
+        taken = spool.take()
+        assert taken is not None
+        key, request = taken.key, taken.request
     stop("written")
     if point == "sent":
-        _say(point)
+        _print(point)
     _send(url, request)
     stop("answered")
-    spool.settled(key)
+    spool.discard(key)
 
 
 if __name__ == "__main__":

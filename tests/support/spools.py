@@ -1,4 +1,4 @@
-"""Spools under test: their requests, their clocks, and what they said."""
+"""Spools with clocks that a test sets."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import pytest
 
 from neuron_exporter.sinks.delivery.spool.rows import pack
 from neuron_exporter.sinks.delivery.spool.spool import Spool
-from tests.support.entries import DAY, MIB, START, entry, name_of
+from neuron_exporter.sinks.delivery.transport import AcceptedAges
+from tests.support.spool_requests import DAY, HOUR, MIB, START, make_request, name_of
 
-_made: list[Shelf] = []
+ACCEPTED_AGES = AcceptedAges(past=14 * DAY, future=2 * HOUR)
+
+_open: list[SpoolHarness] = []
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Imported by a module, closes what its tests have left open."""
+def close_spools() -> Iterator[None]:
+    """Close the spools that a test has left open, in modules that import this fixture."""
     yield
-    while _made:
-        _made.pop().spool.close()
+    while _open:
+        _open.pop().spool.close()
 
 
-class Shelf:
-    """A spool whose clocks are moved by hand, and what it lost."""
+class SpoolHarness:
+    """A spool with clocks that the test sets, and a count of lost requests by reason."""
 
     def __init__(
         self,
         path: Path | None,
         max_bytes: int = MIB,
-        max_age: float = 14 * DAY,
+        accepted: AcceptedAges = ACCEPTED_AGES,
         template: str = "",
         wall: float = START,
     ) -> None:
@@ -39,54 +42,55 @@ class Shelf:
         self.uptime = 1000.0
         self.path = path
         self.lost: Counter[str] = Counter()
-        _made.append(self)
+        _open.append(self)
         self.spool = Spool(
             path,
             max_bytes,
-            max_age,
-            self._lose,
+            accepted,
+            self._count_lost,
+            sink="test",
             template=template,
             clock=lambda: self.wall,
             monotonic=lambda: self.uptime,
         )
 
-    def _lose(self, reason: str, number: int) -> None:
+    def _count_lost(self, reason: str, number: int) -> None:
         assert number > 0
         self.lost[reason] += number
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and the spool do its upkeep."""
+        """Advance both clocks, and run the spool's maintenance."""
         self.wall += seconds
         self.uptime += seconds
-        self.spool.upkeep()
+        self.spool.maintain()
 
     def add(self, *names: str, noise: int = 0) -> None:
-        """Add pending requests, each stamped a second after the one before."""
+        """Add pending requests, each stamped a second after the previous one."""
         for number, name in enumerate(names):
-            self.spool.add(entry(name, START + number, noise))
+            self.spool.add(make_request(name, START + number, noise))
 
-    def fill(self, number: int, noise: int = 100) -> None:
-        """Add as many pending requests, named 0, 1, 2 …, by few transactions."""
-        for each in range(number):
-            self.spool._remember(pack(entry(str(each), START + each, noise)))
-        self.spool.upkeep()
+    def fill(self, count: int, noise: int = 100) -> None:
+        """Add pending requests named 0, 1, 2 …, in few transactions."""
+        for number in range(count):
+            self.spool._add_to_memory(pack(make_request(str(number), START + number, noise)))
+        self.spool.maintain()
 
-    def names(self) -> list[str]:
-        """The names of all that can be sent now, in their order; they are settled by this."""
+    def drain(self) -> list[str]:
+        """Take and discard all requests that can be sent now; return their names in order."""
         found = []
-        while (kept := self.spool.next()) is not None:
-            found.append(name_of(kept.entry))
-            self.spool.settled(kept.key)
+        while (taken := self.spool.take()) is not None:
+            found.append(name_of(taken.request))
+            self.spool.discard(taken.key)
         return found
 
     def size(self) -> int:
-        """Bytes on disk: the file, its log, and whatever else has its name."""
+        """Return the bytes on disk: the file, its log, and every other file with its name."""
         assert self.path is not None
         return sum(os.stat(each).st_size for each in self.path.parent.glob(f"{self.path.name}*"))
 
 
-def filled(path: Path, number: int = 3, max_bytes: int = 16 * MIB) -> Shelf:
-    """A spool with pending requests named 0, 1, 2 …"""
-    shelf = Shelf(path, max_bytes)
-    shelf.fill(number)
-    return shelf
+def filled_spool(path: Path, count: int = 3, max_bytes: int = 16 * MIB) -> SpoolHarness:
+    """Return a spool with pending requests named 0, 1, 2 …"""
+    harness = SpoolHarness(path, max_bytes)
+    harness.fill(count)
+    return harness

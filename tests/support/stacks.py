@@ -1,4 +1,4 @@
-"""The CloudFormation stacks of `ecs/`, and how they are made on moto."""
+"""The CloudFormation stacks of `ecs/`, and their creation on moto."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ TEMPLATES = {
 
 
 def template(name: str) -> Any:
-    """A template with its short forms (!Ref) written out."""
+    """Return a template with its short forms (!Ref) expanded."""
     return load(str(TEMPLATES[name]))
 
 
 ACCOUNT = "123456789012"
-"""moto's, which is nobody's."""
+"""The account of moto, which belongs to no customer."""
 
 
 class Account:
-    """An account of moto: clients of its services, and the stacks in it."""
+    """An account of moto: clients of its services, and its stacks."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -40,14 +40,14 @@ class Account:
         return self._clients[name]
 
     def policy(self, name: str) -> dict[str, Any]:
-        """The document of a policy, as IAM has it."""
+        """Return the document of a policy from IAM."""
         arn = f"arn:aws:iam::{ACCOUNT}:policy/{name}"
         version = self.iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]
         document: dict[str, Any] = version["Document"]
         return document
 
     def create(self, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Create a stack; gives the types of the resources that moto made, by their ids."""
+        """Create a stack, and return the type of each resource that moto created, by logical id."""
         stack = f"neuron-{name}"
         self.cloudformation.create_stack(
             StackName=stack,
@@ -57,13 +57,13 @@ class Account:
             ],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
-        (made,) = self.cloudformation.describe_stacks(StackName=stack)["Stacks"]
-        assert made["StackStatus"] == "CREATE_COMPLETE"
+        (created,) = self.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+        assert created["StackStatus"] == "CREATE_COMPLETE"
         listed = self.cloudformation.list_stack_resources(StackName=stack)
         return {
             each["LogicalResourceId"]: each["ResourceType"]
             for each in listed["StackResourceSummaries"]
-            if each["LogicalResourceId"]  # some of moto's have none
+            if each["LogicalResourceId"]  # moto leaves some empty
         }
 
     def close(self) -> None:
@@ -74,6 +74,6 @@ class Account:
 
 @contextmanager
 def account() -> Iterator[Account]:
-    """An account with nothing in it; credentials have to be in the environment."""
+    """Yield an empty account; credentials must be in the environment."""
     with moto_server() as url, closing(Account(url)) as opened:
         yield opened

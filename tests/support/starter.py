@@ -1,10 +1,9 @@
-"""A process that starts a `Child`, prints its id, and waits: to be killed by a test.
+"""A process that starts a `Child`, prints its ID and waits until a test kills it.
 
     python -m tests.support.starter HOW STEP [STEP ...]
 
-HOW is `main` (the main thread starts it), `thread` (a thread does, and ends) or `adopt` (as process
-1 of a container, it inherits what its children leave behind; it stops the child, then prints which
-children it still has).
+HOW is `main` (the main thread starts it), `thread` (a thread starts it and ends) or `adopt` (like
+process 1 of a container it inherits orphans; it stops the child and prints how many remain).
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def starter(how: str, *steps: str) -> list[str]:
-    """The command, to be run in the folder `ROOT`."""
+    """Return the command, to be run in the folder `ROOT`."""
     return [sys.executable, "-m", "tests.support.starter", how, *steps]
 
 
 def _start(steps: list[str]) -> Child:
-    made = Child(child(*steps), dict(os.environ), lambda _: None)
-    os.read(made.stdout, 4096)  # it has taken its first step
-    print(made.pid, flush=True)
-    return made
+    started = Child(child(*steps), dict(os.environ), lambda _: None)
+    os.read(started.stdout, 4096)  # wait for its first output
+    print(started.pid, flush=True)
+    return started
 
 
 def main(how: str, steps: list[str]) -> None:
-    """Start the child, and do what is asked for."""
+    """Start the child as `how` says."""
     if how == "adopt":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if how == "thread":
@@ -43,9 +42,9 @@ def main(how: str, steps: list[str]) -> None:
         thread.start()
         thread.join()
     else:
-        made = _start(steps)
+        started = _start(steps)
         if how == "adopt":
-            made.stop(5)
+            started.stop(5)
             print(len(children_of(os.getpid())), flush=True)
     time.sleep(FOREVER)
 

@@ -24,7 +24,7 @@ ENTRY_POINT = IMAGE / "entrypoint.sh"
 
 
 def programs(folder: Path) -> Path:
-    """A folder with what the image has on its PATH, as they are here."""
+    """Create a folder with the programs on the image's PATH, as wrappers of this environment's."""
     folder.mkdir(mode=0o755)
     script(folder / "neuron-exporter", f'exec {" ".join(EXPORTER)} "$@"')
     script(folder / "supervisord", f'exec {sys.executable} -m supervisor.supervisord "$@"')
@@ -32,7 +32,7 @@ def programs(folder: Path) -> Path:
 
 
 def descendants(pid: int) -> list[int]:
-    """All that a process has started, and they, and so on."""
+    """Return the ids of all descendants of a process."""
     found: list[int] = []
     with suppress(OSError):
         for child in children_of(pid):
@@ -41,56 +41,56 @@ def descendants(pid: int) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    """The words that a process was started with; empty when it has gone."""
+    """Return the command line of a process; empty when it has ended."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     return ""
 
 
 class Supervised(RunningExporter):
-    """A running entry point, and what runs below it."""
+    """A running entry point with the processes below it."""
 
     def find(self, words: str) -> int | None:
-        """The first of all processes below whose command line has these words."""
+        """Return the first descendant whose command line contains these words."""
         below = descendants(self.process.pid)
         return next((pid for pid in below if words in command_line(pid)), None)
 
     @property
     def exporter(self) -> int:
-        """The exporter's own process."""
+        """Id of the exporter's own process."""
         return wait_for(lambda: self.find("-m neuron_exporter run"))
 
     @property
     def supervisord(self) -> int:
-        """The real supervisord."""
+        """Id of supervisord."""
         return wait_for(lambda: self.find("supervisor.supervisord"))
 
     @property
     def url(self) -> str:
-        """Where the exporter that was started last listens."""
+        """URL of the exporter that was started last."""
         self.wait_for_event("started")
         return str(self.events("started")[-1]["url"])
 
     def wait_for_start(self, number: int) -> None:
-        """Wait until the exporter was started so often, and has a source."""
+        """Wait until the exporter has been started `number` times and has a source."""
         for event in ("started", "source_state"):
             wait_for(lambda e=event: len(self.events(e)) >= number)  # type: ignore[misc]
         self.wait_for_value("neuron_exporter_up", 1)
 
-    def said(self, text: str) -> bool:
-        """Whether a line with this text came on standard error."""
+    def logged(self, text: str) -> bool:
+        """Return whether a line on standard error contained this text."""
         return any(text in line for line in list(self.raw_log))
 
 
 def variables(folder: Path, **more: str) -> dict[str, str]:
-    """The environment of an entry point whose programs are those of the tests."""
+    """Return the environment of an entry point that uses the programs of the tests."""
     path = f"{programs(folder / 'programs')}:{clean_environment()['PATH']}"
     run = {"NEURON_EXPORTER_RUN_DIRECTORY": str(folder / "run")}
     return clean_environment(**{"PATH": path, **run, **more})
 
 
 def _started_in(folder: Path) -> list[int]:
-    """What runs with the variables of this folder, whoever its parent is by now."""
+    """Return the processes with the variables of this folder, whatever their parent is now."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -110,7 +110,7 @@ def supervised(
     stdout: Any = subprocess.DEVNULL,
     **environment: str,
 ) -> Iterator[Supervised]:
-    """Run the entry point with this configuration, as it stands or within another command."""
+    """Run the entry point with this configuration, directly or below the command `within`."""
     document = {"log": {"format": "json"}, **config}
     document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
     path = folder / "exporter.yaml"
@@ -133,7 +133,7 @@ def supervised(
         for pid in {*below, *_started_in(folder)}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        running._reading.join(5)
+        running._reading.join(60)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -1,4 +1,4 @@
-"""The committed task definitions, and what makes them."""
+"""The committed task definitions, and how they are generated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from neuron_exporter.generate.ecs.task_definition import Asked, task_definition
+from neuron_exporter.generate.ecs.task_definition import task_definition
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "ecs" / "task-definitions"
@@ -23,26 +23,28 @@ EXAMPLES = {
     "trn1n-daemon": "trn1n.32xlarge --with none --launch daemon",
     "trn2-daemon": "trn2.48xlarge --with none --launch daemon",
 }
-"""Files without their suffix, and the flags behind `--instance-type`."""
+"""File names without suffix, and the flags after `--instance-type`."""
 
 Node = dict[str, Any]
 
 
 def committed(name: str) -> Node:
-    """A committed definition."""
+    """Return a committed definition."""
     definition: Node = json.loads((FOLDER / f"{name}.json").read_text())
     return definition
 
 
-def made(instance_type: str, workload: str, launch: str, devices: str | None = None) -> Node:
-    """A definition."""
+def make_definition(
+    instance_type: str, workload: str, launch: str, devices: str | None = None
+) -> Node:
+    """Generate a definition."""
     return task_definition(
-        Asked(instance_type=instance_type, workload=workload, launch=launch, devices=devices)
+        instance_type=instance_type, workload=workload, launch=launch, devices=devices
     )
 
 
 def exporter_of(definition: Mapping[str, Any]) -> Node:
-    """The exporter's container."""
+    """Return the exporter's container."""
     (found,) = [
         each for each in definition["containerDefinitions"] if each["name"] == "neuron-exporter"
     ]
@@ -50,5 +52,5 @@ def exporter_of(definition: Mapping[str, Any]) -> Node:
 
 
 def environment_of(container: Mapping[str, Any]) -> dict[str, str]:
-    """A container's environment."""
+    """Return the environment of a container."""
     return {each["name"]: each["value"] for each in container["environment"]}

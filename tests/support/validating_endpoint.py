@@ -1,6 +1,6 @@
-"""CloudWatch's front door: refuses what AWS refuses, and hands the rest to moto, which takes all.
+"""An endpoint that rejects what AWS rejects, and forwards the rest to moto, which accepts anything.
 
-Stands where `Endpoint` does, and keeps what it let in as that does.
+It replaces `Endpoint`, and records accepted requests in the same way.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
-from tests.support.endpoint import Endpoint, accept, refuse, respond
+from tests.support.endpoint import Endpoint, accept, reject, respond
 from tests.support.http import serving
-from tests.support.put_metric_data import MOST_BYTES, Refused, check
+from tests.support.put_metric_data import MAX_BYTES, Rejected, check
 
 _OPERATION = "PutMetricData"
 _TARGET = f"GraniteServiceVersion20100801.{_OPERATION}"
 _JSON = "application/x-amz-json-1.0"
 _UNSUPPORTED = "UnsupportedProtocol"
-_OF_ONE_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
 class Reply(NamedTuple):
-    """What the one behind the front answered."""
+    """Response of the server behind."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
 
-class StrictFront(Endpoint):
-    """What was let in (`requests`), what was not (`refused`), and what CloudWatch would have
-    aggregated apart (`inconsistent`: one metric with two units).
+class ValidatingEndpoint(Endpoint):
+    """Recorder of accepted `requests`, `rejected` ones, and `inconsistent` metrics: those with two
+    units, which CloudWatch would aggregate separately.
 
-    While `answer` is not `accept`, it answers instead of the one behind; what it answers was
-    legal, and is kept in `failed`.
+    While `answer` is not `accept`, it responds instead of the server behind. Legal requests that it
+    responds to are recorded in `failed`.
     """
 
     def __init__(self, behind: str | None, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.refused: list[str] = []
+        self.rejected: list[str] = []
         self.inconsistent: list[str] = []
         self.failed: list[dict[str, Any]] = []
         self._behind = behind
@@ -57,14 +57,14 @@ class StrictFront(Endpoint):
 
     def down(self) -> None:
         """Fail as an overloaded service does, until `up`."""
-        self.answer = refuse(503, "ServiceUnavailable")
+        self.answer = reject(503, "ServiceUnavailable")
 
     def up(self) -> None:
-        """Answer as before."""
+        """Respond normally again."""
         self.answer = accept
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer any request."""
+        """Respond to any request."""
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         if _is_put(handler, body):
             self._put(handler, body)
@@ -80,10 +80,10 @@ class StrictFront(Endpoint):
             check(request, self._clock())
             reply = self._forward(handler, body) if answer is accept else None
             if reply is not None and reply.status != 200:
-                raise Refused("RefusedBehind", reply.body.decode(), reply.status)
-        except Refused as refused:
-            self.refused.append(str(refused))
-            refuse_with(handler, refused)
+                raise Rejected("RejectedBehind", reply.body.decode(), reply.status)
+        except Rejected as error:
+            self.rejected.append(str(error))
+            _respond_with_error(handler, error)
             return
         if answer is accept:
             self._note_units(request)
@@ -97,15 +97,15 @@ class StrictFront(Endpoint):
             _relay(handler, reply)
 
     def _forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> Reply | None:
-        """The request as it came, to the one behind; None where there is none."""
+        """Forward the unchanged request to the server behind; return None if there is none."""
         if self._behind is None:
             return None
-        headers = {n: v for n, v in handler.headers.items() if n.lower() not in _OF_ONE_HOP}
-        place = urllib.parse.urlsplit(self._behind).netloc
-        with closing(HTTPConnection(place, timeout=30)) as connection:
+        headers = {n: v for n, v in handler.headers.items() if n.lower() not in _HOP_BY_HOP}
+        address = urllib.parse.urlsplit(self._behind).netloc
+        with closing(HTTPConnection(address, timeout=60)) as connection:
             connection.request(handler.command, handler.path, body, headers)
             answer = connection.getresponse()
-            kept = [pair for pair in answer.getheaders() if pair[0].lower() not in _OF_ONE_HOP]
+            kept = [pair for pair in answer.getheaders() if pair[0].lower() not in _HOP_BY_HOP]
             return Reply(answer.status, kept, answer.read())
 
     def _note_units(self, request: dict[str, Any]) -> None:
@@ -119,14 +119,14 @@ class StrictFront(Endpoint):
                     self.inconsistent.append(f"{datum['MetricName']}: in {first} and in {unit}")
 
 
-def refuse_with(handler: BaseHTTPRequestHandler, refused: Refused) -> None:
-    """Tell the client as AWS does."""
-    told = {"__type": refused.code, "message": str(refused.args[0])}
-    respond(handler, refused.status, json.dumps(told))
+def _respond_with_error(handler: BaseHTTPRequestHandler, error: Rejected) -> None:
+    """Respond with an error in AWS's form."""
+    body = {"__type": error.code, "message": str(error.args[0])}
+    respond(handler, error.status, json.dumps(body))
 
 
 def _is_put(handler: BaseHTTPRequestHandler, body: bytes) -> bool:
-    """Whether this is PutMetricData, in whichever protocol."""
+    """Return whether this is PutMetricData, in any protocol."""
     path, _, query = handler.path.partition("?")
     form = handler.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded")
     actions = urllib.parse.parse_qs(query).get("Action", [])
@@ -140,30 +140,30 @@ def _is_put(handler: BaseHTTPRequestHandler, body: bytes) -> bool:
 
 
 def _read(handler: BaseHTTPRequestHandler, body: bytes) -> Any:
-    """The decoded request.
+    """Return the decoded request.
 
     Raises:
-        Refused: it is none, too large, or in a format that nobody here knows.
+        Rejected: the request is malformed, too large, or in an unsupported format.
     """
     headers = handler.headers
     kind, target = headers.get("Content-Type"), headers.get("X-Amz-Target")
     if (handler.command, handler.path, kind, target) != ("POST", "/", _JSON, _TARGET):
         got = f"{handler.command} {handler.path}, {kind}, {target}"
-        raise Refused(
+        raise Rejected(
             _UNSUPPORTED, f"the wire format must be POST /, {_JSON}, {_TARGET} (got {got})"
         )
     encoding = headers.get("Content-Encoding", "identity")
     if encoding not in ("gzip", "identity"):
-        raise Refused(_UNSUPPORTED, f"Content-Encoding: must be gzip or none (got {encoding!r})")
+        raise Rejected(_UNSUPPORTED, f"Content-Encoding: must be gzip or none (got {encoding!r})")
     try:
         plain = gzip.decompress(body) if encoding == "gzip" else body
-        if len(plain) > MOST_BYTES:
-            raise Refused(
-                "RequestEntityTooLarge", f"at most {MOST_BYTES} bytes (got {len(plain)})", 413
+        if len(plain) > MAX_BYTES:
+            raise Rejected(
+                "RequestEntityTooLarge", f"at most {MAX_BYTES} bytes (got {len(plain)})", 413
             )
         return json.loads(plain)
     except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise Refused("SerializationException", f"the body cannot be read: {error}") from None
+        raise Rejected("SerializationException", f"the body cannot be read: {error}") from None
 
 
 def _relay(handler: BaseHTTPRequestHandler, reply: Reply | None) -> None:
@@ -177,14 +177,14 @@ def _relay(handler: BaseHTTPRequestHandler, reply: Reply | None) -> None:
 
 
 @contextmanager
-def strict_front(
+def validating_endpoint(
     behind: str | None = None, clock: Callable[[], float] = time.time
-) -> Iterator[StrictFront]:
-    """A front before the server at this address, or one that takes all that is legal itself.
+) -> Iterator[ValidatingEndpoint]:
+    """Serve in front of the server at this address, or accept legal requests without one.
 
-    `clock` says what time it is for CloudWatch (Unix seconds).
+    `clock` returns CloudWatch's time (Unix seconds).
     """
-    front = StrictFront(behind, clock)
+    front = ValidatingEndpoint(behind, clock)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

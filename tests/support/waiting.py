@@ -1,4 +1,4 @@
-"""Waiting on conditions, never on time alone."""
+"""Waiting for conditions, never for time alone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 15.0, every: float = 0.02) -> T:
-    """The first true value of `condition`; fails when there is none within `seconds`."""
+def wait_for(condition: Callable[[], T], seconds: float = 60.0, every: float = 0.02) -> T:
+    """Return the first true value of `condition`; fail if there is none within `seconds`."""
     until = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > until:
-            raise AssertionError(f"waited {seconds} s in vain for {condition}: last was {value!r}")
+            raise AssertionError(f"no true value of {condition} in {seconds} s: last was {value!r}")
         time.sleep(every)

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from tests.support.paths import PACKAGE
-from tests.support.web_config import hashed
+from tests.support.web_config import bcrypt_hash
 
 LAYERS: list[set[str]] = [
-    {"model", "units", "text", "log", "telemetry", "facts", "address_file"},
+    {"model", "text", "log", "telemetry", "facts", "address_file", "validation"},
     {"config", "source", "report", "simulator"},
     {"metrics", "identity"},
     {"sinks", "web"},
@@ -31,7 +31,7 @@ ONLY_BOTTOM = {"sinks", "web"}
 """Packages that import from the bottom layer alone, and get everything else as values."""
 
 
-def place_of(module: str) -> tuple[int, str]:
+def layer_of(module: str) -> tuple[int, str]:
     """Return the layer and the package of a module, named below the package."""
     package = module.split(".")[0]
     for layer, packages in enumerate(LAYERS):
@@ -41,7 +41,7 @@ def place_of(module: str) -> tuple[int, str]:
 
 
 def modules() -> dict[str, Path]:
-    """Every module by its name below the package; the package itself is the empty name."""
+    """Return every module by its name below the package; the package itself is the empty name."""
     return {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -50,7 +50,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """What a module imports of the package, by names below the package."""
+    """Return what a module imports from the package, by names below the package."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -66,11 +66,11 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", modules())
-def test_imports_go_down(name: str) -> None:
+def test_imports_point_down(name: str) -> None:
     """A module imports from lower layers and from its own package only."""
-    layer, package = place_of(name)
+    layer, package = layer_of(name)
     for target in imported(modules()[name]):
-        other_layer, other_package = place_of(target)
+        other_layer, other_package = layer_of(target)
         if other_package == package:
             continue
         assert other_layer < layer, f"{name} imports {target}"
@@ -78,9 +78,20 @@ def test_imports_go_down(name: str) -> None:
             assert other_layer == 0, f"{name} imports {target}"
 
 
-def test_the_package_has_one_name() -> None:
-    """The repository's root makes `exporter` a namespace package: importing the package through it
-    would make every class exist twice."""
+SHARED_BY_SINKS = {"delivery", "exposition"}
+"""Modules and packages below `sinks` that several sinks share."""
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("sinks.")])
+def test_sinks_do_not_import_each_other(name: str) -> None:
+    own = name.split(".")[1]
+    others = {target.split(".")[1] for target in imported(modules()[name]) if "sinks." in target}
+    assert others <= ({own} if own in SHARED_BY_SINKS else {own} | SHARED_BY_SINKS)
+
+
+def test_package_has_one_name() -> None:
+    """`exporter` is a namespace package in the repository's root: an import through it would create
+    every class twice."""
     wrong = re.compile(r"^ *(?:from|import) exporter\b|exporter\.neuron_exporter", re.M)
     root = PACKAGE.parents[1]
     for folder in ("exporter", "docker", "grafana", "tests"):
@@ -90,7 +101,7 @@ def test_the_package_has_one_name() -> None:
 
 
 def loaded_by(code: str) -> set[str]:
-    """The top-level modules that are loaded after this code has run."""
+    """Return the modules that are loaded after this code has run."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(' '.join(sys.modules))"],
         capture_output=True,
@@ -101,36 +112,35 @@ def loaded_by(code: str) -> set[str]:
 
 
 BUILD = """
-from neuron_exporter.config import Given, load
+from neuron_exporter.config import Override, load
 from neuron_exporter.pipeline.build import build
-pipeline = build(load(None, {}, [Given("x", "cloudwatch.enabled", %s)]), environment={})
+pipeline = build(load(None, {}, [Override("x", "cloudwatch.enabled", %s)]), environment={})
 """
 
 
 @pytest.mark.parametrize("enabled", [False, True])
-def test_botocore_is_loaded_by_those_who_publish_only(enabled: bool) -> None:
-    """Building a pipeline costs the memory of what is switched on; botocore even waits for the
-    first window."""
+def test_build_imports_no_optional_library(enabled: bool) -> None:
+    """Even with CloudWatch on, botocore is imported by the first request."""
     loaded = loaded_by(BUILD % enabled)
     assert not loaded & {"botocore", "boto3", "urllib3", "grpc", "sqlite3", "bcrypt"}
 
 
-def test_lines_on_standard_output_need_no_botocore() -> None:
-    """Who lets a log agent carry the metrics pays for no client, not even while writing."""
+def test_emf_imports_no_botocore() -> None:
     code = BUILD.replace('"cloudwatch.enabled", %s', '"cloudwatch.transport", "emf"')
-    code = f"""{code.replace("[Given", '[Given("x", "cloudwatch.enabled", True), Given')}
+    code = f"""{code.replace("[Override", '[Override("x", "cloudwatch.enabled", True), Override')}
 from datetime import datetime
 datum = {{"MetricName": "A", "Dimensions": [], "Timestamp": datetime.now(), "Unit": "Count"}}
-print(pipeline.cloudwatch._connect("").send("N", [{{**datum, "Value": 1}}]).verdict)
+from neuron_exporter.sinks.delivery.transport import Request
+request = Request("N", "", 0.0, [{{**datum, "Value": 1}}])
+print(pipeline.cloudwatch._connect("").send(request).verdict)
 """
     assert not loaded_by(code) & {"botocore", "boto3", "urllib3"}
 
 
-@pytest.mark.parametrize("users", [None, {"me": hashed("x")}])
-def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
+@pytest.mark.parametrize("users", [None, {"me": bcrypt_hash("x")}])
+def test_bcrypt_is_imported_for_passwords_only(
     tmp_path: Path, users: dict[str, str] | None
 ) -> None:
-    """A web configuration without users costs no bcrypt."""
     path = tmp_path / "web.yml"
     path.write_text(yaml.safe_dump({"basic_auth_users": users}))
     loaded = loaded_by(
@@ -139,8 +149,7 @@ def test_bcrypt_is_loaded_by_those_who_ask_for_passwords_only(
     assert ("bcrypt" in loaded) is (users is not None)
 
 
-def test_a_wrong_command_line_loads_next_to_nothing() -> None:
-    """Help and refusals are quick, since each command imports what it needs."""
+def test_invalid_command_line_imports_little() -> None:
     code = """
 from neuron_exporter.cli.main import main
 try:
@@ -152,8 +161,7 @@ except SystemExit:
     assert not loaded & {"pydantic", "prometheus_client", "msgspec", "structlog", "yaml"}
 
 
-def test_the_launcher_needs_only_the_standard_library() -> None:
-    """The program that becomes neuron-monitor starts without site packages."""
+def test_launcher_imports_only_the_standard_library() -> None:
     tree = ast.parse((PACKAGE / "source" / "launch.py").read_text())
     names = {
         alias.name

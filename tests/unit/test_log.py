@@ -1,4 +1,4 @@
-"""The log: one event a line, on a stream that may be closed."""
+"""Logging."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Terminal(io.StringIO):
-    """A stream that people look at."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
 
 @pytest.fixture
-def written() -> Callable[..., list[dict[str, Any]]]:
-    """Configure the log, let something speak, and give what stands in it as JSON."""
+def log_events() -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that logs and returns the written events."""
 
-    def run(speak: Callable[[], object], level: str = "debug") -> list[dict[str, Any]]:
+    def run(write: Callable[[], object], level: str = "debug") -> list[dict[str, Any]]:
         stream = io.StringIO()
         log.configure(level, "json", stream)
-        speak()
+        write()
         return [json.loads(line) for line in stream.getvalue().splitlines()]
 
     return run
 
 
-Written = Callable[..., list[dict[str, Any]]]
+LogEvents = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_level_holds_the_ones_above_it(written: Written, level: str) -> None:
-    """With log.level X, events of X and of everything more serious are written, no others."""
-    events = written(lambda: [getattr(log.get_logger(), each)(each) for each in LEVELS], level)
+def test_level(log_events: LogEvents, level: str) -> None:
+    """Events of the level and above are written."""
+    events = log_events(lambda: [getattr(log.get_logger(), each)(each) for each in LEVELS], level)
     assert [event["event"] for event in events] == list(LEVELS[LEVELS.index(level) :])
     assert [event["level"] for event in events] == list(LEVELS[LEVELS.index(level) :])
 
 
-def test_an_event_is_one_line_of_json_with_its_fields(written: Written) -> None:
-    """Programs that read the log find name, level, time in UTC and every field, on one line."""
-    (event,) = written(lambda: log.get_logger(part="x").info("thing_done", text="a\nb", count=3))
+def test_json_event(log_events: LogEvents) -> None:
+    """An event is one line with its name, level, UTC time and fields."""
+    (event,) = log_events(lambda: log.get_logger(part="x").info("thing_done", text="a\nb", count=3))
     assert event.pop("timestamp").endswith("Z")
     assert event == {
         "event": "thing_done", "level": "info", "part": "x", "text": "a\nb", "count": 3
@@ -58,27 +58,25 @@ def test_an_event_is_one_line_of_json_with_its_fields(written: Written) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"\xff", "\udcff", float("nan")])
-def test_no_value_is_too_strange_for_the_log(written: Written, value: object) -> None:
-    """A field that JSON has no word for is written somehow; the event is not lost."""
-    (event,) = written(lambda: log.get_logger().info("strange", value=value))
+def test_values_without_a_json_type(log_events: LogEvents, value: object) -> None:
+    (event,) = log_events(lambda: log.get_logger().info("strange", value=value))
     assert "value" in event
 
 
-def test_an_exception_is_written_with_its_traceback(written: Written) -> None:
-    """Whoever logs an exception finds where it came from, still on one line."""
+def test_traceback_is_logged(log_events: LogEvents) -> None:
 
-    def speak() -> None:
+    def write() -> None:
         try:
             raise ValueError("broken")
         except ValueError:
             log.get_logger().exception("failed")
 
-    (event,) = written(speak)
+    (event,) = log_events(write)
     assert "ValueError: broken" in event["exception"]
 
 
-def test_a_terminal_gets_words_and_everything_else_json() -> None:
-    """`auto` writes for people on a terminal, and for programs in a file or a pipe."""
+def test_auto_format() -> None:
+    """`auto` is `console` on a terminal and `json` elsewhere."""
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
         log.configure("info", "auto", stream)
@@ -88,17 +86,17 @@ def test_a_terminal_gets_words_and_everything_else_json() -> None:
     assert json.loads(pipe.getvalue())["event"] == "started"
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-def test_a_form_that_was_chosen_is_kept_on_every_stream(form: str) -> None:
-    """`json` and `console` are what they say, terminal or not."""
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_explicit_format(log_format: str) -> None:
+    """`json` and `console` apply to terminals and other streams alike."""
     for stream in (Terminal(), io.StringIO()):
-        log.configure("info", form, stream)
+        log.configure("info", log_format, stream)
         log.get_logger().info("started")
-        assert stream.getvalue().startswith("{") is (form == "json")
+        assert stream.getvalue().startswith("{") is (log_format == "json")
 
 
-def test_a_logger_that_was_made_before_obeys_what_is_configured_later() -> None:
-    """Modules make their loggers when they are imported, before the level is known."""
+def test_early_logger() -> None:
+    """A logger that is created before `configure` uses the configured level."""
     logger, stream = log.get_logger(part="early"), io.StringIO()
     log.configure("error", "json", stream)
     logger.info("hidden")
@@ -107,25 +105,23 @@ def test_a_logger_that_was_made_before_obeys_what_is_configured_later() -> None:
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["shown"]
 
 
-def test_a_closed_stream_ends_nothing() -> None:
-    """A daemon whose standard error was closed lives on."""
+def test_closed_stream() -> None:
+    """Logging to a closed stream raises nothing."""
     stream = io.StringIO()
     log.configure("info", "json", stream)
     stream.close()
-    log.get_logger().info("nobody_reads_this")
+    log.get_logger().info("lost")
 
 
-def test_libraries_say_nothing_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
-    """The log holds our events only: no bare lines of botocore between them."""
+def test_library_logs_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json", io.StringIO())
     logging.getLogger("a.library").propagate = False
     logging.getLogger("a.library").error("trouble")
     assert capfd.readouterr() == ("", "")
 
 
-def test_lines_of_many_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every line is whole, also when all threads speak at once."""
-    monkeypatch.setattr(log, "MOST_LINES_PER_SECOND", 1000)
+def test_concurrent_lines_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MAX_LINES_PER_SECOND", 1000)
     stream = io.StringIO()
     log.configure("info", "json", stream)
     threads = [
@@ -139,3 +135,33 @@ def test_lines_of_many_threads_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> No
     for thread in threads:
         thread.join()
     assert len([json.loads(line) for line in stream.getvalue().splitlines()]) == 800
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_text_cannot_forge_log_lines(log_format: str) -> None:
+    stream = io.StringIO()
+    log.configure("info", log_format, stream)
+    log.get_logger().warning("field_invalid", path='x"} 1\nevent\n# \r\x1b[2J\u2028\u202e')
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert text.rstrip("\n").isprintable()
+
+
+def test_log_lines_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines above the rate are dropped and counted, except errors."""
+    monkeypatch.setattr(log, "MAX_LINES_PER_SECOND", 3)
+    monkeypatch.setattr(log._RateLimit, "on_drop", staticmethod(lambda: None))
+    clock = iter([100.0] * 12 + [101.0] * 5)
+    monkeypatch.setattr("neuron_exporter.log.time.monotonic", lambda: next(clock))
+    stream, dropped = io.StringIO(), []
+    log.on_drop(lambda: dropped.append(1))
+    log.configure("info", "json", stream)
+    for number in range(10):
+        log.get_logger().info("flood", number=number)
+    log.get_logger().error("trouble")
+    log.get_logger().info("flood")
+    log.get_logger().info("later")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["flood"] * 3 + ["trouble", "later"]
+    assert [line.get("lines_dropped") for line in lines] == [None, None, None, 7, 1]
+    assert len(dropped) == 8

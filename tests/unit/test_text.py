@@ -1,12 +1,24 @@
-"""Durations and sizes, as people write them."""
+"""Durations, sizes, truncated values and sanitized text."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuron_exporter.units import format_duration, parse_duration, parse_size
+from neuron_exporter.text import (
+    MAX_LENGTH,
+    format_duration,
+    mask_credentials,
+    parse_duration,
+    parse_size,
+    sanitize_text,
+    truncated_repr,
+)
+
+# Durations and sizes
 
 
 @pytest.mark.parametrize(
@@ -21,8 +33,8 @@ from neuron_exporter.units import format_duration, parse_duration, parse_size
         ("0s", 0),
     ],
 )
-def test_durations_are_read(text: str, seconds: float) -> None:
-    """A duration is a number with its unit, or several of them in a row."""
+def test_parse_duration(text: str, seconds: float) -> None:
+    """A duration is one or more numbers with units."""
     assert parse_duration(text) == pytest.approx(seconds)
 
 
@@ -46,15 +58,14 @@ def test_durations_are_read(text: str, seconds: float) -> None:
         "\N{ARABIC-INDIC DIGIT FIVE}s",
     ],
 )
-def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
-    """Text that is not exactly a duration is refused, and the message shows what is one."""
+def test_invalid_durations(text: str) -> None:
+    """The error contains examples."""
     with pytest.raises(ValueError, match=r'must be a duration such as "5s", "500ms", "1m30s"'):
         parse_duration(text)
 
 
 @given(st.integers(min_value=0, max_value=10**12))
-def test_a_written_duration_is_read_back(milliseconds: int) -> None:
-    """What is written for people can be pasted into a configuration and means the same."""
+def test_format_and_parse_duration(milliseconds: int) -> None:
     seconds = milliseconds / 1000
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds)
 
@@ -74,8 +85,8 @@ def test_a_written_duration_is_read_back(milliseconds: int) -> None:
         (1234567.5, "1234567.5s"),
     ],
 )
-def test_durations_are_written_in_the_largest_unit_that_fits(seconds: float, text: str) -> None:
-    """A duration is written short and never with an exponent."""
+def test_format_duration(seconds: float, text: str) -> None:
+    """The largest unit without a fraction is used, and never an exponent."""
     assert format_duration(seconds) == text
 
 
@@ -92,20 +103,65 @@ def test_durations_are_written_in_the_largest_unit_that_fits(seconds: float, tex
         ("9007199254740993", 9007199254740993),
     ],
 )
-def test_sizes_are_read_exactly(text: str, count: int) -> None:
-    """kB is 1,000 bytes, KiB is 1,024, and a number alone is bytes."""
+def test_parse_size(text: str, count: int) -> None:
+    """kB is 1,000 bytes, KiB is 1,024, and a number alone is in bytes."""
     assert parse_size(text) == count
 
 
-def test_a_size_beyond_all_measure_is_still_a_number() -> None:
-    """A slip on the keyboard makes a large size, not a crash."""
+def test_parse_huge_size() -> None:
     assert parse_size("9" * 400 + "GiB") > 10**400
 
 
 @pytest.mark.parametrize(
     "text", ["", "MiB", "16mib", "16 M", "-1B", "1e3B", "1.5", "16MiB ", "\N{SUPERSCRIPT TWO}B"]
 )
-def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
-    """Text that is not exactly a size is refused, and the message shows what is one."""
+def test_invalid_sizes(text: str) -> None:
+    """The error contains examples."""
     with pytest.raises(ValueError, match='must be a size such as "16MiB"'):
         parse_size(text)
+
+
+# Values and untrusted text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        ("a\nb", r"'a\nb'"),
+        ([1, None], "[1, None]"),
+        ("x" * 18, f"'{'x' * 18}'"),
+        ("x" * 19, f"'{'x' * 18}…"),
+        ("x" * 2**20, f"'{'x' * 18}…"),
+        ([[[[[[[[1]]]]]]]], "[[[[[[[...]]]]]]]"),
+        (10**5000, "a number with thous…"),
+    ],
+    ids=lambda value: str(value)[:12] if isinstance(value, str) else type(value).__name__,
+)
+def test_truncated_repr(value: Any, text: str) -> None:
+    """Long and deep values are shortened to the given length."""
+    assert truncated_repr(value, 20) == text
+
+
+@given(st.text())
+def test_sanitized_text_is_one_short_printable_line(text: str) -> None:
+    assert sanitize_text(text).isprintable()
+    assert len(sanitize_text(text)) <= MAX_LENGTH
+    assert sanitize_text(sanitize_text(text)) == sanitize_text(text)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=MAX_LENGTH))
+def test_ordinary_text_is_unchanged(text: str) -> None:
+    assert sanitize_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("http://user:secret@host/x, https://token@b", "http://***@host/x, https://***@b"),
+        ("mail to user@host, or http://host/a@b", "mail to user@host, or http://host/a@b"),
+    ],
+)
+def test_mask_credentials(text: str, masked: str) -> None:
+    """Only the part before the host of a URL is replaced."""
+    assert mask_credentials(text) == masked

@@ -1,4 +1,4 @@
-"""The programs in an environment with PyTorch, a trained model, and an S3 server."""
+"""Fixtures: the programs in an environment with PyTorch, a trained model, and an S3 server."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.conftest import missing
 from tests.support.programs import WITH_TORCH, WITH_TORCHVISION, Programs, can_import
 from tests.support.servers import moto_server
 
-NOBODYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-NO_OTHERS = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+FAKE_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+NO_AWS_FILES = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
 
 
 @pytest.fixture(scope="session")
 def with_torch() -> Path:
-    """An interpreter that has PyTorch."""
+    """Return an interpreter that has PyTorch."""
     if not can_import(WITH_TORCH, "torch"):
         missing("PyTorch is not installed (make test-workloads)")
     return WITH_TORCH
@@ -28,20 +28,20 @@ def with_torch() -> Path:
 
 @pytest.fixture
 def programs(with_torch: Path, tmp_path: Path) -> Programs:
-    """The programs, run in a folder of their own."""
+    """Return the programs in an empty folder."""
     return Programs(with_torch, tmp_path)
 
 
 @pytest.fixture
 def with_torchvision(tmp_path: Path) -> Programs:
-    """The programs, run by an interpreter that has torchvision."""
+    """Return the programs with an interpreter that has torchvision."""
     if not can_import(WITH_TORCHVISION, "torch", "torchvision", "PIL"):
         missing("torchvision is not installed (Debian: python3-torchvision)")
     return Programs(WITH_TORCHVISION, tmp_path)
 
 
 class Trained(NamedTuple):
-    """What one training printed and left."""
+    """Folder of a training run, and the output of the run."""
 
     folder: Path
     printed: str
@@ -49,8 +49,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def trained(with_torch: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A regressor that was trained with everything by default, on 600 houses that are made up; its
-    checkpoint, example and compiled model, and the houses."""
+    """Train on 600 generated houses with default options, and compile the model."""
     folder = tmp_path_factory.mktemp("trained")
     programs = Programs(with_torch, folder)
     (folder / "houses.csv").write_text(programs.succeed("housing.py", "sample", "--rows", "600"))
@@ -60,14 +59,14 @@ def trained(with_torch: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
 
 
 class Bucket(NamedTuple):
-    """A bucket of an S3 server on this machine."""
+    """Bucket of a local S3 server, and the environment for programs that use it."""
 
     name: str
     client: Any
     environment: dict[str, str]
 
     def keys(self) -> set[str]:
-        """The objects in it."""
+        """Return the keys of all objects."""
         return {
             each["Key"] for each in self.client.list_objects(Bucket=self.name).get("Contents", [])
         }
@@ -75,16 +74,18 @@ class Bucket(NamedTuple):
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of a server that the whole run shares."""
+    """Return the URL of an S3 server for the whole session."""
     with moto_server() as url:
         yield url
 
 
 @pytest.fixture
-def bucket(s3_server: str, nobodys_credentials: None) -> Iterator[Bucket]:
-    """An empty bucket, and the variables by which a program finds its server."""
+def bucket(s3_server: str, fake_credentials: None) -> Iterator[Bucket]:
+    """Return an empty bucket."""
     client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
     name = f"models-{uuid.uuid4()}"
     client.create_bucket(Bucket=name)
-    yield Bucket(name, client, {**NOBODYS, **NO_OTHERS, "AWS_ENDPOINT_URL_S3": s3_server})
+    yield Bucket(
+        name, client, {**FAKE_CREDENTIALS, **NO_AWS_FILES, "AWS_ENDPOINT_URL_S3": s3_server}
+    )
     client.close()

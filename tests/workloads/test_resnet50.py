@@ -1,4 +1,4 @@
-"""ResNet-50, whose architecture and names of classes are torchvision's."""
+"""ResNet-50, with torchvision's architecture and class names."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from tests.support.programs import Programs
 pytestmark = pytest.mark.workloads
 
 
-def test_resnet50_with_random_weights_compiles_and_infers(with_torchvision: Programs) -> None:
-    """Compiled for 1x3x224x224, it gives five of ImageNet's classes for a picture."""
+def test_resnet50_compiles_and_classifies(with_torchvision: Programs) -> None:
     with_torchvision.evaluate(
         "from PIL import Image; Image.effect_noise((300, 260), 90).save('noise.png')"
     )
     printed = with_torchvision.succeed("compile.py", "--weights", "none", "--model", "resnet50.pt")
     assert "compiling resnet50 [1, 3, 224, 224] for cpu" in printed
-    told = json.loads((with_torchvision.folder / "resnet50.pt.json").read_text())
-    assert told["shape"] == [1, 3, 224, 224]
-    assert told["check"]["difference"] <= told["check"]["allowed"]
-    labels = told["details"]["labels"]
+    metadata = json.loads((with_torchvision.folder / "resnet50.pt.json").read_text())
+    assert metadata["shape"] == [1, 3, 224, 224]
+    assert metadata["check"]["difference"] <= metadata["check"]["allowed"]
+    labels = metadata["details"]["labels"]
     assert len(labels) == 1000
     assert labels[281] == "tabby"
     printed = with_torchvision.succeed("inference.py", "--model", "resnet50.pt", "noise.png")
@@ -34,10 +33,9 @@ def test_resnet50_with_random_weights_compiles_and_infers(with_torchvision: Prog
     assert 0.1 < shares[0] <= 100
 
 
-def test_weights_of_another_model_are_refused(with_torchvision: Programs) -> None:
-    """One line, and no model is left."""
+def test_weights_of_another_model_are_rejected(with_torchvision: Programs) -> None:
     with_torchvision.evaluate("import torch; torch.save({'fc.weight': torch.rand(2)}, 'other.pt')")
     done = with_torchvision.run("compile.py", "--weights", "other.pt", "--target", "cpu")
     assert done.status == 1
-    assert done.err.startswith("compile.py: --weights: other.pt does not fit this model: ")
+    assert done.err.startswith("compile.py: --weights: other.pt does not match this model: ")
     assert not (with_torchvision.folder / "resnet50.pt").exists()

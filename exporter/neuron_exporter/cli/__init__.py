@@ -1,1 +1,1 @@
-"""The command line: the main function, and one module per command."""
+"""Command line: one module per command."""

@@ -1,15 +1,25 @@
-"""The flags of commands that have many, and what their values may be."""
+"""`neuron-exporter run`: export metrics until stopped."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+import signal
+import sys
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from neuron_exporter.config import Given
+from neuron_exporter.cli.common import (
+    FAILED,
+    add_source_arguments,
+    source_overrides,
+    whole,
+    with_all_problems,
+)
 
-AWS_DIMENSIONS = {
+if TYPE_CHECKING:
+    from neuron_exporter.config import Override
+
+_AWS_DIMENSIONS = {
     "instance_id": "InstanceId",
     "instance_type": "InstanceType",
     "instance_name": "InstanceName",
@@ -19,112 +29,82 @@ AWS_DIMENSIONS = {
     "instance_region": "Region",
     "subnet_id": "SubnetId",
 }
-"""What users of AWS's CloudWatch script typed, and the dimension it is here."""
+"""Names that `--common-dims` has in AWS's CloudWatch script, and the dimensions here."""
 
-REPLACED = {
+_REPLACED = {
     "--cert-file": "TLS is configured with prometheus.web_config_file",
     "--key-file": "TLS is configured with prometheus.web_config_file",
     "--enable-k8s-info": "pods are found with identity.kubernetes",
 }
+"""Flags of AWS's scripts that are configuration keys here."""
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Numbers within these bounds."""
-
-    def parse(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(
-                f"must be a number from {low} to {high} (got {text!r})"
-            )
-        return number
-
-    return parse
-
-
-class Replaced(argparse.Action):
-    """A flag of AWS's scripts that has another place here."""
-
-    def __init__(self, **settings: object) -> None:
-        super().__init__(nargs="?", **settings)  # type: ignore[arg-type]
+class _ReplacedFlag(argparse.Action):
+    """Error message of a replaced flag."""
 
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
         flag = str(rest[-1])
-        parser.error(f"{flag} is not a flag here: {REPLACED[flag]}")
+        parser.error(f"{flag} is not supported: {_REPLACED[flag]}")
 
 
-def task_definition_flags(parser: argparse.ArgumentParser) -> None:
-    """Those of `task-definition`."""
-    parser.add_argument("--instance-type", metavar="TYPE", required=True)
-    parser.add_argument(
-        "--with",
-        dest="workload",
-        choices=("inference", "compile", "none"),
-        required=True,
-        help="the workload in the same task; a sidecar with none is printed for your own task",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source_arguments(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="sets prometheus.listen")
+    aws = parser.add_argument_group("flags of AWS's scripts")
+    aws.add_argument(
+        "--port", metavar="PORT", type=whole(0, 65535), help="sets the port of prometheus.listen"
     )
-    parser.add_argument(
-        "--launch",
-        choices=("sidecar", "daemon"),
-        required=True,
-        help="sidecar: in the task of a workload; daemon: one task for a machine",
+    aws.add_argument(
+        "--namespace", metavar="NAME", help="turns CloudWatch on and sets cloudwatch.namespace"
     )
-    parser.add_argument(
-        "--devices",
-        metavar="WHICH",
-        help="of the machine, as in 0, 0-3, 0,2 or all (needed where there are several)",
+    aws.add_argument(
+        "--region", metavar="REGION", help="turns CloudWatch on and sets cloudwatch.region"
     )
-    parser.add_argument("--image", metavar="IMAGE", help="the exporter's (default: in your ECR)")
-    parser.add_argument(
-        "--account",
-        metavar="ID",
-        default="123456789012",
-        help="of roles and ECR (default: nobody's, 123456789012)",
+    aws.add_argument(
+        "--common-dims", metavar="LIST", help="sets cloudwatch.dimension_sets to one set"
     )
-    parser.add_argument(
-        "--region",
-        metavar="REGION",
-        default="us-east-1",
-        help="of log, roles and ECR (default: us-east-1)",
-    )
-    theirs = parser.add_argument_group("of the workload")
-    theirs.add_argument("--workload-image", metavar="IMAGE", help="default: AWS's own, by type")
-    theirs.add_argument(
-        "--command", metavar="WORDS", dest="words", help="what it runs, as in a shell"
-    )
-    theirs.add_argument(
-        "--memory",
-        metavar="MIB",
-        type=whole(4, 2**24),
-        help="hard limit (default: the devices' part of the machine's memory)",
-    )
+    for flag in _REPLACED:
+        parser.add_argument(flag, nargs="?", action=_ReplacedFlag, help=argparse.SUPPRESS)
 
 
-def settings(parsed: argparse.Namespace) -> list[Given]:
-    """What the flags say, as values of the configuration."""
-    from neuron_exporter.config import Given
+def run(args: argparse.Namespace) -> int:
+    """Run the daemon."""
+    from neuron_exporter import log
+    from neuron_exporter.config import ConfigWatcher
+    from neuron_exporter.daemon.daemon import Daemon
+    from neuron_exporter.pipeline.build import build
+    from neuron_exporter.web import BindError
 
-    flags = []
-    source = parsed.source
-    if source in ("stdin", "simulator", "neuron-monitor"):
-        flags.append(Given("--source", "source.kind", source))
-    elif source is not None:
-        flags += [
-            Given("--source", "source.kind", "file"),
-            Given("--source", "source.path", source),
-        ]
-    if getattr(parsed, "port", None) is not None:
-        flags.append(Given("--port", "prometheus.listen", f"0.0.0.0:{parsed.port}"))
-    if getattr(parsed, "listen", None) is not None:
-        flags.append(Given("--listen", "prometheus.listen", parsed.listen))
+    # Until the daemon handles it. No change is missed: the file is watched from here on.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    watcher = ConfigWatcher(args.config, os.environ, overrides(args))
+    loaded = with_all_problems(watcher.load)
+    log.configure(loaded.config.log.level, loaded.config.log.format)
+    try:
+        daemon = Daemon(build(loaded), watcher)
+    except BindError as error:
+        print(f"neuron-exporter: {error} (prometheus.listen, or --listen)", file=sys.stderr)
+        return FAILED
+    return daemon.run()
+
+
+def overrides(args: argparse.Namespace) -> list[Override]:
+    """Return the configuration values that the flags set."""
+    from neuron_exporter.config import Override
+
+    values = source_overrides(args)
+    if args.port is not None:
+        values.append(Override("--port", "prometheus.listen", f"0.0.0.0:{args.port}"))
+    if args.listen is not None:
+        values.append(Override("--listen", "prometheus.listen", args.listen))
     for name in ("namespace", "region"):
-        value = getattr(parsed, name, None)
+        value = getattr(args, name)
         if value is not None:
-            flags.append(Given(f"--{name}", "cloudwatch.enabled", True))
-            flags.append(Given(f"--{name}", f"cloudwatch.{name}", value))
-    if getattr(parsed, "common_dims", None) is not None:
-        names = [name.strip() for name in parsed.common_dims.split(",") if name.strip()]
-        dimensions = list(dict.fromkeys(AWS_DIMENSIONS.get(name, name) for name in names))
+            values.append(Override(f"--{name}", "cloudwatch.enabled", True))
+            values.append(Override(f"--{name}", f"cloudwatch.{name}", value))
+    if args.common_dims is not None:
+        names = [name.strip() for name in args.common_dims.split(",") if name.strip()]
+        dimensions = list(dict.fromkeys(_AWS_DIMENSIONS.get(name, name) for name in names))
         sets = [dimensions] if dimensions else []
-        flags.append(Given("--common-dims", "cloudwatch.dimension_sets", sets))
-    return flags
+        values.append(Override("--common-dims", "cloudwatch.dimension_sets", sets))
+    return values

@@ -1,19 +1,16 @@
-"""The configuration: what a legal one is, and where its values come from."""
+"""Configuration: its schema, loading and validation, and following its file."""
 
-from neuron_exporter.config.changes import Change, changes, cold
-from neuron_exporter.config.load import ConfigError, Given, Loaded, load, suggest
+from neuron_exporter.config.load import ConfigError, LoadedConfig, Override, load
 from neuron_exporter.config.schema import Config
-from neuron_exporter.config.watcher import Origin
+from neuron_exporter.config.watcher import ConfigWatcher
+from neuron_exporter.validation import suggest
 
 __all__ = [
-    "Change",
     "Config",
     "ConfigError",
-    "Given",
-    "Loaded",
-    "Origin",
-    "changes",
-    "cold",
+    "ConfigWatcher",
+    "LoadedConfig",
+    "Override",
     "load",
     "suggest",
 ]

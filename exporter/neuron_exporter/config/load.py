@@ -1,32 +1,37 @@
-"""Reads file, environment and flags into one configuration, or says all that is wrong with it.
+"""Read file, environment variables and flags into one validated configuration.
 
-The three are merged into one mapping before the one validation, each value with the place where it
-came from, so that an error names its true origin.
+The three are merged into one mapping that is validated once. Each value keeps its origin (file and
+line, variable or flag), which error messages name.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from neuron_exporter.config.schema import Config
-from neuron_exporter.config.shown import shown
+from neuron_exporter.config.schema import Config, section_of
+from neuron_exporter.text import truncated_repr
+from neuron_exporter.validation import (
+    MAX_FILE_BYTES,
+    YamlError,
+    describe_error,
+    parse_yaml,
+    suggest,
+)
 
 PREFIX = "NEURON_EXPORTER__"
-LARGEST_FILE = 1024 * 1024
-_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+"""Environment variables that set a key begin with this."""
 
 Key = tuple[str, ...]
 
 
-class Given(NamedTuple):
-    """A value that a flag gives: the flag, the dotted key it sets, the value."""
+class Override(NamedTuple):
+    """A value that takes precedence over file and environment: its origin, such as the name of a
+    flag, the dotted key, and the value."""
 
     origin: str
     key: str
@@ -34,44 +39,39 @@ class Given(NamedTuple):
 
 
 class ConfigError(Exception):
-    """Everything that is wrong with a configuration, one line for each problem.
+    """All errors of a configuration, one line each.
 
-    `rest` has the sections that are legal, and defaults for the others: what the parts say of it is
-    true as well, and can be told at once.
+    `partial` is the configuration with the invalid sections at their defaults, so that the checks
+    beyond the schema can report their errors in the same run.
     """
 
-    def __init__(self, problems: Sequence[str], rest: Loaded | None = None) -> None:
+    def __init__(self, problems: Sequence[str], partial: LoadedConfig | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
-        self.rest = rest
+        self.partial = partial
 
 
-class Loaded(NamedTuple):
-    """A configuration, and where each of its values came from."""
+class LoadedConfig(NamedTuple):
+    """A validated configuration and the origin of each value that was set."""
 
     config: Config
     origins: Mapping[Key, str]
 
-    def problem(self, key: str, message: str, given: Any = None) -> str:
-        """One line about a key whose value passed the schema and still cannot be used."""
+    def problem(self, key: str, message: str, value: Any = None) -> str:
+        """Return an error line for a key that is valid by the schema but cannot be used."""
         origin = _origin(self.origins, tuple(key.split(".")))
-        return _line(origin, key, message, *(() if given is None else (given,)))
-
-    def is_set(self, key: str) -> bool:
-        """Whether the user gave this key, or one below it, a value."""
-        wanted = tuple(key.split("."))
-        return any(known[: len(wanted)] == wanted for known in self.origins)
+        return _line(origin, key, message, *(() if value is None else (value,)))
 
 
 def load(
     path: str | None = None,
     environment: Mapping[str, str] | None = None,
-    flags: Iterable[Given] = (),
-) -> Loaded:
-    """The configuration from a file, then the environment, then flags; the last one wins.
+    flags: Iterable[Override] = (),
+) -> LoadedConfig:
+    """Load the configuration: flags override environment variables, which override the file.
 
     Raises:
-        ConfigError: with every problem of all three.
+        ConfigError: with all errors of the three.
     """
     problems: list[str] = []
     document: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def load(
         if all(key):
             _put(document, origins, key, _parse_variable(text), name, problems)
         else:
-            problems.append(f"{name}: names no key, as {PREFIX}LOG__LEVEL does")
+            problems.append(f"{name}: does not name a key (example: {PREFIX}LOG__LEVEL)")
     for flag in flags:
         _put(document, origins, tuple(flag.key.split(".")), flag.value, flag.origin, problems)
 
@@ -93,111 +93,54 @@ def load(
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        wrong = error.errors(include_url=False)
-        problems += (_explain(each, document, origins) for each in wrong)
-        sections = {each["loc"][0] for each in wrong}
-        legal = {name: value for name, value in document.items() if name not in sections}
-        config = Config.model_validate(legal)
-    loaded = Loaded(config, origins)
+        errors = error.errors(include_url=False)
+        problems += (_explain(each, document, origins) for each in errors)
+        invalid = {each["loc"][0] for each in errors}
+        config = Config.model_validate({k: v for k, v in document.items() if k not in invalid})
+    loaded = LoadedConfig(config, origins)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)), loaded)
     return loaded
 
 
-# Reading
-
-
 def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[str, Any]:
-    lines: dict[Key, str] = {}
-    twice: list[str] = []
     try:
         with open(path, "rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
-        if len(raw) > LARGEST_FILE:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
             raise OSError(errno.EFBIG, "larger than 1 MiB")
-        root = yaml.compose(raw.decode("utf-8"), yaml.SafeLoader)
-        if root is None:
-            return {}
-        _note_lines(root, (), path, lines, twice, set())
-        document = yaml.SafeLoader("").construct_document(root)
+        document, lines, repeated = parse_yaml(raw)
     except OSError as error:
         problems.append(f"{path or repr(path)}: cannot be read: {error.strerror}")
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f":{mark.line + 1}" if mark else ""
-        problems.append(f"{path}{at}: is not YAML: {error.problem or error.context}")
-    except RecursionError:
-        problems.append(f"{path}: is nested too deeply")
-    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        # The last ones but YAMLError are what PyYAML makes of wrong tags: `!!bool maybe`.
-        problems.append(
-            f"{path}: is not YAML: {(str(error) or type(error).__name__).splitlines()[0]}"
-        )
-    else:
-        if isinstance(document, dict):
-            origins.update(lines)
-            problems += twice
-            return document
-        if document is None:
-            return {}
-        problems.append(
-            f"{path}: must be a mapping of sections ({', '.join(Config.model_fields)})"
-            f" (got {shown(document)})"
-        )
-    return {}
-
-
-def _note_lines(
-    node: yaml.Node,
-    key: Key,
-    path: str,
-    origins: dict[Key, str],
-    problems: list[str],
-    walked: set[int],
-) -> None:
-    """Note the line of every key and entry, complain about keys that stand twice, and make keys
-    text."""
-    if not isinstance(node, yaml.CollectionNode) or id(node) in walked:
-        return
-    walked.add(id(node))  # an alias may lead back to where it stands
-    if isinstance(node, yaml.SequenceNode):
-        for at, entry in enumerate(node.value):
-            below = (*key, str(at))
-            origins[below] = f"{path}:{entry.start_mark.line + 1}"
-            _note_lines(entry, below, path, origins, problems, walked)
-        return
-    seen = set()
-    # What "<<" brings in is there to be overridden by the keys that stand beside it.
-    for name, value in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
-        if name.tag == _MERGE:
-            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                _note_lines(merged, key, path, origins, problems, walked)
-            continue
-        if isinstance(name, yaml.ScalarNode):
-            name.tag = _TEXT  # a name such as `on` or `1` is what was typed
-        below = (*key, str(name.value))
-        origin = f"{path}:{name.start_mark.line + 1}"
-        if below in seen:
-            problems.append(f"{origin}: {'.'.join(below)}: is set twice")
-        seen.add(below)
-        origins[below] = origin
-        _note_lines(value, below, path, origins, problems, walked)
+        return {}
+    except YamlError as error:
+        problems.append(f"{path}:{error.line}: {error}" if error.line else f"{path}: {error}")
+        return {}
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        sections, got = ", ".join(Config.model_fields), truncated_repr(document)
+        problems.append(f"{path}: must be a mapping of sections ({sections}) (got {got})")
+        return {}
+    origins.update((key, f"{path}:{line}") for key, line in lines.items())
+    problems += (f"{path}:{line}: {'.'.join(key)}: is set twice" for key, line in repeated)
+    return document
 
 
 def _key_of(variable: str) -> Key:
-    """The key that a variable sets; names that are the user's own keep their case."""
+    """Return the key that a variable sets. Names chosen by the user, such as those of dimensions,
+    keep their case."""
     key: Key = ()
-    model: Any = Config
+    section: type[BaseModel] | None = Config
     for part in variable[len(PREFIX) :].split("__"):
-        known = isinstance(model, type) and issubclass(model, BaseModel)
-        key = (*key, part.lower() if known else part)
-        field = model.model_fields.get(key[-1]) if known else None
-        model = field.annotation if field else None
+        key = (*key, part.lower() if section else part)
+        field = section.model_fields.get(key[-1]) if section else None
+        section = section_of(field) if field else None
     return key
 
 
 def _parse_variable(text: str) -> Any:
-    """Lists and mappings are written as in YAML; everything else is taken as it stands."""
+    """Return the value of a variable: lists and mappings are YAML, all else is plain text."""
     text = text.strip()
     if text in ("null", "~"):
         return None
@@ -217,87 +160,49 @@ def _put(
     origin: str,
     problems: list[str],
 ) -> None:
-    """Set a value, making the mappings on the way to it."""
-    for at, part in enumerate(key[:-1], 1):
+    """Set a value in the document, creating the mappings above it."""
+    for depth, part in enumerate(key[:-1], 1):
         below = document.get(part)
         if below is not None and not isinstance(below, dict):
-            name, place = ".".join(key[:at]), _origin(origins, key[:at])
-            problems.append(_line(place, name, f"must be a mapping, since {origin} is set", below))
+            above = key[:depth]
+            message = f"must be a mapping, since {origin} is set"
+            problems.append(_line(_origin(origins, above), ".".join(above), message, below))
             below = None
-        # A copy, since an alias may be the same mapping in two places.
+        # A copy: through a YAML alias, two sections can be the same object.
         document[part] = below = dict(below or {})
         document = below
     document[key[-1]] = value
-    for old in [known for known in origins if known[: len(key)] == key]:
-        del origins[old]
+    for overridden in [each for each in origins if each[: len(key)] == key]:
+        del origins[overridden]
     origins[key] = origin
 
 
 def _drop_empty_sections(document: dict[str, Any], model: type[BaseModel]) -> None:
-    """A section with every key commented out is the section's default."""
+    """Remove sections without keys, such as those with every line commented out."""
     for name, field in model.model_fields.items():
-        section = field.annotation
-        if name in document and isinstance(section, type) and issubclass(section, BaseModel):
-            if document[name] is None:
-                del document[name]
-            elif isinstance(document[name], dict):
-                _drop_empty_sections(document[name], section)
-
-
-# Explaining
-
-_WORDS = {
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "string_type": "must be text",
-    "list_type": "must be a list, as in [a, b]",
-    "finite_number": "must be a number",
-    "dict_type": "must be a mapping",
-    "invalid_key": "must be a name in quotes",
-    "model_type": "must be a mapping",
-    "model_attributes_type": "must be a mapping",
-}
+        section = section_of(field)
+        if section is None or name not in document:
+            continue
+        if document[name] is None:
+            del document[name]
+        elif isinstance(document[name], dict):
+            _drop_empty_sections(document[name], section)
 
 
 def _explain(error: Any, document: dict[str, Any], origins: Mapping[Key, str]) -> str:
-    """One of pydantic's errors in our own words."""
+    """Return the line for one of pydantic's errors."""
     key = tuple(str(part) for part in error["loc"])
-    # A union's branches stand in the location of its errors; the document has no such key.
+    # pydantic appends the members of a union to the location; the document has no such keys.
     while len(key) > 1 and not _exists(document, key) and error["type"] != "missing":
         key = key[:-1]
-    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
-    if kind == "extra_forbidden":
-        allowed = _allowed(key[:-1])
-        return _line(
-            _origin(origins, key), ".".join(key), "unknown setting; " + suggest(key[-1], allowed)
-        )
-    match kind:
-        case "literal_error":
-            message = f"must be {context['expected'].replace(chr(39), '')}"
-        case "value_error":
-            message = str(context["error"])
-        case "greater_than_equal":
-            message = f"must be at least {context['ge']:g}"
-        case "greater_than":
-            message = f"must be more than {context['gt']:g}"
-        case "less_than_equal":
-            message = f"must be at most {context['le']:g}"
-        case "string_type" if isinstance(given, bool | int | float | date):
-            message = "must be text: put it in quotes"
-        case "too_short":
-            message = f"must have at least {context['min_length']} entry"
-        case "string_too_short":
-            message = "must not be empty"
-        case "string_too_long":
-            message = f"must have at most {context['max_length']} characters"
-        case _:
-            message = _WORDS.get(kind, error["msg"])
-    return _line(_origin(origins, key), ".".join(key), message, given)
+    origin = _origin(origins, key)
+    if error["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in key[:-1]:
+            section = section_of(section.model_fields[part])
+        hint = suggest(key[-1], section.model_fields)
+        return _line(origin, ".".join(key), f"unknown setting; {hint}")
+    return _line(origin, ".".join(key), describe_error(error), error["input"])
 
 
 def _exists(document: Any, key: Key) -> bool:
@@ -311,31 +216,15 @@ def _exists(document: Any, key: Key) -> bool:
     return True
 
 
-def _allowed(section: Key) -> list[str]:
-    """The keys of a section."""
-    model: Any = Config
-    for part in section:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
-
-
-def suggest(given: str, allowed: Iterable[str]) -> str:
-    """The nearest of what is allowed, or all of it."""
-    allowed = list(allowed)
-    near = get_close_matches(given, allowed, 3, 0.6)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"allowed are {', '.join(allowed)}"
-
-
 def _origin(origins: Mapping[Key, str], key: Key) -> str:
-    """Where the key was set, or the nearest one above it, or one below it."""
+    """Return the origin of the key, or of the nearest key above it, or of one below it."""
     for length in range(len(key), 0, -1):
         if key[:length] in origins:
             return origins[key[:length]]
-    below = (origin for known, origin in origins.items() if known[: len(key)] == key)
+    below = (origin for each, origin in origins.items() if each[: len(key)] == key)
     return next(below, "default")
 
 
-def _line(origin: str, key: str, message: str, *given: Any) -> str:
-    return f"{origin}: {key}: {message}" + "".join(f" (got {shown(each)})" for each in given)
+def _line(origin: str, key: str, message: str, *value: Any) -> str:
+    got = "".join(f" (got {truncated_repr(each)})" for each in value)
+    return f"{origin}: {key}: {message}{got}"

@@ -1,140 +1,64 @@
-"""What a legal configuration is. Names of metrics and dimensions are checked by their own parts."""
+"""Schema of the configuration: every key with its type, limits, default and description.
+
+Names of metrics and dimensions are checked in `pipeline/`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from neuron_exporter.units import format_duration, parse_duration, parse_size
-
-_HOST = re.compile(
-    r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
+from neuron_exporter.config.values import (
+    NAMES_PROGRAM,
+    WHOLE_SECONDS,
+    Addresses,
+    Dimension,
+    Duration,
+    Name,
+    Patterns,
+    Region,
+    Size,
+    Switch,
+    between,
+    distinct,
+    min_bytes,
 )
-_REGION = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
-_SWITCH = TypeAdapter(bool)
-
-T = TypeVar("T", bound=Iterable[Any])
 
 
-def _duration(value: Any) -> float:
-    if not isinstance(value, str):
-        raise ValueError('must be a duration with its unit, such as "5s" or "1m"')
-    return parse_duration(value)
+def _key(default: Any, description: str, *, reloadable: bool = False) -> Any:
+    """Declare a key. A reloadable key takes effect without a restart (`daemon/reload.py`)."""
+    extra: dict[str, Any] = {"x-reloadable": True} if reloadable else {}
+    return Field(default, description=description, json_schema_extra=extra or None)
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str):
-        raise ValueError('must be a size such as "16MiB"')
-    return parse_size(value)
+def is_reloadable(field: FieldInfo) -> bool:
+    """Return whether a change of the key takes effect without a restart."""
+    return bool(field.json_schema_extra)
 
 
-def _between(low: float, high: float) -> Callable[[float], float]:
-    def check(seconds: float) -> float:
-        if not low <= seconds <= high:
-            raise ValueError(f"must be between {format_duration(low)} and {format_duration(high)}")
-        return seconds
-
-    return check
+def section_of(field: FieldInfo) -> type[ConfigSection] | None:
+    """Return the class of the section that the field is; None for a key."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, ConfigSection) else None
 
 
-def _whole(seconds: float) -> float:
-    if seconds != int(seconds):
-        raise ValueError("must be whole seconds: neuron-monitor takes no others")
-    return seconds
+def keys(section: type[ConfigSection], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key below a section with its dotted name."""
+    for name, field in section.model_fields.items():
+        below = section_of(field)
+        if below is None:
+            yield prefix + name, field
+        else:
+            yield from keys(below, f"{prefix}{name}.")
 
 
-def _at_least(low: int) -> Callable[[int], int]:
-    def check(count: int) -> int:
-        if count < low:
-            raise ValueError(f"must be at least {low} bytes")
-        return count
+class ConfigSection(BaseModel):
+    """A mapping in the file. Unknown keys are errors; the values are immutable.
 
-    return check
-
-
-def _switch_or_auto(value: Any) -> bool | str:
-    if value == "auto":
-        return "auto"
-    try:
-        return _SWITCH.validate_python(value)
-    except ValidationError:
-        raise ValueError("must be true, false or auto") from None
-
-
-def _listen(value: Any) -> str:
-    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if host.count(":") > 1 and "[" not in host:
-        raise ValueError('an IPv6 address stands in brackets, as in "[::]:9415"')
-    if not (colon and _HOST.fullmatch(host) and re.fullmatch("[0-9]{1,5}", port)):
-        raise ValueError('must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"')
-    if int(port) > 65535:
-        raise ValueError("must have a port from 0 to 65535")
-    return str(value)
-
-
-def _one_or_several(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-def _program(words: list[str]) -> list[str]:
-    if not words[0].strip():
-        raise ValueError("must begin with the name of a program")
-    return words
-
-
-def _region(value: str) -> str:
-    if not _REGION.fullmatch(value):
-        raise ValueError('must be a region such as "us-east-1"')
-    return value
-
-
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be text without control characters")
-    return value
-
-
-def _distinct(same: Callable[[Any], Hashable], what: str) -> Callable[[T], T]:
-    def check(items: T) -> T:
-        known = [same(item) for item in items]
-        if len(set(known)) < len(known):
-            raise ValueError(f"must not name {what} twice")
-        return items
-
-    return check
-
-
-def is_duration(field: FieldInfo) -> bool:
-    """Whether a key's value is in seconds, and written with its unit."""
-    return any(getattr(each, "func", None) is _duration for each in field.metadata)
-
-
-Duration = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_duration)]
-Size = Annotated[int, BeforeValidator(_size)]
-Patterns = list[str]
-Name = Annotated[str, AfterValidator(_printable)]
-Region = Annotated[str, AfterValidator(_region)]
-Dimension = Annotated[str, Field(min_length=1, max_length=255)]
-
-
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are errors, and nothing changes after the start.
-
-    Numbers are no text: YAML reads 1.10 as 1.1 and 0123 as 83, and nobody meant that.
+    Numbers are not accepted as text: YAML reads 1.10 as 1.1 and 0123 as 83.
     """
 
     model_config = ConfigDict(
@@ -142,131 +66,194 @@ class Section(BaseModel):
     )
 
 
-class Replay(Section):
-    """How a file is replayed: speed 0 is as fast as possible."""
+class ReplayConfig(ConfigSection):
+    """Replay of a file of reports."""
 
-    speed: Annotated[float, Field(ge=0, le=1000)] = 1
-    at_end: Literal["exit", "repeat"] = "exit"
-
-
-class Source(Section):
-    """Where reports come from."""
-
-    kind: Literal["neuron-monitor", "stdin", "file", "simulator"] = "neuron-monitor"
-    command: Annotated[list[str], Field(min_length=1), AfterValidator(_program)] = [
-        "neuron-monitor"
-    ]
-    path: str | None = None
-    period: Annotated[Duration, AfterValidator(_between(1, 3600)), AfterValidator(_whole)] = "5s"  # type: ignore[assignment]
-    max_line: Annotated[Size, AfterValidator(_at_least(1024))] = "16MiB"  # type: ignore[assignment]
-    replay: Replay = Replay()
+    speed: Annotated[float, Field(ge=0, le=1000)] = _key(
+        1, "Replay speed relative to the recording, up to 1000; 0 is as fast as possible."
+    )
+    at_end: Literal["exit", "repeat"] = _key(
+        "exit", "Whether to exit at the end of the file or to start again."
+    )
 
 
-class Counters(Section):
-    """How ambiguous readings are counted."""
+class SourceConfig(ConfigSection):
+    """Source of the reports."""
 
-    ecc: Literal["reset_aware", "tally", "level"] = "reset_aware"
-    generic: Literal["ignore", "level"] = "ignore"
+    kind: Literal["neuron-monitor", "stdin", "file", "simulator"] = _key(
+        "neuron-monitor", "Where reports come from."
+    )
+    command: Annotated[list[str], Field(min_length=1), NAMES_PROGRAM] = _key(
+        ["neuron-monitor"], "Program and arguments for `kind: neuron-monitor`."
+    )
+    path: str | None = _key(
+        None, "File with one report per line, plain or gzip; required for `kind: file`."
+    )
+    period: Annotated[Duration, between(1, 3600), WHOLE_SECONDS] = _key(
+        "5s", "Time between two reports of neuron-monitor, 1s to 1h in whole seconds."
+    )
+    max_line: Annotated[Size, min_bytes(1024)] = _key(
+        "16MiB", "Longest line that is read, at least 1KiB; longer lines are skipped and counted."
+    )
+    replay: ReplayConfig = ReplayConfig()
 
 
-class Prometheus(Section):
-    """The Prometheus endpoint, and the address of all that is served."""
+class CountersConfig(ConfigSection):
+    """Interpretation of ambiguous readings."""
 
-    enabled: bool = True
-    listen: Annotated[
-        list[Annotated[str, BeforeValidator(_listen)]],
-        Field(min_length=1),
-        AfterValidator(_distinct(str, "an address")),
-        BeforeValidator(_one_or_several),
-    ] = "0.0.0.0:9415"  # type: ignore[assignment]
-    web_config_file: str | None = None
-    layout: Literal["core", "aws"] = "core"
-    preset: Literal["minimal", "standard", "full"] = "full"
-    include: Patterns = []
-    exclude: Patterns = []
+    ecc: Literal["reset_aware", "tally", "level"] = _key(
+        "reset_aware",
+        "ECC readings are totals that can reset (`reset_aware`), counts per period (`tally`), or "
+        "totals of which only rises count (`level`).",
+    )
+    generic: Literal["ignore", "level"] = _key(
+        "ignore", "`level` counts rises of the `generic` errors that SDKs of 2022 report."
+    )
+
+
+class PrometheusConfig(ConfigSection):
+    """Prometheus endpoint, and the address of the HTTP server."""
+
+    enabled: bool = _key(True, "Serve `/metrics`.")
+    listen: Addresses = _key(
+        "0.0.0.0:9415",
+        "Address or list of addresses of the HTTP server; an empty host is every IPv4 and IPv6 "
+        "address.",
+    )
+    web_config_file: str | None = _key(
+        None,
+        "File with TLS and passwords, in the format of Prometheus' own exporters.",
+        reloadable=True,
+    )
+    layout: Literal["core", "aws"] = _key(
+        "core", "One series per NeuronCore, or the series of AWS's script."
+    )
+    preset: Literal["minimal", "standard", "full"] = _key(
+        "full", "Metrics to publish.", reloadable=True
+    )
+    include: Patterns = _key([], "Metrics to publish beyond the preset.", reloadable=True)
+    exclude: Patterns = _key(
+        [], "Metrics not to publish; takes precedence over `include`.", reloadable=True
+    )
     runtime_labels: Annotated[
-        list[Literal["runtime_tag", "pid"]],
-        Field(min_length=1),
-        AfterValidator(_distinct(str, "a label")),
-    ] = ["runtime_tag"]
+        list[Literal["runtime_tag", "pid"]], Field(min_length=1), distinct(str, "a label")
+    ] = _key(
+        ["runtime_tag"], "Labels of runtimes; runtimes with equal labels are one series (summed)."
+    )
 
 
-class Budget(Section):
-    """What CloudWatch may cost: for one machine, at the first price tier."""
+class BudgetConfig(ConfigSection):
+    """Limit of CloudWatch's cost for one machine, at the first price tier."""
 
-    max_metrics: Annotated[int, Field(ge=1)] | None = 100
-    max_monthly_usd: Annotated[float, Field(gt=0)] | None = None
-    keep: Patterns = []
-
-
-class Spool(Section):
-    """Where requests wait out an outage."""
-
-    path: str | None = "/var/lib/neuron-exporter/spool.db"
-    max_bytes: Annotated[Size, AfterValidator(_at_least(64 * 1024))] = "256MiB"  # type: ignore[assignment]
-    max_age: Annotated[Duration, AfterValidator(_between(60, 14 * 86400))] = "14d"  # type: ignore[assignment]
+    max_metrics: Annotated[int, Field(ge=1)] | None = _key(
+        100, "Highest number of CloudWatch metrics; null is no limit.", reloadable=True
+    )
+    max_monthly_usd: Annotated[float, Field(gt=0)] | None = _key(
+        None, "Highest monthly price of the metrics in USD; null is no limit.", reloadable=True
+    )
+    keep: Patterns = _key([], "Metrics that the budget never drops.", reloadable=True)
 
 
-class CloudWatch(Section):
-    """What goes to CloudWatch, and how."""
+class SpoolConfig(ConfigSection):
+    """Storage of requests that were not delivered yet."""
 
-    enabled: bool = False
-    transport: Literal["api", "emf"] = "api"
-    namespace: str = "NeuronExporter"
-    region: Region | None = None
-    endpoint_url: str | None = None
-    scope: Literal["machine", "task"] = "machine"
-    preset: Literal["minimal", "standard", "full"] = "standard"
-    include: Patterns = []
-    exclude: Patterns = []
-    flush_interval: Annotated[
-        Duration, AfterValidator(_between(1, 3600)), AfterValidator(_whole)
-    ] = "60s"  # type: ignore[assignment]
+    path: str | None = _key(
+        "/var/lib/neuron-exporter/spool.db",
+        "File of undelivered requests; null keeps them in memory.",
+    )
+    max_bytes: Annotated[Size, min_bytes(64 * 1024)] = _key(
+        "256MiB", "Size limit of the spool, at least 64KiB; the oldest requests are dropped."
+    )
+    max_age: Annotated[Duration, between(60, 14 * 86400)] = _key(
+        "14d", "Age at which undelivered requests are dropped, 1m to 14d."
+    )
+
+
+class CloudWatchConfig(ConfigSection):
+    """Publishing to CloudWatch."""
+
+    enabled: bool = _key(False, "Publish to CloudWatch.")
+    transport: Literal["api", "emf"] = _key(
+        "api", "Send with PutMetricData, or write embedded metric format to standard output."
+    )
+    namespace: str = _key("NeuronExporter", "CloudWatch namespace of the metrics.")
+    region: Region | None = _key(None, "AWS region; null is the region of the machine.")
+    endpoint_url: str | None = _key(
+        None, "URL of the CloudWatch endpoint; null is the endpoint of the region."
+    )
+    scope: Literal["machine", "task"] = _key(
+        "machine",
+        "Publish the whole machine, or only what the exporter's own ECS task or pod uses.",
+    )
+    preset: Literal["minimal", "standard", "full"] = _key(
+        "standard", "Metrics to publish.", reloadable=True
+    )
+    include: Patterns = _key([], "Metrics to publish beyond the preset.", reloadable=True)
+    exclude: Patterns = _key(
+        [], "Metrics not to publish; takes precedence over `include`.", reloadable=True
+    )
+    flush_interval: Annotated[Duration, between(1, 3600), WHOLE_SECONDS] = _key(
+        "60s", "Length of a window, 1s to 1h in whole seconds; each window is one datum per metric."
+    )
     dimension_sets: Annotated[
-        list[list[Dimension]],
-        Field(min_length=1),
-        AfterValidator(_distinct(frozenset, "a set of dimensions")),
-    ] = [["InstanceId", "InstanceType"]]
-    extra_dimensions: dict[str, str] = {}
-    budget: Budget = Budget()
-    spool: Spool = Spool()
+        list[list[Dimension]], Field(min_length=1), distinct(frozenset, "a set of dimensions")
+    ] = _key(
+        [["InstanceId", "InstanceType"]],
+        "Sets of dimensions; every metric is published once per set.",
+        reloadable=True,
+    )
+    extra_dimensions: dict[str, str] = _key(
+        {}, "Dimensions with fixed values, added to every set.", reloadable=True
+    )
+    budget: BudgetConfig = BudgetConfig()
+    spool: SpoolConfig = SpoolConfig()
 
 
-class Identity(Section):
-    """Who this machine is, where it cannot or should not be found out."""
+class IdentityConfig(ConfigSection):
+    """Identity of the machine and owners of its cores. Values take precedence over lookups."""
 
-    instance_id: Name | None = None
-    instance_type: Name | None = None
-    region: Region | None = None
-    cluster: Name | None = None
-    auto_scaling_group: Name | None = None
-    imds: bool = True
-    ecs: bool = True
-    ecs_services: bool = False
-    kubernetes: Annotated[bool | str, BeforeValidator(_switch_or_auto)] = "auto"
-    pod_labels: Patterns = []
-
-
-class Web(Section):
-    """The exporter's own page."""
-
-    page: bool = True
-
-
-class Log(Section):
-    """What is logged, on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
+    instance_id: Name | None = _key(None, "Instance ID; null is looked up.")
+    instance_type: Name | None = _key(None, "Instance type; null is looked up.")
+    region: Region | None = _key(None, "Region of the machine; null is looked up.")
+    cluster: Name | None = _key(None, "Name of the ECS or Kubernetes cluster; null is looked up.")
+    auto_scaling_group: Name | None = _key(None, "Auto Scaling group; null is looked up.")
+    imds: bool = _key(True, "Query the EC2 instance metadata service.")
+    ecs: bool = _key(True, "Query ECS task metadata and the ECS agent.")
+    ecs_services: bool = _key(
+        False, "Look up the service of other tasks with `ecs:DescribeTasks`; needs `ecs`."
+    )
+    kubernetes: Switch = _key(
+        "auto", "Look up the pods of cores; `auto` does so in a pod or beside a kubelet."
+    )
+    pod_labels: Patterns = _key(
+        [], "Names or globs of pod labels to add to the series of the pod's cores."
+    )
 
 
-class Config(Section):
-    """The whole configuration; every key has a default."""
+class WebPageConfig(ConfigSection):
+    """Web page of the exporter."""
 
-    source: Source = Source()
-    counters: Counters = Counters()
-    prometheus: Prometheus = Prometheus()
-    cloudwatch: CloudWatch = CloudWatch()
-    identity: Identity = Identity()
-    web: Web = Web()
-    log: Log = Log()
+    page: bool = _key(True, "Serve the page, the snapshot API and `/debug`.")
+
+
+class LogConfig(ConfigSection):
+    """Log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = _key(
+        "info", "Lowest level that is logged.", reloadable=True
+    )
+    format: Literal["auto", "console", "json"] = _key(
+        "auto", "Log format; `auto` is `console` on a terminal and `json` otherwise."
+    )
+
+
+class Config(ConfigSection):
+    """Configuration of neuron-exporter. Every key has a default."""
+
+    source: SourceConfig = SourceConfig()
+    counters: CountersConfig = CountersConfig()
+    prometheus: PrometheusConfig = PrometheusConfig()
+    cloudwatch: CloudWatchConfig = CloudWatchConfig()
+    identity: IdentityConfig = IdentityConfig()
+    web: WebPageConfig = WebPageConfig()
+    log: LogConfig = LogConfig()

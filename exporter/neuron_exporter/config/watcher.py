@@ -1,4 +1,4 @@
-"""Where a configuration comes from, to be read again: its file is watched for changes."""
+"""Watch the configuration file and load the configuration again after a change."""
 
 from __future__ import annotations
 
@@ -8,75 +8,76 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from neuron_exporter.config.load import LARGEST_FILE, ConfigError, Given, Loaded, load
+from neuron_exporter.config.load import ConfigError, LoadedConfig, Override, load
+from neuron_exporter.validation import MAX_FILE_BYTES
 
-QUIET = 2.0
-"""Seconds for which a file must not change before it is read: somebody may be writing it."""
-
-_Stamp = tuple[int, ...] | None
+SETTLE_SECONDS = 2.0
+"""A changed file is read after this time without further changes: it may still be written to."""
 
 
-class Origin:
-    """A file, the environment and flags. Without a file there is nothing to watch."""
+class ConfigWatcher:
+    """Loader of file, environment variables and flags that notices changes of the file."""
 
     def __init__(
         self,
         path: str | None = None,
         environment: Mapping[str, str] | None = None,
-        flags: Iterable[Given] = (),
+        flags: Iterable[Override] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make it before the first `load`: what changes later is then seen as a change."""
+        """Note the state of the file. Create the watcher before the first `load`, so that a change
+        between the two is noticed. Without a path, nothing is watched."""
         self.path = path
         self._environment = environment
         self._flags = tuple(flags)
         self._clock = clock
-        self._seen = self._stamp()
-        # A pipe, as of `--config <(...)`, can be read once.
-        self._is_watched = self._seen is not None
+        self._state = self._file_state()
+        # A pipe, as in `--config <(...)`, can be read only once.
+        self._is_watched = self._state is not None
         self._changed_at: float | None = None
-        self._read: bytes | None = None
+        self._loaded_digest: bytes | None = None
 
-    def load(self) -> Loaded:
-        """The configuration as it is now.
+    def load(self) -> LoadedConfig:
+        """Load the configuration.
 
         Raises:
-            ConfigError: with every problem.
+            ConfigError: with all errors.
         """
-        self._read = self._digest() if self._is_watched else None
+        self._loaded_digest = self._digest() if self._is_watched else None
         return load(self.path, self._environment, self._flags)
 
-    def load_again(self) -> Loaded:
-        """The configuration of a file that can be read again.
+    def reload(self) -> LoadedConfig:
+        """Load the configuration again.
 
         Raises:
-            ConfigError: with every problem.
+            ConfigError: with all errors, or if the file cannot be read a second time.
         """
         self._changed_at = None
-        if self._stamp() is None and self.path is not None and os.path.exists(self.path):
-            self._read = None
+        if self._file_state() is None and self.path is not None and os.path.exists(self.path):
+            self._loaded_digest = None
             raise ConfigError([f"{self.path}: is not a file that can be read again"])
         return self.load()
 
     def has_settled(self) -> bool:
-        """Whether the file has changed and been quiet since; once for each change. Ask about once a
-        second."""
+        """Return whether the file has changed and then stayed the same for `SETTLE_SECONDS`; true
+        once per change. Call it about once a second."""
         if not self._is_watched:
             return False
-        stamp = self._stamp()
-        if stamp != self._seen:
-            self._seen, self._changed_at = stamp, self._clock()
-        if self._changed_at is None or self._clock() - self._changed_at < QUIET:
+        state = self._file_state()
+        if state != self._state:
+            self._state, self._changed_at = state, self._clock()
+        if self._changed_at is None or self._clock() - self._changed_at < SETTLE_SECONDS:
             return False
         self._changed_at = None
         return True
 
-    def has_news(self) -> bool:
-        """Whether the file has other content than when it was read last."""
-        return self._digest() != self._read
+    def has_new_content(self) -> bool:
+        """Return whether the content differs from what was loaded last."""
+        return self._digest() != self._loaded_digest
 
-    def _stamp(self) -> _Stamp:
-        """The state of the file; links are followed, so that one that is turned is a change."""
+    def _file_state(self) -> tuple[int, ...] | None:
+        """Return the identity of the file's version; None if it is not a regular file. Links
+        are followed: Kubernetes updates a mounted ConfigMap by replacing a link."""
         try:
             found = os.stat(self.path or "")
         except (OSError, ValueError):
@@ -86,11 +87,10 @@ class Origin:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _digest(self) -> bytes | None:
-        """What tells one content from another; None where there is nothing to read."""
-        if self._stamp() is None:
+        if self._file_state() is None:
             return None
         try:
             with open(self.path or "", "rb") as file:
-                return hashlib.sha256(file.read(LARGEST_FILE + 1)).digest()
+                return hashlib.sha256(file.read(MAX_FILE_BYTES + 1)).digest()
         except OSError:
             return None

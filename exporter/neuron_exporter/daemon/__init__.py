@@ -1,1 +1,1 @@
-"""The running daemon: its threads, signals, routes and reloads."""
+"""The running exporter: threads, signals, HTTP routes and reloads."""

@@ -1,24 +1,26 @@
-"""What the exporter answers over HTTP."""
+"""HTTP routes of the exporter."""
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from neuron_exporter.daemon.snapshot_api import Live
-from neuron_exporter.daemon.thread_dump import stacks
+from neuron_exporter.daemon.snapshot_api import SnapshotEndpoint
 from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Masker
 from neuron_exporter.sinks.exposition import FORMATS, Format, negotiate, write
 from neuron_exporter.web import Request, Response, Route
-from neuron_exporter.web.page import files
+from neuron_exporter.web.page import page_routes
 
 SNAPSHOT = "/api/v1/snapshot"
-"""What the page shows, as JSON."""
+"""The data of the page as JSON."""
 
 REPORT_SECONDS = 7.0
-"""That whoever wants a report waits for it: a request has ten."""
+"""Time that /debug/report waits for a report; a request may take ten seconds."""
 
 
 def routes(
@@ -26,38 +28,35 @@ def routes(
     silent_threads: Callable[[], Sequence[str]],
     configuration: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, Route]:
-    """The routes of a pipeline; `silent_threads` names the threads that seem to be dead,
-    `configuration` tells where it comes from and what became of its last reload."""
+    """Return the handler of each path.
+
+    Args:
+        silent_threads: returns the names of unresponsive threads.
+        configuration: returns the file and the result of the last reload.
+    """
     endpoints = Endpoints(pipeline, silent_threads)
-    known: dict[str, Route] = {
-        "/healthz": endpoints.healthz,
-        "/readyz": endpoints.readyz,
-    }
+    handlers: dict[str, Route] = {"/healthz": endpoints.healthz, "/readyz": endpoints.readyz}
     if pipeline.prometheus is not None:
-        known["/metrics"] = endpoints.metrics
-    links = [*sorted(known), SNAPSHOT]
+        handlers["/metrics"] = endpoints.metrics
+    links = [*sorted(handlers), SNAPSHOT]
     if pipeline.config.web.page:
-        known |= {"/debug/threads": endpoints.threads, "/debug/report": endpoints.report}
-        known |= files()
-        known[SNAPSHOT] = Live(pipeline, configuration, tuple(links)).answer
-    return known
+        handlers |= {"/debug/threads": endpoints.threads, "/debug/report": endpoints.report}
+        handlers |= page_routes()
+        handlers[SNAPSHOT] = SnapshotEndpoint(pipeline, configuration, tuple(links)).handle
+    return handlers
 
 
 class Endpoints:
-    """Answers from the parts of one pipeline."""
+    """Handlers that read from the parts of a pipeline."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        silent_threads: Callable[[], Sequence[str]],
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, silent_threads: Callable[[], Sequence[str]]) -> None:
         self._pipeline = pipeline
         self._silent_threads = silent_threads
-        self._counted: tuple[object, dict[Format, bytes]] = None, {}
+        self._series_texts: tuple[object, dict[Format, bytes]] = None, {}
 
     def metrics(self, request: Request) -> Response:
-        """The hardware's series and the exporter's own, in the format that is asked for."""
-        assert self._pipeline.prometheus is not None  # noqa: S101 (there is no such route else)
+        """Return the series of the hardware and of the exporter in the negotiated format."""
+        assert self._pipeline.prometheus is not None  # noqa: S101 (the route exists only with the sink)
         started, now = time.perf_counter(), time.monotonic()
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
@@ -68,35 +67,42 @@ class Endpoints:
         return Response((hardware, own, counts, format.end), format.content_type)
 
     def _series_counts(self, series: Mapping[str, int], format: Format) -> bytes:
-        """How many series there are, written anew only when there are others."""
-        counted, texts = self._counted
+        """Return the exposition of the series counts, cached until the counts change."""
+        counted, texts = self._series_texts
         if counted is not series:
             family = self._pipeline.telemetry.series_counts(series)
             texts = {each: write([family], each) for each in FORMATS}
-            self._counted = series, texts
+            self._series_texts = series, texts
         return texts[format]
 
     def healthz(self, _: Request) -> Response:
-        """Whether every thread lives; the source and the sinks may be as sick as they want."""
+        """Report whether every thread responds, whatever the state of the source and the sinks."""
         silent = self._silent_threads()
         if silent:
-            return Response(f"no sign of life from {', '.join(silent)}\n".encode(), status=503)
+            return Response(f"threads do not respond: {', '.join(silent)}\n".encode(), status=503)
         return Response(b"ok\n")
 
     def readyz(self, _: Request) -> Response:
-        """Whether the first attempt to get a report has ended, well or badly."""
-        if not self._pipeline.intake.has_verdict:
+        """Report whether the first attempt to get a report has ended, with or without success."""
+        if not self._pipeline.processor.is_ready:
             return Response(b"waiting for the first report\n", status=503)
         return Response(b"ready\n")
 
     def threads(self, _: Request) -> Response:
-        """What every thread is doing, for the support bundle."""
-        return Response(stacks().encode())
+        """Return the stacks of all threads, for the support bundle: positions in the code, without
+        values."""
+        frames = sys._current_frames()
+        stacks = [
+            f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}"
+            for thread in sorted(threading.enumerate(), key=lambda each: each.name)
+            if thread.ident in frames
+        ]
+        return Response("\n".join(stacks).encode())
 
     def report(self, _: Request) -> Response:
-        """The next report, names and ids masked, for the support bundle."""
-        line = self._pipeline.intake.next_report(REPORT_SECONDS)
+        """Return the next report with names and IDs masked, for the support bundle."""
+        line = self._pipeline.processor.next_report(REPORT_SECONDS)
         if line is None:
-            late = f"no report within {REPORT_SECONDS:g} s, or somebody else waits for one\n"
-            return Response(late.encode(), status=503)
-        return Response(Masker().line(line) + b"\n", "application/json")
+            message = f"no report within {REPORT_SECONDS:g} s, or another request waits for one\n"
+            return Response(message.encode(), status=503)
+        return Response(Masker().mask_line(line) + b"\n", "application/json")

@@ -1,1 +1,1 @@
-"""Says what is wrong with this machine's exporter, and what to do: one module for each subject."""
+"""The `doctor` command: check the exporter and its machine, one module per subject."""

@@ -1,4 +1,4 @@
-"""AWS as the exporter would meet it: its endpoint, the credentials, and, if asked, one datum."""
+"""Check AWS as the exporter uses it: endpoint, clock, credentials, and one datum with --send."""
 
 from __future__ import annotations
 
@@ -22,34 +22,40 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
-from neuron_exporter.config.schema import CloudWatch
-from neuron_exporter.doctor.finding import Finding, failed, ok, warning
-from neuron_exporter.facts.prices import HOURS_OF_A_MONTH, METRIC
-from neuron_exporter.sinks.cloudwatch.put_metric_data import CONNECT_TIMEOUT, READ_TIMEOUT, Api
-from neuron_exporter.sinks.cloudwatch.transport import Verdict
-from neuron_exporter.sinks.delivery.deadline import Attempts, Overdue
+from neuron_exporter.config.schema import CloudWatchConfig
+from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.facts.prices import HOURS_PER_MONTH, METRIC
+from neuron_exporter.sinks.cloudwatch.put_metric_data import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    PutMetricDataTransport,
+)
+from neuron_exporter.sinks.delivery.deadline import Attempts, DeadlineExceeded
+from neuron_exporter.sinks.delivery.transport import Request, Verdict
 
-SUBJECT = "cloudwatch"
+SUBJECT, _CLOCK = Subject("cloudwatch"), Subject("clock")
 
 TEST_METRIC = "DoctorTest"
-"""A name of its own: what alarms watch is not touched. It has no dimensions, so that it is one
-metric, however many machines send it."""
+"""A metric that no alarm watches. It has no dimensions, so that it stays one metric however many
+machines send it."""
 
-SECONDS = 5.0
-"""Of each step: the endpoint, looking for credentials, and STS."""
+TIMEOUT = 5.0
+"""Seconds for each step: the endpoint, loading credentials, and STS."""
 
-_LARGEST_SKEW, _NOTABLE_SKEW = 300.0, 60.0
-"""Seconds. AWS refuses a signature whose time is more than five minutes from its own."""
+_MAX_SKEW, _WARN_SKEW = 300.0, 60.0
+"""Seconds. AWS rejects a signature whose time differs from its own by more than five minutes."""
 
-_SECRETS_ARE_WRONG = {
-    "InvalidClientTokenId": "AWS does not know the access key: it was deleted, or is another "
-    "partition's; give the role or the user a new one",
-    "UnrecognizedClientException": "AWS does not know the access key: it was deleted, or is "
-    "another partition's; give the role or the user a new one",
+_UNKNOWN_KEY = (
+    "AWS does not know the access key (deleted, or of another partition): create a new one"
+)
+_EXPIRED = "the credentials have expired: check what renews them (role, agent or file)"
+_FIX_BY_CODE = {
+    "InvalidClientTokenId": _UNKNOWN_KEY,
+    "UnrecognizedClientException": _UNKNOWN_KEY,
     "SignatureDoesNotMatch": "the secret does not belong to the access key, or the clock is wrong",
-    "ExpiredToken": "the credentials have expired: who renews them (role, agent, file) has not",
-    "ExpiredTokenException": "the credentials have expired: who renews them has not",
-    "RequestExpired": "the clock is wrong: see the time service of the host",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "RequestExpired": "the clock is wrong: check the time service of the host",
     "AccessDenied": "the trust policy of the role does not let this machine or pod assume it",
 }
 
@@ -58,87 +64,84 @@ _PROVIDERS = {
     "explicit": "the session",
     "shared-credentials-file": "the shared credentials file",
     "config-file": "the shared configuration file",
-    "assume-role": "a role, assumed by the shared configuration",
+    "assume-role": "a role, assumed through the shared configuration",
     "assume-role-with-web-identity": "a role, assumed with a web identity token (IRSA)",
     "sso": "single sign-on",
     "custom-process": "a process of the shared configuration (credential_process)",
     "container-role": "the role of the task or pod (container credentials)",
-    "iam-role": "the role of the instance (its metadata service)",
+    "iam-role": "the role of the instance (instance metadata)",
 }
 
 
-class Reached(NamedTuple):
-    """What asking the endpoint gave; `skew` is how far our clock is ahead of its (s)."""
+class EndpointResponse(NamedTuple):
+    """Result of a request to the endpoint; `skew` is how far our clock is ahead (s)."""
 
     finding: Finding
     skew: float | None = None
 
 
 def endpoint(region: str, configured: str | None) -> str:
-    """The address that requests go to, by the configuration, the environment, or the region.
+    """Return the URL of CloudWatch from the configuration, the environment, or the region.
 
     Raises:
-        BotoCoreError, ValueError: there is none.
+        BotoCoreError, ValueError: the region has no endpoint, or a setting is invalid.
     """
     client = _session().create_client("cloudwatch", region_name=region, endpoint_url=configured)
     return str(client.meta.endpoint_url)
 
 
-def reach(url: str) -> Reached:
-    """Ask the endpoint for anything, unsigned and through the proxy that is configured: whatever it
-    answers, it is there, and tells the time."""
-    place = _shown(url)
+def check_endpoint(url: str) -> EndpointResponse:
+    """Send an unsigned request through the configured proxy. Any answer proves that the endpoint is
+    reachable, and has the time."""
+    parts = urlsplit(url)
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without user and password
     try:
-        response = _within(lambda: _get(url))
+        response = _with_timeout(lambda: _get(url))
     except SSLError as error:
-        why = f"{place}: no trusted connection: {_first(error)}"
-        return Reached(
-            failed(SUBJECT, why, "a proxy between? give its authority with AWS_CA_BUNDLE")
+        seen = f"{address}: the TLS certificate is not trusted: {_root_cause(error)}"
+        fix = "if a proxy intercepts TLS, set AWS_CA_BUNDLE to its certificate authority"
+        return EndpointResponse(SUBJECT.failed(seen, fix))
+    except (ConnectionError, HTTPClientError, DeadlineExceeded, OSError, ValueError) as error:
+        seen = f"{address} cannot be reached: {_root_cause(error)}"
+        fix = (
+            "check the route, security group, NAT or VPC endpoint for `monitoring`, the name "
+            "server, and HTTPS_PROXY; transport: emf needs no network"
         )
-    except (ConnectionError, HTTPClientError, Overdue, OSError, ValueError) as error:
-        return Reached(
-            failed(
-                SUBJECT,
-                f"{place} cannot be reached: {_first(error)}",
-                "route, security group, NAT or a VPC endpoint for `monitoring`, name server, or "
-                "HTTPS_PROXY; transport: emf needs no network",
-            )
-        )
+        return EndpointResponse(SUBJECT.failed(seen, fix))
     skew = _skew(response.headers.get("Date"))
-    return Reached(ok(SUBJECT, f"{place} answers"), skew)
+    return EndpointResponse(SUBJECT.ok(f"{address} answers"), skew)
 
 
-def clock(skew: float | None) -> Iterator[Finding]:
-    """Whether AWS would take our signatures for those of today."""
+def check_clock(skew: float | None) -> Iterator[Finding]:
+    """Check that AWS accepts signatures with the time of our clock."""
     if skew is None:
         return
-    seen = f"is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} CloudWatch's"
-    fix = "set the clock of the host: is chrony or another time service running?"
-    if abs(skew) > _LARGEST_SKEW:
-        yield failed("clock", f"{seen}: over {_LARGEST_SKEW:.0f} s signatures are refused", fix)
-    elif abs(skew) > _NOTABLE_SKEW:
-        yield warning("clock", seen, fix)
+    seen = f"the clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} CloudWatch's"
+    fix = "set the clock of the host, and check that chrony or another time service runs"
+    if abs(skew) > _MAX_SKEW:
+        yield _CLOCK.failed(f"{seen}; AWS rejects signatures over {_MAX_SKEW:.0f} s", fix)
+    elif abs(skew) > _WARN_SKEW:
+        yield _CLOCK.warning(seen, fix)
     else:
-        yield ok("clock", "agrees with CloudWatch's")
+        yield _CLOCK.ok("the clock agrees with CloudWatch's")
 
 
-def caller(region: str) -> Iterator[Finding]:
-    """Which credentials there are, and whose they are by STS. Keys are never shown."""
+def check_credentials(region: str) -> Iterator[Finding]:
+    """Report where the credentials come from, and their identity by STS. Never shows a key."""
     session = _session()
     try:
-        credentials = _within(session.get_credentials)
-    except (BotoCoreError, ClientError, Overdue, OSError) as error:
+        credentials = _with_timeout(session.get_credentials)
+    except (BotoCoreError, ClientError, DeadlineExceeded, OSError) as error:
         code = _code(error)
-        fix = _SECRETS_ARE_WRONG.get(code, "the shared files, or the role, are not as they should")
-        yield failed(SUBJECT, f"credentials cannot be had: {code}", fix)
+        fix = "check the shared credentials file and the role's trust policy"
+        yield SUBJECT.failed(f"loading credentials failed: {code}", _FIX_BY_CODE.get(code, fix))
         return
     if credentials is None:
-        yield failed(
-            SUBJECT,
-            "no credentials: not in the environment, the shared files, the container's or the "
+        yield SUBJECT.failed(
+            "no credentials: not in the environment, the shared files, the container's role or the "
             "instance's role",
-            "give the task (taskRoleArn), the pod (Pod Identity, IRSA) or the instance a role; "
-            "where the hop limit is 1, a pod cannot use the instance's",
+            "assign a role to the task (taskRoleArn), the pod (Pod Identity, IRSA) or the "
+            "instance; with a hop limit of 1, a pod cannot use the instance's role",
         )
         return
     found = f"credentials of {_PROVIDERS.get(credentials.method, credentials.method)}"
@@ -146,96 +149,74 @@ def caller(region: str) -> Iterator[Finding]:
     if expiry is not None:
         found += f", until {expiry.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     try:
-        answer = _within(lambda: _sts(session, region).get_caller_identity())
+        answer = _with_timeout(
+            lambda: session.create_client("sts", region_name=region).get_caller_identity()
+        )
     except ClientError as error:
         code = _code(error)
-        fix = _SECRETS_ARE_WRONG.get(code, "see this code in the documentation of AWS STS")
-        yield failed(SUBJECT, f"{found}: refused by STS ({code})", fix)
-    except (BotoCoreError, Overdue, OSError, ValueError) as error:
-        yield warning(
-            SUBJECT,
-            f"{found}; whose they are was not found out: STS cannot be asked ({_code(error)})",
-            "publishing needs no STS; without it only --send shows whether they are good",
+        fix = _FIX_BY_CODE.get(code, "look up this code in the AWS STS documentation")
+        yield SUBJECT.failed(f"{found}: rejected by STS ({code})", fix)
+    except (BotoCoreError, DeadlineExceeded, OSError, ValueError) as error:
+        yield SUBJECT.warning(
+            f"{found}; their identity is unknown: STS cannot be reached ({_code(error)})",
+            "publishing does not need STS; to test the credentials without it, use --send",
         )
     else:
-        yield ok(SUBJECT, f"{found}: {answer.get('Arn', 'without a name')}")
+        yield SUBJECT.ok(f"{found}: {answer.get('Arn', 'no ARN')}")
 
 
-def send_one(config: CloudWatch, region: str) -> Finding:
-    """Send one datum of a metric of its own to the configured namespace, as the sink sends."""
-    api = Api(region, config.endpoint_url)
+def send_one(config: CloudWatchConfig, region: str) -> Finding:
+    """Send one datum of the test metric to the configured namespace, as the sink does."""
+    api = PutMetricDataTransport(region, config.endpoint_url)
     now = datetime.now(UTC)
+    datum = {"MetricName": TEST_METRIC, "Dimensions": [], "Timestamp": now, "Unit": "Count"}
     try:
-        outcome = api.send(
-            config.namespace,
-            [
-                {
-                    "MetricName": TEST_METRIC,
-                    "Dimensions": [],
-                    "Timestamp": now,
-                    "Unit": "Count",
-                    "Value": 1.0,
-                }
-            ],
-        )
+        request = Request(config.namespace, region, now.timestamp(), [{**datum, "Value": 1.0}])
+        outcome = api.send(request)
     finally:
         api.close()
-    what = f"{TEST_METRIC} in namespace {config.namespace}"
+    metric = f"{TEST_METRIC} in namespace {config.namespace}"
     if outcome.verdict is Verdict.DELIVERED:
-        hour = METRIC.tiers[0].usd / HOURS_OF_A_MONTH
-        return ok(
-            SUBJECT,
-            f"sent: {what}, one metric for this hour ({hour:.4f} USD at the first tier)",
-        )
+        price = f"{METRIC.tiers[0].usd / HOURS_PER_MONTH:.4f} USD at the first tier"
+        return SUBJECT.ok(f"sent {metric}, billed as one metric for this hour ({price})")
     if outcome.code in ("AccessDenied", "AccessDeniedException", "NotAuthorized"):
         fix = (
             "allow cloudwatch:PutMetricData with the condition cloudwatch:namespace = "
-            f"{config.namespace} (README, CloudWatch, has the policy); a VPC endpoint has a policy "
-            "of its own"
+            f"{config.namespace} (the policy is in docs/cloudwatch.md); a VPC endpoint has its own "
+            "policy"
         )
     else:
-        fix = _SECRETS_ARE_WRONG.get(outcome.code, "see the endpoint and the credentials above")
-    return failed(SUBJECT, f"{what} was not taken: {outcome.code}", fix)
+        fix = _FIX_BY_CODE.get(outcome.code, "check the endpoint and credentials lines above")
+    return SUBJECT.failed(f"{metric} was rejected: {outcome.code}", fix)
 
 
 def _session() -> Session:
-    """Looks for credentials as the sink does, and tries everything once."""
+    """Return a session that finds credentials as the sink does, with one attempt each."""
     session = Session()
     session.set_config_variable("metadata_service_timeout", 1)
     session.set_config_variable("metadata_service_num_attempts", 1)
-    session.set_default_client_config(
-        Config(
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-        )
-    )
+    once = {"total_max_attempts": 1, "mode": "standard"}
+    config = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries=once)
+    session.set_default_client_config(config)
     return session
 
 
-def _sts(session: Session, region: str) -> Any:
-    return session.create_client("sts", region_name=region)
-
-
 def _get(url: str) -> Any:
-    bundle = _session().get_config_variable("ca_bundle")
-    session = URLLib3Session(
-        verify=bundle or True,
-        proxies=get_environ_proxies(url),
-        timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-    )
+    verify = _session().get_config_variable("ca_bundle") or True
+    timeout = (CONNECT_TIMEOUT, READ_TIMEOUT)
+    session = URLLib3Session(verify, get_environ_proxies(url), timeout)
     try:
         return session.send(AWSRequest("GET", url, stream_output=True).prepare())
     finally:
         session.close()
 
 
-def _within(call: Any) -> Any:
-    return Attempts[Any]().make(call, SECONDS)
+def _with_timeout(call: Any) -> Any:
+    return Attempts[Any]().run(call, TIMEOUT)
 
 
 def _skew(date: str | None) -> float | None:
-    """Seconds that our clock is ahead of the one that wrote this header."""
+    """Return how far our clock is ahead of a Date header (s)."""
     try:
         return time.time() - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
@@ -243,23 +224,17 @@ def _skew(date: str | None) -> float | None:
 
 
 def _code(error: BaseException) -> str:
-    """A name for what went wrong. Messages of AWS repeat the request, and are not shown."""
+    """Return a name of the error. AWS's messages repeat the request, so they are not shown."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "Unknown"))
     return type(error).__name__
 
 
-def _first(error: BaseException) -> str:
-    """What went wrong at the bottom of it, without the address, which may hold a password."""
+def _root_cause(error: BaseException) -> str:
+    """Return the innermost error without the URL, which may contain a password."""
     cause = error
     while True:
         inner = getattr(cause, "kwargs", {}).get("error") or cause.__cause__ or cause.__context__
         if not isinstance(inner, BaseException):
             return getattr(cause, "strerror", None) or type(cause).__name__
         cause = inner
-
-
-def _shown(url: str) -> str:
-    """An address without the name and password that may be in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

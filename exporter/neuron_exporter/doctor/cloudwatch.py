@@ -1,100 +1,91 @@
-"""What goes to CloudWatch: its dimensions, its place, its credentials, its budget."""
+"""Check CloudWatch: dimension sets, budget, endpoint, clock and credentials."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from neuron_exporter.doctor.context import Case
-from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
-from neuron_exporter.pipeline import cloudwatch as publish
-from neuron_exporter.sinks.cloudwatch.dimensions import resolve_all
+from neuron_exporter.doctor.context import Context
+from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.pipeline.cloudwatch import metric_limit, sink_settings
 
-SUBJECT = "cloudwatch"
+SUBJECT = Subject("cloudwatch")
 
 
-def examine(case: Case) -> Iterator[Finding]:
-    """Everything that a delivery needs, in the order in which it needs it."""
-    sent = case.config.cloudwatch
-    if not sent.enabled:
-        yield skipped(SUBJECT, "cloudwatch.enabled is false" + _nothing_sent(case))
+def check(context: Context) -> Iterator[Finding]:
+    """Check everything that a delivery needs, in that order."""
+    config = context.config.cloudwatch
+    if not config.enabled:
+        yield SUBJECT.skipped("cloudwatch.enabled is false" + _nothing_sent(context))
         return
-    yield from _dimensions(case)
-    yield from _budget(case)
-    if sent.transport == "emf":
-        yield ok(SUBJECT, "transport emf: lines on standard output need no credentials")
-        if case.send:
-            yield skipped(SUBJECT, "--send has no effect: it is for transport api")
+    yield from _dimensions(context)
+    yield from _budget(context)
+    if config.transport == "emf":
+        yield SUBJECT.ok("transport emf writes to standard output and needs no credentials")
+        if context.send:
+            yield SUBJECT.skipped("--send has no effect with transport emf")
         return
-    region = sent.region or case.machine.region
+    region = config.region or context.machine.region
     if not region:
-        yield failed(
-            SUBJECT,
-            "the region is not known: nothing can be sent" + _nothing_sent(case),
-            "set cloudwatch.region, or AWS_REGION",
+        yield SUBJECT.failed(
+            "the region is unknown: nothing can be sent" + _nothing_sent(context),
+            "set cloudwatch.region or AWS_REGION",
         )
         return
-    yield from _delivery(case, region)
+    yield from _delivery(context, region)
 
 
-def _nothing_sent(case: Case) -> str:
-    return ": --send sends nothing" if case.send else ""
+def _nothing_sent(context: Context) -> str:
+    return ": --send sends nothing" if context.send else ""
 
 
-def _dimensions(case: Case) -> Iterator[Finding]:
-    settings = publish.settings(case.config.cloudwatch)
-    complete, missing = resolve_all(settings, case.machine)
+def _dimensions(context: Context) -> Iterator[Finding]:
+    settings = sink_settings(context.config.cloudwatch)
+    complete, missing = settings.resolve(context.machine)
     number = len(settings.dimension_sets)
-    names = ", ".join(missing)
+    unknown = f"{', '.join(missing)} unknown"
+    fix = "check the identity lines, or remove these from cloudwatch.dimension_sets"
     if not complete:
-        yield failed(
-            SUBJECT,
-            f"no dimension set is complete: {names} not known; nothing is sent",
-            "see what is said of the identity, or leave these out of cloudwatch.dimension_sets",
-        )
+        yield SUBJECT.failed(f"no dimension set is complete: {unknown}; nothing is sent", fix)
     elif len(complete) < number:
-        yield warning(
-            SUBJECT,
-            f"{number - len(complete)} of {number} dimension sets are not sent: {names} not known",
-            "see what is said of the identity, or leave these out of cloudwatch.dimension_sets",
-        )
+        incomplete = number - len(complete)
+        seen = f"{incomplete} of {number} dimension sets are not sent: {unknown}"
+        yield SUBJECT.warning(seen, fix)
     else:
-        sets = "; ".join(", ".join(each.names) or "(no dimension)" for each in complete)
-        yield ok(SUBJECT, f"complete dimension sets: {sets}")
+        sets = "; ".join(", ".join(each.names) or "(no dimensions)" for each in complete)
+        yield SUBJECT.ok(f"complete dimension sets: {sets}")
 
 
-def _budget(case: Case) -> Iterator[Finding]:
-    if case.exposed is None:
+def _budget(context: Context) -> Iterator[Finding]:
+    if context.scraped is None:
         return
-    dropped = case.exposed.value("neuron_exporter_cloudwatch_budget_dropped_metrics")
-    wanted = case.exposed.value("neuron_exporter_cloudwatch_wanted_metrics") or 0
-    limit = publish.limit(case.config.cloudwatch)
+    dropped = context.scraped.value("neuron_exporter_cloudwatch_budget_dropped_metrics")
+    selected = context.scraped.value("neuron_exporter_cloudwatch_wanted_metrics") or 0
+    limit = metric_limit(context.config.cloudwatch)
     if dropped:
-        yield warning(
-            SUBJECT,
-            f"{dropped:.0f} of {wanted:.0f} metrics are over the budget of {limit}: not published",
-            "raise cloudwatch.budget, or choose fewer dimension sets or metrics; `neuron-exporter "
-            "cost --config FILE` prices them",
+        yield SUBJECT.warning(
+            f"{dropped:.0f} of {selected:.0f} metrics exceed the budget of {limit}: not published",
+            "raise cloudwatch.budget, or select fewer dimension sets or metrics; `neuron-exporter "
+            "cost --config FILE` shows what they cost",
         )
-    elif limit is not None and wanted:
-        yield ok(SUBJECT, f"{wanted:.0f} metrics, of {limit} that the budget allows")
+    elif limit is not None and selected:
+        yield SUBJECT.ok(f"{selected:.0f} metrics of {limit} that the budget allows")
 
 
-def _delivery(case: Case, region: str) -> Iterator[Finding]:
-    # botocore is for those who publish.
+def _delivery(context: Context, region: str) -> Iterator[Finding]:
+    # botocore is slow to import, and only needed here.
     from neuron_exporter.doctor import aws
 
     try:
-        url = aws.endpoint(region, case.config.cloudwatch.endpoint_url)
-    except Exception as error:  # noqa: BLE001 (botocore raises many kinds for odd settings)
-        yield failed(
-            SUBJECT,
+        url = aws.endpoint(region, context.config.cloudwatch.endpoint_url)
+    except Exception as error:  # noqa: BLE001 (botocore raises many types for invalid settings)
+        yield SUBJECT.failed(
             f"no endpoint for region {region}: {type(error).__name__}",
-            "see cloudwatch.region, cloudwatch.endpoint_url and the AWS_ variables",
+            "check cloudwatch.region, cloudwatch.endpoint_url and the AWS_ variables",
         )
         return
-    reached = aws.reach(url)
-    yield reached.finding
-    yield from aws.clock(reached.skew)
-    yield from aws.caller(region)
-    if case.send:
-        yield aws.send_one(case.config.cloudwatch, region)
+    response = aws.check_endpoint(url)
+    yield response.finding
+    yield from aws.check_clock(response.skew)
+    yield from aws.check_credentials(region)
+    if context.send:
+        yield aws.send_one(context.config.cloudwatch, region)

@@ -1,4 +1,4 @@
-"""The configuration: where it comes from, and everything that `check` says against it."""
+"""Check the configuration: where it comes from, and all problems that `check` reports."""
 
 from __future__ import annotations
 
@@ -7,77 +7,75 @@ from collections.abc import Iterator
 
 from neuron_exporter.config import ConfigError, load
 from neuron_exporter.config.load import PREFIX
-from neuron_exporter.doctor.context import Case
-from neuron_exporter.doctor.finding import Finding, failed, ok, warning
+from neuron_exporter.doctor.context import Context
+from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.doctor.processes import other_variables, running_exporters
 from neuron_exporter.pipeline.build import all_problems, build
-from neuron_exporter.pipeline.identity import identify
+from neuron_exporter.pipeline.identity import make_identity
 
-SUBJECT = "configuration"
+SUBJECT = Subject("configuration")
 
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 
 
-def examine(case: Case) -> Iterator[Finding]:
-    """Load it as `run` would; what is legal of it is what the other checks go by."""
-    yield from _adopt(case)
+def check(context: Context) -> Iterator[Finding]:
+    """Load the configuration as `run` does. The other checks use the valid part of it."""
+    yield from _use_running_arguments(context)
     problems: list[str] = []
     try:
-        case.loaded = load(case.path, case.environment, case.flags)
+        context.loaded = load(context.path, context.environment, context.flags)
     except ConfigError as error:
         problems = all_problems(error)
-        if error.rest is not None:
-            case.loaded = error.rest
+        if error.partial is not None:
+            context.loaded = error.partial
     else:
         try:
-            case.pipeline = build(case.loaded, environment=case.environment)
+            context.pipeline = build(context.loaded, environment=context.environment)
         except ConfigError as error:
             problems = list(error.problems)
-    case.identity, _ = identify(case.config, case.environment)
+    context.identity, _ = make_identity(context.config, context.environment)
     for problem in problems:
-        yield failed(SUBJECT, problem, "correct it; `neuron-exporter check` says the same")
-    if case.pipeline is not None:
-        for line in case.pipeline.warnings:
-            yield warning(SUBJECT, line, "give it what it names, or leave it out")
+        yield SUBJECT.failed(problem, "correct it; `neuron-exporter check` reports the same")
+    if context.pipeline is not None:
+        for line in context.pipeline.warnings:
+            yield SUBJECT.warning(line, "add what is missing, or remove the setting")
     if not problems:
-        yield ok(SUBJECT, _where_from(case))
+        yield SUBJECT.ok(_origin(context))
 
 
-def _adopt(case: Case) -> Iterator[Finding]:
-    """Go by what the exporter beside us was started with: without a file by its file, and in any
-    case by its flags."""
-    wanted = os.path.abspath(case.path) if case.path is not None else None
+def _use_running_arguments(context: Context) -> Iterator[Finding]:
+    """Use the flags of the running exporter, and its file if no other one is given."""
+    wanted = os.path.abspath(context.path) if context.path is not None else None
     started = {}
     for pid, words in running_exporters().items():
-        run = case.read_run(words)
+        run = context.parse_run(words)
         if run is not None and (wanted is None or run.path == wanted):
             started[pid] = run
     if len(started) > 1:
-        yield warning(
-            SUBJECT,
+        yield SUBJECT.warning(
             f"{len(started)} exporters run here (processes {', '.join(map(str, started))})",
-            "say which is meant with --config FILE",
+            "choose one with --config FILE",
         )
     elif started:
         ((pid, run),) = started.items()
-        case.path, case.flags = case.path or run.path, run.flags
-        yield ok(SUBJECT, f"process {pid} is the exporter that runs with it")
-        others = other_variables(pid, case.environment)
+        context.path, context.flags = context.path or run.path, run.flags
+        yield SUBJECT.ok(f"process {pid} runs the exporter with this configuration")
+        others = other_variables(pid, context.environment)
         if others:
-            yield warning(
-                SUBJECT,
-                f"process {pid} has other values than this command of: {', '.join(others)}",
-                "what is said here goes by this command's: run it in the same environment "
+            yield SUBJECT.warning(
+                f"process {pid} has other values of these variables: {', '.join(others)}",
+                "the doctor uses its own values: run it in the environment of the exporter "
                 "(docker exec, kubectl exec; systemd: systemctl show -p Environment)",
             )
 
 
-def _where_from(case: Case) -> str:
-    variables = sorted({each for each in case.loaded.origins.values() if each.startswith(PREFIX)})
-    parts = [f"{case.path}: good" if case.path else "no file: defaults"]
+def _origin(context: Context) -> str:
+    origins = {*context.loaded.origins.values()}
+    variables = sorted(origin for origin in origins if origin.startswith(PREFIX))
+    parts = [f"{context.path}: good" if context.path else "no file: defaults"]
     if variables:
-        more = f" and {len(variables) - _MOST_NAMED} more" if len(variables) > _MOST_NAMED else ""
-        parts.append(f"set by the environment: {', '.join(variables[:_MOST_NAMED])}{more}")
-    if case.flags:
-        parts.append(f"flags: {', '.join(sorted({flag.origin for flag in case.flags}))}")
+        more = f" and {len(variables) - _MAX_NAMED} more" if len(variables) > _MAX_NAMED else ""
+        parts.append(f"set by the environment: {', '.join(variables[:_MAX_NAMED])}{more}")
+    if context.flags:
+        parts.append(f"flags: {', '.join(sorted({flag.origin for flag in context.flags}))}")
     return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""What is known so far: each check reads what those before it have found out."""
+"""State shared by the checks: each check reads the results of earlier ones."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from neuron_exporter.config import Config, Given, Loaded
-from neuron_exporter.doctor.scraped import Exposed
+from neuron_exporter.config import Config, LoadedConfig, Override
+from neuron_exporter.doctor.scraped import ScrapedMetrics
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.model import Machine, SourceState
 from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Report
 
 
-class Run(NamedTuple):
-    """What `neuron-exporter run` was started with: its file, and its flags as settings."""
+class RunArguments(NamedTuple):
+    """Arguments of a running `neuron-exporter run`: its file, and its flags as settings."""
 
     path: str | None
-    flags: Sequence[Given]
+    flags: Sequence[Override]
 
 
 class Sample(NamedTuple):
-    """What was heard of the source by listening to it for a while. `interval` is the time between
-    two reports (s), None where there were not two."""
+    """Result of running the source for a while. `interval` is the time between two reports (s);
+    None if fewer than two came."""
 
     state: SourceState
     detail: str
@@ -35,18 +35,18 @@ class Sample(NamedTuple):
 
 
 @dataclass(slots=True)
-class Case:
-    """One examination. What is None was not found out."""
+class Context:
+    """Options and results of one run of the doctor. None means unknown."""
 
     environment: Mapping[str, str]
     path: str | None = None
-    flags: Sequence[Given] = ()
+    flags: Sequence[Override] = ()
     send: bool = False
-    bundled: bool = False
-    read_run: Callable[[Sequence[str]], Run | None] = lambda _: None
-    loaded: Loaded = field(default_factory=lambda: Loaded(Config(), {}))
+    is_bundled: bool = False
+    parse_run: Callable[[Sequence[str]], RunArguments | None] = lambda _: None
+    loaded: LoadedConfig = field(default_factory=lambda: LoadedConfig(Config(), {}))
     pipeline: Pipeline | None = None
-    exposed: Exposed | None = None
+    scraped: ScrapedMetrics | None = None
     is_running: bool = False
     snapshot: bytes = b""
     threads: bytes = b""
@@ -57,28 +57,28 @@ class Case:
 
     @property
     def config(self) -> Config:
-        """The configuration, as far as it is legal."""
+        """The configuration, as far as it is valid."""
         return self.loaded.config
 
     @property
     def machine(self) -> Machine:
-        """The machine as it is known so far."""
+        """The machine's identity, as far as it is known."""
         return self.identity.machine() if self.identity is not None else Machine()
 
     @property
     def report(self) -> Report | None:
-        """The last report that was heard."""
+        """The last report that the doctor read."""
         return self.sample.report if self.sample is not None else None
 
     @property
     def instance_type(self) -> str:
-        """What the machine is, as the identity or else the running exporter has it."""
-        exposed = self.exposed.anywhere("instance_type") if self.exposed is not None else ""
-        return self.machine.instance_type or exposed
+        """The instance type from the identity, else from the running exporter."""
+        scraped = self.scraped.any_label("instance_type") if self.scraped is not None else ""
+        return self.machine.instance_type or scraped
 
-    def reported(self, label: str) -> str:
-        """What reports say of the machine's hardware; empty where nobody told."""
+    def hardware_info(self, label: str) -> str:
+        """Return a field of `neuron_hardware_info` as text; empty if no report has it."""
         if self.report is not None:
             value = getattr(self.report.neuron_hardware_info, label, None)
             return "" if value is None else str(value)
-        return self.exposed.label("neuron_hardware_info", label) if self.exposed else ""
+        return self.scraped.label("neuron_hardware_info", label) if self.scraped else ""

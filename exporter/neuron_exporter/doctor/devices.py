@@ -1,4 +1,4 @@
-"""The devices in /dev: how many there are, whether they can be opened, and who has them open."""
+"""Check the devices in /dev: their number, whether they open, and which processes use them."""
 
 from __future__ import annotations
 
@@ -13,136 +13,135 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.doctor import probe
-from neuron_exporter.doctor.context import Case
-from neuron_exporter.doctor.finding import Finding, failed, ok, skipped, warning
-from neuron_exporter.doctor.processes import Holders, holders
+from neuron_exporter.doctor.context import Context
+from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.doctor.processes import OpenDevices, find_open_devices
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.identity.devices import devices
+from neuron_exporter.identity.local import present_devices
 from neuron_exporter.model import SourceState
-from neuron_exporter.pipeline.identity import is_of_this_machine
+from neuron_exporter.pipeline.identity import is_local_source
 
-SUBJECT = "devices"
+SUBJECT = Subject("devices")
 
-MOST_PROCESSES = 16
-"""Processes that may have one device open (`NEURON_MAX_PROCESS_PER_DEVICE` of the driver); the next
-open is refused with EBUSY."""
+MAX_PROCESSES = 16
+"""Processes that may have one device open (`NEURON_MAX_PROCESS_PER_DEVICE` of the driver). The
+driver rejects the next open with EBUSY."""
 
-_NEARLY = 14
-_SECONDS = 3.0
+_WARN_FROM_PROCESSES = 14
+_TIMEOUT = 3.0
 _HUNG = -2
-_GIVE = (
+_HOW_TO_MAP = (
     "Docker: --device /dev/neuron0 for each; ECS: linuxParameters.devices; Kubernetes: "
-    "privileged, or devices of the device plugin"
+    "privileged, or devices from the device plugin"
 )
-_REFUSALS = {
+_NO_DRIVER_BEHIND = (
+    "has no driver behind it",
+    "the driver was unloaded or has lost the device: run `lsmod` and `dmesg` on the host, load the "
+    "driver, then restart this container",
+)
+_EXPLANATIONS = {
     _HUNG: (
-        f"does not open within {_SECONDS:g} s",
-        "the driver hangs: `dmesg` on the host; restart the machine if a reset does not help",
+        f"does not open within {_TIMEOUT:g} s",
+        "the driver hangs: run `dmesg` on the host; restart the machine if a driver reset does not "
+        "help",
     ),
     probe.NO_DEVICE: (
-        "is no device file",
-        "a volume was mounted where a device belongs, which makes a folder where the host has "
-        f"none. {_GIVE}",
+        "is not a device file",
+        "a volume is mounted in place of the device; it creates a directory if the host has no "
+        f"such device. {_HOW_TO_MAP}",
     ),
     errno.EPERM: (
-        "may not be opened by this container (EPERM: its device cgroup)",
+        "may not be opened by this container (EPERM from its device cgroup)",
         "a hostPath volume of /dev shows devices that may not be opened, whatever capabilities "
-        f"are added (kubernetes#79090). {_GIVE}",
+        f"are added (kubernetes#79090). {_HOW_TO_MAP}",
     ),
     errno.EBUSY: (
-        f"is refused (EBUSY): {MOST_PROCESSES} processes have it open, which is the most",
-        "end processes that do not need it; each neuron-monitor, and each process of a workload, "
-        "takes a place",
+        f"is busy (EBUSY): {MAX_PROCESSES} processes have it open, which is the maximum",
+        "end processes that do not need it; each neuron-monitor and each process of a workload "
+        "uses one slot",
     ),
+    errno.ENXIO: _NO_DRIVER_BEHIND,
+    errno.ENODEV: _NO_DRIVER_BEHIND,
 }
-_GONE = (
-    "has no driver behind it any more",
-    "the driver was unloaded or has lost the device: `lsmod`, `dmesg` on the host; load the "
-    "driver, then start this container again",
-)
-_REFUSALS |= {errno.ENXIO: _GONE, errno.ENODEV: _GONE}
+"""What each error of an open means, and what to do."""
 
 
-def examine(case: Case) -> Iterator[Finding]:
-    """Count them, open each of them, and look who else has them open."""
-    if not is_of_this_machine(case.config):
-        yield skipped(SUBJECT, f"source.kind {case.config.source.kind} needs none")
+def check(context: Context) -> Iterator[Finding]:
+    """Count the devices, open each of them, and count the processes that have them open."""
+    if not is_local_source(context.config):
+        yield SUBJECT.skipped(f"source.kind {context.config.source.kind} needs no devices")
         return
-    found = sorted(devices())
-    yield from count(found, case)
-    if case.exposed is not None and case.exposed.source_state == SourceState.PAUSED:
-        yield skipped(
-            SUBJECT, "not opened: the exporter is paused, maybe for a reset of the driver"
-        )
+    found = sorted(present_devices())
+    yield from check_count(found, context)
+    if context.scraped is not None and context.scraped.source_state == SourceState.PAUSED:
+        yield SUBJECT.skipped("not opened: the exporter is paused, perhaps to reset the driver")
     elif found:
-        yield from openings({device: f"/dev/neuron{device}" for device in found})
+        yield from check_opens({device: f"/dev/neuron{device}" for device in found})
     if found:
-        yield from who_holds(found, holders())
+        yield from check_users(found, find_open_devices())
 
 
-def count(found: Sequence[int], case: Case) -> Iterator[Finding]:
-    """Whether there are as many as reports say, and as this type of machine has."""
+def check_count(found: Sequence[int], context: Context) -> Iterator[Finding]:
+    """Compare the number of devices with the reports and with the instance type."""
     if not found:
-        yield failed(
-            SUBJECT,
-            "there is no /dev/neuron0, nor any other",
-            f"on the host: load the driver. In a container, give it the devices. {_GIVE}",
+        yield SUBJECT.failed(
+            "there is no /dev/neuron*",
+            f"on the host: load the driver. In a container: map the devices. {_HOW_TO_MAP}",
         )
         return
     seen = f"{len(found)} in /dev ({_numbers(found)})"
     expected = {}
-    reported = case.reported("neuron_device_count")
+    reported = context.hardware_info("neuron_device_count")
     if reported.isdigit():
-        expected["reports count"] = int(reported)
-    row = INSTANCE_TYPES.get(case.instance_type)
+        expected["reports have"] = int(reported)
+    row = INSTANCE_TYPES.get(context.instance_type)
     if row is not None and row.devices is not None:
         expected[f"{row.name} has"] = row.devices
-    more = {who: number for who, number in expected.items() if number != len(found)}
-    told = "; ".join(f"{who} {number}" for who, number in (more or expected).items())
-    if not more:
-        yield ok(SUBJECT, f"{seen}; {told}" if told else seen)
-    elif case.config.cloudwatch.scope == "task" and len(found) < max(more.values()):
-        yield ok(SUBJECT, f"{seen}; {told}: this task has part of the machine (scope: task)")
+    different = {name: number for name, number in expected.items() if number != len(found)}
+    comparison = "; ".join(f"{name} {number}" for name, number in (different or expected).items())
+    if not different:
+        yield SUBJECT.ok(f"{seen}; {comparison}" if comparison else seen)
+    elif context.config.cloudwatch.scope == "task" and len(found) < max(different.values()):
+        yield SUBJECT.ok(f"{seen}; {comparison}: this task has part of the machine (scope: task)")
     else:
-        yield warning(
-            SUBJECT,
-            f"{seen}; {told}",
-            "give the container all devices, or set cloudwatch.scope: task; if it has all, the "
-            "driver has lost a device: `dmesg` on the host",
+        yield SUBJECT.warning(
+            f"{seen}; {comparison}",
+            "map all devices into the container, or set cloudwatch.scope: task; if all are mapped, "
+            "the driver has lost a device: run `dmesg` on the host",
         )
 
 
-def openings(paths: Mapping[int, str]) -> Iterator[Finding]:
-    """Whether each can be opened, with what to do where it cannot."""
+def check_opens(paths: Mapping[int, str]) -> Iterator[Finding]:
+    """Open each device, and yield one finding per answer of the system."""
     by_answer: dict[int, list[int]] = defaultdict(list)
     for device, answer in zip(paths, open_each(list(paths.values())), strict=True):
         by_answer[answer].append(device)
     for answer, which in by_answer.items():
         first = paths[which[0]]
-        name = (
-            first if len(which) == 1 else f"each of {first.rstrip('0123456789')}{_numbers(which)}"
-        )
+        prefix = first.rstrip("0123456789")
+        name = first if len(which) == 1 else f"each of {prefix}{_numbers(which)}"
         if answer == 0:
-            yield ok(SUBJECT, f"{name} can be opened")
+            yield SUBJECT.ok(f"{name} can be opened")
         else:
-            why, fix = refusal(answer, Path(first))
-            yield failed(SUBJECT, f"{name} {why}", fix)
+            reason, fix = explain(answer, Path(first))
+            yield SUBJECT.failed(f"{name} {reason}", fix)
 
 
-def refusal(answer: int, path: Path) -> tuple[str, str]:
-    """What an answer of the system means, and what to do."""
+def explain(answer: int, path: Path) -> tuple[str, str]:
+    """Return what an error of an open means, and what to do."""
     if answer == errno.EACCES:
         return (
             f"may not be opened by user {os.geteuid()} (EACCES: {_mode(path)})",
-            "run as a member of its group, or as root (the driver's udev rule sets the mode); a "
-            "file system mounted with nodev refuses every device",
+            "run as root or as a member of its group (the driver's udev rule sets the mode); a "
+            "file system mounted with nodev rejects every device",
         )
-    otherwise = f"cannot be opened: {_strerror(answer)}", "`dmesg` on the host says more"
-    return _REFUSALS.get(answer, otherwise)
+    error = f"{os.strerror(answer)} ({errno.errorcode.get(answer, answer)})"
+    otherwise = f"cannot be opened: {error}", "run `dmesg` on the host for details"
+    return _EXPLANATIONS.get(answer, otherwise)
 
 
 def open_each(paths: Sequence[str]) -> list[int]:
-    """What the system answered to an open of each path: 0, an errno, or why there is none."""
+    """Open each path in another process, and return the answers: 0, an errno, or a constant."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", probe.__file__, *paths],
         stdin=subprocess.DEVNULL,
@@ -150,53 +149,51 @@ def open_each(paths: Sequence[str]) -> list[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        out, _ = process.communicate(timeout=_SECONDS)
+        out, _ = process.communicate(timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
-        out = _end(process)
+        out = _kill(process)
     answers = [int(line) for line in out.split()]
     return answers + [_HUNG] * (len(paths) - len(answers))
 
 
-def who_holds(found: Iterable[int], known: Holders) -> Iterator[Finding]:
-    """How many processes have each device open, as far as that can be seen."""
-    counts = {device: len(known.by_device.get(device, ())) for device in found}
-    held = ", ".join(f"neuron{device}: {count}" for device, count in counts.items() if count)
-    seen = f"open in processes: {held}" if held else "no process has one open"
+def check_users(found: Iterable[int], open_devices: OpenDevices) -> Iterator[Finding]:
+    """Count the visible processes that have each device open."""
+    counts = {device: len(open_devices.by_device.get(device, ())) for device in found}
+    users = ", ".join(f"neuron{device}: {count}" for device, count in counts.items() if count)
+    seen = f"processes with a device open: {users}" if users else "no process has a device open"
     limits = []
-    if not known.whole:
-        limits.append(
-            "only those of this container's process ids are seen (pidMode: host, hostPID: true)"
-        )
-    if known.hidden:
-        limits.append(f"{known.hidden} processes of other users are not seen")
-    if not known.in_time:
-        limits.append("not all processes could be looked at in time")
+    if not open_devices.host_pid_namespace:
+        visible = "only this container's processes are visible"
+        limits.append(f"{visible} (to see all: pidMode: host, hostPID: true)")
+    if open_devices.hidden:
+        limits.append(f"{open_devices.hidden} processes of other users are not visible")
+    if not open_devices.is_complete:
+        limits.append("not all processes could be read in time")
     seen += "".join(f"; {limit}" for limit in limits)
-    if max(counts.values(), default=0) >= _NEARLY:
-        yield warning(
-            SUBJECT,
-            f"{seen}; at most {MOST_PROCESSES} may",
-            "end processes that do not need it, or the next open is refused (EBUSY)",
+    if max(counts.values(), default=0) >= _WARN_FROM_PROCESSES:
+        yield SUBJECT.warning(
+            f"{seen}; the maximum is {MAX_PROCESSES}",
+            "end processes that do not need it, or the driver will reject the next one (EBUSY)",
         )
-    elif limits and not held:
-        yield skipped(SUBJECT, seen)
+    elif limits and not users:
+        yield SUBJECT.skipped(seen)
     else:
-        yield ok(SUBJECT, seen)
+        yield SUBJECT.ok(seen)
 
 
-def _end(process: subprocess.Popen[bytes]) -> bytes:
-    """What it has said; one that hangs in the kernel is waited for no longer than a moment."""
+def _kill(process: subprocess.Popen[bytes]) -> bytes:
+    """Kill the process and return its output, without waiting for one that hangs in the kernel."""
     process.kill()
     try:
         out, _ = process.communicate(timeout=0.5)
-    except subprocess.TimeoutExpired as late:
-        process.returncode = _HUNG  # nobody is to wait for it later on
-        out = late.stdout or b""
+    except subprocess.TimeoutExpired as error:
+        process.returncode = _HUNG  # keeps Popen from waiting for it later
+        out = error.stdout or b""
     return out
 
 
 def _numbers(devices: Sequence[int]) -> str:
-    """0 to 15, or 0, 2, 5."""
+    """Format device numbers: "0 to 15", or "0, 2, 5"."""
     if len(devices) > 2 and list(devices) == list(range(devices[0], devices[-1] + 1)):
         return f"{devices[0]} to {devices[-1]}"
     return ", ".join(map(str, devices))
@@ -206,8 +203,4 @@ def _mode(path: Path) -> str:
     with suppress(OSError):
         found = path.stat()
         return f"{stat.filemode(found.st_mode)}, user {found.st_uid}, group {found.st_gid}"
-    return "its mode is not known"
-
-
-def _strerror(answer: int) -> str:
-    return f"{os.strerror(answer)} ({errno.errorcode.get(answer, answer)})"
+    return "its mode is unknown"

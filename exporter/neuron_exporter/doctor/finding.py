@@ -1,13 +1,21 @@
-"""What was found out about one subject, and what to do about it."""
+"""Findings of the checks, as lines for people and as JSON for programs."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
+from neuron_exporter.text import mask_credentials, sanitize_text
+
+_MAX_LENGTH = 1000
+"""Characters of one text in a line."""
+
 
 class Verdict(StrEnum):
-    """How it is. A warning is no failure: the exporter does its work, but not all that it might."""
+    """Result of a check. With a warning, the exporter works but is incomplete or about to fail."""
 
     OK = "ok"
     WARNING = "warning"
@@ -16,7 +24,10 @@ class Verdict(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One line for people. `fix` is empty where nothing is to be done."""
+    """One observation about a subject, with what to do; `fix` is empty if nothing is to be done.
+
+    The field names are the keys of `doctor --json`.
+    """
 
     subject: str
     verdict: Verdict
@@ -24,21 +35,47 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def ok(subject: str, seen: str) -> Finding:
-    """It is as it should be."""
-    return Finding(subject, Verdict.OK, seen)
+class Subject(str):
+    """Name of what a check examines, with a method for each verdict."""
+
+    __slots__ = ()
+
+    def ok(self, seen: str) -> Finding:
+        """Report that something is as it should be."""
+        return Finding(self, Verdict.OK, seen)
+
+    def warning(self, seen: str, fix: str) -> Finding:
+        """Report that something works but is incomplete or about to fail."""
+        return Finding(self, Verdict.WARNING, seen, fix)
+
+    def failed(self, seen: str, fix: str) -> Finding:
+        """Report that something does not work."""
+        return Finding(self, Verdict.FAILED, seen, fix)
+
+    def skipped(self, reason: str, fix: str = "") -> Finding:
+        """Report why something was not checked."""
+        return Finding(self, Verdict.SKIPPED, reason, fix)
 
 
-def warning(subject: str, seen: str, fix: str) -> Finding:
-    """It works, but something is missing or about to fail."""
-    return Finding(subject, Verdict.WARNING, seen, fix)
+def redact(finding: Finding) -> Finding:
+    """Return the finding without the user names and passwords of URLs."""
+    return finding._replace(seen=mask_credentials(finding.seen), fix=mask_credentials(finding.fix))
 
 
-def failed(subject: str, seen: str, fix: str) -> Finding:
-    """It does not work."""
-    return Finding(subject, Verdict.FAILED, seen, fix)
+def as_line(finding: Finding) -> str:
+    """Return the finding on one line, and its fix on the next."""
+    line = f"{finding.verdict:<8} {finding.subject:<14} {sanitize_text(finding.seen, _MAX_LENGTH)}"
+    if finding.fix:
+        line += f"\n{'':<8} {'':<14} -> {sanitize_text(finding.fix, _MAX_LENGTH)}"
+    return line
 
 
-def skipped(subject: str, why: str, fix: str = "") -> Finding:
-    """Nothing was found out, and why that is so."""
-    return Finding(subject, Verdict.SKIPPED, why, fix)
+def as_summary(findings: Iterable[Finding]) -> str:
+    """Return the number of findings per verdict."""
+    count = Counter(finding.verdict for finding in findings)
+    return ", ".join(f"{count[verdict]} {verdict}" for verdict in Verdict)
+
+
+def as_json(findings: Iterable[Finding]) -> str:
+    """Return a JSON list of objects with `subject`, `verdict`, `seen` and `fix`."""
+    return json.dumps([finding._asdict() for finding in findings], indent=2)

@@ -1,12 +1,13 @@
-"""Opens device files, and tells for each what the system answered.
+"""Open device files and print the system's answer for each.
 
     python probe.py PATH [PATH ...]
 
-It is a program of its own since an open may hang in a sick driver, where no thread can be ended.
+This is a separate program because an open may hang in a broken driver, where a thread could not be
+ended.
 
-Neuron's driver takes a file that is opened for writing only as one for questions: it attaches no
-process, which would take one of the device's 16 places, and waits for no reset (`ncdev_open` in
-neuron_cdev.c of aws-neuronx-dkms). Nothing is written, nor asked.
+The files are opened for writing only. Neuron's driver treats that as a query (`ncdev_open` in
+neuron_cdev.c of aws-neuronx-dkms): it does not attach the process, which would use one of the
+device's 16 slots, and does not wait for a reset. Nothing is written.
 """
 
 import os
@@ -17,7 +18,7 @@ NO_DEVICE = -1
 
 
 def main(paths: list[str]) -> None:
-    """Print an errno for each path, in their order: 0 for one that can be opened."""
+    """Print an errno per path, in their order: 0 for one that can be opened."""
     for path in paths:
         try:
             if stat.S_ISCHR(os.stat(path).st_mode):

@@ -1,6 +1,6 @@
-"""What to do in each state of the source, and about each group of a report with an error.
+"""What to do in each state of the source, and about each report group with an error.
 
-README shows the first of these tables; a test compares the two.
+docs/doctor.md shows the first table; a test compares the two.
 """
 
 from __future__ import annotations
@@ -10,55 +10,61 @@ from collections.abc import Mapping
 from neuron_exporter.model import Group, SourceState
 
 BY_STATE: Mapping[SourceState, str] = {
-    SourceState.STARTING: "wait: neuron-monitor has a minute for its first report",
+    SourceState.STARTING: "wait: neuron-monitor has one minute to send its first report",
     SourceState.OK: "nothing",
     SourceState.MISSING_PROGRAM: (
-        "install `aws-neuronx-tools`, or set `source.command`; it is looked for again"
+        "install `aws-neuronx-tools` or set `source.command`; the exporter keeps looking for the "
+        "program"
     ),
     SourceState.NO_DRIVER: (
-        "neuron-monitor runs and finds no device: driver installed, `/dev/neuron*` in the "
-        "container?"
+        "neuron-monitor runs but finds no device: check that the driver is loaded and "
+        "`/dev/neuron*` is in the container"
     ),
     SourceState.EXITED: (
-        "the log has its last words; it is started again after 1 s, doubling up to 60 s"
+        "read its last stderr line in the log; the exporter restarts it after 1 s, doubling up to "
+        "60 s"
     ),
-    SourceState.STALLED: ("it was silent for three periods (at least 15 s) and is started again"),
+    SourceState.STALLED: (
+        "it sent nothing for three periods (at least 15 s); the exporter restarts it"
+    ),
     SourceState.GARBAGE: (
-        "it prints lines that are no reports: is `source.command` neuron-monitor?"
+        "its output contains no reports: check that `source.command` runs neuron-monitor"
     ),
     SourceState.PAUSED: "send SIGUSR1 again when the driver has been reset",
 }
 
-_JUST_HEARD: Mapping[SourceState, str] = {
-    SourceState.EXITED: "its last words say why; see the driver and the devices below as well",
-    SourceState.STALLED: "it may wait for the driver: see the driver and the devices below",
+_IN_DOCTOR: Mapping[SourceState, str] = {
+    SourceState.EXITED: (
+        "its last stderr line has the reason; check the driver and device lines below as well"
+    ),
+    SourceState.STALLED: "it may be waiting for the driver: check the lines on it below",
 }
-"""Where the program was run here and now, and no exporter runs that would start it again."""
+"""Where the doctor itself ran the program, so that no exporter restarts it."""
 
-_NO_DEVICE = "see what is said of the driver and of the devices"
+_CHECK_DEVICES = "check the driver and device lines"
 
 _BY_GROUP: Mapping[str, str] = {
     Group.RUNTIME_VCPU_USAGE: (
-        "the CPU shares of runtimes need the host's process ids: pidMode: host (ECS), "
-        "hostPID: true (Kubernetes), --pid=host (Docker); everything else works without"
+        "the CPU usage of runtimes needs the host's process ids: pidMode: host (ECS), "
+        "hostPID: true (Kubernetes), --pid=host (Docker); all other metrics work without"
     ),
-    Group.HW_COUNTERS: _NO_DEVICE,
-    "neuron_hardware_info": _NO_DEVICE,
+    Group.HW_COUNTERS: _CHECK_DEVICES,
+    "neuron_hardware_info": _CHECK_DEVICES,
     "instance_info": (
-        "neuron-monitor cannot reach the instance's metadata service; the exporter asks other "
-        "places as well: see what is said of the identity"
+        "neuron-monitor cannot reach the instance metadata service; the exporter has other "
+        "providers: check the identity lines"
     ),
-    "neuron_k8s_info": "neuron-monitor cannot ask the kubelet which pod has which core",
+    "neuron_k8s_info": "neuron-monitor cannot query the kubelet for the owners of cores",
 }
 
 
-def when_heard(state: SourceState) -> str:
-    """What to do about a source that was listened to just now."""
-    return _JUST_HEARD.get(state, BY_STATE[state])
+def for_sampled_state(state: SourceState) -> str:
+    """Return what to do about a source that the doctor has just run."""
+    return _IN_DOCTOR.get(state, BY_STATE[state])
 
 
-def of_group(group: str) -> str:
-    """What an error in a group of reports means for whoever reads the metrics."""
+def for_group(group: str) -> str:
+    """Return what to do about an error in a report group."""
     return _BY_GROUP.get(
-        group, "what this group would tell is absent while it has an error; the log has its text"
+        group, "metrics of this group are absent while it has an error; the log has the error text"
     )

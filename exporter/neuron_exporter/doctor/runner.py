@@ -1,90 +1,140 @@
-"""All checks, in the order in which things depend on each other."""
+"""Run all checks in order of dependency, print their findings, and write the support bundle."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
+from neuron_exporter import log
 from neuron_exporter.doctor import (
     cloudwatch,
     configuration,
     devices,
-    driver,
+    host,
     identity,
-    limits,
     owners,
+    running_exporter,
     source,
     spool,
 )
-from neuron_exporter.doctor import (
-    running_exporter as exporter,
+from neuron_exporter.doctor.bundle import Bundle
+from neuron_exporter.doctor.context import Context, RunArguments
+from neuron_exporter.doctor.finding import (
+    Finding,
+    Subject,
+    Verdict,
+    as_json,
+    as_line,
+    as_summary,
+    redact,
 )
-from neuron_exporter.doctor.context import Case
-from neuron_exporter.doctor.finding import Finding, Verdict, warning
 
 
 class Check(NamedTuple):
-    """A subject, and how many seconds may be spent on it; None where it keeps its own time."""
+    """One check: its subject and its time limit (s); None if it limits itself."""
 
-    subject: str
-    examine: Callable[[Case], Iterator[Finding]]
-    seconds: float | None
+    subject: Subject
+    run: Callable[[Context], Iterator[Finding]]
+    timeout: float | None
 
 
 CHECKS = (
-    Check(configuration.SUBJECT, configuration.examine, 5.0),
-    Check(exporter.SUBJECT, exporter.examine, 18.0),
-    Check(source.SUBJECT, source.examine, None),  # its child dies with the thread that started it
-    Check(driver.SUBJECT, driver.examine, 2.0),
-    Check(devices.SUBJECT, devices.examine, 8.0),
-    Check(identity.SUBJECT, identity.examine, 8.0),
-    Check(owners.SUBJECT, owners.examine, 14.0),
-    Check(cloudwatch.SUBJECT, cloudwatch.examine, 25.0),
-    Check(spool.SUBJECT, spool.examine, 3.0),
-    Check(limits.SUBJECT, limits.examine, 2.0),
+    Check(configuration.SUBJECT, configuration.check, 5.0),
+    Check(running_exporter.SUBJECT, running_exporter.check, 18.0),
+    # Not in a thread: when a thread ends, the kernel kills the child process that it started.
+    Check(source.SUBJECT, source.check, None),
+    Check(host.DRIVER, host.check_driver, 2.0),
+    Check(devices.SUBJECT, devices.check, 8.0),
+    Check(identity.SUBJECT, identity.check, 8.0),
+    Check(owners.SUBJECT, owners.check, 14.0),
+    Check(cloudwatch.SUBJECT, cloudwatch.check, 25.0),
+    Check(spool.SUBJECT, spool.check, 3.0),
+    Check(host.MEMORY, host.check_memory, 2.0),
 )
 
 
-def examine(case: Case) -> Iterator[Finding]:
-    """Make all checks; gives each finding as soon as there is one. Does not raise."""
+def run_doctor(
+    path: str | None,
+    environment: Mapping[str, str],
+    parse_run: Callable[[Sequence[str]], RunArguments | None],
+    *,
+    json: bool,
+    send: bool,
+    bundle: str | None,
+) -> int:
+    """Run all checks, and return the exit status. Print each finding as soon as it is there, or all
+    of them as JSON at the end.
+
+    Args:
+        path: configuration file; None for the one of the running exporter, or the defaults.
+        parse_run: parser of the arguments after `run` on a command line.
+        send: whether to send one datum to CloudWatch.
+        bundle: path of the support bundle to write.
+
+    Raises:
+        ConfigError: the bundle cannot be written to its path.
+    """
+    log.configure("critical")  # the findings report what the log would
+    writer = Bundle(bundle) if bundle is not None else None
+    is_bundled = writer is not None
+    context = Context(environment, path, send=send, is_bundled=is_bundled, parse_run=parse_run)
+    findings = []
+    try:
+        for finding in map(redact, run_checks(context)):
+            findings.append(finding)
+            if not json:
+                print(as_line(finding), flush=True)
+        print(as_json(findings) if json else as_summary(findings))
+        for line in writer.write(context, findings) if writer is not None else ():
+            print(line, file=sys.stderr)
+    except BaseException:  # also on Ctrl-C: leave no half-written bundle behind
+        if writer is not None:
+            writer.discard()
+        raise
+    return exit_status(findings)
+
+
+def run_checks(context: Context) -> Iterator[Finding]:
+    """Run all checks and yield each finding as soon as it is there. Never raises."""
     for check in CHECKS:
-        yield from _in_time(check, case) if check.seconds is not None else _make(check, case)
+        yield from _run(check, context) if check.timeout is None else _run_timed(check, context)
 
 
-def status(findings: Iterable[Finding]) -> int:
-    """The exit status: 1 where something has failed."""
+def exit_status(findings: Iterable[Finding]) -> int:
+    """Return 1 if a check failed, else 0."""
     return int(any(finding.verdict is Verdict.FAILED for finding in findings))
 
 
-def _make(check: Check, case: Case) -> Iterator[Finding]:
+def _run(check: Check, context: Context) -> Iterator[Finding]:
     try:
-        yield from check.examine(case)
-    except Exception as error:  # noqa: BLE001 (one check never takes the others down)
+        yield from check.run(context)
+    except Exception as error:  # noqa: BLE001 (a bug in one check must not stop the others)
         seen = f"the check itself failed: {type(error).__name__}"
-        yield warning(check.subject, seen, "report this, with what --bundle writes")
+        yield check.subject.warning(seen, "report this bug, with the file that --bundle writes")
 
 
-def _in_time(check: Check, case: Case) -> Iterator[Finding]:
-    """Make a check in a thread, and leave that behind if it hangs in the system."""
-    told: SimpleQueue[Finding | None] = SimpleQueue()
+def _run_timed(check: Check, context: Context) -> Iterator[Finding]:
+    """Run a check in a thread, and abandon the thread at the time limit."""
+    findings: SimpleQueue[Finding | None] = SimpleQueue()
 
-    def make() -> None:
-        for finding in _make(check, case):
-            told.put(finding)
-        told.put(None)
+    def run() -> None:
+        for finding in _run(check, context):
+            findings.put(finding)
+        findings.put(None)
 
-    threading.Thread(target=make, name=f"doctor-{check.subject}", daemon=True).start()
-    until = time.monotonic() + (check.seconds or 0.0)
-    while (left := until - time.monotonic()) > 0:
+    threading.Thread(target=run, name=f"doctor-{check.subject}", daemon=True).start()
+    deadline = time.monotonic() + (check.timeout or 0.0)
+    while (remaining := deadline - time.monotonic()) > 0:
         try:
-            finding = told.get(timeout=left)
+            finding = findings.get(timeout=remaining)
         except Empty:
             break
         if finding is None:
             return
         yield finding
-    seen = f"not found out within {check.seconds:g} s"
-    yield warning(check.subject, seen, "something hangs: a file system, a driver, a name server")
+    seen = f"the check did not finish within {check.timeout:g} s"
+    yield check.subject.warning(seen, "a file system, a driver or a name server hangs")

@@ -1,20 +1,21 @@
-"""What a running exporter says of itself at /metrics."""
+"""Metrics and snapshot of a running exporter, as read from its HTTP routes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 Labels = Mapping[str, str]
 
 
-class Exposed:
-    """Samples by name.
+class ScrapedMetrics:
+    """Samples of `/metrics` by name.
 
     Raises:
-        ValueError: the text is no exposition, or not an exporter's of ours.
+        ValueError: the text is not an exposition of this exporter.
     """
 
     def __init__(self, text: str) -> None:
@@ -26,27 +27,53 @@ class Exposed:
             raise ValueError("no metrics of this exporter")
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The value of the first sample that has these labels; None without one."""
-        return next(
-            (value for has, value in self._samples.get(name, ()) if labels.items() <= has.items()),
-            None,
-        )
+        """Return the value of the first sample with these labels; None without one."""
+        samples = self._samples.get(name, ())
+        return next((value for has, value in samples if labels.items() <= has.items()), None)
 
-    def by(self, name: str, label: str) -> dict[str, float]:
-        """The values of a metric by one of its labels."""
+    def values_by(self, name: str, label: str) -> dict[str, float]:
+        """Return the values of a metric, keyed by one of its labels."""
         return {has.get(label, ""): value for has, value in self._samples.get(name, ())}
 
     def label(self, name: str, label: str) -> str:
-        """A label of a metric's first sample; empty without one."""
+        """Return a label of a metric's first sample; empty without one."""
         return next((has.get(label, "") for has, _ in self._samples.get(name, ())), "")
 
-    def anywhere(self, label: str) -> str:
-        """A label's value on the first sample that has it; empty where none does."""
+    def any_label(self, label: str) -> str:
+        """Return a label of the first sample of any metric that has it; empty without one."""
         every = (has for samples in self._samples.values() for has, _ in samples)
         return next((has[label] for has in every if label in has), "")
 
     @property
     def source_state(self) -> str:
-        """What the source is doing, by its name in `neuron_exporter_source_state`."""
-        states = self.by("neuron_exporter_source_state", "state")
+        """State of the source, by its name in `neuron_exporter_source_state`."""
+        states = self.values_by("neuron_exporter_source_state", "state")
         return next((state for state, value in states.items() if value == 1), "")
+
+
+class _Source(msgspec.Struct):
+    reason: str = ""
+
+
+class _Sink(msgspec.Struct):
+    state: str = ""
+
+
+class _Sinks(msgspec.Struct):
+    cloudwatch: _Sink = msgspec.field(default_factory=_Sink)
+
+
+class ScrapedSnapshot(msgspec.Struct):
+    """The parts of `/api/v1/snapshot` that the doctor reads: reasons, which metrics cannot have.
+    Missing ones are empty."""
+
+    source: _Source = msgspec.field(default_factory=_Source)
+    sinks: _Sinks = msgspec.field(default_factory=_Sinks)
+
+
+def parse_snapshot(document: bytes) -> ScrapedSnapshot:
+    """Parse a snapshot. A document of another version or program yields an empty one."""
+    try:
+        return msgspec.json.decode(document, type=ScrapedSnapshot)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ScrapedSnapshot()

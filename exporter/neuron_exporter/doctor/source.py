@@ -1,229 +1,225 @@
-"""The source of reports: is its program there, does it report, as often as it was asked to?"""
+"""Check the source: its program, its reports, their period, and groups with errors."""
 
 from __future__ import annotations
 
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 from neuron_exporter.config.schema import Config
-from neuron_exporter.doctor.context import Case, Sample
-from neuron_exporter.doctor.finding import Finding, Verdict, failed, ok, skipped, warning
-from neuron_exporter.doctor.remedies import BY_STATE, of_group, when_heard
+from neuron_exporter.doctor.context import Context, Sample
+from neuron_exporter.doctor.finding import Finding, Subject, Verdict
+from neuron_exporter.doctor.remedies import BY_STATE, for_group, for_sampled_state
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collector import Collected, Collector
+from neuron_exporter.metrics.collector import Collector, CollectResult
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.model import Machine, Moment, Owners, SourceState
-from neuron_exporter.pipeline.build import make_source
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.model import Machine, Owners, SourceState, Timestamp
+from neuron_exporter.pipeline.source import make_source
 from neuron_exporter.report import Report, ReportError, decode
 from neuron_exporter.source import Source, SourceError
 from neuron_exporter.source.neuron_monitor import child_environment
-from neuron_exporter.units import format_duration
+from neuron_exporter.text import format_duration
 
-SUBJECT = "source"
+SUBJECT = Subject("source")
 
-PATIENCE = 10.0
-"""Seconds that the source has for a report, besides a period."""
+REPORT_TIMEOUT = 10.0
+"""Seconds to wait for a report, in addition to one period."""
 
-LONGEST_PERIOD = 60.0
-"""A second report, which shows the period, is waited for only where it comes that soon (s)."""
+MAX_PERIOD = 60.0
+"""Longest period (s) for which the doctor waits for a second report, which shows the period."""
 
-_TOLERANCE, _LEAST_TOLERANCE = 0.2, 0.5
-"""A share of the period; and seconds, since one report may be late where little time is asked."""
+_TOLERANCE, _MIN_TOLERANCE = 0.2, 0.5
+"""Tolerated deviation: a share of the period, but at least so many seconds, since a single report
+may be late."""
 
-_LONGEST_COMPLAINT = 200
+_MAX_STDERR = 200
+"""Characters shown of the last stderr line."""
 
 
-def examine(case: Case) -> Iterator[Finding]:
-    """Find the program; take its reports from the exporter that has them, or listen to it."""
-    kind = case.config.source.kind
-    program = _program(case) if kind == "neuron-monitor" else None
+def check(context: Context) -> Iterator[Finding]:
+    """Find the program, then read its reports from a running exporter or by running it."""
+    kind = context.config.source.kind
+    program = _program(context) if kind == "neuron-monitor" else None
     if program is not None:
         yield program
     if kind == "stdin":
-        yield skipped(SUBJECT, "reports come on the exporter's standard input, which is its own")
-    elif case.is_running and case.exposed is None:
-        yield skipped(
-            SUBJECT,
-            "not started a second time: an exporter runs, whose state could not be asked",
-        )
-    elif case.exposed is not None and case.exposed.source_state in _NOT_DISTURBED:
-        yield from _as_exposed(case)
+        seen = "reports come on the exporter's standard input, which the doctor cannot read"
+        yield SUBJECT.skipped(seen)
+    elif context.is_running and context.scraped is None:
+        seen = "not started a second time: an exporter runs, and its state could not be read"
+        yield SUBJECT.skipped(seen)
+    elif context.scraped is not None and context.scraped.source_state in _DO_NOT_START_IN:
+        yield from _from_metrics(context)
     elif program is None or program.verdict is Verdict.OK:
-        yield from _listen(case)
-    yield from _groups_exposed(case)
+        yield from _sample(context)
+    yield from _group_counters(context)
 
 
-_NOT_DISTURBED = (SourceState.OK, SourceState.STARTING, SourceState.PAUSED)
-"""States of a running exporter in which no other neuron-monitor is started: it has the devices
-open, or must not, since the driver is being reset."""
+_DO_NOT_START_IN = (SourceState.OK, SourceState.STARTING, SourceState.PAUSED)
+"""States of a running exporter in which no second neuron-monitor is started: the first one has the
+devices open, or nothing may open them while the driver is reset."""
 
 
-def _program(case: Case) -> Finding:
-    command = case.config.source.command
-    path = child_environment(case.environment)["PATH"]
+def _program(context: Context) -> Finding:
+    command = context.config.source.command
+    path = child_environment(context.environment)["PATH"]
     program = shutil.which(command[0], path=path)
     if program is not None:
-        return ok(SUBJECT, f"its program is {program}")
+        return SUBJECT.ok(f"the program is {program}")
     if found := shutil.which(command[0], mode=0, path=path):
-        return failed(SUBJECT, f"{found} may not be executed by this user", f"chmod a+x {found}")
-    return failed(
-        SUBJECT,
-        f"{command[0]}: no such program in {path}",
-        BY_STATE[SourceState.MISSING_PROGRAM],
-    )
+        return SUBJECT.failed(f"{found} is not executable for this user", f"chmod a+x {found}")
+    seen = f"{command[0]}: not found in {path}"
+    return SUBJECT.failed(seen, BY_STATE[SourceState.MISSING_PROGRAM])
 
 
-def _as_exposed(case: Case) -> Iterator[Finding]:
-    exposed = case.exposed
-    assert exposed is not None  # noqa: S101 (asked before)
-    state = exposed.source_state
+def _from_metrics(context: Context) -> Iterator[Finding]:
+    scraped = context.scraped
+    assert scraped is not None  # noqa: S101 (the caller checked)
+    state = scraped.source_state
     if state != SourceState.OK:
-        yield skipped(SUBJECT, f"not started a second time: the exporter's is {state}")
+        seen = f"not started a second time: the source of the running exporter is {state}"
+        yield SUBJECT.skipped(seen)
         return
-    period = exposed.value("neuron_exporter_report_period_seconds")
-    yield ok(SUBJECT, "the running exporter gets its reports: no second one was started")
-    yield from _period(case.config, period)
+    yield SUBJECT.ok("not started a second time: the running exporter receives reports")
+    yield from _period(context.config, scraped.value("neuron_exporter_report_period_seconds"))
 
 
-def _groups_exposed(case: Case) -> Iterator[Finding]:
-    """The groups with errors that a running exporter has counted, if no report was heard."""
-    if case.exposed is None or case.report is not None:
+def _group_counters(context: Context) -> Iterator[Finding]:
+    """Report the group errors that a running exporter counted, unless a report was sampled."""
+    if context.scraped is None or context.report is not None:
         return
-    reports = case.exposed.value("neuron_exporter_reports_total") or 0
-    counts = case.exposed.by("neuron_exporter_group_errors_total", "group")
+    reports = context.scraped.value("neuron_exporter_reports_total") or 0
+    counts = context.scraped.values_by("neuron_exporter_group_errors_total", "group")
     texts = {group: f"{group} ({count:.0f})" for group, count in counts.items() if count}
-    for fix, groups in _by_fix(texts):
-        seen = f"groups with errors in {reports:.0f} reports of the exporter: {', '.join(groups)}"
-        yield warning(SUBJECT, seen, fix)
+    yield from _group_errors(f"groups with errors in the exporter's {reports:.0f} reports", texts)
 
 
-def _by_fix(texts: Mapping[str, str]) -> Iterable[tuple[str, list[str]]]:
-    """What is said of groups, gathered by what is to be done about them."""
-    gathered: dict[str, list[str]] = {}
+def _group_errors(seen: str, texts: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield one warning for all groups with the same fix."""
+    by_fix = defaultdict(list)
     for group in sorted(texts):
-        gathered.setdefault(of_group(group), []).append(texts[group])
-    return gathered.items()
+        by_fix[for_group(group)].append(texts[group])
+    for fix, groups in by_fix.items():
+        yield SUBJECT.warning(f"{seen}: {', '.join(groups)}", fix)
 
 
-def _period(config: Config, seen: float | None) -> Iterator[Finding]:
-    asked = config.source.period
-    if seen is None or config.source.kind not in ("neuron-monitor", "simulator"):
+def _period(config: Config, observed: float | None) -> Iterator[Finding]:
+    configured = config.source.period
+    if observed is None or config.source.kind not in ("neuron-monitor", "simulator"):
         return
-    said = f"a report every {seen:.1f} s, asked for every {format_duration(asked)}"
-    if abs(seen - asked) <= max(_TOLERANCE * asked, _LEAST_TOLERANCE):
-        yield ok(SUBJECT, said)
+    seen = f"one report every {observed:.1f} s (source.period is {format_duration(configured)})"
+    if abs(observed - configured) <= max(_TOLERANCE * configured, _MIN_TOLERANCE):
+        yield SUBJECT.ok(seen)
     else:
-        yield warning(
-            SUBJECT, said, "the machine may be overloaded, or source.command has its own period"
-        )
+        fix = "the machine may be overloaded, or source.command sets its own period"
+        yield SUBJECT.warning(seen, fix)
 
 
-def _listen(case: Case) -> Iterator[Finding]:
-    case.sample = sample = listen(case)
-    config = case.config.source
-    if sample.report is not None and case.identity is not None:
-        case.identity.observe(sample.report.instance_info or sample.report.instance_data)
+def _sample(context: Context) -> Iterator[Finding]:
+    context.sample = sample = take_sample(context)
+    config = context.config.source
+    if sample.report is not None and context.identity is not None:
+        context.identity.observe(sample.report.instance_info or sample.report.instance_data)
     if sample.state is SourceState.OK:
-        yield ok(SUBJECT, f"it reports: {len(sample.line):,} bytes")
+        yield SUBJECT.ok(f"it sends reports: {len(sample.line):,} bytes")
     else:
         seen = f"{sample.state.value}: {sample.detail}" if sample.detail else sample.state.value
-        yield failed(SUBJECT, seen, when_heard(sample.state))
+        yield SUBJECT.failed(seen, for_sampled_state(sample.state))
     if sample.interval is not None:
-        yield from _period(case.config, sample.interval)
-    elif sample.report is not None and config.period > LONGEST_PERIOD:
-        yield skipped(SUBJECT, f"its period of {format_duration(config.period)} was not waited for")
+        yield from _period(context.config, sample.interval)
+    elif sample.report is not None and config.period > MAX_PERIOD:
+        seen = f"the period was not measured: {format_duration(config.period)} is too long to wait"
+        yield SUBJECT.skipped(seen)
     texts = {group: f"{group} ({text})" for group, text in sample.group_errors.items()}
-    for fix, groups in _by_fix(texts):
-        yield warning(SUBJECT, f"groups with errors: {', '.join(groups)}", fix)
+    yield from _group_errors("groups with errors", texts)
 
 
-def listen(case: Case) -> Sample:
-    """Run the source as the daemon would, until two reports, its end, or its time is over."""
-    rows = case.pipeline.rows if case.pipeline is not None else CATALOGUE
-    source = make_source(case.loaded, rows)
-    period = case.config.source.period
-    limit = min(period, LONGEST_PERIOD) + PATIENCE
-    ear = _Ear(source, reports=2 if period <= LONGEST_PERIOD else 1)
-    timer = threading.Timer(limit, source.stop)
+def take_sample(context: Context) -> Sample:
+    """Run the source as the daemon does, until it sent two reports, ended, or reached its time
+    limit."""
+    rows = context.pipeline.rows if context.pipeline is not None else CATALOGUE
+    source = make_source(context.loaded, rows)
+    period = context.config.source.period
+    timeout = min(period, MAX_PERIOD) + REPORT_TIMEOUT
+    listener = _ProbeListener(source, reports=2 if period <= MAX_PERIOD else 1)
+    timer = threading.Timer(timeout, source.stop)
     timer.daemon = True
     timer.start()
     try:
-        source.run(ear)
+        source.run(listener)
     except SourceError as error:
-        ear.state(SourceState.EXITED, str(error))
+        listener.on_state(SourceState.EXITED, str(error))
     finally:
         timer.cancel()
-    if ear.report is None:
-        return Sample(*ear.verdict(limit))
-    interval = ear.at[1] - ear.at[0] if len(ear.at) > 1 else None
-    collected = _collect(case.config, ear.report)
+    if listener.report is None:
+        return Sample(*listener.failure(timeout))
+    interval = listener.at[1] - listener.at[0] if len(listener.at) > 1 else None
+    collected = _collect(context.config, listener.report)
     state = collected.snapshot.health.state
-    return Sample(state, "", ear.bytes, ear.report, interval, dict(collected.error_texts))
+    return Sample(state, "", listener.line, listener.report, interval, dict(collected.error_texts))
 
 
-def _collect(config: Config, report: Report) -> Collected:
-    """What the exporter would make of a report, and which of its groups it would leave out."""
+def _collect(config: Config, report: Report) -> CollectResult:
+    """Collect a report as the exporter does, to find its state and its groups with errors."""
     counters = Counters(config.counters.ecc, config.counters.generic)
-    collector = Collector(CATALOGUE, counters, Period(config.source.period))
-    now = Moment(time.time(), time.monotonic())
+    collector = Collector(CATALOGUE, counters, ReportPeriod(config.source.period))
+    now = Timestamp(time.time(), time.monotonic())
     return collector.collect(report, now, Machine(), Owners())
 
 
-class _Ear:
-    """Listens to a source until it has heard enough."""
+class _ProbeListener:
+    """Listener that stops the source after so many reports, or as soon as it ends."""
 
     def __init__(self, source: Source, reports: int) -> None:
         self._source = source
         self._wanted = reports
-        self._last: tuple[SourceState, str] | None = None
-        self._complaint = ""
-        self._garbage = 0
+        self._end: tuple[SourceState, str] | None = None
+        self._last_stderr = ""
+        self._invalid = 0
         self.at: list[float] = []
-        self.bytes = b""
+        self.line = b""
         self.report: Report | None = None
 
-    def verdict(self, limit: float) -> tuple[SourceState, str]:
-        """What is wrong, where there was no report."""
-        words = f"; its last words: {self._complaint}" if self._complaint else ""
-        if self._last is not None:
-            return self._last
-        if self._garbage:
-            seen = f"{self._garbage} line(s) in {limit:g} s, none of them a report"
-            return SourceState.GARBAGE, seen + words
-        return SourceState.STALLED, f"it said nothing for {limit:g} s{words}"
+    def failure(self, timeout: float) -> tuple[SourceState, str]:
+        """Return the state of a source that sent no report, and the details."""
+        if self._end is not None:
+            return self._end
+        stderr = f"; last stderr line: {self._last_stderr}" if self._last_stderr else ""
+        if self._invalid:
+            detail = f"{self._invalid} line(s) in {timeout:g} s, none of them a report"
+            return SourceState.GARBAGE, detail + stderr
+        return SourceState.STALLED, f"no output for {timeout:g} s{stderr}"
 
-    def line(self, line: memoryview, at: Moment) -> float | None:
-        """Keep a report."""
+    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
+        """Decode a report, and stop the source after the last one."""
         try:
             self.report = decode(line).report
         except ReportError:
-            self._garbage += 1
+            self._invalid += 1
             return None
-        self.bytes = bytes(line)
+        self.line = bytes(line)
         self.at.append(at.monotonic)
         if len(self.at) >= self._wanted:
             self._source.stop()
         return 0.0
 
-    def skipped(self, length: int) -> None:
-        """A line that is too long is no report."""
-        self._garbage += 1
+    def on_skipped(self, length: int) -> None:
+        """Count a line that is too long for a report."""
+        self._invalid += 1
 
-    def state(self, state: SourceState, detail: str) -> None:
-        """Remember how it ended."""
+    def on_state(self, state: SourceState, detail: str) -> None:
         if state is not SourceState.STARTING:
-            self._last = state, detail
+            self._end = state, detail
 
-    def restarting(self, reason: str, delay: float) -> None:
-        """Once is enough."""
+    def on_restart(self, reason: str, delay: float) -> None:
+        """Stop the source instead of waiting for its restart."""
         self._source.stop()
 
-    def stderr(self, line: str) -> None:
-        """Remember its last words."""
-        self._complaint = line[:_LONGEST_COMPLAINT]
+    def on_stderr(self, line: str) -> None:
+        self._last_stderr = line[:_MAX_STDERR]
 
-    def tick(self) -> None:
-        """Nobody watches."""
+    def on_tick(self) -> None:
+        """Do nothing: the timer bounds the run."""

@@ -1,1 +1,1 @@
-"""Tables with their source and date, and nothing else."""
+"""Tables of facts, each with its source and date."""

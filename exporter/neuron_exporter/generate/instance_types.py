@@ -1,4 +1,4 @@
-"""The table of instance types, for people and for programs."""
+"""Print the table of instance types as text or as JSON."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _COLUMNS: tuple[tuple[str, str, Callable[[InstanceType], object]], ...] = (
 
 
 def as_text() -> str:
-    """The table, then what its figures come from, then what is to be said of single rows."""
+    """Return the table, the sources of its figures, and notes on single rows."""
     rows = list(INSTANCE_TYPES.values())
     sources = list(dict.fromkeys(source for row in rows for source in row.sources))
     cells = [[*(title for _, title, _ in _COLUMNS), "SOURCES"]]
     for row in rows:
         numbers = ",".join(str(sources.index(source) + 1) for source in row.sources)
-        cells.append([*(_shown(read(row)) for _, _, read in _COLUMNS), numbers])
+        values = (read(row) for _, _, read in _COLUMNS)
+        cells.append([*("-" if value is None else str(value) for value in values), numbers])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [_line(each, widths) for each in cells]
-    lines += ["", "CORES are physical; LNC of them are one logical core by default. -: not known"]
+    lines += ["", "CORES are physical; LNC of them form one logical core by default. -: unknown"]
     lines += ["", "SOURCES"]
     lines += [f"{n:>4}  {source.name}, {source.date}" for n, source in enumerate(sources, 1)]
     lines += ["", "NOTES", *(f"  {row.name}: {row.note}" for row in rows if row.note)]
@@ -41,7 +42,7 @@ def as_text() -> str:
 
 
 def as_json() -> str:
-    """The rows as a list of objects; null is not known."""
+    """Return the rows as a JSON list of objects; null means unknown."""
     rows = [
         {
             **{name: read(row) for name, _, read in _COLUMNS},
@@ -54,12 +55,8 @@ def as_json() -> str:
     return json.dumps(rows, indent=2) + "\n"
 
 
-def _shown(value: object) -> str:
-    return "-" if value is None else str(value)
-
-
 def _line(cells: list[str], widths: list[int]) -> str:
-    """A line of the table: names to the left, figures to the right."""
+    """Return a line of the table: names left-aligned, figures right-aligned."""
     aligned = [
         cell.ljust(width) if at in (0, 1, len(cells) - 1) else cell.rjust(width)
         for at, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -1,1 +1,1 @@
-"""Who this machine is, and who holds its cores."""
+"""The identity of this machine, and the owners of its Neuron cores."""

@@ -1,31 +1,93 @@
-"""What the firmware tells: Nitro writes who the instance is where a board's maker is expected."""
+"""Identity read from the machine itself: firmware, environment, installed software, devices."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from neuron_exporter.identity.fields import instance_id, instance_type
+from neuron_exporter.identity.fields import parse_instance_id, parse_instance_type, parse_text
 from neuron_exporter.model import Machine
+from neuron_exporter.text import sanitize_text
 
-FOLDER = Path("/sys/devices/virtual/dmi/id")
+DMI_FOLDER = Path("/sys/devices/virtual/dmi/id")
 
-_VENDOR = "Amazon EC2"
-_LONGEST = 256
+ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "node_name": ("NODE_NAME", "K8S_NODE_NAME"),
+    "pod_name": ("POD_NAME", "K8S_POD_NAME"),
+    "pod_namespace": ("POD_NAMESPACE", "K8S_NAMESPACE"),
+    "pod_uid": ("POD_UID", "K8S_POD_UID"),
+}
+"""Environment variables by field; the first one that is set wins. The pod variables are the usual
+names for the downward API and those of the CloudWatch agent."""
+
+_DMI_VENDOR = "Amazon EC2"
+_MAX_BYTES = 256
+_DRIVER_VERSION = Path("/sys/module/neuron/version")
+_DPKG_STATUS = Path("/var/lib/dpkg/status")
+_TOOLS_PACKAGES = (b"Package: aws-neuronx-tools\n", b"Package: aws-neuron-tools\n")
+"""The package that contains neuron-monitor; the second is its name before SDK 2.3."""
+
+_DEVICE = re.compile(r"neuron(\d{1,4})")
 
 
-def read(folder: Path | None = None) -> Machine:
-    """Id and type of the instance; nothing where the board is not Amazon EC2's."""
-    folder = folder or FOLDER
-    if _VENDOR not in (_line(folder / "board_vendor"), _line(folder / "sys_vendor")):
-        return Machine()  # elsewhere an asset tag is whatever somebody has written
+def read_dmi(folder: Path | None = None) -> Machine:
+    """Return instance id and type from the firmware, or nothing if the board is not Amazon EC2's.
+
+    Nitro writes the instance id as the board's asset tag.
+    """
+    folder = folder or DMI_FOLDER
+    if _DMI_VENDOR not in (
+        _read(folder / "board_vendor"),
+        _read(folder / "sys_vendor"),
+    ):
+        return Machine()  # other vendors put arbitrary text into the asset tag
     return Machine(
-        instance_id=instance_id(_line(folder / "board_asset_tag")),
-        instance_type=instance_type(_line(folder / "product_name")),
+        instance_id=parse_instance_id(_read(folder / "board_asset_tag")),
+        instance_type=parse_instance_type(_read(folder / "product_name")),
     )
 
 
-def _line(path: Path) -> str:
+def read_environment(environment: Mapping[str, str]) -> Machine:
+    """Return the fields that environment variables set."""
+    return Machine(
+        **{
+            field: next((text for name in names if (text := parse_text(environment.get(name)))), "")
+            for field, names in ENVIRONMENT_VARIABLES.items()
+        }
+    )
+
+
+def driver_version(path: Path = _DRIVER_VERSION) -> str:
+    """Return the version of the loaded Neuron driver, or "" if it is unknown."""
+    return sanitize_text(_read(path))
+
+
+def _read(path: Path) -> str:
     with suppress(OSError), path.open("rb") as file:
-        return file.read(_LONGEST).decode("utf-8", "replace").strip()
+        return file.read(_MAX_BYTES).decode("utf-8", "replace").strip()
     return ""
+
+
+def tools_version(path: Path = _DPKG_STATUS) -> str:
+    """Return the version of the Neuron tools in Debian's package database, or "" if unknown."""
+    with suppress(OSError), path.open("rb") as file:
+        in_package = False
+        for line in file:
+            if line.startswith(b"Package: "):
+                in_package = line in _TOOLS_PACKAGES
+            elif in_package and line.startswith(b"Version: "):
+                return sanitize_text(line[len(b"Version: ") :].decode("utf-8", "replace").strip())
+    return ""
+
+
+def present_devices(folder: str = "/dev") -> frozenset[int]:
+    """Return the indices of the Neuron devices (/dev/neuronN) visible in this container."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return frozenset()
+    return frozenset(int(match[1]) for name in names if (match := _DEVICE.fullmatch(name)))

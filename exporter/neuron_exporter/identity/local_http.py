@@ -1,4 +1,4 @@
-"""One HTTP request to an address beside us, within one second from first byte to last."""
+"""HTTP requests to link-local and loopback addresses, each with one deadline of a second."""
 
 from __future__ import annotations
 
@@ -7,103 +7,102 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
-SECONDS = 1.0
-"""All of a request. Who answers is on this machine, or is not going to."""
+TIMEOUT = 1.0
+"""Seconds for a whole request. These servers run on this machine, or they do not exist."""
 
-LONGEST = 1 << 20
-"""Bytes of an answer; the description of a large ECS task has some ten thousand."""
-
-
-class NoAnswer(Exception):
-    """Nobody answered, or not what was asked for; the text says what happened instead."""
+MAX_BODY_BYTES = 1 << 20
+"""The metadata of a large ECS task has about 10,000."""
 
 
-class NotThere(NoAnswer):
-    """There is an answer, and it is that there is no such thing."""
+class RequestFailed(Exception):
+    """A request without a usable response; the message is the reason."""
 
 
-def ask(
+class NotFound(RequestFailed):
+    """The server responded with 404."""
+
+
+def request(
     base: str, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """The body of a good answer. No proxy is used, and no redirection followed.
+    """Return the body of a 200 response. Uses no proxy and follows no redirect.
 
     Raises:
-        NoAnswer: there is none.
+        RequestFailed: any other outcome.
     """
-    until = time.monotonic() + SECONDS
+    deadline = time.monotonic() + TIMEOUT
     try:
         parts = urlsplit(base)
         if parts.scheme != "http" or not parts.hostname:
-            raise NoAnswer(f"{base!r} is no http:// address")
-        connection = HTTPConnection(parts.hostname, parts.port, timeout=SECONDS)
+            raise RequestFailed(f"{base!r} is not an http:// URL")
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT)
     except (ValueError, HTTPException):
-        raise NoAnswer(f"{base!r} is no http:// address") from None
+        raise RequestFailed(f"{base!r} is not an http:// URL") from None
     try:
         connection.connect()
-        connection.response_class = _within(until)
+        connection.response_class = partial(_Response, deadline)  # type: ignore[assignment]
         connection.request(method, parts.path.rstrip("/") + path, headers=dict(headers or {}))
         with connection.getresponse() as response:
-            body = response.read(LONGEST + 1)
+            body = response.read(MAX_BODY_BYTES + 1)
     except TimeoutError:
-        raise NoAnswer(f"no answer within {SECONDS:g} s") from None
+        raise RequestFailed(f"no answer within {TIMEOUT:g} s") from None
     except (OSError, ValueError, HTTPException) as error:
-        raise NoAnswer(getattr(error, "strerror", None) or repr(error)) from None
+        raise RequestFailed(getattr(error, "strerror", None) or repr(error)) from None
     finally:
         connection.close()
     if response.status == 404:
-        raise NotThere("the answer was 404")
+        raise NotFound("HTTP status 404")
     if response.status != 200:
-        raise NoAnswer(f"the answer was {response.status}")
-    if len(body) > LONGEST:
-        raise NoAnswer("the answer does not end")
+        raise RequestFailed(f"HTTP status {response.status}")
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestFailed(f"the response is larger than {MAX_BODY_BYTES} bytes")
     return body
 
 
-def as_object(body: bytes) -> dict[str, Any]:
-    """A JSON object.
+def request_object(
+    base: str, path: str, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the JSON object in the body of a 200 response.
 
     Raises:
-        NoAnswer: it is something else.
+        RequestFailed: any other outcome.
     """
     try:
-        document = json.loads(body)
+        document = json.loads(request(base, path, headers=headers))
     except (ValueError, RecursionError):
-        raise NoAnswer("the answer is not JSON") from None
+        raise RequestFailed("the response is not JSON") from None
     if not isinstance(document, dict):
-        raise NoAnswer("the answer is not a JSON object")
+        raise RequestFailed("the response is not a JSON object")
     return document
 
 
-def _within(until: float) -> type[HTTPResponse]:
-    """A response that is read before that moment: a socket's own timeout begins anew with every
-    byte."""
+class _Response(HTTPResponse):
+    """Response with a deadline, since a socket's timeout starts anew with every byte received."""
 
-    class Response(HTTPResponse):
-        def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
-            super().__init__(sock, *args, **named)
-            self.fp = io.BufferedReader(_Reader(self.fp, sock, until))
-
-    return Response
+    def __init__(self, deadline: float, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp, sock, deadline))
 
 
-class _Reader(io.RawIOBase):
-    def __init__(self, file: io.BufferedIOBase, sock: socket.socket, until: float) -> None:
-        self._file = file  # keeps the socket open when the connection lets go of it
+class _DeadlineReader(io.RawIOBase):
+    def __init__(self, file: io.BufferedIOBase, sock: socket.socket, deadline: float) -> None:
+        self._file = file  # keeps the socket open after the connection has closed its reference
         self._sock = sock
-        self._until = until
+        self._deadline = deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._until - time.monotonic()
-        if left <= 0:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError
-        self._sock.settimeout(left)
+        self._sock.settimeout(remaining)
         return self._sock.recv_into(buffer)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The identity of the machine, field by field, by the first place that knows it.
+"""The identity of this machine, merged from several sources field by field.
 
-Whoever makes labels or dimensions of a field keeps it: those do not change any more.
+A field that is set never changes: labels and dimensions are built from it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import fields, replace
 from enum import IntEnum
 from functools import reduce
 
-from neuron_exporter.identity import environment as variables
-from neuron_exporter.identity.fields import text
+from neuron_exporter.identity.fields import parse_text
+from neuron_exporter.identity.local import read_environment
 from neuron_exporter.model import Machine
 
-_STREAM = {
+_STREAM_KEYS = {
     "instance_id": "instance_id",
     "instance_type": "instance_type",
     "instance_name": "instance_name",
@@ -24,12 +24,12 @@ _STREAM = {
     "subnet_id": "subnet_id",
     "ultraserver_id": "ultraserver_id",
 }
-"""Fields, and the keys of `instance_info` that hold them."""
+"""Keys of a report's `instance_info` by field."""
 
 
-class Step(IntEnum):
-    """The places that may know a field, in the order in which they are believed. Versions of
-    driver and tools, which no other place tells, come with what is read of the machine itself."""
+class IdentitySource(IntEnum):
+    """The sources of identity fields, by precedence. `DMI` includes the versions of driver and
+    tools, which are also read from the machine and have no other source."""
 
     CONFIGURATION = 0
     STREAM = 1
@@ -40,52 +40,57 @@ class Step(IntEnum):
 
 
 class Identity:
-    """What is known of the machine so far. Any thread may tell it more, and any read it."""
+    """The identity fields known so far. Safe to read and update from any thread."""
 
     def __init__(self, configured: Machine, environment: Mapping[str, str]) -> None:
-        self._told = [Machine()] * len(Step)
-        self._told[Step.CONFIGURATION] = configured
+        self._by_source = [Machine()] * len(IdentitySource)
+        self._by_source[IdentitySource.CONFIGURATION] = configured
         self._lock = threading.Lock()
         self._machine = Machine()
         self._info: object = None
-        self.settled = threading.Event()
-        """Set while nobody is still being asked for the first time: what is labelled now need not
-        be labelled otherwise a moment later."""
-        self.settled.set()
-        self.learn(Step.ENVIRONMENT, variables.read(environment))
+        self.first_lookup_done = threading.Event()
+        """Cleared while the first round of lookups runs. Labels should wait for it, since they
+        cannot change later."""
+        self.first_lookup_done.set()
+        self.update(IdentitySource.ENVIRONMENT, read_environment(environment))
 
     def machine(self) -> Machine:
-        """The machine as it is known now; the same object while nothing is learned."""
+        """Return the known fields; the same object until a field is added."""
         return self._machine
 
-    def learn(self, step: Step, told: Machine) -> Machine:
-        """Learn what one place tells. It neither changes what it has told before, nor what a place
-        before it has."""
+    def update(self, source: IdentitySource, found: Machine) -> Machine:
+        """Add the fields that one source found, and return the result.
+
+        A field that this source has already set, or one of higher precedence, stays as it is.
+        """
         with self._lock:
-            self._told[step] = _fill(self._told[step], told)
-            machine = reduce(_fill, self._told)
+            self._by_source[source] = _fill(self._by_source[source], found)
+            machine = reduce(_fill, self._by_source)
             if machine != self._machine:
                 self._machine = machine
             return self._machine
 
-    def told_by(self, name: str) -> Step | None:
-        """The place that a field was taken from; None where none has told it."""
-        return next((step for step in Step if getattr(self._told[step], name)), None)
+    def source_of(self, name: str) -> IdentitySource | None:
+        """Return the source of a field, or None if the field is unknown."""
+        return next((each for each in IdentitySource if getattr(self._by_source[each], name)), None)
 
     def observe(self, instance_info: object) -> Machine:
-        """Learn from a report's `instance_info`, whose fields may be missing or empty."""
+        """Add the fields of a report's `instance_info`, which may be missing or empty."""
         if instance_info != self._info:  # every report repeats it
             self._info = instance_info
-            told = {name: text(getattr(instance_info, key, None)) for name, key in _STREAM.items()}
-            return self.learn(Step.STREAM, Machine(**told))
+            found = {
+                name: parse_text(getattr(instance_info, key, None))
+                for name, key in _STREAM_KEYS.items()
+            }
+            return self.update(IdentitySource.STREAM, Machine(**found))
         return self._machine
 
 
 def _fill(known: Machine, more: Machine) -> Machine:
-    """The machine with every unknown field taken from `more`; the same object if none is."""
-    news = {
+    """Return `known` with its empty fields set from `more`; the same object if nothing changes."""
+    added = {
         each.name: value
         for each in fields(Machine)
         if not getattr(known, each.name) and (value := getattr(more, each.name))
     }
-    return replace(known, **news) if news else known
+    return replace(known, **added) if added else known

@@ -1,4 +1,4 @@
-"""The thread that asks who the machine is, while somebody lacks a field that can still be told."""
+"""The thread that looks up identity fields over the network while sinks still need them."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from neuron_exporter.identity.fields import Answer
-from neuron_exporter.identity.machine import Identity, Step
+from neuron_exporter.identity.fields import LookupResult
+from neuron_exporter.identity.machine import Identity, IdentitySource
 from neuron_exporter.log import get_logger
 from neuron_exporter.model import Machine
 
-LABELS_WAIT = 60.0
-"""Seconds after which labels are what they are; sinks that have one complete set have begun."""
+LABELS_TIMEOUT = 60.0
+"""Seconds after which labels are final, and sinks with a complete dimension set wait no longer."""
 
-SETS_WAIT = 600.0
-"""Seconds in which a sink without any complete set is still helped."""
+DIMENSION_SETS_TIMEOUT = 600.0
+"""Seconds after which lookups end even if no dimension set is complete."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_MIN_PAUSE, _MAX_PAUSE = 1.0, 30.0
 
 _log = get_logger(part="identity")
 
 
-class Source(NamedTuple):
-    """A place that can be asked: where it stands in the chain, which fields it may tell."""
+class IdentityProvider(NamedTuple):
+    """A service that can be queried for some fields."""
 
-    step: Step
-    gives: frozenset[str]
-    ask: Callable[[Set[str]], Answer]
+    source: IdentitySource
+    fields: frozenset[str]
+    lookup: Callable[[Set[str]], LookupResult]
 
     @property
     def name(self) -> str:
-        """What people call it."""
-        return self.step.name.lower()
+        """The name in logs and on the page."""
+        return self.source.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
-class Wants:
-    """The fields that labels are made of, and those that each dimension set cannot be without."""
+class RequiredFields:
+    """The fields that become labels, and those that each dimension set consists of."""
 
     labels: frozenset[str] = frozenset()
-    sets: tuple[frozenset[str], ...] = ()
+    dimension_sets: tuple[frozenset[str], ...] = ()
 
-    def lacking(self, machine: Machine, age: float) -> frozenset[str]:
-        """The fields that are worth asking for, so long after the start."""
-        unknown = [_unknown(names, machine) for names in self.sets]
-        if age < LABELS_WAIT:
+    def missing(self, machine: Machine, age: float) -> frozenset[str]:
+        """Return the unknown fields that are still worth a lookup, `age` seconds after start."""
+        unknown = [_unknown(names, machine) for names in self.dimension_sets]
+        if age < LABELS_TIMEOUT:
             return _unknown(self.labels, machine).union(*unknown)
-        if age < SETS_WAIT and all(unknown):
+        if age < DIMENSION_SETS_TIMEOUT and all(unknown):
             return frozenset(chain.from_iterable(unknown))
         return frozenset()
 
@@ -59,86 +59,85 @@ def _unknown(names: frozenset[str], machine: Machine) -> frozenset[str]:
     return frozenset(name for name in names if not getattr(machine, name))
 
 
-class Finder:
-    """Asks each source that may tell a field that is lacking, again and again, with longer pauses,
-    until none can."""
+class IdentityResolver:
+    """Resolver of missing fields. Queries their providers with growing pauses while it can help."""
 
     def __init__(
         self,
         identity: Identity,
-        sources: Sequence[Source],
-        wants: Wants,
+        providers: Sequence[IdentityProvider],
+        required: RequiredFields,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identity = identity
-        self._sources = sources
-        self._wants = wants
+        self._providers = providers
+        self._required = required
         self._clock = clock
         self._started = clock()
-        self._status = {source.name: "not asked yet" for source in sources}
+        self._status = {provider.name: "pending" for provider in providers}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="identity", daemon=True)
 
-    # From other threads.
+    # Called by other threads.
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to ask anybody."""
-        return any(source.gives & self._lacking() for source in self._sources)
+        """Whether a provider can supply a missing field."""
+        return any(provider.fields & self._missing() for provider in self._providers)
 
     def start(self) -> None:
-        """Begin to ask."""
-        self._identity.settled.clear()
+        """Start the lookups."""
+        self._identity.first_lookup_done.clear()
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more; a request that is under way ends by itself."""
+        """Start no further lookup; a pending one ends by its own timeout."""
         self._stopping.set()
-        self._identity.settled.set()
+        self._identity.first_lookup_done.set()
 
     def status(self) -> Mapping[str, str]:
-        """What each source said last, for people."""
+        """Return the last result of each provider as text."""
         return dict(self._status)
 
-    # The finder's thread.
+    # Called by the resolver's thread.
 
     def _run(self) -> None:
         try:
-            pause = _FIRST_PAUSE
-            while self._ask_round() and not self._stopping.wait(pause):
-                pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = _MIN_PAUSE
+            while self._run_round() and not self._stopping.wait(pause):
+                pause = min(2 * pause, _MAX_PAUSE)
         finally:
-            self._identity.settled.set()
+            self._identity.first_lookup_done.set()
         if not self._stopping.is_set():
-            self._conclude()
+            self._log_outcome()
 
-    def _ask_round(self) -> bool:
-        """Ask everybody who may know; gives whether it is worth asking again."""
-        for source in self._sources:
-            lacking = source.gives & self._lacking()
-            if lacking and not self._stopping.is_set():
-                self._ask(source, lacking)
-        self._identity.settled.set()
+    def _run_round(self) -> bool:
+        """Query every provider of a missing field; return whether another round can help."""
+        for provider in self._providers:
+            missing = provider.fields & self._missing()
+            if missing and not self._stopping.is_set():
+                self._query(provider, missing)
+        self._identity.first_lookup_done.set()
         return self.is_needed
 
-    def _ask(self, source: Source, lacking: Set[str]) -> None:
+    def _query(self, provider: IdentityProvider, missing: Set[str]) -> None:
         try:
-            machine, why = source.ask(lacking)
-        except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
-            machine, why = Machine(), f"internal error: {error!r}"
-        self._identity.learn(source.step, machine)
-        said = why or "answered"
-        if said != self._status[source.name]:
-            self._status[source.name] = said
-            _log.info("identity_asked", of=source.name, answer=said)
+            machine, error = provider.lookup(missing)
+        except Exception as bug:  # noqa: BLE001 (a bug must not end the thread, and must be logged)
+            machine, error = Machine(), f"internal error: {bug!r}"
+        self._identity.update(provider.source, machine)
+        result = error or "answered"
+        if result != self._status[provider.name]:
+            self._status[provider.name] = result
+            _log.info("identity_lookup", provider=provider.name, result=result)
 
-    def _conclude(self) -> None:
+    def _log_outcome(self) -> None:
         machine = self._identity.machine()
-        missing = sorted(self._wants.lacking(machine, 0.0))
+        missing = sorted(self._required.missing(machine, 0.0))
         if not missing:
             _log.info("identity_complete")
-        elif self._clock() - self._started >= LABELS_WAIT:
+        elif self._clock() - self._started >= LABELS_TIMEOUT:
             _log.warning("identity_incomplete", missing=missing, **self._status)
 
-    def _lacking(self) -> frozenset[str]:
-        return self._wants.lacking(self._identity.machine(), self._clock() - self._started)
+    def _missing(self) -> frozenset[str]:
+        return self._required.missing(self._identity.machine(), self._clock() - self._started)

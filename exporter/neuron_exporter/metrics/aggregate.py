@@ -1,4 +1,8 @@
-"""Walks a report place by place: the walkers say where a value belongs, the rows what it is."""
+"""Aggregates one report into a table for each kind of entity.
+
+Core utilization is computed here: `runtimes.py` sums the percentages of all runtimes by core,
+`_fill_idle_cores` adds the idle cores, and `_cores` caps the sums at 1.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,29 @@ from typing import TypeVar
 
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.metrics.aws_layout import runtime_cores
-from neuron_exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, Readings
+from neuron_exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, NamedValues
 from neuron_exporter.metrics.latency import distribution
 from neuron_exporter.metrics.runtimes import (
-    Executions,
-    Notes,
-    Rules,
+    CompletedExecutions,
+    GroupStatus,
+    ReadOptions,
+    RuntimeAggregation,
     RuntimeSums,
-    RuntimeWalk,
-    long_enough,
+    has_cpu_shares,
 )
-from neuron_exporter.metrics.series_cache import Known
+from neuron_exporter.metrics.series_cache import SeriesCache
 from neuron_exporter.metrics.sums import (
     CATEGORIES,
     HOST_CATEGORIES,
     LOCATIONS,
     NO_MEMORY,
     USAGES,
-    by_name,
+    columns_by_name,
+    host_shares,
+    shares,
 )
 from neuron_exporter.metrics.tables import (
-    LABELS,
+    ENTITY_LABELS,
     CoreTable,
     CpuTable,
     DeviceTable,
@@ -37,27 +43,20 @@ from neuron_exporter.metrics.tables import (
     RuntimeTable,
     Table,
 )
-from neuron_exporter.model import Column, Distribution, Group, Machine, Owners, Place, Spot
-from neuron_exporter.report.schema import (
-    CpuShares,
-    HardwareInfo,
-    MemoryInfo,
-    Report,
-    SystemData,
-    VcpuUsage,
-)
-from neuron_exporter.text import clean
+from neuron_exporter.model import Distribution, Entity, EntityKind, Group, Machine, Owners
+from neuron_exporter.report.schema import HardwareInfo, MemoryInfo, Report, SystemData, VcpuUsage
+from neuron_exporter.text import sanitize_text
 
 N = TypeVar("N")
 
-_THIS_MACHINE = [Spot(())]
+_MACHINE = [Entity(())]
 _NO_ECC = EccCounts((None,) * len(ECC_EVENTS), (0.0,) * len(ECC_EVENTS))
 
 _ecc_readings = attrgetter(*ECC_EVENTS)
 
 
-class Survey:
-    """Everything that one report says, by place. Made once a report; `counters` are advanced."""
+class ReportAggregation:
+    """Values of one report by kind of entity. Building it advances `counters`."""
 
     def __init__(
         self,
@@ -66,175 +65,178 @@ class Survey:
         *,
         machine: Machine,
         owners: Owners,
-        known: Known,
-        rules: Rules,
+        cache: SeriesCache,
+        options: ReadOptions,
         now: float,
     ) -> None:
-        self.notes = Notes()
-        self._counters = counters
-        self._owners = owners
-        self._known = known
+        self.status = GroupStatus()
         self._report = report
-        self._machine_known = machine
-        self._task = rules.task
-        system = report.system_data or SystemData()
-        hardware = report.neuron_hardware_info
-        if hardware is not None and hardware.error:
-            self.notes.add("neuron_hardware_info", hardware.error)
-            hardware = None
-        elif hardware is not None:
-            self.notes.read.add("neuron_hardware_info")
-        self._hardware = hardware or HardwareInfo()
+        self._counters = counters
+        self._machine_identity = machine
+        self._owners = owners
+        self._cache = cache
+        self._scope = options.scope
+        self._read_info(report)
         self._device_memory = self._hardware.neuron_device_memory_size
         if not self._device_memory and machine.instance_type in INSTANCE_TYPES:
             self._device_memory = INSTANCE_TYPES[machine.instance_type].device_memory_bytes
-        for name, section in (
-            ("neuron_k8s_info", report.neuron_k8s_info),
-            ("instance_info", report.instance_info or report.instance_data),
-        ):
-            if section is not None and section.error:
-                self.notes.add(name, section.error)
-            elif section is not None:
-                self.notes.read.add(name)
-        usable = self.notes.usable
+        system = report.system_data or SystemData()
+        usable = self.status.usable
         self._hw_counters = usable(system.neuron_hw_counters, Group.HW_COUNTERS)
         self._memory = usable(system.memory_info, Group.MEMORY_INFO) or MemoryInfo()
         self._cpu = usable(system.vcpu_usage, Group.VCPU_USAGE) or VcpuUsage()
         if self._cpu.context_switch_count is not None:
-            counters.count_context_switches(self._cpu.context_switch_count)
-        self._shares_count = long_enough(self._cpu, rules)
-        walk = self._walk = RuntimeWalk(report, counters, known, owners, self.notes, rules, now)
-        known.learn_physical(walk.physical.sums)
+            counters.add_context_switches(self._cpu.context_switch_count)
+        self._has_cpu_shares = has_cpu_shares(self._cpu, options)
+        self._runtimes = RuntimeAggregation(
+            report, counters, cache, owners, self.status, options, now
+        )
+        cache.add_physical_cores(self._runtimes.physical_utilization.sums)
         self._fill_idle_cores()
+
+    def _read_info(self, report: Report) -> None:
+        """Read the hardware section, and record the status of the sections that are not groups."""
+        for name, section in (
+            ("neuron_hardware_info", report.neuron_hardware_info),
+            ("neuron_k8s_info", report.neuron_k8s_info),
+            ("instance_info", report.instance_info or report.instance_data),
+        ):
+            if section is not None and section.error:
+                self.status.add_error(name, section.error)
+            elif section is not None:
+                self.status.groups_read.add(name)
+        hardware = report.neuron_hardware_info
+        self._hardware = HardwareInfo() if hardware is None or hardware.error else hardware
 
     @property
     def processes(self) -> frozenset[int]:
-        """The processes that hold cores, or might."""
-        return frozenset(key.pid for key in self._walk.keys if key.pid is not None)
+        """Pids of all runtimes in the report."""
+        return frozenset(key.pid for key in self._runtimes.keys if key.pid is not None)
 
     @property
-    def held(self) -> frozenset[int]:
-        """The cores that some process holds."""
-        return frozenset(core for core, _ in self._walk.holders)
+    def used_cores(self) -> frozenset[int]:
+        """Cores that any runtime uses."""
+        return frozenset(core for core, _ in self._runtimes.core_runtimes)
 
-    def table(self, place: Place) -> Table:
-        """What is known of a place. Ask once for each place: to ask is to count."""
-        match place:
-            case Place.MACHINE:
+    def table(self, kind: EntityKind) -> Table:
+        """Return the table of a kind. Call it once per kind, since it counts ECC events."""
+        match kind:
+            case EntityKind.MACHINE:
                 return self._machine()
-            case Place.HARDWARE | Place.HARDWARE_COUNTS:
-                return self._hardware_table(LABELS[place])
-            case Place.DRIVER:
-                return _version(self._machine_known.driver_version)
-            case Place.TOOLS:
-                return _version(self._machine_known.tools_version)
-            case Place.CPU:
+            case EntityKind.HARDWARE | EntityKind.HARDWARE_COUNTS:
+                return self._hardware_table(ENTITY_LABELS[kind])
+            case EntityKind.DRIVER:
+                return _version(self._machine_identity.driver_version)
+            case EntityKind.TOOLS:
+                return _version(self._machine_identity.tools_version)
+            case EntityKind.CPU:
                 return self._cpus()
-            case Place.CORE:
+            case EntityKind.CORE:
                 return self._cores()
-            case Place.PHYSICAL_CORE:
+            case EntityKind.PHYSICAL_CORE:
                 return self._physical_cores()
-            case Place.RUNTIME_CORE:
-                return runtime_cores(self._report, self._known)
-            case Place.DEVICE:
+            case EntityKind.RUNTIME_CORE:
+                return runtime_cores(self._report, self._cache)
+            case EntityKind.DEVICE:
                 return self._devices()
-            case Place.RUNTIME:
-                return self._runtimes()
-            case Place.HOLDER:
-                return self._holders()
+            case EntityKind.RUNTIME:
+                return self._runtime_table()
+            case EntityKind.CORE_RUNTIME:
+                core_runtime, pairs = self._cache.core_runtime, self._runtimes.core_runtimes
+                return Table([core_runtime(core, key) for core, key in pairs])
 
     def _fill_idle_cores(self) -> None:
-        """A core that is not busy is idle where every runtime could be read: each lists all cores,
-        so that one runtime's 0 says nothing of another. An idle core's rate is 0 too, where the
-        source tells of rates.
+        """Set the cores that no runtime uses to 0 if every runtime could be read.
+
+        Each runtime lists all cores, so a core is idle only if all runtimes list it at 0. Rates of
+        idle cores are 0 too, provided that the source reports rates at all.
         """
-        walk, cores = self._walk, self._all_cores
-        if walk.cores_complete:
-            idle = walk.listed.union(self._mine(cores))
-            walk.busy.fill(idle)
-            walk.physical.fill(self._known.physical)
-            if self._known.flops:
-                walk.flops.fill(idle)
-            if self._known.effective_flops:
-                walk.effective_flops.fill(idle)
-        if walk.memory_complete:
-            for core in self._mine(cores):
-                walk.memory.setdefault(core, NO_MEMORY)
+        runtimes, cache = self._runtimes, self._cache
+        if runtimes.cores_complete:
+            cores = runtimes.listed_cores.union(self._in_scope(self._all_cores))
+            runtimes.utilization.fill_zeros(cores)
+            runtimes.physical_utilization.fill_zeros(cache.physical_cores)
+            if cache.has_flops:
+                runtimes.flops.fill_zeros(cores)
+            if cache.has_effective_flops:
+                runtimes.effective_flops.fill_zeros(cores)
+        if runtimes.memory_complete:
+            for core in self._in_scope(self._all_cores):
+                runtimes.memory.setdefault(core, NO_MEMORY)
         else:
-            walk.memory = {core: amounts for core, amounts in walk.memory.items() if any(amounts)}
+            runtimes.memory = {
+                core: quantities for core, quantities in runtimes.memory.items() if any(quantities)
+            }
 
     @property
     def _all_cores(self) -> range:
-        """The cores of the machine; none while the report does not count them."""
+        """Cores of the machine; empty if the report does not count them."""
         hardware = self._hardware
         return range(
             (hardware.neuron_device_count or 0) * (hardware.neuroncore_per_device_count or 0)
         )
 
-    def _mine(self, cores: Iterable[int]) -> Iterable[int]:
-        task = self._task
-        return cores if task is None else filter(task.has, cores)
+    def _in_scope(self, cores: Iterable[int]) -> Iterable[int]:
+        scope = self._scope
+        return cores if scope is None else filter(scope.has_core, cores)
 
     def _cores(self) -> CoreTable:
-        walk, memory = self._walk, self._walk.memory
-        read = walk.busy.sums.keys() | walk.effective_flops.sums.keys() | memory.keys()
-        given = self._owners.allocated
-        cores = sorted(read if given is None else read.union(self._mine(self._all_cores)))
+        runtimes, memory = self._runtimes, self._runtimes.memory
+        read = {*runtimes.utilization.sums, *runtimes.effective_flops.sums, *memory}
+        allocated = self._owners.allocated_cores
+        cores = sorted(read if allocated is None else read.union(self._in_scope(self._all_cores)))
         return CoreTable(
-            [self._known.core(core, self._owners) for core in cores],
-            **by_name(CATEGORIES, map(memory.get, cores)),
-            utilization=_shares(map(walk.busy.sums.get, cores)),
-            flops=list(map(walk.flops.sums.get, cores)),
-            effective_flops=list(map(walk.effective_flops.sums.get, cores)),
-            allocated=[None if given is None else float(core in given) for core in cores],
+            [self._cache.core(core, self._owners) for core in cores],
+            **columns_by_name(CATEGORIES, map(memory.get, cores)),
+            utilization=shares(map(runtimes.utilization.sums.get, cores)),
+            flops=list(map(runtimes.flops.sums.get, cores)),
+            effective_flops=list(map(runtimes.effective_flops.sums.get, cores)),
+            allocated=[None if allocated is None else float(core in allocated) for core in cores],
         )
 
     def _physical_cores(self) -> PhysicalCoreTable:
-        busy = self._walk.physical.sums
+        percents = self._runtimes.physical_utilization.sums
         return PhysicalCoreTable(
             [
-                Spot((("neuroncore", str(core)), ("physical_neuroncore", _physical(name))))
-                for core, name in busy
+                Entity((("neuroncore", str(core)), ("physical_neuroncore", _physical_number(name))))
+                for core, name in percents
             ],
-            utilization=_shares(busy.values()),
+            utilization=shares(percents.values()),
         )
 
-    def _holders(self) -> Table:
-        return Table([self._known.holder(core, key) for core, key in self._walk.holders])
-
-    def _runtimes(self) -> RuntimeTable:
-        sums = list(self._walk.runtimes.values())
-        columns = self._known.columns
+    def _runtime_table(self) -> RuntimeTable:
+        sums = list(self._runtimes.runtimes.values())
+        columns = self._cache.columns
         return RuntimeTable(
-            [each.spot for each in sums],
-            memory=by_name(LOCATIONS, [each.memory for each in sums]),
-            host_memory=by_name(HOST_CATEGORIES, [each.host_memory for each in sums]),
+            [each.entity for each in sums],
+            memory=columns_by_name(LOCATIONS, [each.memory for each in sums]),
+            host_memory=columns_by_name(HOST_CATEGORIES, [each.host_memory for each in sums]),
             vcpu={
                 usage: [None if percent is None else percent / 100 for percent in column]
-                for usage, column in by_name(USAGES, [each.vcpu for each in sums]).items()
+                for usage, column in columns_by_name(USAGES, [each.vcpu for each in sums]).items()
             },
-            statuses=columns("statuses", [each.tallies.statuses for each in sums]),
-            errors=columns("errors", [each.tallies.errors for each in sums]),
-            generic_errors=[each.tallies.generic for each in sums],
+            statuses=columns("statuses", [each.totals.statuses for each in sums]),
+            errors=columns("errors", [each.totals.errors for each in sums]),
+            generic_errors=[each.totals.generic for each in sums],
             latency=columns("latency", [each.latency for each in sums]),
             device_latency=columns("device_latency", [each.device_latency for each in sums]),
-            latencies=_distributions(sums, attrgetter("total")),
-            device_latencies=_distributions(sums, attrgetter("device")),
+            latencies=_distributions(sums, attrgetter("latency")),
+            device_latencies=_distributions(sums, attrgetter("device_latency")),
         )
 
     def _machine(self) -> MachineTable:
         totals = self._counters.totals
         cpus = self._cpu.usage_data
-        shares = _host_shares(self._cpu.average_usage if self._shares_count else None)
+        vcpu = host_shares(self._cpu.average_usage if self._has_cpu_shares else None)
         memory = self._memory
         total, used = memory.memory_total_bytes, memory.memory_used_bytes
         return MachineTable(
-            _THIS_MACHINE,
-            statuses={clean(name): [total] for name, total in totals.statuses.items()},
-            errors={clean(name): [total] for name, total in totals.errors.items()},
+            _MACHINE,
+            statuses={sanitize_text(name): [total] for name, total in totals.statuses.items()},
+            errors={sanitize_text(name): [total] for name, total in totals.errors.items()},
             cores_in_use=[self._cores_in_use()],
-            vcpu={name: [shares.get(name)] for name in ("user", "system")},
-            vcpu_utilization=[min(1.0, sum(shares.values())) if len(shares) == 2 else None],
+            vcpu={name: [vcpu.get(name)] for name in USAGES},
+            vcpu_utilization=[min(1.0, sum(vcpu.values())) if len(vcpu) == 2 else None],
             context_switches=[self._counters.context_switches],
             vcpu_count=[float(len(cpus)) if cpus else None],
             memory_total=[total],
@@ -245,27 +247,27 @@ class Survey:
         )
 
     def _cores_in_use(self) -> float | None:
-        walk = self._walk
-        if not walk.cores_complete or walk.busy.unread or not walk.busy.sums:
+        utilization = self._runtimes.utilization
+        if not self._runtimes.cores_complete or utilization.unread or not utilization.sums:
             return None
-        return float(sum(map(bool, walk.busy.sums.values())))
+        return float(sum(map(bool, utilization.sums.values())))
 
     def _cpus(self) -> CpuTable:
-        cpus = self._cpu.usage_data if self._shares_count else None
-        shares = [_host_shares(cpu) for cpu in (cpus or {}).values()]
+        cpus = (self._cpu.usage_data if self._has_cpu_shares else None) or {}
+        vcpus = [host_shares(cpu) for cpu in cpus.values()]
         return CpuTable(
-            [Spot((("cpu", str(cpu)),)) for cpu in cpus or ()],
-            vcpu={name: [each.get(name) for each in shares] for name in ("user", "system")},
+            [Entity((("cpu", str(cpu)),)) for cpu in cpus],
+            vcpu={name: [each.get(name) for each in vcpus] for name in USAGES},
         )
 
     def _hardware_table(self, names: tuple[str, ...]) -> Table:
         facts = ((name, getattr(self._hardware, name)) for name in names)
         labels = tuple(
-            (name, clean(fact) if isinstance(fact, str) else str(int(fact)))
+            (name, sanitize_text(fact) if isinstance(fact, str) else str(int(fact)))
             for name, fact in facts
             if fact not in (None, "")
         )
-        return Table([Spot(labels)] if labels else [])
+        return Table([Entity(labels)] if labels else [])
 
     def _devices(self) -> DeviceTable:
         listed = self._hw_counters.neuron_devices if self._hw_counters else None
@@ -274,13 +276,15 @@ class Survey:
             for device in listed or ()
             if device is not None and device.neuron_device_index is not None
         }
-        ecc = {device: self._counters.ecc(device, read) for device, read in readings.items()}
+        ecc = {
+            device: self._counters.observe_ecc(device, read) for device, read in readings.items()
+        }
         used = self._memory_by_device()
         devices = sorted(ecc.keys() | used.keys())
         counts = [ecc.get(device, _NO_ECC) for device in devices]
         size = self._device_memory
         return DeviceTable(
-            [self._known.device(device, self._owners) for device in devices],
+            [self._cache.device(device, self._owners) for device in devices],
             ecc_reading=_by_event([readings.get(device, _NO_ECC.values) for device in devices]),
             ecc=_by_event([each.values for each in counts]),
             ecc_start=_by_event([each.starts for each in counts]),
@@ -292,21 +296,23 @@ class Survey:
         )
 
     def _memory_by_device(self) -> dict[int, float]:
-        """Bytes used on each device of which every core was read in every category."""
-        each = self._hardware.neuroncore_per_device_count
-        if not each or not self._walk.memory_complete:
+        """Return the bytes used on each device whose cores were all read in every category."""
+        per_device = self._hardware.neuroncore_per_device_count
+        if not per_device or not self._runtimes.memory_complete:
             return {}
         read: dict[int, list[float]] = {}
-        for core, amounts in self._walk.memory.items():
-            if core not in self._walk.memory_unread:
-                read.setdefault(core // each, []).append(sum(amounts))  # type: ignore[arg-type]
-        return {device: sum(cores) for device, cores in read.items() if len(cores) == each}
+        for core, quantities in self._runtimes.memory.items():
+            if core not in self._runtimes.memory_unread:
+                used = sum(quantities)  # type: ignore[arg-type]
+                read.setdefault(core // per_device, []).append(used)
+        return {device: sum(cores) for device, cores in read.items() if len(cores) == per_device}
 
 
 def _distributions(
-    runtimes: Iterable[RuntimeSums], percentiles: Callable[[Executions], Readings | None]
+    runtimes: Iterable[RuntimeSums],
+    percentiles: Callable[[CompletedExecutions], NamedValues | None],
 ) -> list[Distribution | None]:
-    """How long the executions of each took (s)."""
+    """Return the latency distribution (s) of the executions of each label set."""
     return [
         distribution((done.completed, percentiles(done)) for done in each.executions)
         if each.executions
@@ -316,35 +322,15 @@ def _distributions(
 
 
 def _by_event(counts: list[tuple[N, ...]]) -> dict[str, list[N]]:
-    """The devices' counters, by event type."""
-    return {event: [each[at] for each in counts] for at, event in enumerate(ECC_EVENTS)}
+    """Return a column for each ECC event from the counts of each device."""
+    return {event: [each[index] for each in counts] for index, event in enumerate(ECC_EVENTS)}
 
 
-def _shares(percents: Iterable[float | None]) -> Column:
-    """Shares of 1: a core cannot be busy for longer than the period."""
-    return [None if percent is None else min(1.0, percent / 100) for percent in percents]
-
-
-def _physical(name: str) -> str:
-    """The number at the end of a physical core's name, `nc_v3.7`, or the name without one."""
+def _physical_number(name: str) -> str:
+    """Return the number at the end of a physical core's name (`nc_v3.7`), or the whole name."""
     number = name.rpartition(".")[2]
-    return number if number.isascii() and number.isdigit() else clean(name)
+    return number if number.isascii() and number.isdigit() else sanitize_text(name)
 
 
 def _version(version: str) -> Table:
-    return Table([Spot((("version", version),))] if version else [])
-
-
-def _host_shares(cpu: CpuShares | None) -> dict[str, float]:
-    """User and system shares of 1, added up and clipped as AWS's script does it."""
-    if cpu is None:
-        return {}
-    parts = {
-        "user": (cpu.user, cpu.nice),
-        "system": (cpu.system, cpu.io_wait, cpu.irq, cpu.soft_irq),
-    }
-    return {
-        name: min(1.0, sum(known) / 100)
-        for name, part in parts.items()
-        if len(known := [share for share in part if share is not None]) == len(part)
-    }
+    return Table([Entity((("version", version),))] if version else [])

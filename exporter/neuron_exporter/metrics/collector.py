@@ -1,125 +1,135 @@
-"""From a report to a snapshot: the rows read the places, and the shape is kept while it can be."""
+"""Makes snapshots: each row of the catalogue reads its values from a table of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
-from neuron_exporter.metrics.aggregate import Survey
+from neuron_exporter.metrics.aggregate import ReportAggregation
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.owner_resolution import Pods
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.metrics.runtimes import Rules
-from neuron_exporter.metrics.series_cache import Known
+from neuron_exporter.metrics.owner_resolution import OwnerResolver
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.metrics.runtimes import ReadOptions
+from neuron_exporter.metrics.series_cache import SeriesCache
 from neuron_exporter.metrics.tables import Table
-from neuron_exporter.metrics.task_scope import Task
+from neuron_exporter.metrics.task_scope import TaskScope
 from neuron_exporter.model import (
+    Entity,
+    EntityKind,
     Health,
-    Kind,
     Labels,
     Machine,
+    MetricKind,
     MetricSpec,
-    Moment,
     Owners,
-    Place,
     Series,
     Shape,
     Snapshot,
     SourceState,
-    Spot,
+    Timestamp,
     Value,
 )
 from neuron_exporter.report.schema import Report
 
-MOST_OF_A_METRIC = 20_000
-"""Series of one metric: 128 runtimes that each list 128 cores make 16,384."""
+MAX_SERIES_PER_METRIC = 20_000
+"""Maximum number of series of one metric; 128 runtimes that each list 128 cores make 16,384."""
 
-MOST_SERIES = 100_000
-"""Series of one report."""
+MAX_SERIES = 100_000
+"""Maximum number of series of one report."""
 
 
-class Collected(NamedTuple):
-    """A snapshot, the period (s) that its report covers, the groups that could be read, those that
-    carried an error (how many, and one of the texts), what was more than our bounds allow, and the
-    processes that were seen with the cores that they hold."""
+class CollectResult(NamedTuple):
+    """Snapshot of a report, and the facts about the report that the pipeline counts and logs.
+
+    Attributes:
+        report_period: Seconds that the report covers, 0 if it has no period.
+        group_errors: Number of errors by group; `error_texts` has one text of each.
+        runtimes_dropped: Runtimes above `MAX_RUNTIMES`.
+        series_dropped: Series above `MAX_SERIES_PER_METRIC` and `MAX_SERIES`.
+        processes: Pids of the runtimes; `used_cores` are the cores that they use.
+    """
 
     snapshot: Snapshot
-    covers: float
+    report_period: float
     groups_read: Set[str]
     group_errors: Mapping[str, int]
     error_texts: Mapping[str, str]
-    runtimes_left_out: int
+    runtimes_dropped: int
     series_dropped: int
     processes: frozenset[int]
-    held: frozenset[int]
+    used_cores: frozenset[int]
 
 
 class Collector:
-    """Makes snapshots, of the machine or of a `task`. One for the life of a daemon; used by one
-    thread, but for `choose`."""
+    """Maker of snapshots of a machine, or of the task of `scope`.
+
+    The daemon keeps one for its whole life. One thread uses it; `set_rows` may be called from any.
+    """
 
     def __init__(
         self,
         rows: Iterable[MetricSpec],
         counters: Counters,
-        period: Period,
+        period: ReportPeriod,
         runtime_labels: tuple[str, ...] = ("runtime_tag",),
-        task: Task | None = None,
+        scope: TaskScope | None = None,
     ) -> None:
-        self._task = task
+        self._scope = scope
         self._counters = counters
         self._period = period
-        self._known = Known(runtime_labels)
-        self._pods = Pods()
-        self._signature: Any = None
+        self._cache = SeriesCache(runtime_labels)
+        self._owner_resolver = OwnerResolver()
+        self._shape_key: Any = None
         self._shape: Shape = ()
-        self.choose(rows)
+        self.set_rows(rows)
 
-    def choose(self, rows: Iterable[MetricSpec]) -> None:
-        """Collect these rows from the next report on. Nothing that was counted is forgotten."""
-        by_place: dict[Place, list[MetricSpec]] = {}
+    def set_rows(self, rows: Iterable[MetricSpec]) -> None:
+        """Collect these rows from the next report on. All counters keep their values."""
+        by_kind: dict[EntityKind, list[MetricSpec]] = {}
         for row in rows:
-            by_place.setdefault(row.place, []).append(row)
-        self._rows = {place: tuple(rows) for place, rows in by_place.items()}
+            by_kind.setdefault(row.entity_kind, []).append(row)
+        self._rows = {kind: tuple(rows) for kind, rows in by_kind.items()}
 
-    def collect(self, report: Report, at: Moment, machine: Machine, owners: Owners) -> Collected:
-        """The snapshot of one report that was read at `at`."""
-        covers = self._period.observe(report)
-        if self._task is not None:
-            self._task.begin(report)
-        survey = Survey(
+    def collect(
+        self, report: Report, at: Timestamp, machine: Machine, owners: Owners
+    ) -> CollectResult:
+        """Make the snapshot of a report that was read at `at`."""
+        report_period = self._period.observe(report)
+        if self._scope is not None:
+            self._scope.update(report)
+        aggregation = ReportAggregation(
             report,
             self._counters,
             machine=machine,
-            owners=self._pods.join(
+            owners=self._owner_resolver.resolve(
                 report.neuron_k8s_info, report.neuron_hardware_info, owners, at.monotonic
             ),
-            known=self._known,
-            rules=Rules(self._period.seconds / 2, self._task),
+            cache=self._cache,
+            options=ReadOptions(self._period.seconds / 2, self._scope),
             now=at.monotonic,
         )
-        rows_by_place = self._rows  # as it is now: another thread may replace it
-        tables = {place: survey.table(place) for place in rows_by_place}
+        rows_by_kind = self._rows  # one reference: another thread may replace the attribute
+        tables = {kind: aggregation.table(kind) for kind in rows_by_kind}
         values: list[Value] = []
         dropped = 0
         splits: list[Any] = []
-        for place, rows in rows_by_place.items():
-            table = tables[place]
+        for kind, rows in rows_by_kind.items():
+            table = tables[kind]
             for row in rows:
                 begin = len(values)
                 reading = row.read(table)
                 if isinstance(reading, dict):
-                    splits.append((tuple(reading), row.start and row.start(table)))
+                    splits.append((tuple(reading), row.read_start and row.read_start(table)))
                     for column in reading.values():
                         values += column
                 else:
                     values += reading
-                if len(values) - begin > MOST_OF_A_METRIC or len(values) > MOST_SERIES:
-                    dropped += _bound(values, begin)
-        signature = (rows_by_place, [table.spots for table in tables.values()], splits)
-        if signature != self._signature:
-            self._signature = signature
-            self._shape = _shape(rows_by_place, tables)
+                if len(values) - begin > MAX_SERIES_PER_METRIC or len(values) > MAX_SERIES:
+                    dropped += _truncate(values, begin)
+        shape_key = (rows_by_kind, [table.entities for table in tables.values()], splits)
+        if shape_key != self._shape_key:
+            self._shape_key = shape_key
+            self._shape = _shape(rows_by_kind, tables)
         snapshot = Snapshot(
             shape=self._shape,
             values=tuple(values),
@@ -128,72 +138,74 @@ class Collector:
             machine=machine,
             health=Health(_state(report)),
         )
-        notes = survey.notes
-        return Collected(
+        status = aggregation.status
+        return CollectResult(
             snapshot,
-            covers,
-            notes.read,
-            notes.counts,
-            notes.texts,
-            runtimes_left_out=notes.left_out,
+            report_period,
+            status.groups_read,
+            status.error_counts,
+            status.error_texts,
+            runtimes_dropped=status.runtimes_dropped,
             series_dropped=dropped,
-            processes=survey.processes,
-            held=survey.held,
+            processes=aggregation.processes,
+            used_cores=aggregation.used_cores,
         )
 
 
-def _bound(items: list[Any], begin: int) -> int:
-    """Drop what a metric, whose items begin at `begin`, has above our bounds; gives how many."""
-    above = max(len(items) - begin - MOST_OF_A_METRIC, len(items) - MOST_SERIES, 0)
-    above = min(above, len(items) - begin)
-    if above:
-        del items[-above:]
-    return above
+def _truncate(items: list[Any], begin: int) -> int:
+    """Drop the excess items of the metric that begins at `begin`; return their number."""
+    excess = max(len(items) - begin - MAX_SERIES_PER_METRIC, len(items) - MAX_SERIES, 0)
+    excess = min(excess, len(items) - begin)
+    if excess:
+        del items[-excess:]
+    return excess
 
 
 def _shape(
-    all_rows: Mapping[Place, tuple[MetricSpec, ...]], tables: Mapping[Place, Table]
+    rows_by_kind: Mapping[EntityKind, tuple[MetricSpec, ...]], tables: Mapping[EntityKind, Table]
 ) -> Shape:
-    """Every series that could have a value, in the order of the values."""
+    """Return all series, including those without a value now, in the order of the values."""
     series: list[Series] = []
-    for place, rows in all_rows.items():
+    for kind, rows in rows_by_kind.items():
         for row in rows:
             begin = len(series)
-            series += _series(row, tables[place])
-            _bound(series, begin)
+            series += _series(row, tables[kind])
+            _truncate(series, begin)
     return tuple(series)
 
 
 def _series(row: MetricSpec, table: Table) -> Iterator[Series]:
-    """Every series of one metric."""
     reading = row.read(table)
     if not isinstance(reading, dict):
-        for labels, owner in table.spots:
+        for labels, owner in table.entities:
             yield Series(row, labels + row.constant_labels, owner=owner)
         return
-    starts = row.start(table) if row.start else {}
-    for by in reading:
-        nothing = [0.0] * len(table.spots)
-        for spot, start in zip(table.spots, starts.get(by, nothing), strict=True):
-            owner = spot.owner
-            own = (*_labels(row, spot), *row.constant_labels, (row.by, by))
-            yield Series(row, own, by=by, owner=owner, start=start)
+    start_values = row.read_start(table) if row.read_start else {}
+    zeros = [0.0] * len(table.entities)
+    for name in reading:
+        for entity, start in zip(table.entities, start_values.get(name, zeros), strict=True):
+            labels = (*_labels(row, entity), *row.constant_labels, (row.split_by, name))
+            yield Series(row, labels, split_value=name, owner=entity.owner, start_value=start)
 
 
-def _labels(row: MetricSpec, spot: Spot) -> Labels:
-    """The labels of a spot. What a device counted is not its holder's: with the next one it goes
-    on, and must neither begin again under other labels nor be there twice."""
-    if row.place is not Place.DEVICE or row.kind is not Kind.COUNTER:
-        return spot.labels
-    return tuple(pair for pair in spot.labels if pair not in spot.owner.labels())
+def _labels(row: MetricSpec, entity: Entity) -> Labels:
+    """Return the entity's labels, without those of the owner for counters of a device.
+
+    Such a counter goes on when the device changes owner: it must neither start again under other
+    labels nor exist twice.
+    """
+    if row.entity_kind is not EntityKind.DEVICE or row.kind is not MetricKind.COUNTER:
+        return entity.labels
+    owner_labels = entity.owner.labels()
+    return tuple(label for label in entity.labels if label not in owner_labels)
 
 
 def _state(report: Report) -> SourceState:
-    """Whether the machine's Neuron driver answers."""
+    """Return `NO_DRIVER` if the report shows that the Neuron driver does not answer, else `OK`."""
     hardware = report.neuron_hardware_info
     if hardware is not None:
-        without = bool(hardware.error) or hardware.neuron_device_count == 0
-        return SourceState.NO_DRIVER if without else SourceState.OK
-    counters = report.system_data.neuron_hw_counters if report.system_data else None
-    without = counters is not None and counters.neuron_devices is None
-    return SourceState.NO_DRIVER if without else SourceState.OK
+        no_driver = bool(hardware.error) or hardware.neuron_device_count == 0
+    else:
+        counters = report.system_data.neuron_hw_counters if report.system_data else None
+        no_driver = counters is not None and counters.neuron_devices is None
+    return SourceState.NO_DRIVER if no_driver else SourceState.OK

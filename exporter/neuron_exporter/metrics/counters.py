@@ -1,7 +1,8 @@
-"""Counters that only rise, made of tallies of periods and of ambiguous readings.
+"""Cumulative counters, built from the deltas and the ambiguous readings of reports.
 
-They are keyed by what is counted (a process, a device), never by the labels under which they are
-shown: a label that comes late resets nothing.
+Counters are made reset-proof here: they are keyed by what is counted (a process, a device) and not
+by labels, so that neither a late label, nor a restart of the source, nor the exit of a runtime
+resets one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from neuron_exporter.model import Spot
+from neuron_exporter.model import Entity
 
 STATUSES = (
     "completed",
@@ -20,12 +21,13 @@ STATUSES = (
     "incorrect_input",
     "failed_to_queue",
 )
-"""neuron-monitor's `execution_summary`; a machine's totals stand at 0 for each from the start."""
+"""Names in neuron-monitor's `execution_summary`; the machine's totals start at 0 for each."""
 
 ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
-"""neuron-monitor's `error_summary`, without the `generic` of 2022, which is a level."""
+"""Names in neuron-monitor's `error_summary`, except `generic`."""
 
 GENERIC = "generic"
+"""Error type that neuron-monitor of 2022 reports as a level that rises by itself."""
 
 ECC_EVENTS = (
     "mem_ecc_corrected",
@@ -33,73 +35,74 @@ ECC_EVENTS = (
     "sram_ecc_corrected",
     "sram_ecc_uncorrected",
 )
-"""neuron-monitor's ECC readings of a device."""
+"""Names of a device's ECC readings in neuron-monitor's report."""
 
-KEPT_AFTER_EXIT = 600.0
-"""Seconds: the last tally of a runtime that has gone must be scraped."""
+RETENTION_AFTER_EXIT = 600.0
+"""Seconds for which the counters of an exited runtime stay, so that the last value is scraped."""
 
-MOST_RETIRED = 4096
-"""Label sets of runtimes that have gone; beyond these the one that is gone the longest ends."""
+MAX_RETIRED = 4096
+"""Maximum number of label sets of exited runtimes; the oldest is dropped first."""
 
-MOST_NAMES = 32
-"""Statuses or error types of one tally: a bound on what a broken stream can make of them."""
+MAX_NAMES = 32
+"""Maximum number of statuses or error types, in case a broken stream invents new ones."""
 
-Readings = Mapping[str, float | None]
+NamedValues = Mapping[str, float | None]
+"""Values by name, such as executions by status; None where the report has none."""
 
 
 class RuntimeKey(NamedTuple):
-    """A process: tags alone are not unique across containers, nor are pids of namespaces."""
+    """Key of a runtime process; neither tags nor pids alone are unique across containers."""
 
     pid: int | None
     tag: str | None
 
 
 @dataclass(slots=True)
-class Tallies:
-    """Sums of tallies, by status and by error type; `generic` stands where its level stood."""
+class ExecutionTotals:
+    """Executions by status and by error type. `generic` is the last value of that level."""
 
     statuses: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     generic: float | None = None
 
-    def begin(self, statuses: Readings, errors: Readings) -> None:
-        """Stand at 0 for everything that is told of, so that its first rise is seen."""
-        for sums, amounts in ((self.statuses, statuses), (self.errors, errors)):
-            names = [name for name, amount in amounts.items() if amount is not None]
-            sums.update(dict.fromkeys(names[:MOST_NAMES], 0.0))
-            sums.pop(GENERIC, None)
+    def start_at_zero(self, statuses: NamedValues, errors: NamedValues) -> None:
+        """Set every reported name to 0, so that its first increase is visible."""
+        for totals, deltas in ((self.statuses, statuses), (self.errors, errors)):
+            names = [name for name, delta in deltas.items() if delta is not None]
+            totals.update(dict.fromkeys(names[:MAX_NAMES], 0.0))
+            totals.pop(GENERIC, None)
 
-    def merge(self, others: Tallies) -> None:
-        """Add what others have counted."""
-        for sums, amounts in ((self.statuses, others.statuses), (self.errors, others.errors)):
+    def add(self, other: ExecutionTotals) -> None:
+        """Add the totals of another runtime."""
+        for totals, amounts in ((self.statuses, other.statuses), (self.errors, other.errors)):
             for name, amount in amounts.items():
-                sums[name] = sums.get(name, 0.0) + amount
-        if others.generic is not None:
-            self.generic = (self.generic or 0.0) + others.generic
+                totals[name] = totals.get(name, 0.0) + amount
+        if other.generic is not None:
+            self.generic = (self.generic or 0.0) + other.generic
 
-    def copy(self) -> Tallies:
-        """The same sums, to be changed without changing these."""
-        return Tallies(dict(self.statuses), dict(self.errors), self.generic)
-
-
-def _add(own: dict[str, float], total: dict[str, float], amounts: Readings) -> None:
-    """Add the tallies of a period to a runtime's and to the machine's."""
-    for name, amount in amounts.items():
-        if amount and name != GENERIC:  # most tallies of most periods are 0
-            for sums in (own, total):
-                if name in sums or len(sums) < MOST_NAMES:
-                    sums[name] = sums.get(name, 0.0) + amount
+    def copy(self) -> ExecutionTotals:
+        """Return an independent copy."""
+        return ExecutionTotals(dict(self.statuses), dict(self.errors), self.generic)
 
 
-class Rises:
-    """A counter made of readings of which nobody says whether they are levels or tallies.
+def _add_deltas(own: dict[str, float], machine: dict[str, float], deltas: NamedValues) -> None:
+    """Add the deltas of one period to the totals of a runtime and of the machine."""
+    for name, delta in deltas.items():
+        if delta and name != GENERIC:  # most deltas of most periods are 0
+            for totals in (own, machine):
+                if name in totals or len(totals) < MAX_NAMES:
+                    totals[name] = totals.get(name, 0.0) + delta
 
-    Modes:
-        reset_aware: rises are added; a fall is a reset, after which the new value is added.
-        level: rises are added; a fall adds nothing.
-        tally: every reading is added.
 
-    The first reading of a level is where the counter starts; nothing was counted by it.
+class CumulativeCounter:
+    """Counter made of readings that may be levels or deltas (neuron-monitor does not document it).
+
+    Modes, as in the configuration key `counters.ecc`:
+        reset_aware: Add increases. A decrease is a reset, after which the new reading is added.
+        level: Add increases, ignore decreases.
+        tally: Add every reading.
+
+    The first reading of a level only sets the value from which the counter starts.
     """
 
     __slots__ = ("_last", "_mode", "start", "value")
@@ -111,7 +114,7 @@ class Rises:
         self.start = 0.0 if mode == "tally" else first
 
     def observe(self, reading: float) -> None:
-        """Count a further reading."""
+        """Count another reading."""
         if self._mode == "tally":
             self.value += reading
         elif reading >= self._last:
@@ -123,21 +126,21 @@ class Rises:
 
 @dataclass(slots=True)
 class _Runtime:
-    spot: Spot
+    entity: Entity
     shown: bool = False
-    tallies: Tallies = field(default_factory=Tallies)
-    generic: Rises | None = None
-    level: float | None = None
+    totals: ExecutionTotals = field(default_factory=ExecutionTotals)
+    generic: CumulativeCounter | None = None
+    last_generic: float | None = None
 
 
 @dataclass(slots=True)
 class _Retired:
-    tallies: Tallies
+    totals: ExecutionTotals
     last_seen: float
 
 
 class EccCounts(NamedTuple):
-    """A device's counters in the order of `ECC_EVENTS`, and where each of them started."""
+    """Counters of a device and the values from which they started, in the order of `ECC_EVENTS`."""
 
     values: tuple[float | None, ...]
     starts: tuple[float, ...]
@@ -148,139 +151,145 @@ _NO_COUNTS = EccCounts((), ())
 
 @dataclass(slots=True)
 class _Device:
-    rises: list[Rises | None]
-    last: tuple[float | None, ...] = ()
+    counters: list[CumulativeCounter | None]
+    last_readings: tuple[float | None, ...] = ()
     counts: EccCounts = _NO_COUNTS
 
 
 class Counters:
-    """All that was counted since the exporter started; one object for its whole life."""
+    """All counters since the exporter started. The daemon keeps one object for its whole life."""
 
     def __init__(self, ecc: str = "reset_aware", generic: str = "ignore") -> None:
         self._ecc_mode = ecc
-        self._generic = generic
+        self._generic_mode = generic
         types = ERROR_TYPES if generic == "ignore" else (GENERIC, *ERROR_TYPES)
-        self.totals = Tallies(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
+        self.totals = ExecutionTotals(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
         self.context_switches: float | None = None
         self._runtimes: dict[RuntimeKey, _Runtime] = {}
-        self._retired: dict[Spot, _Retired] = {}
-        self._left: list[tuple[Spot, Tallies]] = []
+        self._retired: dict[Entity, _Retired] = {}
+        self._to_retire: list[tuple[Entity, ExecutionTotals]] = []
         self._devices: dict[int, _Device] = {}
 
-    def count(
+    def add_executions(
         self,
         key: RuntimeKey,
-        spot: Spot,
-        statuses: Readings,
-        errors: Readings,
+        entity: Entity,
+        statuses: NamedValues,
+        errors: NamedValues,
         *,
         shown: bool = True,
     ) -> None:
-        """Add a runtime's tallies of one period, to it and to the machine.
+        """Add the deltas of one period to the runtime and to the machine.
 
-        It is shown at `spot`, or would be. What was shown at another one stays there, as if the
-        runtime had ended there: neither of the two falls, and nothing is counted at both.
+        `entity` is what the runtime is shown as. If it changes, the totals so far stay with the old
+        entity as if the runtime had exited there. So no series falls and no execution counts twice.
         """
         runtime = self._runtimes.get(key)
         if runtime is None:
-            runtime = self._runtimes[key] = _Runtime(spot)
-            runtime.tallies.begin(statuses, errors)
-        elif runtime.spot != spot and runtime.shown:
-            left, runtime.tallies = runtime.tallies, Tallies(generic=runtime.tallies.generic)
-            runtime.tallies.begin(statuses, errors)
+            runtime = self._runtimes[key] = _Runtime(entity)
+            runtime.totals.start_at_zero(statuses, errors)
+        elif runtime.entity != entity and runtime.shown:
+            old, runtime.totals = runtime.totals, ExecutionTotals(generic=runtime.totals.generic)
+            runtime.totals.start_at_zero(statuses, errors)
             runtime.shown = False
-            left.generic = None  # a level, which the runtime takes along
-            self._left.append((runtime.spot, left))
-        runtime.spot = spot
+            old.generic = None  # a level, which moves with the runtime
+            self._to_retire.append((runtime.entity, old))
+        runtime.entity = entity
         runtime.shown |= shown
-        _add(runtime.tallies.statuses, self.totals.statuses, statuses)
-        _add(runtime.tallies.errors, self.totals.errors, errors)
+        _add_deltas(runtime.totals.statuses, self.totals.statuses, statuses)
+        _add_deltas(runtime.totals.errors, self.totals.errors, errors)
         level = errors.get(GENERIC)
-        if level is not None and level != runtime.level:
-            runtime.level = level
-            self._count_generic(runtime, level)
+        if level is not None and level != runtime.last_generic:
+            runtime.last_generic = level
+            self._observe_generic(runtime, level)
 
-    def _count_generic(self, runtime: _Runtime, level: float) -> None:
-        """Add the rise of a level; the first reading only says where it stands."""
+    def _observe_generic(self, runtime: _Runtime, level: float) -> None:
+        """Add the increase of the level; the first reading only sets where it starts."""
         if runtime.generic is None:
-            runtime.generic = Rises("reset_aware", level)
+            runtime.generic = CumulativeCounter("reset_aware", level)
         before = runtime.generic.value
         runtime.generic.observe(level)
-        runtime.tallies.generic = runtime.generic.value
-        if self._generic == "level":
-            for tallies in (runtime.tallies, self.totals):
-                so_far = tallies.errors.get(GENERIC, 0.0)
-                tallies.errors[GENERIC] = so_far + runtime.generic.value - before
+        runtime.totals.generic = runtime.generic.value
+        if self._generic_mode == "level":
+            for totals in (runtime.totals, self.totals):
+                so_far = totals.errors.get(GENERIC, 0.0)
+                totals.errors[GENERIC] = so_far + runtime.generic.value - before
 
-    def count_context_switches(self, tally: float) -> None:
-        """Add the host's tally of one period."""
-        self.context_switches = (self.context_switches or 0.0) + tally
+    def add_context_switches(self, delta: float) -> None:
+        """Add the context switches of one period."""
+        self.context_switches = (self.context_switches or 0.0) + delta
 
-    def settle(self, present: Iterable[RuntimeKey], now: float) -> None:
-        """Retire the runtimes that are not `present` and what others have left, and forget what
-        nobody has to scrape.
+    def retire_missing(self, present: Iterable[RuntimeKey], now: float) -> None:
+        """Retire the runtimes that are not `present`, and drop totals that were retired long ago.
 
         `now` is in seconds of the monotonic clock.
         """
         present = set(present)
         for key in [key for key in self._runtimes if key not in present]:
-            gone = self._runtimes.pop(key)
-            self._left.append((gone.spot, gone.tallies))
-        for spot, tallies in self._left:
-            kept = self._retired.get(spot)
-            if kept is None:
-                self._retired[spot] = _Retired(tallies, now)
+            exited = self._runtimes.pop(key)
+            self._to_retire.append((exited.entity, exited.totals))
+        for entity, totals in self._to_retire:
+            retired = self._retired.get(entity)
+            if retired is None:
+                self._retired[entity] = _Retired(totals, now)
             else:
-                kept.tallies.merge(tallies)
-        self._left.clear()
+                retired.totals.add(totals)
+        self._to_retire.clear()
         for runtime in self._runtimes.values() if self._retired else ():
-            if runtime.spot in self._retired:
-                self._retired[runtime.spot].last_seen = now
-        for spot in [
-            spot for spot, kept in self._retired.items() if now - kept.last_seen > KEPT_AFTER_EXIT
+            if runtime.entity in self._retired:
+                self._retired[runtime.entity].last_seen = now
+        for entity in [
+            entity
+            for entity, retired in self._retired.items()
+            if now - retired.last_seen > RETENTION_AFTER_EXIT
         ]:
-            del self._retired[spot]
-        for spot in sorted(self._retired, key=lambda each: self._retired[each].last_seen)[
-            : max(0, len(self._retired) - MOST_RETIRED)
+            del self._retired[entity]
+        for entity in sorted(self._retired, key=lambda each: self._retired[each].last_seen)[
+            : max(0, len(self._retired) - MAX_RETIRED)
         ]:
-            del self._retired[spot]
+            del self._retired[entity]
 
-    def by_spot(self, but: Container[RuntimeKey] = ()) -> dict[Spot, Tallies]:
-        """What is to be shown: the sum of the runtimes of one spot, gone ones included, but not
-        those named."""
-        shown: dict[Spot, Tallies] = {}
-        shared: set[Spot] = set()
-        for spot, tallies in (
-            *((each.spot, each.tallies) for key, each in self._runtimes.items() if key not in but),
-            *((spot, kept.tallies) for spot, kept in self._retired.items()),
+    def totals_by_entity(
+        self, exclude: Container[RuntimeKey] = ()
+    ) -> dict[Entity, ExecutionTotals]:
+        """Return the totals of all runtimes of each entity, exited ones included."""
+        result: dict[Entity, ExecutionTotals] = {}
+        copied: set[Entity] = set()
+        for entity, totals in (
+            *(
+                (each.entity, each.totals)
+                for key, each in self._runtimes.items()
+                if key not in exclude
+            ),
+            *((entity, retired.totals) for entity, retired in self._retired.items()),
         ):
-            if spot not in shown:
-                shown[spot] = tallies
+            if entity not in result:
+                result[entity] = totals
                 continue
-            if spot not in shared:  # sum into a copy, never into what a runtime has counted
-                shared.add(spot)
-                shown[spot] = shown[spot].copy()
-            shown[spot].merge(tallies)
-        return shown
+            if entity not in copied:  # add to a copy, never to the totals of a runtime
+                copied.add(entity)
+                result[entity] = result[entity].copy()
+            result[entity].add(totals)
+        return result
 
-    def ecc(self, device: int, readings: tuple[float | None, ...]) -> EccCounts:
-        """Count a device's ECC readings, in the order of `ECC_EVENTS`."""
+    def observe_ecc(self, device: int, readings: tuple[float | None, ...]) -> EccCounts:
+        """Count the ECC readings of a device, which are in the order of `ECC_EVENTS`."""
         known = self._devices.get(device)
         if known is None:
             known = self._devices[device] = _Device([None] * len(ECC_EVENTS))
-        elif readings == known.last and self._ecc_mode != "tally":
-            return known.counts  # as nearly always
-        for at, reading in enumerate(readings):
-            rises = known.rises[at]
+        elif readings == known.last_readings and self._ecc_mode != "tally":
+            return known.counts  # the usual case
+        for index, reading in enumerate(readings):
             if reading is None:
                 continue
-            if rises is None:
-                known.rises[at] = Rises(self._ecc_mode, reading)
+            counter = known.counters[index]
+            if counter is None:
+                known.counters[index] = CumulativeCounter(self._ecc_mode, reading)
             else:
-                rises.observe(reading)
-        known.last = readings
+                counter.observe(reading)
+        known.last_readings = readings
         known.counts = EccCounts(
-            tuple(None if rises is None else rises.value for rises in known.rises),
-            tuple(0.0 if rises is None else rises.start for rises in known.rises),
+            tuple(None if counter is None else counter.value for counter in known.counters),
+            tuple(0.0 if counter is None else counter.start for counter in known.counters),
         )
         return known.counts

@@ -1,9 +1,9 @@
-"""From percentiles to a distribution, so that the latencies of several runtimes can be pooled.
+"""Converts latency percentiles into distributions, which can be pooled over runtimes.
 
-neuron-monitor gives percentiles without the sum that would let them be added. Each percentile is
-taken to stand for the executions around it, up to half-way to its neighbours, and gets that share
-of what the runtime completed. Percentiles of the pooled distribution are then near to the truth;
-its sum, and so its average, is an approximation.
+neuron-monitor reports percentiles without the sum that would make them additive. Each percentile
+stands for the executions around it, up to half-way to its neighbours, and is weighted with that
+share of the completed executions. Percentiles of the pooled distribution are then close to the
+true ones; its sum, and so its average, is an approximation.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-from neuron_exporter.metrics.counters import Readings
+from neuron_exporter.metrics.counters import NamedValues
 from neuron_exporter.model import Distribution
 
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
 
 
-def distribution(runtimes: Iterable[tuple[float, Readings | None]]) -> Distribution | None:
-    """Pairs of a latency (s) and how many executions took it.
+def distribution(runtimes: Iterable[tuple[float, NamedValues | None]]) -> Distribution | None:
+    """Return pairs of a latency (s) and the number of executions that it stands for.
 
-    Args:
-        runtimes: what each runtime completed in the period, and its percentiles ("p0" to "p100").
-
-    Returns:
-        None when no runtime completed anything.
+    `runtimes` are pairs of the executions that a runtime completed in the period and its
+    percentiles ("p0" to "p100") in seconds. Return None if no runtime completed anything.
     """
     pairs: list[tuple[float, float]] = []
     for completed, percentiles in runtimes:
@@ -44,9 +41,9 @@ def distribution(runtimes: Iterable[tuple[float, Readings | None]]) -> Distribut
 
 @lru_cache(maxsize=256)
 def _widths(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """The percentiles among the names in rising order, and the share of 1 that each stands for.
+    """Return the percentiles in rising order, and the share of executions each stands for.
 
-    A number above 100, as in p999 for 99.9, is none that could be placed among the others.
+    Names above 100, such as p999 for 99.9, are ignored, as their position is ambiguous.
     """
     known = sorted(
         (float(match[1]), name)
@@ -59,21 +56,21 @@ def _widths(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]
 
 
 def _apportion(total: int, widths: tuple[float, ...]) -> list[int]:
-    """Whole numbers that sum to `total`, in proportion to the widths.
+    """Return integers that sum to `total` and are proportional to the widths.
 
-    The two ends get one each beforehand, so that the extremes survive in small totals.
+    The first and the last get one in advance, so that extremes survive in small totals.
     """
     if not widths:
         return []
     ends = 1 if total >= 2 and len(widths) >= 2 else 0
-    rest = total - 2 * ends
-    shares = [rest * width for width in widths]
+    remaining = total - 2 * ends
+    shares = [remaining * width for width in widths]
     counts = [int(share) for share in shares]
-    left = rest - sum(counts)
+    left = remaining - sum(counts)
     if left:
-        remainders = sorted(range(len(shares)), key=lambda at: counts[at] - shares[at])
-        for at in remainders[:left]:
-            counts[at] += 1
+        remainders = sorted(range(len(shares)), key=lambda index: counts[index] - shares[index])
+        for index in remainders[:left]:
+            counts[index] += 1
     counts[0] += ends
     counts[-1] += ends
     return counts

@@ -1,141 +1,151 @@
-"""Whose cores and devices are: what others tell, and neuron-monitor's own report where it says so
-(`neuron_k8s_info`), joined by the numbers of the hardware."""
+"""Resolves the owners of cores and devices.
+
+Joins the owners that providers have found with those in neuron-monitor's report
+(`neuron_k8s_info`), and translates device and physical core numbers to logical cores.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from neuron_exporter.model import NOBODY, Allocation, Owner, Owners
+from neuron_exporter.model import NO_OWNER, Allocation, Owner, Owners
 from neuron_exporter.report.schema import HardwareInfo, KubernetesInfo, Pod
-from neuron_exporter.text import clean
+from neuron_exporter.text import sanitize_text
 
-SHORTEST_LIFE = 60.0
-"""Seconds that what was said may be used at least: the section may come less often than reports."""
+MIN_LIFETIME = 60.0
+"""Minimum seconds for which `neuron_k8s_info` stays valid; not every report has it."""
 
 
-class Pods:
-    """Remembers what the stream last said of pods and of hardware, and joins it with what others
-    know."""
+class OwnerResolver:
+    """Resolver of core and device owners. Remembers the last hardware and Kubernetes sections."""
 
     def __init__(self) -> None:
         self._info: KubernetesInfo | None = None
-        self._until = 0.0
-        self._devices: int | None = None
+        self._info_expires = 0.0
+        self._device_count: int | None = None
         self._cores_per_device: int | None = None
         self._logical_core_size: int | None = None
-        self._made_of: object = None
-        self._joined = Owners()
+        self._cache_key: object = None
+        self._resolved = Owners()
 
-    def join(
-        self,
-        info: KubernetesInfo | None,
-        hardware: HardwareInfo | None,
-        others: Owners,
-        now: float,
+    def resolve(
+        self, info: KubernetesInfo | None, hardware: HardwareInfo | None, owners: Owners, now: float
     ) -> Owners:
-        """All that is known; `others` goes before the stream. The same object while it can be."""
+        """Return the providers' `owners`, completed by the report; the same object if unchanged.
+
+        `owners` take precedence over the report.
+        """
         if hardware is not None and not hardware.error:
-            self._devices = hardware.neuron_device_count or self._devices
+            self._device_count = hardware.neuron_device_count or self._device_count
             self._cores_per_device = hardware.neuroncore_per_device_count or self._cores_per_device
             self._logical_core_size = hardware.logical_neuroncore_config or 1
         if info is not None and not info.error:
             self._info = info
-            self._until = now + max(3 * (info.period or 0.0), SHORTEST_LIFE)
-        elif now > self._until:
+            self._info_expires = now + max(3 * (info.period or 0.0), MIN_LIFETIME)
+        elif now > self._info_expires:
             self._info = None
-        if self._info is None and not (others.by_device or others.task or others.allocation):
-            return others
-        size = self._devices, self._cores_per_device, self._logical_core_size
-        made_of = self._info, size, others
-        if made_of != self._made_of:
-            self._made_of = made_of
-            self._joined = self._join(self._info or KubernetesInfo(), others)
-        return self._joined
+        if self._info is None and not (owners.by_device or owners.task or owners.allocation):
+            return owners
+        hardware_sizes = self._device_count, self._cores_per_device, self._logical_core_size
+        cache_key = self._info, hardware_sizes, owners
+        if cache_key != self._cache_key:
+            self._cache_key = cache_key
+            self._resolved = self._join(self._info or KubernetesInfo(), owners)
+        return self._resolved
 
-    def _join(self, info: KubernetesInfo, others: Owners) -> Owners:
-        given = others.allocation
-        if given is not None and given.is_whole:
-            info = KubernetesInfo()  # who gave them knows better, also that he gave none
-        mine, default = _of_task(others, self._devices)
-        devices = {**_owners(info.neurondevices_k8s_info or {}), **mine}
-        cores = {**self._on(devices), **_owners(info.neuroncores_k8s_info or {})}
-        allocated = None
-        if given is not None:
+    def _join(self, info: KubernetesInfo, owners: Owners) -> Owners:
+        allocation = owners.allocation
+        if allocation is not None and allocation.is_complete:
+            info = KubernetesInfo()  # the scheduler's list is authoritative, also for what is free
+        task_devices, default = _task_devices(owners, self._device_count)
+        by_device = {**_pod_owners(info.neurondevices_k8s_info or {}), **task_devices}
+        by_core = {**self._cores_of(by_device), **_pod_owners(info.neuroncores_k8s_info or {})}
+        allocated_cores = None
+        if allocation is not None:
             numbered = logical_cores(
-                given, self._devices, self._cores_per_device, self._logical_core_size
+                allocation, self._device_count, self._cores_per_device, self._logical_core_size
             )
-            of_pods = _together(self._on(given.devices), numbered or {})
-            devices |= given.devices
-            cores |= of_pods
-            if given.is_whole and numbered is not None and self._cores_per_device is not None:
-                allocated = frozenset(of_pods)
+            allocated = _merge(self._cores_of(allocation.devices), numbered or {})
+            by_device |= allocation.devices
+            by_core |= allocated
+            known = numbered is not None and self._cores_per_device is not None
+            if allocation.is_complete and known:
+                allocated_cores = frozenset(allocated)
         return replace(
-            others,
-            by_core={**cores, **self._on(others.by_device), **others.by_core},
-            by_device={**devices, **others.by_device},
+            owners,
+            by_core={**by_core, **self._cores_of(owners.by_device), **owners.by_core},
+            by_device={**by_device, **owners.by_device},
             default=default,
-            allocated=allocated,
+            allocated_cores=allocated_cores,
         )
 
-    def _on(self, devices: Mapping[int, Owner]) -> dict[int, Owner]:
-        """The cores of devices."""
-        each = self._cores_per_device or 0
+    def _cores_of(self, devices: Mapping[int, Owner]) -> dict[int, Owner]:
+        """Return the owners of the devices' cores."""
+        count = self._cores_per_device or 0
         return {
-            device * each + at: owner for device, owner in devices.items() for at in range(each)
+            device * count + index: owner
+            for device, owner in devices.items()
+            for index in range(count)
         }
 
 
 def logical_cores(
-    given: Allocation, devices: int | None, cores_per_device: int | None, size: int | None
+    allocation: Allocation,
+    device_count: int | None,
+    cores_per_device: int | None,
+    logical_core_size: int | None,
 ) -> dict[int, Owner] | None:
-    """Whose logical cores are, by the numbers of those who gave them, which may be those of the
-    physical cores: of these a logical core has `size`, None while that is not known. None where the
-    numbers could be either.
+    """Return the owners of logical cores; None if the numbers may be logical or physical.
 
-    Numbers at or above the number of logical cores are physical; where even the highest that can
-    be given is below it, all are logical.
+    A scheduler may number physical cores, `logical_core_size` of which form a logical core. A
+    number is physical if it is not below the count of logical cores. If even the highest
+    allocatable number is below that count, all numbers are logical.
     """
-    if size == 1 or not given.cores:
-        return dict(given.cores)
-    count = (devices or 0) * (cores_per_device or 0)
-    highest = max(given.highest_core or 0, *given.cores)
-    if size is None or not count or (highest < count and given.highest_core is None):
+    if logical_core_size == 1 or not allocation.cores:
+        return dict(allocation.cores)
+    count = (device_count or 0) * (cores_per_device or 0)
+    highest = max(allocation.highest_core or 0, *allocation.cores)
+    is_ambiguous = highest < count and allocation.highest_core is None
+    if logical_core_size is None or not count or is_ambiguous:
         return None
     if highest < count:
-        return dict(given.cores)
-    found: dict[int, Owner] = {}
-    for core, owner in given.cores.items():
-        found[core // size] = owner if found.get(core // size, owner) == owner else NOBODY
-    return found
+        return dict(allocation.cores)
+    owners: dict[int, Owner] = {}
+    for physical, owner in allocation.cores.items():
+        core = physical // logical_core_size
+        owners[core] = owner if owners.get(core, owner) == owner else NO_OWNER
+    return owners
 
 
-def _together(some: Mapping[int, Owner], others: Mapping[int, Owner]) -> dict[int, Owner]:
-    """Both; what two have is neither's."""
-    return {
-        **some,
-        **{key: each if some.get(key, each) == each else NOBODY for key, each in others.items()},
+def _merge(first: dict[int, Owner], second: Mapping[int, Owner]) -> dict[int, Owner]:
+    """Return both mappings as one; keys with two different owners have none."""
+    return first | {
+        key: owner if first.get(key, owner) == owner else NO_OWNER for key, owner in second.items()
     }
 
 
-def _of_task(others: Owners, counted: int | None) -> tuple[dict[int, Owner], Owner]:
-    """The devices of our own task, and whose all other processes are. A report that counts no more
-    devices than we have is of our container alone, and may number them from 0."""
-    if others.task is None:
-        return {}, NOBODY
-    owner, present = others.task
-    if counted is not None and counted <= len(present):
-        return dict.fromkeys(range(counted), owner), owner
-    return dict.fromkeys(present, owner), NOBODY
+def _task_devices(owners: Owners, device_count: int | None) -> tuple[dict[int, Owner], Owner]:
+    """Return the owners of the devices of our own task, and the default owner of processes.
+
+    A report that counts no more devices than the task has covers this container alone, and may
+    number its devices from 0. Then every process belongs to the task.
+    """
+    if owners.task is None:
+        return {}, NO_OWNER
+    owner, devices = owners.task
+    if device_count is not None and device_count <= len(devices):
+        return dict.fromkeys(range(device_count), owner), owner
+    return dict.fromkeys(devices, owner), NO_OWNER
 
 
-def _owners(pods: Mapping[int, Pod | None]) -> dict[int, Owner]:
-    """The owners that are named. Of several containers none is named: which one is not known."""
+def _pod_owners(pods: Mapping[int, Pod | None]) -> dict[int, Owner]:
+    """Return the owners of entries with a pod; the container is empty if there are several."""
     return {
         index: Owner(
-            namespace=clean(pod.namespace or ""),
-            pod=clean(pod.pod_name),
-            container=clean(containers[0]) if len(containers) == 1 else "",
+            namespace=sanitize_text(pod.namespace or ""),
+            pod=sanitize_text(pod.pod_name),
+            container=sanitize_text(containers[0]) if len(containers) == 1 else "",
         )
         for index, pod in pods.items()
         if pod is not None and pod.pod_name

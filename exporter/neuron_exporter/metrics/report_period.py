@@ -1,4 +1,4 @@
-"""How often reports come, and for how long one may be shown."""
+"""Period of the reports, and for how long a report may be shown."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from statistics import median_low
 
 from neuron_exporter.report.schema import Report, RuntimeReport, Section, SystemData
 
-SHORTEST_LIFE = 15.0
-"""Seconds that a report may be shown at least, however short its period is."""
+MIN_LIFETIME = 15.0
+"""Minimum seconds for which a report may be shown, however short its period is."""
 
-_KEPT = 15
-_TRUSTED = 3
+_WINDOW = 15
+_MIN_OBSERVATIONS = 3
 
 
-class Period:
-    """The period of reports (s): the configured one until the stream shows another.
+class ReportPeriod:
+    """Period of the reports (s): the configured one until the stream shows another.
 
-    neuron-monitor replaces a period that it does not understand by its default without a word, and
-    standard input and files have no configured one: so the median of what was seen decides, from
-    the first report where nothing is configured, else from the third.
+    neuron-monitor silently replaces a period that it does not understand by its default, and
+    standard input and files have no configured period. So the median of the observed periods
+    is used: from the first report if no period is configured, otherwise from the third.
     """
 
     def __init__(self, configured: float | None) -> None:
         self.configured = configured
         self.seconds = configured or 0.0
-        self._seen: list[float] = []
+        self._observed: list[float] = []
 
     def observe(self, report: Report) -> float:
-        """Learn from a report; gives the period that it covers, 0 where it does not tell."""
-        covers = max(_periods(report), default=0.0)
-        if covers:
-            self._seen = [*self._seen, covers][-_KEPT:]
-            if self.configured is None or len(self._seen) >= _TRUSTED:
-                self.seconds = median_low(self._seen)
-        return covers
+        """Take the period of a report into account and return it, 0 if the report has none."""
+        period = max(_periods(report), default=0.0)
+        if period:
+            self._observed = [*self._observed, period][-_WINDOW:]
+            if self.configured is None or len(self._observed) >= _MIN_OBSERVATIONS:
+                self.seconds = median_low(self._observed)
+        return period
 
     @property
     def fresh_for(self) -> float:
-        """How long a report may be shown."""
-        return max(3 * self.seconds, 3 * (self.configured or 0.0), SHORTEST_LIFE)
+        """Seconds for which a report may be shown."""
+        return max(3 * self.seconds, 3 * (self.configured or 0.0), MIN_LIFETIME)
 
 
 def _periods(report: Report) -> Iterator[float]:
-    """The periods of the machine's groups, or of the runtimes' where there is none.
+    """Yield the periods of the machine's groups, or of the runtimes' groups if it has none.
 
-    A runtime that has just come covers less than the report.
+    Those of the runtimes come second because a new runtime covers less time than the report.
     """
     system = report.system_data or SystemData()
     sections: list[Section | None] = [

@@ -1,7 +1,7 @@
-"""Walks the runtimes of a report and sums what they say of each core.
+"""Sums the runtimes of a report by core and by label set.
 
-A runtime lists every core of the machine, so a core's truth is the sum over runtimes. A group that
-is missing or carries an error was not read, and what nobody read is absent, not zero.
+Every runtime lists every core of the machine, so the value of a core is the sum over runtimes.
+A group that is missing or has an error was not read: its values are absent, not zero.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from neuron_exporter.metrics.counters import Counters, Readings, RuntimeKey, Tallies
-from neuron_exporter.metrics.series_cache import Known, PhysicalKey
+from neuron_exporter.metrics.counters import Counters, ExecutionTotals, NamedValues, RuntimeKey
+from neuron_exporter.metrics.series_cache import PhysicalKey, SeriesCache
 from neuron_exporter.metrics.sums import (
     CATEGORIES,
     HOST_CATEGORIES,
-    Amounts,
-    Sums,
-    plus_each,
+    CoreSums,
+    Quantities,
+    add_each,
     readable,
 )
-from neuron_exporter.metrics.task_scope import Task
-from neuron_exporter.model import Group, Labels, Owners, Spot
+from neuron_exporter.metrics.task_scope import TaskScope
+from neuron_exporter.model import Entity, Group, Labels, Owners
 from neuron_exporter.report.schema import (
     CoreCounters,
     CoreMemory,
@@ -34,252 +34,261 @@ from neuron_exporter.report.schema import (
     Section,
 )
 
-MOST_RUNTIMES = 1024
-"""Runtimes of one report; a machine has at most 128 cores, and few processes share one."""
+MAX_RUNTIMES = 1024
+"""Maximum number of runtimes of one report. A machine has at most 128 cores, and few processes
+share one."""
 
-_NOTHING = RuntimeReport()
+_NO_GROUPS = RuntimeReport()
 _UNREADABLE = Runtime()
-_UNREAD = CoreMemory()
+_UNREAD_MEMORY = CoreMemory()
 _UNREAD_CORE = CoreCounters()
-_UNCOUNTED = Tallies()
+_NO_EXECUTIONS = ExecutionTotals()
 _EMPTY: dict[str, float] = {}
 
-
-_amounts = attrgetter(*CATEGORIES)
-_host_amounts = attrgetter(*HOST_CATEGORIES)
+_quantities = attrgetter(*CATEGORIES)
+_host_quantities = attrgetter(*HOST_CATEGORIES)
 
 V = TypeVar("V")
 S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How to read a report: a period (s) that is shorter says nothing of CPU shares, and what is
-    not the `task`'s is left out."""
+class ReadOptions:
+    """Options for reading a report.
 
-    shortest_period: float = 0.0
-    task: Task | None = None
+    CPU shares of a group with a period below `min_cpu_period` (s) are ignored, and so are cores
+    and runtimes outside of `scope`.
+    """
+
+    min_cpu_period: float = 0.0
+    scope: TaskScope | None = None
 
     def cores(self, by_core: dict[int, V]) -> dict[int, V]:
-        """The entries of the cores that count."""
-        return by_core if self.task is None else self.task.cores(by_core)
+        """Return the entries of the cores in scope."""
+        return by_core if self.scope is None else self.scope.cores(by_core)
 
 
-class Notes:
-    """Collects the groups that could be read, and those that carry an error."""
+class GroupStatus:
+    """Groups that were read in a report, and the errors of those that were not."""
 
     def __init__(self) -> None:
-        self.read: set[str] = set()
-        self.left_out = 0
-        self.counts: dict[str, int] = {}
-        self.texts: dict[str, str] = {}
+        self.groups_read: set[str] = set()
+        self.runtimes_dropped = 0
+        self.error_counts: dict[str, int] = {}
+        self.error_texts: dict[str, str] = {}
 
-    def add(self, group: str, text: str) -> None:
-        """Note one group's error."""
-        self.counts[group] = self.counts.get(group, 0) + 1
-        self.texts[group] = text
+    def add_error(self, group: str, text: str) -> None:
+        """Record an error of a group."""
+        self.error_counts[group] = self.error_counts.get(group, 0) + 1
+        self.error_texts[group] = text
 
     def usable(self, section: S | None, name: Group) -> S | None:
-        """The section, unless it is missing or an error says that its values are no readings."""
+        """Record the status of the section, and return it unless it has an error."""
         if section is not None and section.error:
-            self.add(name, section.error)
+            self.add_error(name, section.error)
             return None
         if section is not None:
-            self.read.add(name)
+            self.groups_read.add(name)
         return section
 
 
 @dataclass(slots=True)
 class RuntimeSums:
-    """What the runtimes with one label set use: bytes in the order of `LOCATIONS` and of
-    `HOST_CATEGORIES`, percent of the host's CPUs in that of `USAGES`, highest percentiles (s).
+    """Sums over the runtimes of one label set.
 
-    Its mappings are replaced and never changed: most start as the one empty mapping.
+    Memory is in bytes, in the order of `LOCATIONS` and `HOST_CATEGORIES`. CPU use is in percent of
+    the host's CPUs, in the order of `USAGES`. Latencies (s) are the highest of each percentile.
+    Mappings are replaced and never changed, because most start as one shared empty mapping.
     """
 
-    spot: Spot
-    memory: Amounts | None
-    host_memory: Amounts | None
-    vcpu: Amounts | None
+    entity: Entity
+    memory: Quantities | None
+    host_memory: Quantities | None
+    vcpu: Quantities | None
     latency: dict[str, float]
     device_latency: dict[str, float]
-    executions: tuple[Executions, ...]
-    tallies: Tallies
+    executions: tuple[CompletedExecutions, ...]
+    totals: ExecutionTotals
 
     @classmethod
-    def none(cls, spot: Spot) -> RuntimeSums:
-        """Of runtimes of which nothing is known yet."""
-        return cls(spot, None, None, None, _EMPTY, _EMPTY, (), _UNCOUNTED)
+    def empty(cls, entity: Entity) -> RuntimeSums:
+        """Return sums over no runtimes."""
+        return cls(entity, None, None, None, _EMPTY, _EMPTY, (), _NO_EXECUTIONS)
 
 
-class Executions(NamedTuple):
-    """What one process completed in a period, and its latency percentiles (s)."""
+class CompletedExecutions(NamedTuple):
+    """Executions that one process completed in a period, with their latency percentiles (s)."""
 
     completed: float
-    total: Readings | None
-    device: Readings | None
+    latency: NamedValues | None
+    device_latency: NamedValues | None
 
 
-class RuntimeWalk:
-    """What all runtimes of one report say. `counters` are advanced by it, once."""
+class RuntimeAggregation:
+    """Sums over all runtimes of one report. Building it advances `counters`."""
 
     def __init__(
         self,
         report: Report,
         counters: Counters,
-        known: Known,
+        cache: SeriesCache,
         owners: Owners,
-        notes: Notes,
-        rules: Rules,
+        status: GroupStatus,
+        options: ReadOptions,
         now: float,
     ) -> None:
-        self.busy = Sums[int]()  # percent, as the next
-        self.physical = Sums[PhysicalKey]()
-        self.flops = Sums[int]()
-        self.effective_flops = Sums[int]()
-        self.memory: dict[int, Amounts] = {}
+        self.utilization = CoreSums[int]()  # percent
+        self.physical_utilization = CoreSums[PhysicalKey]()  # percent
+        self.flops = CoreSums[int]()
+        self.effective_flops = CoreSums[int]()
+        self.memory: dict[int, Quantities] = {}
         self.memory_unread: set[int] = set()
-        self.listed: set[int] = set()
-        self.holders: dict[tuple[int, RuntimeKey], None] = {}
+        self.listed_cores: set[int] = set()
+        self.core_runtimes: dict[tuple[int, RuntimeKey], None] = {}
         self.runtimes: dict[Labels, RuntimeSums] = {}
-        self._waiting: set[RuntimeKey] = set()
+        self._awaiting_owner: set[RuntimeKey] = set()
 
         self._counters = counters
-        self._known = known
-        self._notes = notes
-        self._rules = rules
+        self._cache = cache
+        self._status = status
+        self._options = options
         runtimes = report.neuron_runtime_data
-        # Null lists no runtimes; absent means that nobody looked.
-        looked = runtimes is not UNSET
-        self.cores_complete = self.memory_complete = looked
-        if looked and runtimes and len(runtimes) > MOST_RUNTIMES:
-            notes.left_out = len(runtimes) - MOST_RUNTIMES
+        # Null means that there are no runtimes, an absent key that the section was not read.
+        was_read = runtimes is not UNSET
+        self.cores_complete = self.memory_complete = was_read
+        if was_read and runtimes and len(runtimes) > MAX_RUNTIMES:
+            status.runtimes_dropped = len(runtimes) - MAX_RUNTIMES
             self.cores_complete = self.memory_complete = False
         self.keys: set[RuntimeKey] = set()
-        for entry in runtimes[:MOST_RUNTIMES] if looked and runtimes else ():
+        scope = options.scope
+        for entry in runtimes[:MAX_RUNTIMES] if was_read and runtimes else ():
             runtime = entry or _UNREADABLE
-            key = key_of(runtime)
+            key = runtime_key(runtime)
             self.keys.add(key)
-            if rules.task and not rules.task.takes(key, _held(runtime)):
+            if scope and not scope.includes(key, _used_cores(runtime)):
                 continue
-            settled = known.attribute(key, owners, partial(_held, runtime), now)
-            self._read(runtime, key, known.runtime(key), settled=settled)
-        if looked:
-            counters.settle(self.keys, now)
-            known.forget(self.keys)
-            if rules.task:
-                rules.task.forget(self.keys)
-        for spot, tallies in counters.by_spot(but=self._waiting).items():
-            shown = self.runtimes.get(spot.labels)
-            if shown is None:
-                shown = self.runtimes[spot.labels] = RuntimeSums.none(spot)
-            shown.tallies = tallies
+            shown = cache.resolve_owner(key, owners, partial(_used_cores, runtime), now)
+            self._read(runtime, key, cache.runtime(key), shown=shown)
+        if was_read:
+            counters.retire_missing(self.keys, now)
+            cache.retain_runtimes(self.keys)
+            if scope:
+                scope.retain_runtimes(self.keys)
+        for entity, totals in counters.totals_by_entity(exclude=self._awaiting_owner).items():
+            self._sums(entity).totals = totals
 
-    def _read(self, runtime: Runtime, key: RuntimeKey, spot: Spot, *, settled: bool) -> None:
-        report = runtime.report or _NOTHING
+    def _sums(self, entity: Entity) -> RuntimeSums:
+        sums = self.runtimes.get(entity.labels)
+        if sums is None:
+            sums = self.runtimes[entity.labels] = RuntimeSums.empty(entity)
+        return sums
+
+    def _read(self, runtime: Runtime, key: RuntimeKey, entity: Entity, *, shown: bool) -> None:
+        report = runtime.report or _NO_GROUPS
         if runtime.error:
-            self._notes.add("neuron_runtime", runtime.error)
-            report = _NOTHING
+            self._status.add_error("neuron_runtime", runtime.error)
+            report = _NO_GROUPS
         else:
-            self._notes.read.add("neuron_runtime")
-        if settled:
-            sums = self.runtimes.get(spot.labels)
-            if sums is None:
-                sums = self.runtimes[spot.labels] = RuntimeSums.none(spot)
+            self._status.groups_read.add("neuron_runtime")
+        if shown:
+            sums = self._sums(entity)
         else:
-            self._waiting.add(key)
-            sums = RuntimeSums.none(spot)
+            self._awaiting_owner.add(key)
+            sums = RuntimeSums.empty(entity)
         self._read_cores(report, key)
         self._read_memory(report, key, sums)
         self._read_vcpu(report, sums)
         self._read_executions(report, key, sums)
 
     def _read_cores(self, report: RuntimeReport, key: RuntimeKey) -> None:
-        group = self._notes.usable(report.neuroncore_counters, Group.NEURONCORE_COUNTERS)
+        group = self._status.usable(report.neuroncore_counters, Group.NEURONCORE_COUNTERS)
         if group is None or group.neuroncores_in_use is None:
             self.cores_complete = False
             return
-        # Runtimes times cores are the most of a report, and nearly all of them are 0: those are
-        # only listed here, and filled in at the end.
+        # Most of a report are values for each core of each runtime, nearly all of them 0. Zeros
+        # are only listed here, and filled in at the end.
         cores = readable(group.neuroncores_in_use)
         self.cores_complete &= cores is group.neuroncores_in_use
-        cores = self._rules.cores(cores)
-        self.listed.update(cores)
+        cores = self._options.cores(cores)
+        self.listed_cores.update(cores)
         first = next(iter(cores.values()), None) or _UNREAD_CORE
-        # A generation that does not tell a rate shows none, not zero.
-        self._known.flops |= first.flops is not None
-        self._known.effective_flops |= first.effective_flops is not None
+        # A device generation that does not report a rate shows none, not zero.
+        self._cache.has_flops |= first.flops is not None
+        self._cache.has_effective_flops |= first.effective_flops is not None
         physical = bool(first.v3d)
         for core, used in cores.items():
-            share = None if used is None else used.neuroncore_utilization
-            if not share and share is not None:
+            percent = None if used is None else used.neuroncore_utilization
+            if not percent and percent is not None:
                 continue
-            self.busy.add(core, share)
+            self.utilization.add(core, percent)
             used = used or _UNREAD_CORE
             self.flops.add(core, used.flops)
             self.effective_flops.add(core, used.effective_flops)
             physical = physical or bool(used.v3d)
-            if share is not None:
-                self.holders[core, key] = None
+            if percent is not None:
+                self.core_runtimes[core, key] = None
         if physical:
-            self._read_physical(cores)
+            self._read_physical_cores(cores)
 
-    def _read_physical(self, cores: dict[int, CoreCounters | None]) -> None:
+    def _read_physical_cores(self, cores: dict[int, CoreCounters | None]) -> None:
         for core, used in cores.items():
             for name, part in ((used and used.v3d) or {}).items():
-                self.physical.add((core, name), part.neuroncore_utilization if part else None)
+                percent = part.neuroncore_utilization if part else None
+                self.physical_utilization.add((core, name), percent)
 
     def _read_memory(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
-        group = self._notes.usable(report.memory_used, Group.MEMORY_USED)
+        group = self._status.usable(report.memory_used, Group.MEMORY_USED)
         used = group.neuron_runtime_used_bytes if group else None
         if used is not None:
-            sums.memory = plus_each(sums.memory, (used.host, used.neuron_device))
+            sums.memory = add_each(sums.memory, (used.host, used.neuron_device))
         breakdown = used.usage_breakdown if used else None
         if breakdown is not None and breakdown.host is not None:
-            sums.host_memory = plus_each(sums.host_memory, _host_amounts(breakdown.host))
+            sums.host_memory = add_each(sums.host_memory, _host_quantities(breakdown.host))
         by_core = breakdown.neuroncore_memory_usage if breakdown else None
         if by_core is None:
             self.memory_complete = False
             return
         cores = readable(by_core)
         self.memory_complete &= cores is by_core
-        cores = self._rules.cores(cores)
+        cores = self._options.cores(cores)
         for core, memory in cores.items():
-            amounts: Amounts = _amounts(memory or _UNREAD)
-            if None in amounts:
+            quantities: Quantities = _quantities(memory or _UNREAD_MEMORY)
+            if None in quantities:
                 self.memory_unread.add(core)
-            if any(amounts):
-                self.holders[core, key] = None
+            if any(quantities):
+                self.core_runtimes[core, key] = None
             others = self.memory.get(core)
-            self.memory[core] = amounts if others is None else plus_each(others, amounts)
+            self.memory[core] = quantities if others is None else add_each(others, quantities)
 
     def _read_vcpu(self, report: RuntimeReport, sums: RuntimeSums) -> None:
-        group = self._notes.usable(report.neuron_runtime_vcpu_usage, Group.RUNTIME_VCPU_USAGE)
-        if group is not None and group.vcpu_usage and long_enough(group, self._rules):
+        group = self._status.usable(report.neuron_runtime_vcpu_usage, Group.RUNTIME_VCPU_USAGE)
+        if group is not None and group.vcpu_usage and has_cpu_shares(group, self._options):
             usage = group.vcpu_usage
-            sums.vcpu = plus_each(sums.vcpu, (usage.user, usage.system))
+            sums.vcpu = add_each(sums.vcpu, (usage.user, usage.system))
 
     def _read_executions(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         # Before SDK 2.4 the group had another name.
         group = report.execution_stats or report.inference_stats
-        stats = self._notes.usable(group, Group.EXECUTION_STATS)
+        stats = self._status.usable(group, Group.EXECUTION_STATS)
         if stats is None:
             return
         statuses = stats.execution_summary or stats.inference_summary or {}
         errors = stats.error_summary or {}
-        shown = key not in self._waiting
-        self._counters.count(key, sums.spot, statuses, errors, shown=shown)
+        shown = key not in self._awaiting_owner
+        self._counters.add_executions(key, sums.entity, statuses, errors, shown=shown)
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):
             sums.latency = _highest(sums.latency, latency.total_latency or {})
             sums.device_latency = _highest(sums.device_latency, latency.device_latency or {})
             completed = statuses.get("completed") or 0.0
-            done = Executions(completed, latency.total_latency, latency.device_latency)
-            sums.executions = (*sums.executions, done)
+            sums.executions = (
+                *sums.executions,
+                CompletedExecutions(completed, latency.total_latency, latency.device_latency),
+            )
 
 
-def _held(runtime: Runtime) -> set[int] | None:
-    """The cores on which a runtime was busy or has memory; None where neither could be read."""
+def _used_cores(runtime: Runtime) -> set[int] | None:
+    """Return the cores on which a runtime was busy or has memory; None if neither was read."""
     report = runtime.report
     if runtime.error or report is None:
         return None
@@ -290,34 +299,33 @@ def _held(runtime: Runtime) -> set[int] | None:
     if busy is None and filled is None:
         return None
     cores = {
-        at for at, core in readable(busy or {}).items() if core and core.neuroncore_utilization
+        core for core, each in readable(busy or {}).items() if each and each.neuroncore_utilization
     }
     return cores | {
-        at for at, core in readable(filled or {}).items() if core and any(_amounts(core))
+        core for core, each in readable(filled or {}).items() if each and any(_quantities(each))
     }
 
 
-def key_of(runtime: Runtime) -> RuntimeKey:
-    """Which process an entry is of. Before SDK 1.16 there was an index in place of a tag."""
+def runtime_key(runtime: Runtime) -> RuntimeKey:
+    """Return the key of the process that an entry describes."""
     tag = runtime.neuron_runtime_tag
     if tag is None and runtime.neuron_runtime_index is not None:
-        tag = str(runtime.neuron_runtime_index)
+        tag = str(runtime.neuron_runtime_index)  # in place of a tag before SDK 1.16
     return RuntimeKey(runtime.pid, tag)
 
 
-def long_enough(section: Section, rules: Rules) -> bool:
-    """Whether a period is long enough for CPU shares; a first report covers milliseconds."""
-    return section.period is None or section.period >= rules.shortest_period
+def has_cpu_shares(section: Section, options: ReadOptions) -> bool:
+    """Return whether the period is long enough for CPU shares; a first report covers only ms."""
+    return section.period is None or section.period >= options.min_cpu_period
 
 
-def _present(more: Readings) -> dict[str, float]:
-    """What was read of it: nearly always all."""
-    if None not in more.values():
-        return more  # type: ignore[return-value]
-    return {name: value for name, value in more.items() if value is not None}
+def _without_none(values: NamedValues) -> dict[str, float]:
+    if None not in values.values():  # the usual case
+        return values  # type: ignore[return-value]
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _highest(so_far: dict[str, float], more: Readings) -> dict[str, float]:
-    """The higher of both for every name."""
-    read = _present(more)
+def _highest(so_far: dict[str, float], values: NamedValues) -> dict[str, float]:
+    """Return the higher value of each name."""
+    read = _without_none(values)
     return {**so_far, **{n: max(so_far.get(n, v), v) for n, v in read.items()}} if so_far else read

@@ -1,4 +1,4 @@
-"""Which metrics a sink publishes: a preset, what is added to it, and what is taken away."""
+"""Selects the metrics of a sink: `include` adds to a preset, and `exclude` wins over both."""
 
 from __future__ import annotations
 
@@ -9,215 +9,226 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.tables import LABELS
-from neuron_exporter.model import Group, Layout, MetricSpec, Place, Preset, Selection, Series
+from neuron_exporter.metrics.tables import ENTITY_LABELS
+from neuron_exporter.model import (
+    OWNER_LABELS,
+    EntityKind,
+    Group,
+    Layout,
+    MetricSpec,
+    Preset,
+    Selection,
+    Series,
+)
 
-_ENTRY = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")
+_PATTERN = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"([^"]*)"\s*')
-_MOST_SHOWN = 3
+_MAX_SUGGESTIONS = 3
 
-_NOT_OF_A_TASK = (None, Group.HW_COUNTERS, Group.VCPU_USAGE, Group.MEMORY_INFO)
-"""The groups of what all tasks of a machine share; without a group is what the exporter tells."""
+_MACHINE_GROUPS = (None, Group.HW_COUNTERS, Group.VCPU_USAGE, Group.MEMORY_INFO)
+"""Groups of metrics that all tasks of a machine share; those of the exporter have no group."""
 
-_OWNED = (Place.CORE, Place.DEVICE, Place.RUNTIME, Place.RUNTIME_CORE, Place.HOLDER)
+_OF_RUNTIMES = (EntityKind.RUNTIME, EntityKind.RUNTIME_CORE)
+_OWNED = (EntityKind.CORE, EntityKind.DEVICE, EntityKind.CORE_RUNTIME, *_OF_RUNTIMES)
 
-OWNER_LABELS = ("namespace", "pod", "container", "task_family", "service")
 
-
-class Problem(NamedTuple):
-    """An entry that cannot be used: the key of its list, what was given, what is wrong."""
+class SelectionProblem(NamedTuple):
+    """Unusable entry of `include`, `exclude` or `budget.keep`, with the key of its list."""
 
     key: str
-    given: str
+    value: str
     message: str
 
 
-class _Entry(NamedTuple):
+class _Pattern(NamedTuple):
     name: str
     labels: tuple[tuple[str, str], ...]
 
 
-def for_prometheus(
+def select_for_prometheus(
     preset: str, include: Sequence[str], exclude: Sequence[str], layout: Layout = Layout.CORE
-) -> tuple[Selection, list[Problem]]:
-    """The rows and series for Prometheus, by Prometheus names with label globs."""
-    offered = {row.name: row for row in CATALOGUE if layout in row.layouts}
-    problems: list[Problem] = []
-    added = _parse("include", include, offered, problems)
-    taken = _parse("exclude", exclude, offered, problems)
+) -> tuple[Selection, list[SelectionProblem]]:
+    """Select rows and series by Prometheus names and label globs."""
+    available = {row.name: row for row in CATALOGUE if layout in row.layouts}
+    problems: list[SelectionProblem] = []
+    included = _parse("include", include, available, problems)
+    excluded = _parse("exclude", exclude, available, problems)
     level = Preset[preset.upper()]
-    in_preset = {name for name, row in offered.items() if row.preset <= level}
+    in_preset = {name for name, row in available.items() if row.preset <= level}
     rows = tuple(
         row
-        for name, row in offered.items()
-        if (name in in_preset or _names(added, name))
-        and not any(fnmatchcase(name, entry.name) and not entry.labels for entry in taken)
+        for name, row in available.items()
+        if (name in in_preset or _matches_name(included, name))
+        and not _matches_name((each for each in excluded if not each.labels), name)
     )
+    _check_not_empty(rows, exclude, problems)
 
-    _check_some(rows, exclude, problems)
-
-    def takes(series: Series) -> bool:
-        if not (series.spec.name in in_preset or any(_matches(e, series) for e in added)):
+    def accepts(series: Series) -> bool:
+        if not (series.spec.name in in_preset or _matches_series(included, series)):
             return False
-        return not any(_matches(e, series) for e in taken)
+        return not _matches_series(excluded, series)
 
-    labelled = any(entry.labels for entry in (*added, *taken))
-    return Selection(rows, takes if labelled else _everything), problems
+    has_labels = any(pattern.labels for pattern in (*included, *excluded))
+    return Selection(rows, accepts if has_labels else _accept_all), problems
 
 
-def for_cloudwatch(
+def select_for_cloudwatch(
     preset: str,
     include: Sequence[str],
     exclude: Sequence[str],
     keep: Sequence[str] = (),
     *,
-    of_task: bool = False,
+    task_scope: bool = False,
     per_owner: bool = False,
-) -> tuple[Selection, list[Problem]]:
-    """The rows for CloudWatch, by CloudWatch names; each keeps only the metrics that are chosen.
+) -> tuple[Selection, list[SelectionProblem]]:
+    """Select rows and metrics by CloudWatch names.
 
-    A CloudWatch metric pools all series of its row, so an entry cannot choose among them. With
-    `of_task` there are only metrics of cores and runtimes, for a machine that several tasks share;
-    with `per_owner` the rows are there that tell owners apart. `keep` is only looked through.
+    A CloudWatch metric pools all series of its row, so patterns have no labels. `keep` is only
+    validated. `task_scope` leaves out the metrics that all tasks of a machine share. `per_owner`
+    adds the rows that distinguish owners.
     """
     metrics = [
         (row, metric)
         for row in CATALOGUE
         for metric in row.cloudwatch
-        if not (of_task and row.group in _NOT_OF_A_TASK)
+        if not (task_scope and row.group in _MACHINE_GROUPS)
     ]
-    offered = {metric.name: row for row, metric in metrics}
-    presets = {metric.name: metric.preset for _, metric in metrics}
-    problems: list[Problem] = []
-    added = _parse("include", include, offered, problems, cloudwatch=True)
-    taken = _parse("exclude", exclude, offered, problems, cloudwatch=True)
-    _parse("budget.keep", keep, offered, problems, cloudwatch=True)
-    if of_task:
-        problems = [_of_the_machine(each, offered) for each in problems]
+    available = {metric.name: row for row, metric in metrics}
+    problems: list[SelectionProblem] = []
+    included = _parse("include", include, available, problems, cloudwatch=True)
+    excluded = _parse("exclude", exclude, available, problems, cloudwatch=True)
+    _parse("budget.keep", keep, available, problems, cloudwatch=True)
+    if task_scope:
+        problems = [_explain_task_scope(problem, available) for problem in problems]
     level = Preset[preset.upper()]
-    chosen = {
-        name
-        for name in offered
-        if (presets[name] <= level or _names(added, name)) and not _names(taken, name)
-    }
-    rows = [row for row in CATALOGUE if any(m.name in chosen for m in row.cloudwatch)]
-    _check_some(rows, exclude, problems)
+    names = frozenset(
+        metric.name
+        for _, metric in metrics
+        if (metric.preset <= level or _matches_name(included, metric.name))
+        and not _matches_name(excluded, metric.name)
+    )
+    rows = [row for row in CATALOGUE if any(metric.name in names for metric in row.cloudwatch)]
+    _check_not_empty(rows, exclude, problems)
     if per_owner:
-        rows += [
-            row.per_owner for row in rows if row.per_owner is not None and row.per_owner not in rows
-        ]
-    return Selection(tuple(rows), _everything, frozenset(chosen)), problems
+        rows += [row.per_owner for row in rows if row.per_owner and row.per_owner not in rows]
+    return Selection(tuple(rows), _accept_all, names), problems
 
 
-def _of_the_machine(problem: Problem, offered: Mapping[str, MetricSpec]) -> Problem:
-    """The same problem, better explained where the entry names what a task does not send."""
-    everything = [metric.name for row in CATALOGUE for metric in row.cloudwatch]
-    if not any(fnmatchcase(name, problem.given) for name in everything if name not in offered):
+def _explain_task_scope(
+    problem: SelectionProblem, available: Mapping[str, MetricSpec]
+) -> SelectionProblem:
+    """Return a better message if the pattern names metrics that `task_scope` leaves out."""
+    names = {metric.name for row in CATALOGUE for metric in row.cloudwatch} - available.keys()
+    if not any(fnmatchcase(name, problem.value) for name in names):
         return problem
-    return problem._replace(message="is of the whole machine, which scope task does not send")
+    message = "is a metric of the whole machine, which is not sent with scope: task"
+    return problem._replace(message=message)
 
 
-def _check_some(
-    rows: Sequence[MetricSpec], exclude: Iterable[str], problems: list[Problem]
+def _check_not_empty(
+    rows: Sequence[MetricSpec], exclude: Iterable[str], problems: list[SelectionProblem]
 ) -> None:
     if not rows and not problems:
-        problems.append(Problem("exclude", ", ".join(exclude), "leaves no metric"))
+        problems.append(SelectionProblem("exclude", ", ".join(exclude), "leaves no metric"))
 
 
-def _everything(_: Series) -> bool:
+def _accept_all(_: Series) -> bool:
     return True
 
 
-def _names(entries: Iterable[_Entry], name: str) -> bool:
-    return any(fnmatchcase(name, entry.name) for entry in entries)
+def _matches_name(patterns: Iterable[_Pattern], name: str) -> bool:
+    return any(fnmatchcase(name, pattern.name) for pattern in patterns)
 
 
-def _matches(entry: _Entry, series: Series) -> bool:
-    if not fnmatchcase(series.spec.name, entry.name):
-        return False
+def _matches_series(patterns: Iterable[_Pattern], series: Series) -> bool:
     labels = dict(series.labels)
-    return all(fnmatchcase(labels.get(name, ""), glob) for name, glob in entry.labels)
+    return any(
+        fnmatchcase(series.spec.name, pattern.name)
+        and all(fnmatchcase(labels.get(name, ""), glob) for name, glob in pattern.labels)
+        for pattern in patterns
+    )
 
 
 def _parse(
     key: str,
     texts: Iterable[str],
-    offered: dict[str, MetricSpec],
-    problems: list[Problem],
+    available: dict[str, MetricSpec],
+    problems: list[SelectionProblem],
     *,
     cloudwatch: bool = False,
-) -> list[_Entry]:
-    entries = []
+) -> list[_Pattern]:
+    patterns = []
     for text in texts:
-        entry, complaint = _parse_entry(text, offered, cloudwatch=cloudwatch)
-        if entry is not None:
-            entries.append(entry)
+        pattern, message = _parse_pattern(text, available, cloudwatch=cloudwatch)
+        if pattern is not None:
+            patterns.append(pattern)
         else:
-            problems.append(Problem(key, text, complaint))
-    return entries
+            problems.append(SelectionProblem(key, text, message))
+    return patterns
 
 
-def _parse_entry(
-    text: str, offered: dict[str, MetricSpec], *, cloudwatch: bool
-) -> tuple[_Entry | None, str]:
-    """An entry, or None and what is wrong with the text."""
-    match = _ENTRY.fullmatch(text)
+def _parse_pattern(
+    text: str, available: dict[str, MetricSpec], *, cloudwatch: bool
+) -> tuple[_Pattern | None, str]:
+    """Return the pattern, or None and an error message."""
+    match = _PATTERN.fullmatch(text)
     labels = _parse_labels(match["labels"]) if match else None
     if match is None or labels is None:
         example = "NeuronCore*" if cloudwatch else 'neuroncore_*{neuroncore="1?"}'
         return None, f"must be a metric name or glob, as in {example}"
     name = match["name"].strip()
-    rows = [row for each, row in offered.items() if fnmatchcase(each, name)]
+    rows = [row for each, row in available.items() if fnmatchcase(each, name)]
     if not rows:
-        return None, _near_misses(name, list(offered), cloudwatch)
+        return None, _no_match(name, list(available), cloudwatch)
     if labels and cloudwatch:
-        return None, "labels choose among Prometheus series; a CloudWatch metric pools all of them"
+        return None, "labels select Prometheus series; a CloudWatch metric pools all series"
     known = sorted(set().union(*(label_names(row) for row in rows)))
     unknown = [label for label, _ in labels if label not in known]
     if unknown:
-        return None, f"no label {', '.join(unknown)} there; its labels are {', '.join(known)}"
-    return _Entry(name, labels), ""
+        return None, f"has no label {', '.join(unknown)}; its labels are {', '.join(known)}"
+    return _Pattern(name, labels), ""
 
 
 def _parse_labels(text: str | None) -> tuple[tuple[str, str], ...] | None:
-    """Label names and globs; None where the text is not a list of them."""
+    """Return label names and globs; None if the text is not a list of them."""
     if not text or not text.strip():
         return ()
-    found = [_LABEL.fullmatch(part) for part in text.split(",")]
-    if None in found:
+    matches = [_LABEL.fullmatch(part) for part in text.split(",")]
+    if None in matches:
         return None
-    return tuple((match[1], match[2]) for match in found if match)
+    return tuple((match[1], match[2]) for match in matches if match)
 
 
 def label_names(row: MetricSpec) -> set[str]:
-    """Every label that a series of the row may carry, the machine's own aside."""
-    names = {*LABELS[row.place], *(name for name, _ in row.constant_labels)}
-    if row.by:
-        names.add(row.by)
-    if row.place in (Place.RUNTIME, Place.RUNTIME_CORE):
+    """Return the labels that series of the row may have, except those of the machine."""
+    names = {*ENTITY_LABELS[row.entity_kind], *(name for name, _ in row.constant_labels)}
+    if row.split_by:
+        names.add(row.split_by)
+    if row.entity_kind in _OF_RUNTIMES:
         names.add("pid")
-    if row.place in _OWNED:
+    if row.entity_kind in _OWNED:
         names.update(OWNER_LABELS)
     return names
 
 
-def _near_misses(name: str, offered: list[str], cloudwatch: bool) -> str:
-    """Says that nothing has this name, and what comes near to it."""
+def _no_match(name: str, available: list[str], cloudwatch: bool) -> str:
+    """Return an error message with the name in the other system, or with similar names."""
     if cloudwatch:
-        twin = [m.name for row in CATALOGUE if fnmatchcase(row.name, name) for m in row.cloudwatch]
         kind = "CloudWatch"
+        same = [m.name for row in CATALOGUE if fnmatchcase(row.name, name) for m in row.cloudwatch]
     else:
-        twin = [
+        kind = "Prometheus"
+        same = [
             row.name
             for row in CATALOGUE
-            if row.name in offered
+            if row.name in available
             and any(fnmatchcase(metric.name, name) for metric in row.cloudwatch)
         ]
-        kind = "Prometheus"
-    lower = {each.lower(): each for each in offered}
-    close = get_close_matches(name.strip("*?").lower(), lower, _MOST_SHOWN, 0.5)
-    near = twin or [lower[each] for each in close]
-    if not near:
-        return "matches no metric; `neuron-exporter metrics` lists them"
-    words = f"the {kind} name is" if twin else "did you mean"
-    return f"matches no metric; {words} {', '.join(near[:_MOST_SHOWN])}" + ("" if twin else "?")
+    if same:
+        names = ", ".join(same[:_MAX_SUGGESTIONS])
+        return f"matches no metric; the {kind} name is {names}"
+    by_lower = {each.lower(): each for each in available}
+    similar = get_close_matches(name.strip("*?").lower(), by_lower, _MAX_SUGGESTIONS, 0.5)
+    if similar:
+        return f"matches no metric; did you mean {', '.join(by_lower[each] for each in similar)}?"
+    return "matches no metric; `neuron-exporter metrics` lists them"

@@ -1,4 +1,4 @@
-"""What outlives a report: spots, and names of columns."""
+"""Entities and column names that are kept from one report to the next."""
 
 from __future__ import annotations
 
@@ -7,131 +7,142 @@ from dataclasses import dataclass
 
 from neuron_exporter.metrics.counters import RuntimeKey
 from neuron_exporter.metrics.tables import Columns
-from neuron_exporter.model import NOBODY, Owner, Owners, Spot
-from neuron_exporter.text import clean
+from neuron_exporter.model import NO_OWNER, Entity, Owner, Owners
+from neuron_exporter.text import sanitize_text
 
-MOST_NAMES = 64
-"""Names of one kind: a bound on what a broken stream can make of them."""
+MAX_NAMES = 64
+"""Maximum number of names of one kind, in case a broken stream invents new ones."""
 
-MOST_PHYSICAL_CORES = 1024
+MAX_PHYSICAL_CORES = 1024
 
 OWNER_WAIT = 15.0
-"""Seconds that a runtime is not shown while its owner is being asked for."""
+"""Seconds for which a runtime is not shown while its owner is looked up."""
 
 PhysicalKey = tuple[int, str]
-"""A logical core, and neuron-monitor's name of a physical core under it."""
+"""Logical core, and neuron-monitor's name for one of its physical cores."""
 
 
 @dataclass(slots=True)
-class _Owned:
-    since: float
-    owner: Owner = NOBODY
+class _RuntimeOwner:
+    first_seen: float
+    owner: Owner = NO_OWNER
 
 
-class Known:
-    """What was learned from earlier reports and makes an unchanged place look unchanged.
+class SeriesCache:
+    """Cache of entities and column names, so that an unchanged machine keeps an unchanged shape.
 
-    Spots are made once and given again. Names (of percentiles, statuses and the like) that were
-    seen once keep their columns, which are empty where there is nothing to read.
+    An entity is made once and is the same object until its owner changes. A name (of a percentile,
+    status or the like) keeps its column, which is empty where a report has no value for it.
     """
 
     def __init__(self, runtime_labels: tuple[str, ...]) -> None:
-        self.flops = False
-        self.effective_flops = False
-        self.physical: dict[PhysicalKey, None] = {}
-        self._labels = runtime_labels
+        self.has_flops = False
+        self.has_effective_flops = False
+        self.physical_cores: dict[PhysicalKey, None] = {}
+        self._runtime_labels = runtime_labels
         self._names: dict[str, dict[str, str]] = {}
-        self._owned: dict[RuntimeKey, _Owned] = {}
-        self._runtimes: dict[RuntimeKey, Spot] = {}
-        self._holders: dict[tuple[int, RuntimeKey], Spot] = {}
-        self._cores: dict[int, Spot] = {}
-        self._devices: dict[int, Spot] = {}
+        self._owners: dict[RuntimeKey, _RuntimeOwner] = {}
+        self._runtimes: dict[RuntimeKey, Entity] = {}
+        self._core_runtimes: dict[tuple[int, RuntimeKey], Entity] = {}
+        self._cores: dict[int, Entity] = {}
+        self._devices: dict[int, Entity] = {}
 
-    def attribute(
-        self, key: RuntimeKey, owners: Owners, held: Callable[[], Iterable[int] | None], now: float
+    def resolve_owner(
+        self,
+        key: RuntimeKey,
+        owners: Owners,
+        used_cores: Callable[[], Iterable[int] | None],
+        now: float,
     ) -> bool:
-        """Find out whose a runtime is; gives whether it is to be shown: its counters should not
-        begin under labels that they do not keep, so that it waits for an owner who is asked for.
+        """Determine the owner of a runtime, and return whether the runtime may be shown.
 
-        Who is not named is whoever owns every core that it holds (`held`), or held last.
+        A runtime whose process has no known owner inherits the owner of the cores that it uses or
+        used last, provided that all of them have the same. It is not shown while its owner is
+        looked up, because its counters would start under labels that soon change.
         """
-        known = self._owned.setdefault(key, _Owned(now))
+        known = self._owners.setdefault(key, _RuntimeOwner(now))
         owner = owners.by_pid.get(key.pid) or owners.default
-        if owner is NOBODY and owners.by_core:
-            named = {owners.by_core.get(core, NOBODY) for core in held() or ()} or {known.owner}
-            owner = named.pop() if len(named) == 1 else NOBODY
+        if owner is NO_OWNER and owners.by_core:
+            candidates = {owners.by_core.get(core, NO_OWNER) for core in used_cores() or ()}
+            candidates = candidates or {known.owner}
+            owner = candidates.pop() if len(candidates) == 1 else NO_OWNER
         known.owner = owner
-        return owner is not NOBODY or not owners.asked or now - known.since >= OWNER_WAIT
+        return (
+            owner is not NO_OWNER
+            or not owners.lookup_enabled
+            or now - known.first_seen >= OWNER_WAIT
+        )
 
-    def runtime(self, key: RuntimeKey) -> Spot:
-        """Under which labels a runtime is shown, and whose it is."""
-        owner = self._owned[key].owner
-        known = self._runtimes.get(key)
-        if known is None or known.owner is not owner:
-            given = {"runtime_tag": _tag(key), "pid": None if key.pid is None else str(key.pid)}
-            own = tuple((name, value) for name in self._labels if (value := given[name]))
-            known = self._runtimes[key] = Spot(own + owner.labels(), owner)
-        return known
+    def runtime(self, key: RuntimeKey) -> Entity:
+        """Return the entity of a runtime."""
+        owner = self._owners[key].owner
+        entity = self._runtimes.get(key)
+        if entity is None or entity.owner is not owner:
+            values = {"runtime_tag": _tag(key), "pid": None if key.pid is None else str(key.pid)}
+            own = tuple((name, value) for name in self._runtime_labels if (value := values[name]))
+            entity = self._runtimes[key] = Entity(own + owner.labels(), owner)
+        return entity
 
-    def holder(self, core: int, key: RuntimeKey) -> Spot:
-        """Under which labels it is shown that a runtime holds a core."""
-        owner = self._owned[key].owner
-        known = self._holders.get((core, key))
-        if known is None or known.owner is not owner:
+    def core_runtime(self, core: int, key: RuntimeKey) -> Entity:
+        """Return the entity of a runtime that uses a core."""
+        owner = self._owners[key].owner
+        entity = self._core_runtimes.get((core, key))
+        if entity is None or entity.owner is not owner:
             labels = [("neuroncore", str(core))]
             if key.tag:
                 labels.append(("runtime_tag", _tag(key)))
             if key.pid is not None:
                 labels.append(("pid", str(key.pid)))
-            known = self._holders[core, key] = Spot((*labels, *owner.labels()), owner)
-        return known
+            entity = self._core_runtimes[core, key] = Entity((*labels, *owner.labels()), owner)
+        return entity
 
-    def core(self, core: int, owners: Owners) -> Spot:
-        """Under which labels a core is shown, and whose it is."""
-        owner = owners.by_core.get(core, NOBODY)
-        known = self._cores.get(core)
-        if known is None or known.owner is not owner:
-            known = self._cores[core] = Spot((("neuroncore", str(core)), *owner.labels()), owner)
-        return known
+    def core(self, core: int, owners: Owners) -> Entity:
+        """Return the entity of a core."""
+        owner = owners.by_core.get(core, NO_OWNER)
+        entity = self._cores.get(core)
+        if entity is None or entity.owner is not owner:
+            labels = (("neuroncore", str(core)), *owner.labels())
+            entity = self._cores[core] = Entity(labels, owner)
+        return entity
 
-    def device(self, device: int, owners: Owners) -> Spot:
-        """Under which labels a device is shown, and whose it is."""
-        owner = owners.by_device.get(device, NOBODY)
-        known = self._devices.get(device)
-        if known is None or known.owner is not owner:
+    def device(self, device: int, owners: Owners) -> Entity:
+        """Return the entity of a device."""
+        owner = owners.by_device.get(device, NO_OWNER)
+        entity = self._devices.get(device)
+        if entity is None or entity.owner is not owner:
             labels = (("neuron_device_index", str(device)), *owner.labels())
-            known = self._devices[device] = Spot(labels, owner)
-        return known
+            entity = self._devices[device] = Entity(labels, owner)
+        return entity
 
-    def learn_physical(self, seen: Iterable[PhysicalKey]) -> None:
-        """Remember which physical cores there are, so that an idle one can be shown as idle."""
-        for key in seen:
-            if key not in self.physical and len(self.physical) < MOST_PHYSICAL_CORES:
-                self.physical[key] = None
+    def add_physical_cores(self, keys: Iterable[PhysicalKey]) -> None:
+        """Remember which physical cores exist, so that idle ones can be shown as idle."""
+        for key in keys:
+            if key not in self.physical_cores and len(self.physical_cores) < MAX_PHYSICAL_CORES:
+                self.physical_cores[key] = None
 
-    def forget(self, present: set[RuntimeKey]) -> None:
-        """Drop owners and spots of runtimes that have gone: their pids may be others' soon."""
-        if self._owned.keys() != present:
-            self._owned = {k: v for k, v in self._owned.items() if k in present}
+    def retain_runtimes(self, present: set[RuntimeKey]) -> None:
+        """Drop the owners and entities of exited runtimes, whose pids may be reused."""
+        if self._owners.keys() != present:
+            self._owners = {k: v for k, v in self._owners.items() if k in present}
             self._runtimes = {k: v for k, v in self._runtimes.items() if k in present}
-            self._holders = {k: v for k, v in self._holders.items() if k[1] in present}
+            self._core_runtimes = {k: v for k, v in self._core_runtimes.items() if k[1] in present}
 
     def columns(self, kind: str, rows: list[dict[str, float]]) -> Columns:
-        """A column for each name of this kind that is or was there."""
+        """Return a column for each name of this kind in this report or in an earlier one."""
         names = self._names.setdefault(kind, {})
         first = rows[0].keys() if rows else ()
         if not all(map(first.__eq__, map(dict.keys, rows))):
             for row in rows:
-                self._learn(names, row)
+                self._add_names(names, row)
         elif not names.keys() >= set(first):
-            self._learn(names, first)
+            self._add_names(names, first)
         return {shown: [row.get(name) for row in rows] for name, shown in names.items()}
 
-    def _learn(self, names: dict[str, str], seen: Iterable[str]) -> None:
-        for name in seen:
-            if len(names) < MOST_NAMES:
-                names[name] = clean(name)
+    def _add_names(self, names: dict[str, str], reported: Iterable[str]) -> None:
+        for name in reported:
+            if len(names) < MAX_NAMES:
+                names[name] = sanitize_text(name)
 
 
 def _tag(key: RuntimeKey) -> str:
-    return clean(key.tag or "")
+    return sanitize_text(key.tag or "")

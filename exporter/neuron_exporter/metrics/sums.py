@@ -1,4 +1,4 @@
-"""Quantities that several runtimes tell of, and how they are added up."""
+"""Sums of quantities that several runtimes report."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from neuron_exporter.model import Column
-from neuron_exporter.report.schema import UNREADABLE
+from neuron_exporter.report.schema import UNREADABLE, CpuShares
 
 CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
-
 LOCATIONS = ("host", "neuron_device")
-
 USAGES = ("user", "system")
-
 HOST_CATEGORIES = ("application_memory", "constants", "dma_buffers", "tensors")
 
-Amounts = tuple[float | None, ...]
-"""Quantities in a stated order, as bytes on one core in that of `CATEGORIES`; None where nobody
-could read."""
+Quantities = tuple[float | None, ...]
+"""Quantities in a fixed order, such as the bytes on a core in the order of `CATEGORIES`; None where
+no runtime has a reading."""
 
-NO_MEMORY: Amounts = (0.0,) * len(CATEGORIES)
+NO_MEMORY: Quantities = (0.0,) * len(CATEGORIES)
 
 C = TypeVar("C", bound=Hashable)
 V = TypeVar("V")
 
 
-class Sums(Generic[C]):
-    """One quantity by core, summed over the runtimes that read it."""
+class CoreSums(Generic[C]):
+    """Sum of one quantity over runtimes, by core; `unread` are cores with a missing reading."""
 
     __slots__ = ("sums", "unread")
 
@@ -36,40 +33,62 @@ class Sums(Generic[C]):
         self.unread: set[C] = set()
 
     def add(self, core: C, amount: float | None) -> None:
-        """Add what one runtime read, or note that it could not read."""
+        """Add the reading of one runtime."""
         if amount is None:
             self.unread.add(core)
         else:
             self.sums[core] = self.sums.get(core, 0.0) + amount
 
-    def fill(self, cores: Iterable[C]) -> None:
-        """Put 0 for each of the cores that has no sum and was not left unread."""
+    def fill_zeros(self, cores: Iterable[C]) -> None:
+        """Set the sum of each core that has neither a sum nor a missing reading to 0."""
         for core in cores:
             if core not in self.sums and core not in self.unread:
                 self.sums[core] = 0.0
 
 
 def readable(by_core: dict[int, V]) -> dict[int, V]:
-    """The map without what stands for unreadable keys; the same object where there are none."""
+    """Return the mapping without unreadable keys; the same object if there are none."""
     if UNREADABLE not in by_core:
         return by_core
     return {core: value for core, value in by_core.items() if core != UNREADABLE}
 
 
-def plus(a: float | None, b: float | None) -> float | None:
-    """The sum of what was read; None where neither was."""
+def add_optional(a: float | None, b: float | None) -> float | None:
+    """Return the sum of the readings that are present; None if both are missing."""
     if a is None or b is None:
         return b if a is None else a
     return a + b
 
 
-def by_name(names: Sequence[str], amounts: Iterable[Amounts | None]) -> dict[str, Column]:
-    """A column for each name, from quantities in the order of the names; None was not read."""
+def add_each(others: Quantities | None, quantities: Quantities) -> Quantities:
+    """Return the sums of two sets of quantities."""
+    return quantities if others is None else tuple(map(add_optional, others, quantities))
+
+
+def shares(percents: Iterable[float | None]) -> Column:
+    """Return ratios, capped at 1: no core can be busy for longer than the period."""
+    return [None if percent is None else min(1.0, percent / 100) for percent in percents]
+
+
+def host_shares(cpu: CpuShares | None) -> dict[str, float]:
+    """Return user and system ratios, summed and capped as in AWS's script."""
+    if cpu is None:
+        return {}
+    parts = {
+        "user": (cpu.user, cpu.nice),
+        "system": (cpu.system, cpu.io_wait, cpu.irq, cpu.soft_irq),
+    }
+    return {
+        name: min(1.0, sum(known) / 100)
+        for name, part in parts.items()
+        if len(known := [share for share in part if share is not None]) == len(part)
+    }
+
+
+def columns_by_name(
+    names: Sequence[str], entities: Iterable[Quantities | None]
+) -> dict[str, Column]:
+    """Return a column for each name from quantities that are in the order of the names."""
     unread = (None,) * len(names)
-    each = [unread if one is None else one for one in amounts]
-    return {name: [one[at] for one in each] for at, name in enumerate(names)}
-
-
-def plus_each(others: Amounts | None, amounts: Amounts) -> Amounts:
-    """The sum of each category."""
-    return amounts if others is None else tuple(map(plus, others, amounts))
+    rows = [unread if quantities is None else quantities for quantities in entities]
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}

@@ -1,8 +1,7 @@
-"""What rows read: one table for each place, with a column for each quantity.
+"""Tables that the catalogue's rows read: one for each kind of entity, one column per quantity.
 
-A column has one value for each spot of its place, in the same order, and None where there is no
-reading. Columns, and not an object for each spot, are what makes a report with a thousand values
-cheap.
+A column has one value for each entity, in the same order, None where the report has no reading.
+Columns are much cheaper than an object for each entity when a report has thousands of values.
 """
 
 from __future__ import annotations
@@ -10,62 +9,58 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuron_exporter.metrics.counters import GENERIC
-from neuron_exporter.model import Column, Distribution, Place, Spot
+from neuron_exporter.model import Column, Distribution, Entity, EntityKind
 
-LABELS: dict[Place, tuple[str, ...]] = {
-    Place.MACHINE: (),
-    Place.HARDWARE: (
-        "neuron_device_count",
-        "neuroncore_per_device_count",
-        "neuron_device_memory_size",
+_COUNTS = ("neuron_device_count", "neuroncore_per_device_count", "neuron_device_memory_size")
+
+ENTITY_LABELS: dict[EntityKind, tuple[str, ...]] = {
+    EntityKind.MACHINE: (),
+    EntityKind.HARDWARE: (
+        *_COUNTS,
         "neuron_device_type",
         "neuron_device_version",
         "neuroncore_version",
         "logical_neuroncore_config",
     ),
-    Place.HARDWARE_COUNTS: (
-        "neuron_device_count",
-        "neuroncore_per_device_count",
-        "neuron_device_memory_size",
-    ),
-    Place.DRIVER: ("version",),
-    Place.TOOLS: ("version",),
-    Place.CPU: ("cpu",),
-    Place.CORE: ("neuroncore",),
-    Place.PHYSICAL_CORE: ("neuroncore", "physical_neuroncore"),
-    Place.DEVICE: ("neuron_device_index",),
-    Place.RUNTIME: ("runtime_tag",),
-    Place.RUNTIME_CORE: ("neuroncore", "runtime_tag"),
-    Place.HOLDER: ("neuroncore", "runtime_tag", "pid"),
+    EntityKind.HARDWARE_COUNTS: _COUNTS,
+    EntityKind.DRIVER: ("version",),
+    EntityKind.TOOLS: ("version",),
+    EntityKind.CPU: ("cpu",),
+    EntityKind.CORE: ("neuroncore",),
+    EntityKind.PHYSICAL_CORE: ("neuroncore", "physical_neuroncore"),
+    EntityKind.DEVICE: ("neuron_device_index",),
+    EntityKind.RUNTIME: ("runtime_tag",),
+    EntityKind.RUNTIME_CORE: ("neuroncore", "runtime_tag"),
+    EntityKind.CORE_RUNTIME: ("neuroncore", "runtime_tag", "pid"),
 }
-"""The labels of each place, owners' labels aside."""
-
+"""Labels of each kind of entity, without those of owners."""
 
 Columns = dict[str, Column]
-"""A column for each value of the label that splits a row."""
+"""A column for each value of the label that splits a metric."""
 
 
 @dataclass(slots=True)
 class Table:
-    """A place about which it is known that it is there, and nothing else."""
+    """Entities that have no values."""
 
-    spots: list[Spot]
-
-    @property
-    def one(self) -> Column:
-        """1 for every spot."""
-        return [1.0] * len(self.spots)
+    entities: list[Entity]
 
     @property
-    def nothing(self) -> Columns:
-        """No column: for what does not come from a report."""
+    def ones(self) -> Column:
+        """1 for every entity: the value of info metrics."""
+        return [1.0] * len(self.entities)
+
+    @property
+    def no_columns(self) -> Columns:
+        """No series: for metrics that do not come from a report."""
         return {}
 
 
 @dataclass(slots=True)
-class CoreMemoryTable(Table):
-    """Bytes on NeuronCores by category."""
+class RuntimeCoreTable(Table):
+    """NeuronCores by runtime: ratios, and bytes by category."""
 
+    utilization: Column
     constants: Column
     model_code: Column
     model_shared_scratchpad: Column
@@ -74,40 +69,31 @@ class CoreMemoryTable(Table):
 
 
 @dataclass(slots=True)
-class CoreTable(CoreMemoryTable):
-    """NeuronCores, all runtimes together: shares of 1, FLOP/s, bytes; 1 where it was given to
-    somebody."""
+class CoreTable(RuntimeCoreTable):
+    """NeuronCores, summed over runtimes; also FLOP/s, and `allocated` is 1 or 0."""
 
-    utilization: Column
     flops: Column
     effective_flops: Column
     allocated: Column
 
 
 @dataclass(slots=True)
-class RuntimeCoreTable(CoreMemoryTable):
-    """NeuronCores as each runtime uses them: shares of 1, bytes."""
-
-    utilization: Column
-
-
-@dataclass(slots=True)
 class PhysicalCoreTable(Table):
-    """Physical cores under logical ones: shares of 1."""
+    """Physical cores of logical NeuronCores: ratios."""
 
     utilization: Column
 
 
 @dataclass(slots=True)
 class CpuTable(Table):
-    """CPUs of the host: shares of 1."""
+    """CPUs of the host: ratios."""
 
     vcpu: Columns
 
 
 @dataclass(slots=True)
 class DeviceTable(Table):
-    """Devices: ECC readings and counters by event type, bytes, and the used share of the memory."""
+    """Devices: ECC readings, counters and start values by event type; memory in bytes and ratio."""
 
     ecc_reading: Columns
     ecc: Columns
@@ -118,8 +104,7 @@ class DeviceTable(Table):
 
 @dataclass(slots=True)
 class RuntimeTable(Table):
-    """Runtimes, those with equal labels as one: bytes, shares of 1, counters, percentiles and
-    distributions (s)."""
+    """Runtimes, merged by labels: bytes, ratios, counters, percentiles and distributions (s)."""
 
     memory: Columns
     host_memory: Columns
@@ -134,13 +119,13 @@ class RuntimeTable(Table):
 
     @property
     def all_errors(self) -> Columns:
-        """The errors, and the level of 2022 that is no tally of errors."""
+        """Errors by type, with the `generic` level."""
         return {**self.errors, GENERIC: self.generic_errors}
 
 
 @dataclass(slots=True)
 class MachineTable(Table):
-    """The machine: totals since the start, and the host's shares of 1 and bytes."""
+    """Machine: totals since the exporter started; ratios and bytes of the host."""
 
     statuses: Columns
     errors: Columns

@@ -1,7 +1,7 @@
-"""What of a report is of one task, where several tasks share a machine.
+"""Restricts reports to one task where several tasks share a machine.
 
 A task has whole devices: those that are mapped into its containers. Its cores are those of its
-devices, and its runtimes those that hold, or once held, one of its cores.
+devices, and its runtimes are those that use or once used one of its cores.
 """
 
 from __future__ import annotations
@@ -18,64 +18,69 @@ _log = get_logger(part="metrics")
 V = TypeVar("V")
 
 
-class Task:
-    """Tells what is the task's; for one thread. `present` gives the indices of its devices.
+class TaskScope:
+    """Cores and runtimes of one task. Used by one thread.
 
-    A report that counts no more devices than the container has is of this container alone, and may
-    number them from 0, whatever /dev calls them.
+    `present_devices` returns the indices of the task's devices. A report that counts no more
+    devices than these covers the container alone, and may number its devices from 0, unlike /dev.
     """
 
-    def __init__(self, present: Callable[[], Set[int]]) -> None:
-        self._present = present
-        self._counted: int | None = None
-        self._each: int | None = None
+    def __init__(self, present_devices: Callable[[], Set[int]]) -> None:
+        self._present_devices = present_devices
+        self._device_count: int | None = None
+        self._cores_per_device: int | None = None
         self._devices: Set[int] | None = None
-        self._holders: dict[RuntimeKey, bool] = {}
-        self._said = False
+        self._uses_our_cores: dict[RuntimeKey, bool] = {}
+        self._logged = False
 
-    def begin(self, report: Report) -> None:
-        """Look at the devices that the report counts, and at those that are there."""
+    def update(self, report: Report) -> None:
+        """Compare the devices that the report counts with those of the container."""
         hardware = report.neuron_hardware_info
         if hardware is not None and not hardware.error:
-            self._counted = hardware.neuron_device_count or self._counted
-            self._each = hardware.neuroncore_per_device_count or self._each
-        present = self._present()
-        if not present and not self._said:
-            self._said = True
-            _log.error("task_has_no_devices", advice="map /dev/neuronN into this container")
-        is_alone = self._counted is not None and self._counted <= len(present)
-        self._devices = None if is_alone else present
-        if not (is_alone or self._said):
-            self._said = True
+            self._device_count = hardware.neuron_device_count or self._device_count
+            self._cores_per_device = hardware.neuroncore_per_device_count or self._cores_per_device
+        present = self._present_devices()
+        if not present and not self._logged:
+            self._logged = True
+            _log.error("no_devices_in_container", advice="map /dev/neuronN into this container")
+        covers_all = self._device_count is not None and self._device_count <= len(present)
+        self._devices = None if covers_all else present
+        if not (covers_all or self._logged):
+            self._logged = True
             _log.warning(
-                "task_has_part_of_the_machine",
+                "partial_device_access",
                 devices_of_the_task=sorted(present),
-                devices_of_the_report=self._counted,
+                devices_of_the_report=self._device_count,
             )
 
     def cores(self, by_core: dict[int, V]) -> dict[int, V]:
-        """The entries of the task's cores; the same object where it has all."""
+        """Return the entries of the task's cores; the same object if the task has all."""
         if self._devices is None:
             return by_core
-        return {core: value for core, value in by_core.items() if self.has(core)}
+        return {core: value for core, value in by_core.items() if self.has_core(core)}
 
-    def has(self, core: int) -> bool:
-        """Whether a core is the task's. Without knowing how many a device has, none is."""
+    def has_core(self, core: int) -> bool:
+        """Return whether a core belongs to the task; false until cores per device are known."""
         if self._devices is None:
             return True
-        return self._each is not None and core // self._each in self._devices
+        cores_per_device = self._cores_per_device
+        return cores_per_device is not None and core // cores_per_device in self._devices
 
-    def takes(self, key: RuntimeKey, held: Set[int] | None) -> bool:
-        """Whether a runtime is the task's: `held` are the cores that it holds now, None where that
-        could not be read. Of one that never could be it is not known that it is another task's,
-        and cores that it may use are not idle."""
+    def includes(self, key: RuntimeKey, used_cores: Set[int] | None) -> bool:
+        """Return whether a runtime may belong to the task.
+
+        `used_cores` are the cores that the runtime uses now, None if they could not be read. A
+        runtime whose cores could never be read is included: it may use the task's cores, which
+        must then not be shown as idle.
+        """
         if self._devices is None:
             return True
-        holds = None if held is None else any(map(self.has, held))
-        if holds or (holds is False and key not in self._holders):
-            self._holders[key] = holds
-        return self._holders.get(key, True)
+        uses_ours = None if used_cores is None else any(map(self.has_core, used_cores))
+        if uses_ours or (uses_ours is False and key not in self._uses_our_cores):
+            self._uses_our_cores[key] = uses_ours
+        return self._uses_our_cores.get(key, True)
 
-    def forget(self, present: Iterable[RuntimeKey]) -> None:
-        """Drop what is known of runtimes that have gone."""
-        self._holders = {key: self._holders[key] for key in present if key in self._holders}
+    def retain_runtimes(self, present: Iterable[RuntimeKey]) -> None:
+        """Drop the state of exited runtimes."""
+        known = self._uses_our_cores
+        self._uses_our_cores = {key: known[key] for key in present if key in known}

@@ -1,61 +1,63 @@
-"""From a configuration to the parts of a daemon, or to everything that is wrong with it."""
+"""Build the parts of the exporter from a configuration, or report all errors of an invalid one."""
 
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuron_exporter import log
-from neuron_exporter.config import ConfigError, Loaded
-from neuron_exporter.config.schema import Config
-from neuron_exporter.identity.devices import devices
+from neuron_exporter.config import Config, ConfigError, LoadedConfig
+from neuron_exporter.identity.local import present_devices
 from neuron_exporter.identity.machine import Identity
-from neuron_exporter.identity.owners.resolver import OwnersFinder
-from neuron_exporter.identity.resolver import Finder
-from neuron_exporter.metrics import selection
+from neuron_exporter.identity.owners.lookup import OwnerLookup
+from neuron_exporter.identity.resolver import IdentityResolver
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.metrics.task_scope import Task
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.metrics.selection import select_for_prometheus
+from neuron_exporter.metrics.task_scope import TaskScope
 from neuron_exporter.model import Group, Layout, MetricSpec, Owners, Selection, SourceState
-from neuron_exporter.pipeline import cloudwatch as publish
-from neuron_exporter.pipeline import owners as ownership
-from neuron_exporter.pipeline.identity import identify, is_of_this_machine
-from neuron_exporter.pipeline.processor import Intake, Lane
+from neuron_exporter.pipeline.cloudwatch import (
+    Connect,
+    check_cloudwatch,
+    make_cloudwatch_sink,
+    select_for_cloudwatch,
+)
+from neuron_exporter.pipeline.identity import is_local_source, make_identity
+from neuron_exporter.pipeline.owners import check_owners, make_owner_lookup, owner_warnings
+from neuron_exporter.pipeline.processor import Branch, ReportProcessor, Sink
+from neuron_exporter.pipeline.source import check_source, groups_of, make_source
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
-from neuron_exporter.source import FileSource, NeuronMonitorSource, Source, StdinSource
+from neuron_exporter.source import Source
 from neuron_exporter.telemetry import Telemetry
-from neuron_exporter.units import format_duration
 
 if TYPE_CHECKING:
     from neuron_exporter.web.config_file import WebConfigFile
 
-SIMULATOR = (sys.executable, "-m", "neuron_exporter.simulator")
+Selections = Mapping[str, Selection]
+"""The metrics of each sink that is on, in the order of the branches."""
 
-_NOBODYS = Owners()
-"""Where nobody is asked; the same object, so that what is made of it is made once."""
+_NO_OWNERS = Owners()
+"""Default of `build`. Always the same object: results computed from owners are cached by it."""
 
 
 @dataclass(slots=True)
 class Pipeline:
-    """The parts, put together and not started. A sink that is off is None.
+    """The parts of the exporter, not started. A sink that is off is None.
 
-    What `reconfigure` replaces, each a reference, is `config`, `finder`, `web_config` and `rows`.
+    A reload replaces `config`, `identity_resolver`, `web_config` and `rows`.
     """
 
     config: Config
     source: Source
-    intake: Intake
+    processor: ReportProcessor
     identity: Identity
-    finder: Finder | None
-    owners: OwnersFinder | None
+    identity_resolver: IdentityResolver | None
+    owner_lookup: OwnerLookup | None
     prometheus: PrometheusSink | None
     cloudwatch: CloudWatchSink | None
     web_config: WebConfigFile | None
@@ -65,190 +67,133 @@ class Pipeline:
 
     @property
     def groups(self) -> frozenset[Group]:
-        """The groups of neuron-monitor that are wanted."""
-        return _groups(self.rows)
+        """The groups of neuron-monitor that the sinks need."""
+        return groups_of(self.rows)
 
 
 def build(
-    loaded: Loaded,
+    loaded: LoadedConfig,
     *,
     environment: Mapping[str, str] = os.environ,
-    connect: publish.Connect | None = None,
-    owners: Owners = _NOBODYS,
+    connect: Connect | None = None,
+    owners: Owners = _NO_OWNERS,
     clock: Callable[[], float] | None = None,
 ) -> Pipeline:
-    """All parts of a daemon.
+    """Build all parts.
 
     Args:
-        loaded: the configuration.
-        environment: the process's environment variables.
-        connect: opens CloudWatch's transport to a region; when it is not given, the configured one.
-        owners: whose cores are, where nobody is asked.
-        clock: stands for both clocks of CloudWatch's sink where the time is not the real one.
+        connect: opens CloudWatch's transport to a region, in place of the configured transport.
+        owners: the owners of cores if there is no provider of owners.
+        clock: replaces both clocks of CloudWatch's sink, for simulated time.
 
     Raises:
-        ConfigError: with every problem that the parts see.
+        ConfigError: with all errors beyond the schema.
     """
     config = loaded.config
-    chosen, web_config = choose(loaded)
+    selections, web_config = validate(loaded)
 
     telemetry = Telemetry(SourceState)
     log.on_drop(telemetry.log_lines_dropped.inc)
     if web_config is not None:
-        web_config.on_reload = telemetry.web_config_good.set
-    identity, finder = identify(config, environment)
-    owners_finder = ownership.make_owners_finder(config, environment)
-    prometheus = PrometheusSink(chosen["prometheus"]) if "prometheus" in chosen else None
-    cloudwatch = (
-        publish.make_sink(
-            config.cloudwatch, chosen["cloudwatch"], identity.machine, connect, telemetry, clock
+        web_config.on_reload = telemetry.web_config_reload_successful.set
+
+    identity, identity_resolver = make_identity(config, environment)
+    owner_lookup = make_owner_lookup(config, environment)
+
+    prometheus = cloudwatch = None
+    if "prometheus" in selections:
+        prometheus = PrometheusSink(selections["prometheus"])
+    if "cloudwatch" in selections:
+        cloudwatch = make_cloudwatch_sink(
+            config.cloudwatch, selections["cloudwatch"], identity.machine, connect, telemetry, clock
         )
-        if "cloudwatch" in chosen
-        else None
+
+    rows = published_rows(selections)
+    period = _make_report_period(config)
+    processor = ReportProcessor(
+        identity,
+        _make_branches(config, period, selections, prometheus, cloudwatch),
+        period,
+        owner_lookup.owners if owner_lookup else lambda: owners,
+        telemetry,
+        *([owner_lookup.observe] if owner_lookup else []),
     )
-    period = _period(config)
-    rows = rows_of(chosen)
-    lanes = _lanes(config, period, chosen, prometheus, cloudwatch)
     return Pipeline(
         config=config,
-        source=_source(config, rows),
-        intake=Intake(
-            identity,
-            lanes,
-            period,
-            owners_finder.owners if owners_finder else lambda: owners,
-            telemetry,
-            *([owners_finder.see] if owners_finder else []),
-        ),
+        source=make_source(loaded, rows),
+        processor=processor,
         identity=identity,
-        finder=finder,
-        owners=owners_finder,
+        identity_resolver=identity_resolver,
+        owner_lookup=owner_lookup,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
         web_config=web_config,
         telemetry=telemetry,
         rows=rows,
-        warnings=tuple(ownership.warnings(loaded, environment)),
+        warnings=tuple(owner_warnings(loaded, environment)),
     )
 
 
+def validate(
+    loaded: LoadedConfig, *, read_web_config: bool = True
+) -> tuple[Selections, WebConfigFile | None]:
+    """Check what the schema cannot check. Return the selections, and the web configuration if any.
+
+    Raises:
+        ConfigError: with all errors.
+    """
+    config = loaded.config
+    problems: list[str] = []
+    selections: dict[str, Selection] = {}
+    if config.prometheus.enabled:
+        settings = config.prometheus
+        selections["prometheus"], invalid = select_for_prometheus(
+            settings.preset, settings.include, settings.exclude, Layout(settings.layout)
+        )
+        problems += (
+            loaded.problem(f"prometheus.{key}", text, value) for key, value, text in invalid
+        )
+    if config.cloudwatch.enabled:
+        selections["cloudwatch"], lines = select_for_cloudwatch(loaded)
+        problems += lines
+    problems += check_cloudwatch(loaded, selections.get("cloudwatch"))
+    problems += check_source(loaded)
+    problems += check_owners(loaded)
+    web_config = _read_web_config(loaded, problems) if read_web_config else None
+    if problems:
+        raise ConfigError(problems)
+    return selections, web_config
+
+
 def all_problems(error: ConfigError) -> list[str]:
-    """What is wrong with a configuration, with what the parts say against the rest of it."""
+    """Return the errors of a configuration, and those that `validate` finds in its valid part."""
     problems = list(error.problems)
-    if error.rest is not None:
+    if error.partial is not None:
         try:
-            choose(error.rest)
+            validate(error.partial)
         except ConfigError as more:
             problems += more.problems
     return problems
 
 
-def choose(
-    loaded: Loaded, *, web: bool = True
-) -> tuple[dict[str, Selection], WebConfigFile | None]:
-    """The selection of every sink that is on, and the `web` configuration if there is one and it
-    is asked for.
-
-    Raises:
-        ConfigError: with every problem that the parts see.
-    """
-    problems: list[str] = []
-    chosen = _select(loaded, problems)
-    problems += publish.check(loaded, chosen.get("cloudwatch"))
-    _check_source(loaded, problems)
-    problems += ownership.check(loaded)
-    web_config = _web_config(loaded, problems) if web else None
-    if problems:
-        raise ConfigError(problems)
-    return chosen, web_config
+def published_rows(selections: Selections) -> tuple[MetricSpec, ...]:
+    """Return the rows that any sink publishes, in the order of the catalogue."""
+    selected = {id(row) for selection in selections.values() for row in selection.rows}
+    return tuple(row for row in CATALOGUE if id(row) in selected)
 
 
-def make_source(loaded: Loaded, rows: Iterable[MetricSpec]) -> Source:
-    """The source alone, asking neuron-monitor for what the rows need.
-
-    Raises:
-        ConfigError: the source's settings cannot be used.
-    """
-    problems: list[str] = []
-    _check_source(loaded, problems)
-    if problems:
-        raise ConfigError(problems)
-    return _source(loaded.config, rows)
+def rows_by_branch(config: Config, selections: Selections) -> list[tuple[MetricSpec, ...]]:
+    """Return the rows that each branch collects."""
+    if config.cloudwatch.enabled and config.cloudwatch.scope == "task":
+        return [selection.rows for selection in selections.values()]
+    return [published_rows(selections)]
 
 
-def summary(pipeline: Pipeline) -> Iterable[str]:
-    """What a pipeline will do, for people."""
-    config = pipeline.config
-    groups = ", ".join(sorted(pipeline.groups))
-    yield f"source: {config.source.kind}, every {format_duration(config.source.period)}: {groups}"
-    if pipeline.prometheus is not None:
-        rows = len(pipeline.prometheus.selection.rows)
-        places = ", ".join(f"{address}/metrics" for address in config.prometheus.listen)
-        yield f"prometheus: {rows} metrics at {places}"
-    if pipeline.web_config is not None:
-        access = pipeline.web_config.access()
-        on = [
-            what
-            for what, there in (("TLS", access.tls), ("passwords", access.passwords))
-            if there is not None
-        ]
-        yield f"web: {' and '.join(on) or 'neither TLS nor passwords'}"
-    if pipeline.cloudwatch is not None:
-        names = ", ".join(sorted(pipeline.cloudwatch.selection.names))
-        sets = len(config.cloudwatch.dimension_sets)
-        every = format_duration(config.cloudwatch.flush_interval)
-        where = " to standard output" if config.cloudwatch.transport == "emf" else ""
-        yield f"cloudwatch: every {every}{where}, in {sets} dimension set(s): {names}"
-
-
-def _select(loaded: Loaded, problems: list[str]) -> dict[str, Selection]:
-    """The selections, in the order of the lanes."""
-    config = loaded.config
-    chosen = {}
-    if config.prometheus.enabled:
-        wanted = config.prometheus
-        chosen["prometheus"], wrong = selection.for_prometheus(
-            wanted.preset, wanted.include, wanted.exclude, Layout(wanted.layout)
-        )
-        problems += [
-            loaded.problem(f"prometheus.{each.key}", each.message, each.given) for each in wrong
-        ]
-    if config.cloudwatch.enabled:
-        chosen["cloudwatch"], unusable = publish.select(loaded)
-        problems += unusable
-    return chosen
-
-
-def _check_source(loaded: Loaded, problems: list[str]) -> None:
-    config = loaded.config.source
-    if config.kind == "file":
-        if not config.path:
-            problems.append(loaded.problem("source.path", "a file source needs the file's path"))
-        elif not Path(config.path).is_file():
-            problems.append(loaded.problem("source.path", "is not a file", config.path))
-        elif not os.access(config.path, os.R_OK):
-            problems.append(loaded.problem("source.path", "cannot be read", config.path))
-    elif config.path is not None:
-        problems.append(
-            loaded.problem(
-                "source.path", f'is only for source.kind "file", not "{config.kind}"', config.path
-            )
-        )
-    if config.kind == "neuron-monitor" and len(config.command) == 1 and " " in config.command[0]:
-        words = ", ".join(shlex.split(config.command[0], posix=False))
-        problems.append(
-            loaded.problem(
-                "source.command", f"is a list of words, as in [{words}]", config.command[0]
-            )
-        )
-
-
-def _web_config(loaded: Loaded, problems: list[str]) -> WebConfigFile | None:
-    """The web configuration, if there is one."""
+def _read_web_config(loaded: LoadedConfig, problems: list[str]) -> WebConfigFile | None:
     path = loaded.config.prometheus.web_config_file
     if path is None:
         return None
-    # OpenSSL's contexts and bcrypt are for those who ask for them.
+    # Imported only if needed: it loads OpenSSL and bcrypt.
     from neuron_exporter.web.config_file import WebConfigError, WebConfigFile
 
     try:
@@ -258,71 +203,30 @@ def _web_config(loaded: Loaded, problems: list[str]) -> WebConfigFile | None:
         return None
 
 
-def _lanes(
+def _make_branches(
     config: Config,
-    period: Period,
-    chosen: Mapping[str, Selection],
+    period: ReportPeriod,
+    selections: Selections,
     prometheus: PrometheusSink | None,
     cloudwatch: CloudWatchSink | None,
-) -> list[Lane]:
-    """One way for all sinks; but what is sent of a task is another thing than the machine."""
-    rows_of_each = rows_by_lane(config, chosen)
-    rows = rows_of_each[0]
-    sinks = [sink for sink in (prometheus, cloudwatch) if sink is not None]
-    if cloudwatch is None or config.cloudwatch.scope == "machine":
-        return [Lane(_collector(config, rows, period), sinks)]
-    task = Task(devices) if is_of_this_machine(config) else None
-    if prometheus is None:
-        return [Lane(_collector(config, rows, period, task), [cloudwatch])]
-    return [
-        Lane(_collector(config, rows, period), [prometheus]),
-        Lane(_collector(config, rows_of_each[1], _period(config), task), [cloudwatch]),
-    ]
+) -> list[Branch]:
+    """Build one branch for all sinks. With `scope: task`, CloudWatch has a branch of its own, which
+    collects the task's part of the machine."""
+    sinks: list[Sink] = [sink for sink in (prometheus, cloudwatch) if sink is not None]
+    has_task_branch = cloudwatch is not None and config.cloudwatch.scope == "task"
+    sinks_by_branch = [[sink] for sink in sinks] if has_task_branch else [sinks]
+    labels = tuple(config.prometheus.runtime_labels)
+    branches = []
+    for rows, own in zip(rows_by_branch(config, selections), sinks_by_branch, strict=True):
+        is_task = has_task_branch and cloudwatch in own and is_local_source(config)
+        task = TaskScope(present_devices) if is_task else None
+        counters = Counters(config.counters.ecc, config.counters.generic)
+        branches.append(Branch(Collector(rows, counters, period, labels, task), own))
+        period = _make_report_period(config)  # each collector needs its own
+    return branches
 
 
-def rows_by_lane(config: Config, chosen: Mapping[str, Selection]) -> list[tuple[MetricSpec, ...]]:
-    """What each lane collects."""
-    if config.cloudwatch.enabled and config.cloudwatch.scope == "task":
-        return [selection.rows for selection in chosen.values()]
-    return [rows_of(chosen)]
-
-
-def _collector(
-    config: Config, rows: Iterable[MetricSpec], period: Period, task: Task | None = None
-) -> Collector:
-    counters = Counters(config.counters.ecc, config.counters.generic)
-    return Collector(rows, counters, period, tuple(config.prometheus.runtime_labels), task)
-
-
-def _period(config: Config) -> Period:
-    """The period of reports: the one that we ask for, where we do."""
-    asks = config.source.kind in ("neuron-monitor", "simulator")
-    return Period(config.source.period if asks else None)
-
-
-def _source(config: Config, rows: Iterable[MetricSpec]) -> Source:
-    source = config.source
-    match source.kind:
-        case "stdin":
-            return StdinSource(source.max_line)
-        case "file":
-            assert source.path is not None  # noqa: S101 (checked before)
-            return FileSource(
-                source.path,
-                source.max_line,
-                source.replay.speed,
-                repeat=source.replay.at_end == "repeat",
-            )
-        case _:
-            command = SIMULATOR if source.kind == "simulator" else source.command
-            return NeuronMonitorSource(command, _groups(rows), source.period, source.max_line)
-
-
-def _groups(rows: Iterable[MetricSpec]) -> frozenset[Group]:
-    return frozenset(group for row in rows for group in (row.group, *row.also) if group is not None)
-
-
-def rows_of(chosen: Mapping[str, Selection]) -> tuple[MetricSpec, ...]:
-    """Every row that some sink publishes, once, in the order of the catalogue."""
-    wanted = {id(row) for selection in chosen.values() for row in selection.rows}
-    return tuple(row for row in CATALOGUE if id(row) in wanted)
+def _make_report_period(config: Config) -> ReportPeriod:
+    """Build the tracker of the report period, which the exporter sets for its own child only."""
+    is_child = config.source.kind in ("neuron-monitor", "simulator")
+    return ReportPeriod(config.source.period if is_child else None)

@@ -1,4 +1,4 @@
-"""From a configuration to who the machine is, and to who finds out what is not known of it."""
+"""Build the machine's identity, and the resolver that looks up its missing fields."""
 
 from __future__ import annotations
 
@@ -6,79 +6,80 @@ from collections.abc import Mapping
 from functools import partial
 
 from neuron_exporter.config.schema import Config
-from neuron_exporter.identity import dmi, imds
-from neuron_exporter.identity import ecs_task as ecs
-from neuron_exporter.identity.machine import Identity, Step
-from neuron_exporter.identity.resolver import Finder, Source, Wants
-from neuron_exporter.identity.software import driver_version, tools_version
+from neuron_exporter.identity import ecs_task, imds
+from neuron_exporter.identity.local import driver_version, read_dmi, tools_version
+from neuron_exporter.identity.machine import Identity, IdentitySource
+from neuron_exporter.identity.resolver import IdentityProvider, IdentityResolver, RequiredFields
 from neuron_exporter.model import Machine
-from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS, HOLDER
+from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, OWNER_DIMENSIONS
 
-LABELLED = frozenset({"instance_id", "instance_type", "availability_zone", "region"})
-"""Fields that every series of Prometheus should have as labels. The others of its labels may be
-missing by right: an instance need not have a name, nor be part of an UltraServer."""
+PROMETHEUS_FIELDS = frozenset({"instance_id", "instance_type", "availability_zone", "region"})
+"""Fields that every Prometheus series should have as labels. Its other labels are optional: an
+instance need not have a name or belong to an UltraServer."""
 
 
-def identify(config: Config, environment: Mapping[str, str]) -> tuple[Identity, Finder | None]:
-    """What is known already, and who asks for the rest, where somebody could tell it."""
+def make_identity(
+    config: Config, environment: Mapping[str, str]
+) -> tuple[Identity, IdentityResolver | None]:
+    """Build the identity from what is known locally, and the resolver if one is needed."""
     identity = Identity(_configured(config), environment)
-    if is_of_this_machine(config):
+    if is_local_source(config):
         software = Machine(driver_version=driver_version(), tools_version=tools_version())
-        identity.learn(Step.DMI, software)
-        identity.learn(Step.DMI, dmi.read())
-    return identity, make_finder(config, identity, environment)
+        identity.update(IdentitySource.DMI, software)
+        identity.update(IdentitySource.DMI, read_dmi())
+    return identity, make_identity_resolver(config, identity, environment)
 
 
-def make_finder(
+def make_identity_resolver(
     config: Config, identity: Identity, environment: Mapping[str, str]
-) -> Finder | None:
-    """Who asks for what the sinks lack; None where they lack nothing that somebody could tell."""
-    if not is_of_this_machine(config):
+) -> IdentityResolver | None:
+    """Build the resolver of missing fields; None if no provider can supply one."""
+    if not is_local_source(config):
         return None
-    finder = Finder(identity, places(config, environment), wants(config))
-    return finder if finder.is_needed else None
+    providers = identity_providers(config, environment)
+    resolver = IdentityResolver(identity, providers, required_fields(config))
+    return resolver if resolver.is_needed else None
 
 
-def places(config: Config, environment: Mapping[str, str]) -> list[Source]:
-    """Who could be asked over the network, as configuration and environment allow."""
+def identity_providers(config: Config, environment: Mapping[str, str]) -> list[IdentityProvider]:
+    """Return the network services that configuration and environment allow to query."""
     known = (
-        (config.identity.imds, Step.IMDS, imds.endpoint(environment), imds.GIVES, imds.find),
-        (config.identity.ecs, Step.ECS, ecs.endpoint(environment), ecs.GIVES, ecs.find),
+        (config.identity.imds, IdentitySource.IMDS, imds),
+        (config.identity.ecs, IdentitySource.ECS, ecs_task),
     )
     return [
-        Source(step, gives, partial(find, base))
-        for wanted, step, base, gives, find in known
-        if wanted and base is not None
+        IdentityProvider(source, service.FIELDS, partial(service.lookup, endpoint))
+        for is_enabled, source, service in known
+        if is_enabled and (endpoint := service.endpoint(environment)) is not None
     ]
 
 
-def is_of_this_machine(config: Config) -> bool:
-    """Whether reports are: of those of another machine, what this one says would be wrong."""
+def required_fields(config: Config) -> RequiredFields:
+    """Return the fields that the sinks use."""
+    cloudwatch = config.cloudwatch
+    labels = PROMETHEUS_FIELDS if config.prometheus.enabled else frozenset()
+    if not cloudwatch.enabled:
+        return RequiredFields(labels=labels)
+    if "{task_id}" in (cloudwatch.spool.path or ""):
+        labels |= {"task_id"}
+    region = set() if cloudwatch.region else {"region"}
+    owners = OWNER_DIMENSIONS if cloudwatch.scope == "machine" else ()
+    other_dimensions = {*cloudwatch.extra_dimensions, *owners}
+    return RequiredFields(
+        labels=labels,
+        dimension_sets=tuple(
+            frozenset({MACHINE_DIMENSIONS[name] for name in {*names} - other_dimensions} | region)
+            for names in cloudwatch.dimension_sets
+        ),
+    )
+
+
+def is_local_source(config: Config) -> bool:
+    """Return whether the reports describe this machine. Reports of a file or of the simulator
+    describe another one, to which nothing that is looked up here applies."""
     return config.source.kind in ("neuron-monitor", "stdin")
 
 
 def _configured(config: Config) -> Machine:
-    known = config.identity
-    return Machine(
-        instance_id=known.instance_id or "",
-        instance_type=known.instance_type or "",
-        region=known.region or "",
-        cluster=known.cluster or "",
-        auto_scaling_group=known.auto_scaling_group or "",
-    )
-
-
-def wants(config: Config) -> Wants:
-    """The fields that the sinks ask for."""
-    sent = config.cloudwatch
-    where = set() if sent.region else {"region"}
-    elsewhere = {*sent.extra_dimensions, *(HOLDER if sent.scope == "machine" else ())}
-    named = [{*names} - elsewhere for names in sent.dimension_sets]
-    labels = LABELLED if config.prometheus.enabled else frozenset()
-    path = sent.spool.path or ""
-    return Wants(
-        labels=labels | {"task_id"} if sent.enabled and "{task_id}" in path else labels,
-        sets=tuple(frozenset({FIELDS[name] for name in names} | where) for names in named)
-        if sent.enabled
-        else (),
-    )
+    names = ("instance_id", "instance_type", "region", "cluster", "auto_scaling_group")
+    return Machine(**{name: getattr(config.identity, name) or "" for name in names})

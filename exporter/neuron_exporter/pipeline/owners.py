@@ -1,4 +1,4 @@
-"""From a configuration to who asks whose cores are, or to what is wrong with the wish."""
+"""Build the lookup of core owners, and check its configuration."""
 
 from __future__ import annotations
 
@@ -6,104 +6,114 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from neuron_exporter.config import Loaded
+from neuron_exporter.config import LoadedConfig
 from neuron_exporter.config.schema import Config
-from neuron_exporter.identity import ecs_task as ecs
-from neuron_exporter.identity.owners.container_logs import PodsByContainer
-from neuron_exporter.identity.owners.ecs import AGENT, EcsOwners
-from neuron_exporter.identity.owners.pod_labels import PodLabels
-from neuron_exporter.identity.owners.resolver import OwnersFinder, Place
-from neuron_exporter.pipeline.identity import is_of_this_machine
+from neuron_exporter.identity import ecs_task
+from neuron_exporter.identity.owners.container_logs import ContainerLogProvider
+from neuron_exporter.identity.owners.ecs import AGENT, EcsOwnerProvider
+from neuron_exporter.identity.owners.lookup import OwnerLookup, OwnerProvider
+from neuron_exporter.identity.owners.pod_labels import PodLabelProvider
+from neuron_exporter.pipeline.identity import is_local_source
 
-ECS_AGENT = "NEURON_EXPORTER_ECS_AGENT"
-"""The variable that holds the address of the agent's introspection endpoint, where it is not the
-usual one, or where we run in no task."""
+ECS_AGENT_VARIABLE = "NEURON_EXPORTER_ECS_AGENT"
+"""Variable with the address of the ECS agent's introspection endpoint. Needed if that is not the
+default one, or if the exporter does not run in an ECS task."""
 
-KUBELET = "NEURON_EXPORTER_KUBELET_SOCKET"
-"""The variable that holds the path of the kubelet's pod-resources socket, where it is another."""
+KUBELET_SOCKET_VARIABLE = "NEURON_EXPORTER_KUBELET_SOCKET"
+"""Variable with the path of the kubelet's pod-resources socket, if it is not the default one."""
 
-SOCKET = "/var/lib/kubelet/pod-resources/kubelet.sock"
-"""Where the kubelet listens (kubernetes.io, Device Plugins)."""
+DEFAULT_KUBELET_SOCKET = "/var/lib/kubelet/pod-resources/kubelet.sock"
+"""Path of the kubelet's pod-resources socket (kubernetes.io, Device Plugins)."""
 
-_API = "KUBERNETES_SERVICE_HOST"
+_KUBERNETES_API_HOST = "KUBERNETES_SERVICE_HOST"
 
 
-def make_owners_finder(config: Config, environment: Mapping[str, str]) -> OwnersFinder | None:
-    """Who asks whose cores are; None where nobody could tell."""
-    if not is_of_this_machine(config):
+def make_owner_lookup(config: Config, environment: Mapping[str, str]) -> OwnerLookup | None:
+    """Build the lookup of core owners; None if there is no provider of owners."""
+    if not is_local_source(config):
         return None
-    places = [*_kubernetes(config, environment), *_ecs(config, environment)]
-    return OwnersFinder(places, _pod_labels(config, environment)) if places else None
+    providers = [*_kubernetes(config, environment), *_ecs(config, environment)]
+    return OwnerLookup(providers, _pod_labels(config, environment)) if providers else None
 
 
-def check(loaded: Loaded) -> Iterable[str]:
-    """Everything that cannot be done."""
-    wanted = loaded.config.identity
-    if wanted.ecs_services and not wanted.ecs:
+def check_owners(loaded: LoadedConfig) -> Iterable[str]:
+    """Return the errors of the settings for owners."""
+    settings = loaded.config.identity
+    if settings.ecs_services and not settings.ecs:
         yield loaded.problem("identity.ecs_services", "needs identity.ecs", True)
-    if wanted.kubernetes is True and (why := _why_no_grpc()):
-        yield loaded.problem("identity.kubernetes", why, True)
-    if wanted.pod_labels and wanted.kubernetes is False:
-        yield loaded.problem("identity.pod_labels", "needs identity.kubernetes", wanted.pod_labels)
+    if settings.kubernetes is True and (reason := _why_no_kubelet_client()):
+        yield loaded.problem("identity.kubernetes", reason, True)
+    if settings.pod_labels and settings.kubernetes is False:
+        yield loaded.problem(
+            "identity.pod_labels", "needs identity.kubernetes", settings.pod_labels
+        )
 
 
-def warnings(loaded: Loaded, environment: Mapping[str, str]) -> Iterable[str]:
-    """Everything that is gone without."""
+def owner_warnings(loaded: LoadedConfig, environment: Mapping[str, str]) -> Iterable[str]:
+    """Return a line for each setting that has no effect here."""
     config = loaded.config
-    if not is_of_this_machine(config) or not _in_kubernetes(config, environment):
+    if not is_local_source(config) or not _in_kubernetes(config, environment):
         return
-    if why := _why_no_grpc():
-        yield loaded.problem("identity.kubernetes", f"the pods of cores are not known: it {why}")
-    if config.identity.pod_labels and _API not in environment:
-        yield loaded.problem("identity.pod_labels", f"{_API} is not set: we run in no pod")
+    if reason := _why_no_kubelet_client():
+        yield loaded.problem("identity.kubernetes", f"cores get no pod labels: it {reason}")
+    if config.identity.pod_labels and _KUBERNETES_API_HOST not in environment:
+        reason = f"{_KUBERNETES_API_HOST} is not set: the exporter does not run in a pod"
+        yield loaded.problem("identity.pod_labels", reason)
 
 
 def _in_kubernetes(config: Config, environment: Mapping[str, str]) -> bool:
-    wanted = config.identity.kubernetes
-    if wanted != "auto":
-        return bool(wanted)
-    return _API in environment or KUBELET in environment or Path(SOCKET).parent.exists()
+    if config.identity.kubernetes != "auto":
+        return bool(config.identity.kubernetes)
+    return (
+        _KUBERNETES_API_HOST in environment
+        or KUBELET_SOCKET_VARIABLE in environment
+        or Path(DEFAULT_KUBELET_SOCKET).parent.exists()
+    )
 
 
-def _kubernetes(config: Config, environment: Mapping[str, str]) -> Iterable[Place]:
+def _kubernetes(config: Config, environment: Mapping[str, str]) -> Iterable[OwnerProvider]:
     if not _in_kubernetes(config, environment):
         return
-    if not _why_no_grpc():
-        from neuron_exporter.identity.owners.kubelet import KubeletOwners
+    if not _why_no_kubelet_client():
+        from neuron_exporter.identity.owners.kubelet import KubeletOwnerProvider
 
-        yield KubeletOwners(environment.get(KUBELET, "").strip() or SOCKET)
-    yield PodsByContainer()
+        socket = environment.get(KUBELET_SOCKET_VARIABLE, "").strip()
+        yield KubeletOwnerProvider(socket or DEFAULT_KUBELET_SOCKET)
+    yield ContainerLogProvider()
 
 
-def _pod_labels(config: Config, environment: Mapping[str, str]) -> PodLabels | None:
-    host, port = environment.get(_API, ""), environment.get("KUBERNETES_SERVICE_PORT", "443")
+def _pod_labels(config: Config, environment: Mapping[str, str]) -> PodLabelProvider | None:
+    host = environment.get(_KUBERNETES_API_HOST, "")
+    port = environment.get("KUBERNETES_SERVICE_PORT", "443")
     if not (host and config.identity.pod_labels and _in_kubernetes(config, environment)):
         return None
-    return PodLabels(
+    return PodLabelProvider(
         config.identity.pod_labels, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     )
 
 
-def _ecs(config: Config, environment: Mapping[str, str]) -> Iterable[Place]:
-    base, agent = ecs.endpoint(environment), environment.get(ECS_AGENT, "").strip()
-    if not (config.identity.ecs and (base or agent)):
+def _ecs(config: Config, environment: Mapping[str, str]) -> Iterable[OwnerProvider]:
+    task_endpoint = ecs_task.endpoint(environment)
+    agent = environment.get(ECS_AGENT_VARIABLE, "").strip()
+    if not (config.identity.ecs and (task_endpoint or agent)):
         return
     services = None
     if config.identity.ecs_services:
-        # botocore is 20 MiB that only those pay who want them.
-        from neuron_exporter.identity.owners.ecs_services import DescribedServices
+        # Imported only if needed: botocore costs 20 MiB of memory.
+        from neuron_exporter.identity.owners.ecs_services import EcsServiceProvider
 
-        services = DescribedServices()
-    yield EcsOwners(base, agent or AGENT, services)
+        services = EcsServiceProvider()
+    yield EcsOwnerProvider(task_endpoint, agent or AGENT, services)
 
 
-def _why_no_grpc() -> str:
-    """Why the kubelet cannot be asked; empty where it can."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said by us, once
+def _why_no_kubelet_client() -> str:
+    """Return the reason why the kubelet cannot be queried; empty if it can."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would write its errors to stderr
     try:
-        import neuron_exporter.identity.owners.kubelet  # noqa: F401 (26 MiB: only those pay who have a kubelet)
+        # Imported only if needed: grpc costs 26 MiB of memory.
+        import neuron_exporter.identity.owners.kubelet  # noqa: F401
     except ImportError:
         return "needs the extra `kubernetes` (pip install 'neuron-exporter[kubernetes]')"
-    except Exception as error:  # noqa: BLE001 (protobuf refuses to work with another version)
+    except Exception as error:  # noqa: BLE001 (protobuf may reject the generated code)
         return f"cannot be used: {error}"
     return ""

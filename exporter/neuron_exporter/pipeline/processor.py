@@ -1,4 +1,7 @@
-"""What happens to a line: decoded, collected, handed to every sink. Runs in the reader's thread."""
+"""Process the lines of the source: decode, collect, and offer snapshots to the sinks.
+
+Runs in the reader's thread.
+"""
 
 from __future__ import annotations
 
@@ -11,293 +14,297 @@ from typing import NamedTuple, Protocol
 
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.log import get_logger
-from neuron_exporter.metrics.collector import Collected, Collector
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.metrics.runtimes import MOST_RUNTIMES
-from neuron_exporter.model import MetricSpec, Moment, Owners, Snapshot, SourceState
-from neuron_exporter.report import Fault, ReportError, decode, unknown_fields
+from neuron_exporter.metrics.collector import Collector, CollectResult
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.metrics.runtimes import MAX_RUNTIMES
+from neuron_exporter.model import MetricSpec, Owners, Snapshot, SourceState, Timestamp
+from neuron_exporter.report import InvalidField, ReportError, decode, unknown_fields
 from neuron_exporter.telemetry import Telemetry
-from neuron_exporter.text import clean
+from neuron_exporter.text import sanitize_text
 
-MOST_SAID = 100
-"""Different faults that are logged in the life of a daemon; all are counted."""
+MAX_LOGGED_KINDS = 100
+"""Limit of distinct problems, and of unknown fields, that are logged. All of them are counted."""
 
-SURVEY_EVERY = 60.0
-"""Seconds between two looks for fields that nobody here knows: they read a whole line slowly."""
+UNKNOWN_FIELD_SCAN_INTERVAL = 60.0
+"""Seconds between two scans of a report for unknown fields, which are slow."""
 
 IDENTITY_WAIT = 2.0
-"""Seconds that the first report waits for those who are being asked who the machine is."""
+"""Seconds that the first report waits for the first lookup of the machine's identity."""
 
 _PERIOD_TOLERANCE = 0.5
-_REPORTS_BEFORE_JUDGEMENT = 3
+_REPORTS_BEFORE_PERIOD_CHECK = 3
 _STDERR_PER_MINUTE = 10
 
 _log = get_logger(part="source")
 
-
-See = Callable[[frozenset[int], frozenset[int]], None]
-"""Is told of the processes of a report, and of the cores that they hold."""
+ProcessObserver = Callable[[frozenset[int], frozenset[int]], None]
+"""Called with the process IDs of a report and the cores that these processes use."""
 
 
 class Sink(Protocol):
-    """Something that takes snapshots."""
+    """Publisher of snapshots."""
 
     @property
     def name(self) -> str:
-        """What metrics and the log call it."""
+        """The name in metrics and in the log."""
 
     def offer(self, snapshot: Snapshot) -> None:
-        """Take a snapshot. Never blocks, never raises."""
+        """Take over a snapshot, without blocking and without raising."""
 
 
-class Lane(NamedTuple):
-    """A way from reports to sinks."""
+class Branch(NamedTuple):
+    """A collector and the sinks that publish its snapshots."""
 
     collector: Collector
     sinks: Sequence[Sink]
 
 
-class Status(NamedTuple):
-    """How the source is: its state and why, how many reports it gave, the period (s) that they
-    cover, and the errors that groups carry now."""
+class SourceStatus(NamedTuple):
+    """State of the source and its reason, the number of reports so far, their period in seconds,
+    and the current error text of each failing group."""
 
     state: SourceState
-    why: str
+    reason: str
     reports: int
     period: float
-    failing: Mapping[str, str]
+    failing_groups: Mapping[str, str]
 
 
-class Intake:
-    """Listens to the source and drives the pipeline.
+class ReportProcessor:
+    """Listener of the source that feeds the branches.
 
-    It says what changes, once: a state, a group that fails or recovers, a kind of fault. The first
-    of the lanes is the one whose snapshots tell of the source.
+    Each change of the state or of a failing group is logged, and each kind of problem once. Health
+    and the page are based on the snapshots of the first branch.
     """
 
     def __init__(
         self,
         identity: Identity,
-        lanes: Sequence[Lane],
-        period: Period,
+        branches: Sequence[Branch],
+        period: ReportPeriod,
         owners: Callable[[], Owners],
         telemetry: Telemetry,
-        see: See = lambda pids, cores: None,
+        observe_processes: ProcessObserver = lambda pids, cores: None,
     ) -> None:
         self._identity = identity
-        self._main, *self._others = lanes
+        self._main, *self._others = branches
         self._period = period
         self._owners = owners
-        self._see = see
+        self._observe_processes = observe_processes
         self._telemetry = telemetry
-        self.on_tick: Callable[[], None] = lambda: None
+        self.heartbeat: Callable[[], None] = lambda: None
         self._state = SourceState.STARTING
         self._detail = ""
-        self._latest: Snapshot | None = None
         self._snapshots: tuple[Snapshot | None, Snapshot | None] = None, None
         self._count = 0
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._unknown: set[str] = set()
-        self._next_survey = 0.0
-        self._failing: dict[str, str] = {}
-        self._period_judged = False
-        self._asking = threading.Lock()
-        self._asker: SimpleQueue[bytes] | None = None
+        self._next_scan = 0.0
+        self._failing_groups: dict[str, str] = {}
+        self._period_checked = False
+        self._waiter_lock = threading.Lock()
+        self._waiter: SimpleQueue[bytes] | None = None
         self._stderr_minute = 0.0
-        self._stderr_said = 0
-        self.has_verdict = False
+        self._stderr_logged = 0
+        self.is_ready = False
         self._telemetry.up.set_function(self._up)
         self._telemetry.report_timestamp.set(0)
 
-    # What the source tells.
+    # Callbacks of the source
 
-    def line(self, line: memoryview, at: Moment) -> float | None:
-        """Turn a line into a snapshot and offer it; gives its period, None for no report."""
+    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
+        """Offer the snapshot of a report to the sinks; return its period, None for other lines."""
         self._telemetry.source_bytes.inc(len(line) + 1)
         started = time.perf_counter()
         try:
-            report, faults = decode(line)
+            report, invalid_fields = decode(line)
         except ReportError as error:
             self._telemetry.report_errors.labels(error.reason).inc()
-            self._say_once(f"line:{error.reason}", "line_unusable", reason=str(error))
+            self._log_once(f"line:{error.reason}", "report_invalid", reason=str(error))
             return None
-        asker, self._asker = self._asker, None
-        if asker is not None:
-            asker.put(bytes(line))
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.put(bytes(line))
         decoded = time.perf_counter()
         self._telemetry.decode_seconds.observe(decoded - started)
-        if faults:
-            self._note_faults(faults)
-        if at.monotonic >= self._next_survey:
-            self._next_survey = at.monotonic + SURVEY_EVERY
-            self._note_unknown(line)
-        if self._latest is None:
-            # Labels freeze with the first report. Whoever is asked is asked since the start, while
-            # neuron-monitor took its first period.
-            self._identity.settled.wait(IDENTITY_WAIT)
+        if invalid_fields:
+            self._count_invalid_fields(invalid_fields)
+        if at.monotonic >= self._next_scan:
+            self._next_scan = at.monotonic + UNKNOWN_FIELD_SCAN_INTERVAL
+            self._count_unknown_fields(line)
+        latest, _ = self._snapshots
+        if latest is None:
+            # Labels are fixed by the first report. The lookups began at the start of the exporter,
+            # one period of neuron-monitor ago.
+            self._identity.first_lookup_done.wait(IDENTITY_WAIT)
         machine = self._identity.observe(report.instance_info or report.instance_data)
         owners = self._owners()
         collected = self._main.collector.collect(report, at, machine, owners)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
-        self._see(collected.processes, collected.held)
+        self._observe_processes(collected.processes, collected.used_cores)
         snapshot = collected.snapshot
-        self._snapshots = snapshot, self._latest
-        self._latest = snapshot
+        self._snapshots = snapshot, latest
         self._count += 1
         self._telemetry.reports.inc()
         self._telemetry.report_timestamp.set(at.wall)
         self._telemetry.report_period.set(self._period.seconds)
-        self._note_groups(collected)
-        if collected.runtimes_left_out:
+        self._count_group_errors(collected)
+        if collected.runtimes_dropped:
             errors = self._telemetry.report_errors.labels("too_many_runtimes")
-            errors.inc(collected.runtimes_left_out)
-            self._say_once("runtimes", "too_many_runtimes", most=str(MOST_RUNTIMES))
+            errors.inc(collected.runtimes_dropped)
+            self._log_once("runtimes", "too_many_runtimes", limit=str(MAX_RUNTIMES))
         if collected.series_dropped:
             self._telemetry.series_dropped.inc(collected.series_dropped)
-            self._say_once("series", "too_many_series", dropped=str(collected.series_dropped))
-        self._judge_period()
-        self._enter(snapshot.health.state, "")
+            self._log_once("series", "too_many_series", dropped=str(collected.series_dropped))
+        self._check_period()
+        self._set_state(snapshot.health.state, "")
         for sink in self._main.sinks:
-            with self._at_the_cost_of(sink):
+            with self._isolated(sink):
                 sink.offer(snapshot)
-        for lane in self._others:
-            with self._at_the_cost_of(*lane.sinks):
-                other = lane.collector.collect(report, at, machine, owners).snapshot
-                for sink in lane.sinks:
+        for branch in self._others:
+            with self._isolated(*branch.sinks):
+                other = branch.collector.collect(report, at, machine, owners).snapshot
+                for sink in branch.sinks:
                     sink.offer(other)
-        self.has_verdict = True
-        return collected.covers
+        self.is_ready = True
+        return collected.report_period
 
-    def skipped(self, length: int) -> None:
-        """Count a line that was too long."""
+    def on_skipped(self, length: int) -> None:
+        """Count a line that was dropped because of its length."""
         self._telemetry.source_bytes.inc(length + 1)
         self._telemetry.report_errors.labels("too_long").inc()
-        self._say_once("line:too_long", "line_unusable", reason=f"{length} bytes are too long")
+        reason = f"line of {length} bytes is too long"
+        self._log_once("line:too_long", "report_invalid", reason=reason)
 
-    def state(self, state: SourceState, detail: str) -> None:
-        """Show another state of the source."""
-        self.has_verdict = True
-        self._enter(state, detail)
+    def on_state(self, state: SourceState, detail: str) -> None:
+        """Record a state of the source."""
+        self.is_ready = True
+        self._set_state(state, detail)
 
-    def restarting(self, reason: str, delay: float) -> None:
+    def on_restart(self, reason: str, delay: float) -> None:
         """Count a restart."""
         self._telemetry.restarts.labels(reason).inc()
-        self._next_survey = 0.0  # it may be another version that comes back
-        _log.debug("restarting", reason=reason, delay=round(delay, 2))
+        self._next_scan = 0.0  # the new process may be another version
+        _log.debug("source_restarting", reason=reason, delay=round(delay, 2))
 
-    def stderr(self, line: str) -> None:
-        """Count a line of the child's standard error, and log a few of them."""
+    def on_stderr(self, line: str) -> None:
+        """Count a line of the child's standard error, and log the first ten per minute."""
         self._telemetry.stderr_lines.inc()
         now = time.monotonic()
         if now - self._stderr_minute > 60:
-            self._stderr_minute, self._stderr_said = now, 0
-        self._stderr_said += 1
-        if self._stderr_said <= _STDERR_PER_MINUTE:
-            _log.info("source_says", line=line)
+            self._stderr_minute, self._stderr_logged = now, 0
+        self._stderr_logged += 1
+        if self._stderr_logged <= _STDERR_PER_MINUTE:
+            _log.info("source_stderr", line=line)
 
-    def tick(self) -> None:
-        """Tell that the reader lives."""
-        self.on_tick()
+    def on_tick(self) -> None:
+        """Report that the reader's thread is alive."""
+        self.heartbeat()
 
-    # What others ask.
+    # Called by other threads
 
-    def choose(self, rows_by_lane: Iterable[Iterable[MetricSpec]]) -> None:
-        """Collect these rows from the next report on, in the order of the lanes."""
-        for lane, rows in zip((self._main, *self._others), rows_by_lane, strict=True):
-            lane.collector.choose(rows)
+    def set_rows(self, rows_by_branch: Iterable[Iterable[MetricSpec]]) -> None:
+        """Set the rows that each branch collects from the next report on."""
+        for branch, rows in zip((self._main, *self._others), rows_by_branch, strict=True):
+            branch.collector.set_rows(rows)
 
     def next_report(self, seconds: float) -> bytes | None:
-        """The line of the next report, as it came; None where none comes in time, and at once
-        where somebody else is waiting for it: who waits has one of few places."""
-        if not self._asking.acquire(blocking=False):
+        """Return the line of the next report, or None after `seconds` without one.
+
+        Only one caller may wait, since waiting occupies an HTTP worker; others get None at once.
+        """
+        if not self._waiter_lock.acquire(blocking=False):
             return None
         try:
-            asker: SimpleQueue[bytes] = SimpleQueue()
-            self._asker = asker
-            return asker.get(timeout=seconds)
+            waiter: SimpleQueue[bytes] = SimpleQueue()
+            self._waiter = waiter
+            return waiter.get(timeout=seconds)
         except Empty:
             return None
         finally:
-            self._asker = None
-            self._asking.release()
+            self._waiter = None
+            self._waiter_lock.release()
 
-    def status(self) -> Status:
-        """How the source is."""
-        return Status(self._state, self._detail, self._count, self._period.seconds, self._failing)
+    def status(self) -> SourceStatus:
+        """Return the status of the source."""
+        return SourceStatus(
+            self._state, self._detail, self._count, self._period.seconds, self._failing_groups
+        )
 
     def snapshots(self) -> tuple[Snapshot | None, Snapshot | None]:
-        """The latest, and the one before it."""
+        """Return the latest snapshot and the one before it."""
         return self._snapshots
 
     def _up(self) -> float:
-        latest = self._latest
+        latest, _ = self._snapshots
         if latest is None or self._state is not SourceState.OK:
             return 0.0
-        return float(latest.at(time.monotonic()).health.alive)
+        return float(latest.as_of(time.monotonic()).health.alive)
 
-    # What is said.
+    # Counting and logging
 
     @contextmanager
-    def _at_the_cost_of(self, *sinks: Sink) -> Iterator[None]:
-        """A bug in what is done for these sinks costs them this report, and nobody else."""
+    def _isolated(self, *sinks: Sink) -> Iterator[None]:
+        """Confine an exception to these sinks, which miss this report."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 (one sink never takes another down)
+        except Exception as error:  # noqa: BLE001 (a bug in one sink must not stop the others)
             code = type(error).__name__
-            for sink in sinks:
-                self._telemetry.sink_errors.labels(sink.name, code).inc()
-                self._say_once(
-                    f"sink:{sink.name}:{code}", "sink_failed", sink=sink.name, error=repr(error)
-                )
+            for name in (sink.name for sink in sinks):
+                self._telemetry.sink_errors.labels(name, code).inc()
+                self._log_once(f"sink:{name}:{code}", "sink_failed", sink=name, error=repr(error))
 
-    def _enter(self, state: SourceState, detail: str) -> None:
+    def _set_state(self, state: SourceState, detail: str) -> None:
         if state is not self._state or detail != self._detail:
             self._telemetry.set_source_state(state)
-            say = _log.info if state is SourceState.OK else _log.warning
-            say("source_state", state=state.value, **({"detail": detail} if detail else {}))
+            write = _log.info if state is SourceState.OK else _log.warning
+            write("source_state", state=state.value, **({"detail": detail} if detail else {}))
             self._state, self._detail = state, detail
 
-    def _note_faults(self, faults: tuple[Fault, ...]) -> None:
-        for path, problem, times in faults:
+    def _count_invalid_fields(self, invalid_fields: tuple[InvalidField, ...]) -> None:
+        for path, problem, times in invalid_fields:
             self._telemetry.report_errors.labels("reading").inc(times)
-            self._say_once(f"fault:{path}", "reading_unusable", path=path, problem=problem)
+            self._log_once(f"field:{path}", "field_invalid", path=path, problem=problem)
 
-    def _note_unknown(self, line: memoryview) -> None:
-        """Count and say what nobody here knows: a new SDK shows itself."""
+    def _count_unknown_fields(self, line: memoryview) -> None:
+        """Count and log the fields that this version does not know, which a new SDK adds."""
         try:
             paths = unknown_fields(line)
         except ReportError:
-            return  # read by type it is a report; what is in it besides is too deep to look at
-        for path in map(clean, paths):
-            if path not in self._unknown and len(self._unknown) < MOST_SAID:
+            return  # the known fields were valid; the unknown ones are nested too deeply
+        for path in map(sanitize_text, paths):
+            if path not in self._unknown and len(self._unknown) < MAX_LOGGED_KINDS:
                 self._unknown.add(path)
                 self._telemetry.unknown_fields.inc()
                 _log.info("unknown_field", path=path)
 
-    def _note_groups(self, collected: Collected) -> None:
+    def _count_group_errors(self, collected: CollectResult) -> None:
         errors = collected.group_errors
         for group, count in errors.items():
             self._telemetry.group_errors.labels(group).inc(count)
-            if group not in self._failing:
+            if group not in self._failing_groups:
                 _log.warning("group_failing", group=group, error=collected.error_texts[group])
-        # A group that is not there has not recovered: short workers would make two lines each.
-        recovered = (self._failing.keys() & collected.groups_read) - errors.keys()
+        # A missing group has not recovered; otherwise, each short-lived worker would log twice.
+        recovered = (self._failing_groups.keys() & collected.groups_read) - errors.keys()
         for group in sorted(recovered):
             _log.info("group_recovered", group=group)
-        failing = {**self._failing, **{group: collected.error_texts[group] for group in errors}}
-        self._failing = {group: text for group, text in failing.items() if group not in recovered}
+        # A new mapping, since other threads read the old one.
+        failing = self._failing_groups | {group: collected.error_texts[group] for group in errors}
+        self._failing_groups = {
+            group: failing[group] for group in failing if group not in recovered
+        }
 
-    def _judge_period(self) -> None:
-        """Say once when neuron-monitor does not keep the period that it was asked for."""
-        asked = self._period.configured
-        if self._period_judged or asked is None or self._count <= _REPORTS_BEFORE_JUDGEMENT:
+    def _check_period(self) -> None:
+        """Log once if neuron-monitor reports in another period than requested."""
+        requested = self._period.configured
+        if self._period_checked or requested is None or self._count <= _REPORTS_BEFORE_PERIOD_CHECK:
             return
-        self._period_judged = True
-        got = self._period.seconds
-        if abs(got - asked) > _PERIOD_TOLERANCE * asked:
-            _log.warning("period_not_kept", asked=asked, got=round(got, 3))
+        self._period_checked = True
+        observed = self._period.seconds
+        if abs(observed - requested) > _PERIOD_TOLERANCE * requested:
+            _log.warning("report_period_mismatch", requested=requested, observed=round(observed, 3))
 
-    def _say_once(self, key: str, event: str, **fields: str) -> None:
-        if key not in self._said and len(self._said) < MOST_SAID:
-            self._said.add(key)
+    def _log_once(self, key: str, event: str, **fields: str) -> None:
+        if key not in self._logged and len(self._logged) < MAX_LOGGED_KINDS:
+            self._logged.add(key)
             _log.warning(event, **fields)

@@ -1,8 +1,8 @@
-"""Reads neuron-monitor's reports: typed, and with whatever fits when a line does not."""
+"""Decoding of neuron-monitor's reports into types, with salvage of damaged ones."""
 
 from neuron_exporter.report.decode import Decoded, ReportError, decode, unknown_fields
 from neuron_exporter.report.mask import Masker
-from neuron_exporter.report.salvage import Fault
+from neuron_exporter.report.salvage import InvalidField
 from neuron_exporter.report.schema import Report
 
-__all__ = ["Decoded", "Fault", "Masker", "Report", "ReportError", "decode", "unknown_fields"]
+__all__ = ["Decoded", "InvalidField", "Masker", "Report", "ReportError", "decode", "unknown_fields"]

@@ -1,7 +1,7 @@
-"""One line of the stream to one report.
+"""Decoding of one line of the stream into one report.
 
-The fast way decodes the whole line by type. A line that does not fit is read a second time as
-plain JSON and gives up only what is wrong in it (`salvage`).
+The fast path decodes the whole line by type. A line with a mismatch is read again as plain JSON,
+and loses only its invalid fields (`salvage`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from neuron_exporter.report.salvage import Fault, Findings, salvage
+from neuron_exporter.report.salvage import Findings, InvalidField, salvage
 from neuron_exporter.report.schema import Report
 
 _DECODER = msgspec.json.Decoder(Report)
-_LONGEST_INTEGER = 32
+_MAX_INTEGER_DIGITS = 32
 
+MAX_VALUES = 500_000
+"""Maximum number of values in a line. A report of 32 runtimes has 25,000; a line of 16 MiB can have
+8 million, for which plain JSON would need 1 GB of memory."""
 
-MOST_VALUES = 500_000
-"""Values of a line: a report of 32 runtimes has 25,000. A line of 16 MiB can have 8 million, for
-which plain JSON takes a gigabyte."""
-
-_LONG = 1024 * 1024
+_MIN_COUNTED_LINE = 1024 * 1024
+"""Shorter lines cannot contain many more values, and are not counted."""
 
 
 class ReportError(Exception):
-    """A line that is no report. `reason` is one of not_json, not_a_report, too_deep and
-    too_many_values."""
+    """A line is not a report.
+
+    `reason` is not_json, not_a_report, too_deep or too_many_values.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -35,42 +37,42 @@ class ReportError(Exception):
 
 
 class Decoded(NamedTuple):
-    """A report, and what of its line could not be read."""
+    """A report and the invalid fields of its line."""
 
     report: Report
-    faults: tuple[Fault, ...]
+    invalid_fields: tuple[InvalidField, ...]
 
 
 def decode(line: bytes | bytearray | memoryview) -> Decoded:
-    """The report in a line, with every reading that fits its type.
+    """Return the report in a line, with every field that matches its type.
 
     Raises:
-        ReportError: the line holds no report at all.
+        ReportError: the line is not a report.
     """
-    faults: tuple[Fault, ...] = ()
-    if len(line) > _LONG and bytes(line).count(b",") > MOST_VALUES:
-        raise ReportError("too_many_values", f"more than {MOST_VALUES} values")
+    invalid_fields: tuple[InvalidField, ...] = ()
+    if len(line) > _MIN_COUNTED_LINE and bytes(line).count(b",") > MAX_VALUES:
+        raise ReportError("too_many_values", f"more than {MAX_VALUES} values")
     try:
         report = _DECODER.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        report, faults = _decode_leniently(bytes(line))
+        report, invalid_fields = _decode_leniently(bytes(line))
     if (
         not isinstance(report.neuron_runtime_data, list)
         and report.system_data is None
         and (report.instance_info or report.instance_data) is None
         and report.neuron_hardware_info is None
     ):
-        raise ReportError("not_a_report", "no section of a neuron-monitor report in it")
-    return Decoded(report, faults)
+        raise ReportError("not_a_report", "JSON without any section of a neuron-monitor report")
+    return Decoded(report, invalid_fields)
 
 
 def unknown_fields(line: bytes | bytearray | memoryview) -> list[str]:
-    """The paths of the fields in a report that nobody here knows, each once, in order.
+    """Return the sorted paths of the fields that are in the line and not in the schema.
 
-    It is slow: the whole line is read as plain JSON.
+    This is slow, since the whole line is read as plain JSON.
 
     Raises:
-        ReportError: the line holds no report at all.
+        ReportError: the line is not a report.
     """
     findings = Findings()
     salvage(_document(bytes(line)), Report, findings)
@@ -79,7 +81,7 @@ def unknown_fields(line: bytes | bytearray | memoryview) -> list[str]:
 
 def _decode_leniently(line: bytes) -> Decoded:
     findings = Findings()
-    return Decoded(salvage(_document(line), Report, findings), findings.faults)
+    return Decoded(salvage(_document(line), Report, findings), findings.invalid_fields)
 
 
 def _document(line: bytes) -> dict[str, Any]:
@@ -95,5 +97,5 @@ def _document(line: bytes) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> float:
-    """An integer, or the float nearest to one so long that Python would refuse to read it."""
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+    """Return an integer, or a float for digits beyond the limit of Python's `int`."""
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)

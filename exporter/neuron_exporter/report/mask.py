@@ -1,4 +1,4 @@
-"""Takes out of reports what may name somebody, so that they can be shown to others."""
+"""Masking of identifying text in reports, so that they can be shared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-_KEPT_TEXT = frozenset(
+_UNMASKED_KEYS = frozenset(
     (
         "instance_type",
         "instance_availability_zone",
@@ -17,52 +17,54 @@ _KEPT_TEXT = frozenset(
         "neuroncore_version",
     )
 )
-"""Keys whose text says what kind of machine it is. All other text may name somebody."""
+"""Keys whose text describes the type of machine. All other text is masked."""
 
-_SHAPES = {
+_FORMATS = {
     "instance_id": "i-{:017x}",
     "ami_id": "ami-{:017x}",
     "subnet_id": "subnet-{:017x}",
     "uuid": "{:032x}",
     "neuron_runtime_tag": "runtime-{}",
 }
-"""What replaces the text of these keys; elsewhere it is the key and a number."""
+"""Replacement by key, in which `{}` is a number. Elsewhere it is the key and a number."""
 
 
 class Masker:
-    """Takes names, ids, tags and paths out of reports. The same text is masked in the same way in
-    all reports of a recording, so that series stay what they are when it is replayed."""
+    """Replacement of names, ids, tags and paths in the reports of one recording.
+
+    Equal texts get equal replacements, so that a replay has the same number of series.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[str | int, int]] = defaultdict(dict)
+        self._numbers: dict[str, dict[str | int, int]] = defaultdict(dict)
 
-    def line(self, line: bytes) -> bytes:
-        """A line of JSON, masked.
+    def mask_line(self, line: bytes) -> bytes:
+        """Return a masked line of JSON, without a newline.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: the line is not JSON.
         """
         document = json.loads(line.decode("utf-8", "replace"))
-        return json.dumps(self._masked(document, ""), separators=(",", ":")).encode()
+        return json.dumps(self._mask(document, ""), separators=(",", ":")).encode()
 
-    def _masked(self, value: Any, key: str) -> Any:
+    def _mask(self, value: Any, key: str) -> Any:
         if isinstance(value, dict):
-            return {name: self._masked(item, name) for name, item in value.items()}
+            return {name: self._mask(item, name) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._masked(item, key) for item in value]
-        if isinstance(value, str) and value and key not in _KEPT_TEXT:
+            return [self._mask(item, key) for item in value]
+        if isinstance(value, str) and value and key not in _UNMASKED_KEYS:
             if key == "error":
-                return " ".join(_plain(word) for word in value.split()) or "*"
-            return _SHAPES.get(key, f"{key}-{{}}").format(self._number(key, value))
+                return " ".join(_mask_word(word) for word in value.split()) or "*"
+            return _FORMATS.get(key, f"{key}-{{}}").format(self._number(key, value))
         if key == "pid" and isinstance(value, int):
             return self._number(key, value)
         return value
 
     def _number(self, key: str, value: str | int) -> int:
-        known = self._known[key]
-        return known.setdefault(value, len(known) + 1)
+        numbers = self._numbers[key]
+        return numbers.setdefault(value, len(numbers) + 1)
 
 
-def _plain(word: str) -> str:
-    """A word of an error text; one with other than letters may be a path, an id or an address."""
+def _mask_word(word: str) -> str:
+    """Return `*` for a word that is not only letters: a path, an id or an address."""
     return word if word.strip(".,:;()").isalpha() else "*"

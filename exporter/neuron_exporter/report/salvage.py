@@ -1,6 +1,6 @@
-"""Keeps every reading of a damaged report that fits its type, and names every other.
+"""Salvage of damaged reports: fields that match their type are kept, others are recorded.
 
-The same walk finds what a report has and the types do not: news of another generation.
+The same walk finds fields that are not in the schema, as those of a newer SDK.
 """
 
 from __future__ import annotations
@@ -10,176 +10,168 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from reprlib import Repr
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
-from neuron_exporter.report.schema import SKIPPED, UNREADABLE, Index
+from neuron_exporter.report.schema import IGNORED_FIELDS, UNREADABLE, Index
+from neuron_exporter.text import truncated_repr
 
 T = TypeVar("T", bound=Struct)
 
-_LONGEST_SHOWN = 60
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _LONGEST_SHOWN
+MAX_UNKNOWN_FIELDS = 1000
+"""Maximum number of unknown fields kept of one report."""
 
-MOST_UNKNOWN = 1000
-"""Unknown fields of one report."""
+_MAX_SHOWN = 60
 
 
-class Fault(NamedTuple):
-    """A reading that could not be used.
+class InvalidField(NamedTuple):
+    """A field whose value does not match its type.
 
-    `path` has no indices and no map keys, so that one defect is one path however many cores,
-    runtimes or devices show it; `times` says how often, `problem` is that of the first.
+    `path` is without indices and map keys, so that one defect is one path for all cores, runtimes
+    and devices. `problem` describes the first of its occurrences.
     """
 
     path: str
     problem: str
-    times: int
+    occurrences: int
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was found on the way: readings that cannot be used, and paths of unknown fields.
-
-    However long a line is, each path is kept once.
-    """
+    """Invalid fields and paths of unknown fields, each path once however long the line is."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
-    def add(self, path: str, wanted: str, value: Any) -> None:
-        """Note a reading that cannot be used."""
+    def add_invalid(self, path: str, expectation: str, value: Any) -> None:
+        """Record a field with an invalid value."""
         if not self.counts[path]:
-            self.problems[path] = f"{wanted} (got {_shown(value)})"
+            self.problems[path] = f"{expectation} (got {truncated_repr(value, _MAX_SHOWN)})"
         self.counts[path] += 1
 
     @property
-    def faults(self) -> tuple[Fault, ...]:
-        """The defects, in the order in which they were found."""
-        return tuple(Fault(path, self.problems[path], n) for path, n in self.counts.items())
+    def invalid_fields(self) -> tuple[InvalidField, ...]:
+        """Invalid fields in the order in which they were found."""
+        return tuple(InvalidField(path, self.problems[path], n) for path, n in self.counts.items())
 
 
-_Keep = Callable[[Any, str, Findings], Any]
-_LOST = object()
-_NOTHINGS = (type(None), msgspec.UnsetType)
+_Converter = Callable[[Any, str, Findings], Any]
+_INVALID = object()
+_EMPTY_TYPES = (type(None), msgspec.UnsetType)
 
 
-def salvage(document: dict[str, Any], wanted: type[T], findings: Findings) -> T:
-    """A `wanted` of all that fits in `document`; what does not fit, or is unknown, is noted."""
-    kept: T = _keeper(wanted)(document, "", findings)
-    return kept
+def salvage(document: dict[str, Any], target: type[T], findings: Findings) -> T:
+    """Return a `target` with all valid fields of the document, and record the others."""
+    result: T = _converter(target)(document, "", findings)
+    return result
 
 
 @cache
-def _keeper(wanted: Any) -> _Keep:
-    """The function that keeps what fits `wanted`, or gives `_LOST`."""
-    origin = get_origin(wanted)
+def _converter(target: Any) -> _Converter:
+    """Return a function that converts a value to `target`, or returns `_INVALID`."""
+    origin = get_origin(target)
     if origin in (Union, types.UnionType):
-        some = [option for option in get_args(wanted) if option not in _NOTHINGS]
-        return _optional(_keeper(some[0])) if len(some) == 1 else _scalar(wanted)
+        options = [option for option in get_args(target) if option not in _EMPTY_TYPES]
+        return _optional(_converter(options[0])) if len(options) == 1 else _scalar(target)
     if origin is dict:
-        key, value = get_args(wanted)
-        return _mapping(key, _keeper(value))
+        key, value = get_args(target)
+        return _mapping(key, _converter(value))
     if origin is list:
-        return _sequence(_keeper(get_args(wanted)[0]))
-    if origin is not Annotated and isinstance(wanted, type) and issubclass(wanted, Struct):
-        return _struct(wanted)
-    return _scalar(wanted)
+        return _sequence(_converter(get_args(target)[0]))
+    if origin is not Annotated and isinstance(target, type) and issubclass(target, Struct):
+        return _struct(target)
+    return _scalar(target)
 
 
-def _optional(keep: _Keep) -> _Keep:
+def _optional(convert: _Converter) -> _Converter:
     def run(value: Any, path: str, findings: Findings) -> Any:
-        return None if value is None else keep(value, path, findings)
+        return None if value is None else convert(value, path, findings)
 
     return run
 
 
-def _scalar(wanted: Any) -> _Keep:
+def _scalar(target: Any) -> _Converter:
     def run(value: Any, path: str, findings: Findings) -> Any:
         try:
-            return msgspec.convert(_text(value), wanted)
+            return msgspec.convert(_without_surrogates(value), target)
         except msgspec.ValidationError as error:
-            findings.add(path, str(error), value)
-            return _LOST
+            findings.add_invalid(path, str(error), value)
+            return _INVALID
 
     return run
 
 
-def _mapping(key_type: Any, keep: _Keep) -> _Keep:
+def _mapping(key_type: Any, convert: _Converter) -> _Converter:
     def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, dict):
-            findings.add(path, "Expected `object`", value)
-            return _LOST
-        kept: dict[Any, Any] = {}
+            findings.add_invalid(path, "Expected `object`", value)
+            return _INVALID
+        valid: dict[Any, Any] = {}
         below = f"{path}{{}}"
         for key, item in value.items():
             try:
-                good_key = msgspec.convert(_text(key), key_type, strict=False)
+                valid_key = msgspec.convert(_without_surrogates(key), key_type, strict=False)
             except msgspec.ValidationError as error:
-                findings.add(below, f"{error} in a key", key)
+                findings.add_invalid(below, f"{error} in a key", key)
                 if key_type is Index:
-                    kept[UNREADABLE] = None
+                    valid[UNREADABLE] = None
                 continue
-            good = keep(item, below, findings)
-            # As in a list: that it was there and could not be read is a fact.
-            kept[good_key] = None if good is _LOST else good
-        return kept
+            converted = convert(item, below, findings)
+            # None records that the entry exists and could not be read.
+            valid[valid_key] = None if converted is _INVALID else converted
+        return valid
 
     return run
 
 
-def _sequence(keep: _Keep) -> _Keep:
+def _sequence(convert: _Converter) -> _Converter:
     def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, list):
-            findings.add(path, "Expected `array`", value)
-            return _LOST
-        # A lost entry stays as null: that a runtime was there and could not be read is a fact.
+            findings.add_invalid(path, "Expected `array`", value)
+            return _INVALID
+        # None records that the entry, such as a runtime, exists and could not be read.
         return [
-            None if good is _LOST else good
-            for good in (keep(item, f"{path}[]", findings) for item in value)
+            None if converted is _INVALID else converted
+            for converted in (convert(item, f"{path}[]", findings) for item in value)
         ]
 
     return run
 
 
-def _struct(wanted: type[Struct]) -> _Keep:
+def _struct(target: type[Struct]) -> _Converter:
     fields = {
-        each.encode_name: (each.name, _keeper(each.type)) for each in msgspec.structs.fields(wanted)
+        each.encode_name: (each.name, _converter(each.type))
+        for each in msgspec.structs.fields(target)
     }
-    known = fields.keys() | SKIPPED.get(wanted, frozenset())
+    known = fields.keys() | IGNORED_FIELDS.get(target, frozenset())
 
     def run(value: Any, path: str, findings: Findings) -> Any:
         if not isinstance(value, dict):
-            findings.add(path, "Expected `object`", value)
-            return _LOST
-        kept = {}
+            findings.add_invalid(path, "Expected `object`", value)
+            return _INVALID
+        valid = {}
         below = f"{path}." if path else ""
         if not known >= value.keys():
             for name in value.keys() - known:
-                if len(findings.unknown) < MOST_UNKNOWN:
-                    findings.unknown.add(below + name[:_LONGEST_SHOWN])
-        for name, (attribute, keep) in fields.items():
+                if len(findings.unknown) < MAX_UNKNOWN_FIELDS:
+                    findings.unknown.add(below + name[:_MAX_SHOWN])
+        for name, (attribute, convert) in fields.items():
             if name in value:
-                good = keep(value[name], below + name, findings)
-                if good is not _LOST:
-                    kept[attribute] = good
+                converted = convert(value[name], below + name, findings)
+                if converted is not _INVALID:
+                    valid[attribute] = converted
                 elif name == "error" and value[name]:
-                    # Whatever it is that stands where an error text belongs, it is not "no error".
-                    kept[attribute] = f"unreadable error: {_shown(value[name])}"
-        return wanted(**kept)
+                    # A value of the wrong type in place of an error text still means an error.
+                    shown = truncated_repr(value[name], _MAX_SHOWN)
+                    valid[attribute] = f"unreadable error: {shown}"
+        return target(**valid)
 
     return run
 
 
-def _text(value: Any) -> Any:
-    """Text that can be written: JSON can escape half a surrogate pair, which UTF-8 has not."""
+def _without_surrogates(value: Any) -> Any:
+    """Replace lone surrogates, which JSON can escape and UTF-8 cannot encode."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _shown(value: Any) -> str:
-    text = _SHORT.repr(value)  # a value may be as deep or as long as its line
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

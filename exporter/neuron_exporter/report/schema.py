@@ -1,8 +1,9 @@
-"""A report of neuron-monitor as types, of every generation since 2021.
+"""Types of neuron-monitor's reports, for every generation since 2021.
 
-Only what is used is declared: the decoder skips the rest, which is most of a line's bytes;
-`SKIPPED` names what is known of that rest. Every field may be absent or null and none has a default
-of zero. Field names are neuron-monitor's own, so that a path in an error is a path in the report.
+Only fields that the exporter uses are declared. The decoder skips the rest, which is most of a
+line's bytes; `IGNORED_FIELDS` lists the known ones among them. Every field may be absent or null,
+and none defaults to zero. Field names are neuron-monitor's own, so that a path in an error is a
+path in the report.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Quantity = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[float, Meta(ge=0, le=2**63)]
-"""Percentages, bytes, seconds, rates and tallies are never negative, and far below 2^63; the bound
-keeps every sum of them finite. Whole numbers stay integers, since a report is full of zeros and an
-integer zero costs nothing."""
+"""A percentage, or a number of bytes, seconds, events or operations per second.
+
+None is negative and all are far below 2^63, a bound that keeps every sum finite. Whole numbers stay
+integers: most values are zero, and an integer zero needs no allocation."""
 
 Index = Annotated[int, Meta(ge=0, le=4095)]
-"""Of a core, a device or a CPU; a machine of today has at most 192 of any."""
+"""Index of a core, a device or a CPU. Current machines have at most 192 of each."""
 
 UNREADABLE = -1
-"""Stands in a map by `Index` for keys that could not be read: something was there."""
+"""Key in a map by `Index` that stands for all keys that could not be read."""
 
 DeviceCount = Annotated[int, Meta(ge=0, le=256)]
 CoresPerDevice = Annotated[int, Meta(ge=0, le=64)]
@@ -28,26 +30,26 @@ Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Quantities = dict[Name, Quantity | None]
-"""An open map: a name that a later SDK adds is kept."""
+"""Values by name. Names that a later SDK adds are kept."""
 
 
 class Section(Struct, gc=False):
-    """What every group of a report has: the period that it covers (s) and its error text."""
+    """Common fields of all groups: the covered period in seconds, and the error text."""
 
     period: Quantity | None = None
     error: str | None = None
 
 
 class PhysicalCore(Struct, gc=False):
-    """One physical core under a logical one: percent of the period."""
+    """A physical core of a logical core, with its utilization in percent of the period."""
 
     neuroncore_utilization: Quantity | None = None
 
 
 class CoreCounters(Struct, gc=False):
-    """One NeuronCore as one runtime used it: percent of the period, and FLOP/s.
+    """Use of one NeuronCore by one runtime: percent of the period, and FLOP/s.
 
-    `flops` was there from 2.7 (2023) to 2024; `v3d` has the physical cores of Trn2 and Trn3.
+    `flops` exists from SDK 2.7 (2023) to 2024. `v3d` lists the physical cores of Trn2 and Trn3.
     """
 
     neuroncore_utilization: Quantity | None = None
@@ -63,14 +65,14 @@ class NeuroncoreCounters(Section, gc=False):
 
 
 class LatencyStats(Struct, gc=False):
-    """Percentiles in seconds; null when nothing was executed."""
+    """Latency percentiles in seconds; null if nothing was executed."""
 
     total_latency: Quantities | None = None
     device_latency: Quantities | None = None
 
 
 class ExecutionStats(Section, gc=False):
-    """`execution_stats`, `inference_stats` to SDK 2.3: tallies of the period."""
+    """`execution_stats` (`inference_stats` up to SDK 2.3): counts of the period."""
 
     error_summary: Quantities | None = None
     execution_summary: Quantities | None = None
@@ -98,14 +100,14 @@ class HostMemory(Struct, gc=False):
 
 
 class UsageBreakdown(Struct, gc=False):
-    """Where the bytes of a runtime are; since SDK 2.4."""
+    """Memory of a runtime by location; since SDK 2.4."""
 
     host: HostMemory | None = None
     neuroncore_memory_usage: dict[Index, CoreMemory | None] | None = None
 
 
 class RuntimeUsedBytes(Struct, gc=False):
-    """Bytes that a runtime uses on the host and on the devices."""
+    """Bytes used by a runtime on the host and on the devices."""
 
     host: Quantity | None = None
     neuron_device: Quantity | None = None
@@ -144,7 +146,7 @@ class RuntimeReport(Struct, gc=False):
 class Runtime(Struct, gc=False):
     """One entry of `neuron_runtime_data`: a process that uses Neuron.
 
-    Before SDK 1.16 it had an index and neither process id nor tag.
+    Before SDK 1.16 an entry has an index instead of a process id and a tag.
     """
 
     pid: Pid | None = None
@@ -165,13 +167,13 @@ class Device(Struct, gc=False):
 
 
 class HwCounters(Section, gc=False):
-    """`neuron_hw_counters`; the list is null on a machine without a driver."""
+    """`neuron_hw_counters`. The list is null on a machine without a driver."""
 
     neuron_devices: list[Device | None] | None = None
 
 
 class CpuShares(Struct, gc=False):
-    """Percent of the period, of one CPU of the host or of all."""
+    """Use of one host CPU or of all, in percent of the period."""
 
     user: Quantity | None = None
     nice: Quantity | None = None
@@ -182,7 +184,7 @@ class CpuShares(Struct, gc=False):
 
 
 class VcpuUsage(Section, gc=False):
-    """`vcpu_usage`; context switches are a tally of the period."""
+    """`vcpu_usage`. Context switches are a count of the period."""
 
     average_usage: CpuShares | None = None
     usage_data: dict[Index, CpuShares | None] | None = None
@@ -207,7 +209,7 @@ class SystemData(Struct, gc=False):
 
 
 class InstanceInfo(Struct, gc=False):
-    """What neuron-monitor learned from the instance metadata service."""
+    """`instance_info`, read by neuron-monitor from the instance metadata service."""
 
     instance_name: str | None = None
     instance_id: str | None = None
@@ -220,7 +222,7 @@ class InstanceInfo(Struct, gc=False):
 
 
 class HardwareInfo(Struct, gc=False):
-    """The devices of the machine. Counts of cores are of logical cores."""
+    """`neuron_hardware_info`. Core counts refer to logical cores."""
 
     neuron_device_count: DeviceCount | None = None
     neuroncore_per_device_count: CoresPerDevice | None = None
@@ -233,7 +235,7 @@ class HardwareInfo(Struct, gc=False):
 
 
 class Pod(Struct, gc=False):
-    """The pod that a core or device was given to. One of its containers, or several of them."""
+    """Pod to which a core or device is allocated, with one or several of its containers."""
 
     namespace: str | None = None
     pod_name: str | None = None
@@ -241,7 +243,7 @@ class Pod(Struct, gc=False):
 
 
 class KubernetesInfo(Section, gc=False):
-    """`neuron_k8s_info`, where it is switched on (SDK 2.23 and later)."""
+    """`neuron_k8s_info`, if it is enabled (SDK 2.23 and later)."""
 
     neuroncores_k8s_info: dict[Index, Pod | None] | None = None
     neurondevices_k8s_info: dict[Index, Pod | None] | None = None
@@ -250,8 +252,8 @@ class KubernetesInfo(Section, gc=False):
 class Report(Struct, gc=False):
     """One line of the stream.
 
-    `neuron_runtime_data` tells null (no runtimes) from absent (nobody asked for runtimes).
-    `instance_data` was the name of `instance_info` before SDK 2.3.
+    `neuron_runtime_data` is null if there are no runtimes, and absent if its groups are not
+    requested. `instance_data` is the name of `instance_info` before SDK 2.3.
     """
 
     neuron_runtime_data: list[Runtime | None] | UnsetType | None = UNSET
@@ -262,10 +264,10 @@ class Report(Struct, gc=False):
     neuron_k8s_info: KubernetesInfo | None = None
 
 
-SKIPPED: dict[type[Struct], frozenset[str]] = {
+IGNORED_FIELDS: dict[type[Struct], frozenset[str]] = {
     Runtime: frozenset({"address"}),
     MemoryUsed: frozenset({"loaded_models"}),
     CpuShares: frozenset({"idle"}),
     InstanceInfo: frozenset({"instance_availability_zone_id", "ami_id"}),
 }
-"""Fields that are known and not read: what is in neither is news."""
+"""Known fields that are not read. A field that is neither declared nor listed here is unknown."""

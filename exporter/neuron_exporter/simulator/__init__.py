@@ -1,1 +1,1 @@
-"""A program in neuron-monitor's shape: the same flags, the same stream, no hardware."""
+"""A program with neuron-monitor's flags and output that needs no Neuron hardware."""

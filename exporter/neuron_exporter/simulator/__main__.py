@@ -1,4 +1,4 @@
-"""Prints the reports at their period, with the faults that were asked for."""
+"""Entry point of the simulator: write each report when it is due."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from neuron_exporter.simulator.context import Then
+from neuron_exporter.simulator.context import NextAction
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import Options, parse
 
@@ -16,14 +16,14 @@ _FOREVER = 3600.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until all reports are printed, nobody reads any more, or a signal."""
+    """Run until all reports are written, the reader is gone, or a signal arrives."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(options)
     except (BrokenPipeError, KeyboardInterrupt):
         return 0
     except OSError as error:
-        sys.stderr.write(f"the reports cannot be written: {error.strerror}\n")
+        sys.stderr.write(f"cannot write the reports: {error.strerror}\n")
         return 1
 
 
@@ -32,19 +32,19 @@ def _run(options: Options) -> int:
     started = time.monotonic()
     for number in range(options.reports if options.reports is not None else sys.maxsize):
         if machine.next_at is None:
-            _hang()  # as neuron-monitor, which prints nothing at all for periods in milliseconds
+            _hang()  # like neuron-monitor, which prints nothing for periods in milliseconds
         elif options.speed:
             due = started + machine.next_at / options.speed
             while (left := due - time.monotonic()) > 0:
                 time.sleep(min(left, _FOREVER))
         output = machine.output(number)
-        with suppress(OSError):  # complaints that nobody reads are no reason to end
+        with suppress(OSError):  # a closed standard error must not end the run
             _write(2, output.stderr)
         _write(1, output.stdout)
-        match output.then:
-            case Then.EXIT:
+        match output.next_action:
+            case NextAction.EXIT:
                 return 1
-            case Then.HANG:
+            case NextAction.HANG:
                 _hang()
     return 0
 

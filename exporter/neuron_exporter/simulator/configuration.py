@@ -1,4 +1,4 @@
-"""neuron-monitor's configuration file, as far as the simulator follows it."""
+"""The parts of neuron-monitor's configuration file that the simulator supports."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _DEFAULT_PERIOD = 5
 
 
 class ConfigurationError(Exception):
-    """A file that is no configuration of neuron-monitor, or none that can be read."""
+    """The configuration file cannot be read or is not valid."""
 
 
 class _Metric(msgspec.Struct):
-    """A group of neuron-monitor's configuration, which may have a period of its own."""
+    """A group, which may have a period of its own."""
 
     type: Group
     period: str | None = None
 
 
 class _Runtimes(msgspec.Struct):
-    """The groups of runtimes, of which the simulator filters none."""
+    """The groups of all runtimes. The simulator ignores the filter."""
 
     metrics: list[_Metric] | None = None
     period: str | None = None
@@ -38,7 +38,7 @@ class _Configuration(msgspec.Struct):
     system_metrics: list[_Metric] | None = None
 
     def metrics(self) -> Iterator[tuple[Group, str | None]]:
-        """Every group with its period: the innermost that is given."""
+        """Yield each group with its period, the innermost one that is set."""
         for entry in self.neuron_runtimes or ():
             for metric in entry.metrics or ():
                 yield metric.type, metric.period or entry.period or self.period
@@ -47,13 +47,13 @@ class _Configuration(msgspec.Struct):
 
 
 def periods(path: str | None) -> Mapping[Group, int]:
-    """The period of every group that is wanted, in seconds.
+    """Return the period in seconds of each group in the file, or the defaults without a file.
 
     Raises:
-        ConfigurationError: the file cannot be used.
+        ConfigurationError: the file cannot be read or is not valid.
     """
     if path is None:
-        # Hardware counters have not been in the default configuration since tools 2.4.6.
+        # The default configuration has no hardware counters since tools 2.4.6.
         return {g: _DEFAULT_PERIOD for g in Group if g is not Group.HW_COUNTERS}
     try:
         with open(path, "rb") as file:
@@ -61,16 +61,17 @@ def periods(path: str | None) -> Mapping[Group, int]:
     except OSError as error:
         raise ConfigurationError(f"{path!r}: cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{path!r}: not a configuration of neuron-monitor: {error}"
-        ) from error
-    wanted = {group: _seconds(period) for group, period in document.metrics()}
-    return {group: seconds for group, seconds in wanted.items() if seconds}
+        reason = f"not a configuration of neuron-monitor: {error}"
+        raise ConfigurationError(f"{path!r}: {reason}") from error
+    found = {group: _seconds(period) for group, period in document.metrics()}
+    return {group: seconds for group, seconds in found.items() if seconds}
 
 
 def _seconds(text: str | None) -> int:
-    """A period as neuron-monitor reads it: whole seconds, or the default for what it does not
-    understand, or never (0) for milliseconds."""
+    """Return a period in seconds as neuron-monitor reads it.
+
+    Only whole seconds are valid; other text means the default, and milliseconds mean never (0).
+    """
     if text is None:
         return _DEFAULT_PERIOD
     if text.endswith("ms"):

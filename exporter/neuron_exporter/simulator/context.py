@@ -1,4 +1,4 @@
-"""When a fault happens, and what is written then."""
+"""Inputs and outputs of faults."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from enum import Enum
 from typing import NamedTuple
 
 
-class Now(NamedTuple):
-    """One report of a fault: its number, the seconds since the fault began, its own chance."""
+class FaultContext(NamedTuple):
+    """The report in which a fault occurs."""
 
     number: int
-    lasted: float
+    """Number of the report, counted from 0."""
+    elapsed: float
+    """Seconds since the fault began."""
     seed: int
     rng: random.Random
 
 
-class Then(Enum):
-    """What the simulator does after it has written."""
+class NextAction(Enum):
+    """Action of the simulator after it has written."""
 
-    GO_ON = "go on"
+    CONTINUE = "go on"
     EXIT = "exit"
     HANG = "hang"
 
 
 class Output(NamedTuple):
-    """What is written at one report's time."""
+    """Bytes to write at the time of one report, and the action that follows."""
 
     stdout: bytes
     stderr: bytes = b""
-    then: Then = Then.GO_ON
+    next_action: NextAction = NextAction.CONTINUE

@@ -1,175 +1,143 @@
-"""The faults that can be asked for: one row for each, with what it does and what it changes."""
+"""The table of faults."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
-from neuron_exporter.simulator import process_faults as mishaps
-from neuron_exporter.simulator import report_faults as damage
-from neuron_exporter.simulator.context import Now, Output
+from neuron_exporter.simulator import process_faults, report_faults
+from neuron_exporter.simulator.context import FaultContext, Output
 from neuron_exporter.simulator.process_faults import Periods
 from neuron_exporter.simulator.processes import Process, Work
 
 T = TypeVar("T")
 
 
-class When(Enum):
-    """When a fault happens that was asked for without a number; and what a number makes of it."""
+class Timing(Enum):
+    """When a fault occurs that is requested without a number."""
 
     FIRST = "at the first report"
     ONCE = "at some report from the fifth to the fifteenth"
-    OFTEN = "at every fifth report or so"
-    ON = "from the first report on"
+    REPEATED = "about every fifth report"
+    LASTING = "from the first report on"
 
     @property
     def numbered(self) -> str:
-        """When it happens with the number N."""
-        return "from report N on" if self is When.ON else "at report N"
+        """When the fault occurs if it is requested with a number N."""
+        return "from report N on" if self is Timing.LASTING else "at report N"
 
 
-def _same(value: T, *_: object) -> T:
+def _unchanged(value: T, *_: object) -> T:
     return value
 
 
-def _nothing(*_: object) -> None:
-    """A report is left as it is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
-    """One row. What a fault does not change passes as it is."""
+    """One row: a fault and the functions by which it changes a run."""
 
     name: str
-    when: When
     help: str
-    periods: Callable[[Periods, Periods, Now], Periods] = _same
-    """Changes what the groups of a report cover; gets what they should cover as well."""
-    processes: Callable[[list[Process], Now], list[Process]] = _same
-    work: Callable[[Work, Process, Now], Work] = _same
-    report: Callable[[dict[str, Any], Now], None] = _nothing
-    output: Callable[[Output, Now], Output] = _same
+    timing: Timing
+    periods: Callable[[Periods, Periods, FaultContext], Periods] = _unchanged
+    """Called with the seconds that each group covers, and with those that it should cover."""
+    processes: Callable[[list[Process], FaultContext], list[Process]] = _unchanged
+    work: Callable[[Work, Process, FaultContext], Work] = _unchanged
+    report: Callable[[dict[str, Any], FaultContext], object] = _unchanged
+    """Changes the report in place."""
+    output: Callable[[Output, FaultContext], Output] = _unchanged
 
 
-# Several at one report are applied in this order: what tears a report comes after what fills it.
+_first = partial(Fault, timing=Timing.FIRST)
+_once = partial(Fault, timing=Timing.ONCE)
+_repeated = partial(Fault, timing=Timing.REPEATED)
+_lasting = partial(Fault, timing=Timing.LASTING)
+
+# Faults of one report are applied in this order: those that cut it come after those that fill it.
 _ROWS = (
-    Fault(
-        name="crash",
-        when=When.ONCE,
-        help="ends with status 1 instead of a report",
-        output=damage.crash,
+    _once("crash", "exits with status 1 in place of a report", output=report_faults.crash),
+    _once("stall", "stops writing reports and does not exit", output=report_faults.stall),
+    _repeated(
+        "garbage",
+        "writes invalid lines before a report: text, half a report, other JSON, bytes",
+        output=report_faults.add_garbage,
     ),
-    Fault(
-        name="stall",
-        when=When.ONCE,
-        help="says nothing from a report on, and does not end",
-        output=damage.stall,
+    _repeated("half-line", "cuts a report off in the middle", output=report_faults.cut_in_half),
+    _repeated(
+        "huge-line", "writes a line of 17 MiB before a report", output=report_faults.add_huge_line
     ),
-    Fault(
-        name="garbage",
-        when=When.OFTEN,
-        help="before a report, lines that are none: text, half a report, other JSON, bytes",
-        output=damage.add_garbage,
+    _repeated(
+        "stderr-flood",
+        "writes 2000 lines to standard error before a report",
+        output=report_faults.flood_stderr,
     ),
-    Fault(
-        name="half-line",
-        when=When.OFTEN,
-        help="a report ends in its middle",
-        output=damage.cut_in_half,
+    _first(
+        "short-first-period",
+        "the first report, which always covers milliseconds only, covers no time at all",
+        periods=process_faults.no_period,
     ),
-    Fault(
-        name="huge-line",
-        when=When.OFTEN,
-        help="a line of 17 MiB before a report",
-        output=damage.add_huge_line,
+    _first(
+        "whole-first-period",
+        "the first report covers a whole period, which neuron-monitor's never does",
+        periods=process_faults.whole_period,
     ),
-    Fault(
-        name="stderr-flood",
-        when=When.OFTEN,
-        help="2000 lines on standard error before a report",
-        output=damage.flood_stderr,
+    _lasting(
+        "same-tags",
+        "every runtime has the tag 1, as in containers",
+        processes=process_faults.same_tags,
     ),
-    Fault(
-        name="short-first-period",
-        when=When.FIRST,
-        help="the first report, which always covers milliseconds only, covers no time at all",
-        periods=mishaps.no_period,
+    _lasting(
+        "churn",
+        "runtimes exit after 8 to 12 reports and return as new processes",
+        processes=process_faults.churn,
     ),
-    Fault(
-        name="whole-first-period",
-        when=When.FIRST,
-        help="the first report covers a whole period, as neuron-monitor's never does",
-        periods=mishaps.whole_period,
+    _lasting(
+        "hang",
+        "the cores of all runtimes are busy and no execution completes",
+        work=process_faults.hang,
     ),
-    Fault(
-        name="same-tags",
-        when=When.ON,
-        help="every runtime has the tag 1, as in containers",
-        processes=mishaps.same_tags,
+    _repeated(
+        "latency-spikes",
+        "the slowest executions take 20 to 120 times as long",
+        work=process_faults.spike_latency,
     ),
-    Fault(
-        name="churn",
-        when=When.ON,
-        help="runtimes end after 8 to 12 reports, and come back as other processes",
-        processes=mishaps.churn,
+    _lasting(
+        "execution-errors",
+        "executions fail in every way, with errors of every type",
+        work=process_faults.fail_executions,
     ),
-    Fault(
-        name="hang",
-        when=When.ON,
-        help="the cores of all runtimes are busy, and nothing completes",
-        work=mishaps.hang,
+    _lasting(
+        "memory-filling",
+        "runtimes allocate device memory until it is full, after five minutes",
+        work=process_faults.fill_memory,
     ),
-    Fault(
-        name="latency-spikes",
-        when=When.OFTEN,
-        help="the slowest executions take 20 to 120 times as long",
-        work=mishaps.spike_latency,
-    ),
-    Fault(
-        name="execution-errors",
-        when=When.ON,
-        help="executions fail in every way, with errors of every kind",
-        work=mishaps.fail_executions,
-    ),
-    Fault(
-        name="memory-filling",
-        when=When.ON,
-        help="runtimes take device memory until it is full, five minutes later",
-        work=mishaps.fill_memory,
-    ),
-    Fault(
-        name="ecc-level",
-        when=When.ON,
-        help="memory errors of the devices, each reading with all so far "
+    _lasting(
+        "ecc-level",
+        "devices have memory errors; each reading is the total so far "
         "(in neuron_hw_counters: needs -c)",
-        report=damage.put_ecc_levels,
+        report=report_faults.insert_ecc_totals,
     ),
-    Fault(
-        name="ecc-tally",
-        when=When.ON,
-        help="the same errors, each reading with those of its period",
-        report=damage.put_ecc_tallies,
+    _lasting(
+        "ecc-tally",
+        "the same errors; each reading is the count of its period",
+        report=report_faults.insert_ecc_counts,
     ),
-    Fault(
-        name="error-groups",
-        when=When.ON,
-        help="groups carry an error beside zeros: the CPU shares of runtimes always, others at "
-        "times",
-        report=damage.put_errors,
+    _lasting(
+        "error-groups",
+        "groups carry an error and zeros: the CPU shares of runtimes always, others at times",
+        report=report_faults.insert_errors,
     ),
-    Fault(
-        name="nan",
-        when=When.OFTEN,
-        help="readings are NaN, Infinity or -Infinity, which are no JSON",
-        report=damage.put_no_numbers,
+    _repeated(
+        "nan",
+        "readings are NaN, Infinity or -Infinity, which is not valid JSON",
+        report=report_faults.insert_nan,
     ),
-    Fault(
-        name="nulls",
-        when=When.ON,
-        help="sections, groups and readings are null, others in each report",
-        report=damage.put_nulls,
+    _lasting(
+        "nulls",
+        "sections, groups and readings are null, different ones in each report",
+        report=report_faults.insert_nulls,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The machines that can be simulated: those whose figures are all known."""
+"""The machines that can be simulated: those whose figures are all public."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _FIGURES = {
     "logical_core_size": "size of a logical core",
     "device_memory_bytes": "memory of a device",
 }
-"""What a simulated machine needs of its instance type, by field, and what it is called."""
+"""Required fields of an instance type, with their names in error messages."""
 
 
 class Generation(NamedTuple):
-    """What neuron-monitor prints of an accelerator."""
+    """Values that neuron-monitor reports for an accelerator."""
 
     device_version: str = ""
     core_version: str = ""
     peak_flops: int = 0
-    """Of a logical core, at BF16, by the documentation of the device."""
+    """FLOP/s of a logical core with BF16, from the documentation of the device."""
     old_tools: bool = False
-    """Inf1 is served by tools of its own time, with fields of that time."""
+    """Whether the machine runs old tools with the fields of their time, as Inf1 does."""
 
 
 _GENERATIONS = {
@@ -41,7 +41,7 @@ _GENERATIONS = {
 
 
 class Hardware(NamedTuple):
-    """A machine of which everything is known. Cores are logical ones, as reports count them."""
+    """Figures of a simulated machine. Cores are logical ones, as in reports."""
 
     name: str
     accelerator: str
@@ -56,29 +56,29 @@ class Hardware(NamedTuple):
 
     @property
     def cores(self) -> int:
-        """NeuronCores of the machine."""
+        """Number of NeuronCores."""
         return self.devices * self.cores_per_device
 
     @property
     def core_memory(self) -> int:
-        """Bytes of device memory for each core."""
+        """Device memory per core, in bytes."""
         return self.device_memory // self.cores_per_device
 
 
 def hardware(name: str) -> Hardware:
-    """The machine of this type.
+    """Return the hardware of an instance type.
 
     Raises:
-        ValueError: there is no such type, or not all of its figures are known.
+        ValueError: the type is unknown, or one of its figures is not public.
     """
     kind = INSTANCE_TYPES.get(name)
     if kind is None:
-        raise ValueError(f"must be one of {', '.join(SIMULATED)} (got {name!r})")
+        raise ValueError(f"must be one of {', '.join(SIMULATED_TYPES)} (got {name!r})")
     missing = _missing(kind)
     if missing:
         raise ValueError(
-            f"{name} cannot be simulated: no source states its {', '.join(missing)}; "
-            f"must be one of {', '.join(SIMULATED)}"
+            f"{name} cannot be simulated: no public source has its {', '.join(missing)}; "
+            f"must be one of {', '.join(SIMULATED_TYPES)}"
         )
     known: dict[str, Any] = {field: getattr(kind, field) for field in _FIGURES}
     return Hardware(
@@ -99,5 +99,5 @@ def _missing(kind: InstanceType) -> list[str]:
     return [title for field, title in _FIGURES.items() if getattr(kind, field) is None]
 
 
-SIMULATED = tuple(sorted(name for name, kind in INSTANCE_TYPES.items() if not _missing(kind)))
-"""The names of the machines that can be simulated."""
+SIMULATED_TYPES = tuple(sorted(name for name, kind in INSTANCE_TYPES.items() if not _missing(kind)))
+"""Instance types that can be simulated."""

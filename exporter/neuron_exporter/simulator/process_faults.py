@@ -1,57 +1,63 @@
-"""Faults of the processes: who runs, and what they do."""
+"""Faults of processes: which ones run, for how long, and what they do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from neuron_exporter.model import Group
-from neuron_exporter.simulator.context import Now
-from neuron_exporter.simulator.processes import Kind, Process, Work
+from neuron_exporter.simulator.context import FaultContext
+from neuron_exporter.simulator.processes import (
+    ERROR_TYPES,
+    FAILED_STATUSES,
+    Process,
+    ProcessKind,
+    Work,
+)
 
 FILLING_SECONDS = 300.0
-"""How long it takes until the memory is full."""
+"""Time until the device memory is full, in seconds."""
 
 _FIRST_PID = 3_000_000
-_PIDS_OF_A_ROUND = 1100  # more than there can be processes, so that no two ever have the same
-_ROUNDS = 900
-_PAUSE = 2
+_PIDS_PER_LIFE = 1100  # above the maximum number of processes, so that pids never collide
+_LIVES = 900
+_GAP_REPORTS = 2
 
 Periods = Mapping[Group, float]
 
 
-def no_period(covered: Periods, wanted: Periods, now: Now) -> Periods:
-    """Every group covers no time at all."""
+def no_period(covered: Periods, configured: Periods, context: FaultContext) -> Periods:
+    """Return periods of zero."""
     return dict.fromkeys(covered, 0.0)
 
 
-def whole_period(covered: Periods, wanted: Periods, now: Now) -> Periods:
-    """Every group covers its whole period."""
-    return {group: wanted[group] for group in covered}
+def whole_period(covered: Periods, configured: Periods, context: FaultContext) -> Periods:
+    """Return the configured periods."""
+    return {group: configured[group] for group in covered}
 
 
-def same_tags(running: list[Process], now: Now) -> list[Process]:
-    """Every process is the first of its container, and was given no tag."""
+def same_tags(running: list[Process], context: FaultContext) -> list[Process]:
+    """Give every process the tag 1, the default of the first process in a container."""
     return [process._replace(tag="1") for process in running]
 
 
-def churn(running: list[Process], now: Now) -> list[Process]:
-    """Each process lives for 8 to 12 reports, is gone for two, and comes back as another."""
-    alive = []
+def churn(running: list[Process], context: FaultContext) -> list[Process]:
+    """Let each process run for 8 to 12 reports and return as a new one after two."""
+    remaining = []
     for at, process in enumerate(running):
         life = 8 + at % 5
-        turn, age = divmod(now.number + 3 * at, life + _PAUSE)
-        if process.kind is Kind.HELPER:
-            alive.append(process)
+        turn, age = divmod(context.number + 3 * at, life + _GAP_REPORTS)
+        if process.kind is ProcessKind.HELPER:
+            remaining.append(process)
         elif age < life:
-            pid = _FIRST_PID + turn % _ROUNDS * _PIDS_OF_A_ROUND + at
-            alive.append(process._replace(pid=pid, born=now.number - age))
-    return alive
+            pid = _FIRST_PID + turn % _LIVES * _PIDS_PER_LIFE + at
+            remaining.append(process._replace(pid=pid, first_report=context.number - age))
+    return remaining
 
 
-def hang(work: Work, process: Process, now: Now) -> Work:
-    """Cores are busy, and nothing completes."""
+def hang(work: Work, process: Process, context: FaultContext) -> Work:
+    """Keep the cores busy without completing an execution."""
     return work._replace(
-        utilization=dict.fromkeys(process.cores, 100 * process.portion),
+        utilization=dict.fromkeys(process.cores, 100 * process.core_share),
         completed=0,
         statuses={},
         errors={},
@@ -60,47 +66,32 @@ def hang(work: Work, process: Process, now: Now) -> Work:
     )
 
 
-def fill_memory(work: Work, process: Process, now: Now) -> Work:
-    """Tensors grow until the memory of the devices is full, and stay there."""
-    full = min(1.0, now.lasted / FILLING_SECONDS)
-    memory = {
-        core: {
-            **parts,
-            "tensors": parts["tensors"] + int(full * (process.room[core] - sum(parts.values()))),
-        }
-        for core, parts in work.memory.items()
-    }
+def fill_memory(work: Work, process: Process, context: FaultContext) -> Work:
+    """Grow tensors until the device memory is full."""
+    full = min(1.0, context.elapsed / FILLING_SECONDS)
+    memory = {}
+    for core, parts in work.memory.items():
+        added = int(full * (process.memory_limits[core] - sum(parts.values())))
+        memory[core] = {**parts, "tensors": parts["tensors"] + added}
     return work._replace(memory=memory)
 
 
-def spike_latency(work: Work, process: Process, now: Now) -> Work:
-    """The slowest executions take twenty to sixty times as long."""
-    times = 20 + 40 * now.rng.random()
+def spike_latency(work: Work, process: Process, context: FaultContext) -> Work:
+    """Multiply p99 by 20 to 60 and p100 by twice that."""
+    times = 20 + 40 * context.rng.random()
     return work._replace(
         latency=_spiked(work.latency, times), device_latency=_spiked(work.device_latency, times)
     )
 
 
-def fail_executions(work: Work, process: Process, now: Now) -> Work:
-    """Beside what completes, executions end in every other way, with errors of every kind."""
+def fail_executions(work: Work, process: Process, context: FaultContext) -> Work:
+    """Add executions of every failed status, and errors of every type."""
     if not work.completed:
         return work
-    few = 1 + work.completed // 50
+    most = 1 + work.completed // 50
     return work._replace(
-        statuses={
-            "completed_with_err": now.rng.randint(1, few),
-            "completed_with_num_err": now.rng.randint(1, few),
-            "timed_out": now.rng.randint(1, few),
-            "incorrect_input": now.rng.randint(1, few),
-            "failed_to_queue": now.rng.randint(1, few),
-        },
-        errors={
-            "numerical": now.rng.randint(1, few),
-            "transient": now.rng.randint(1, few),
-            "model": now.rng.randint(1, few),
-            "runtime": now.rng.randint(1, few),
-            "hardware": now.rng.randint(1, few),
-        },
+        statuses={name: context.rng.randint(1, most) for name in FAILED_STATUSES},
+        errors={name: context.rng.randint(1, most) for name in ERROR_TYPES},
     )
 
 

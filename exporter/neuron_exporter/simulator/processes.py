@@ -1,4 +1,4 @@
-"""What simulated processes do: how busy their cores are, what they complete, what they hold."""
+"""Simulated processes: their load, executions and memory."""
 
 from __future__ import annotations
 
@@ -10,72 +10,87 @@ from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
+from neuron_exporter.simulator.hardware import Hardware
+
 PERCENTILES = ("p0", "p1", "p25", "p50", "p75", "p99", "p100")
+
+FAILED_STATUSES = (
+    "completed_with_err",
+    "completed_with_num_err",
+    "timed_out",
+    "incorrect_input",
+    "failed_to_queue",
+)
+ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
 
 _TAGS = ("resnet50", "bert-base", "llama-3-8b", "stable-diffusion")
 _SHARED_TAG = "1"
-"""The tag of a process that is the first of its container and was given none."""
+"""Default tag of the first process in a container."""
 
 _FIRST_PID = 21_000
-_PIDS_OF_A_ROLLOUT = 40_000
+_PIDS_PER_ROLLOUT = 40_000
 _ROLLOUTS = 40
-_FIRST_HELPER = 2_000_000
-_HELPERS = 1_000_000
+_FIRST_HELPER_PID = 2_000_000
+_HELPER_PIDS = 1_000_000
 
-_HELPER_EVERY = 9
-_HELPER_LIFE = 3
-_HELPERS_ROOM = 0.02
-_HELPERS_PORTION = 0.04
-_ERROR_EVERY = 23
-_CHECKPOINT_EVERY, _CHECKPOINT = 60, 2
+# In reports
+_HELPER_INTERVAL = 9
+_HELPER_LIFETIME = 3
+_ERROR_INTERVAL = 23
+_CHECKPOINT_INTERVAL = 60
+_CHECKPOINT_DURATION = 2
+
+_HELPER_MEMORY_SHARE = 0.02
+_HELPER_CORE_SHARE = 0.04
 
 _APPLICATION_MEMORY = 1_117_293_568
 
-Pace = Callable[[float, int, random.Random], tuple[float, float]]
+LoadModel = Callable[[float, int, random.Random], tuple[float, float]]
+"""Function of a phase, the number of the report and a generator. Returns the share of time in which
+cores are busy, and the seconds of one execution."""
 
 
-def _waiting(_phase: float, _number: int, _rng: random.Random) -> tuple[float, float]:
+def _idle_load(_phase: float, _number: int, _rng: random.Random) -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def _serving(phase: float, number: int, rng: random.Random) -> tuple[float, float]:
+def _inference_load(phase: float, number: int, rng: random.Random) -> tuple[float, float]:
     wave = math.sin(phase + number / 12)
     share = min(0.98, max(0.02, 0.42 + 0.36 * wave + rng.gauss(0, 0.03)))
     return share, 0.0032 * (1 + share * share)
 
 
-def _training(_phase: float, number: int, rng: random.Random) -> tuple[float, float]:
-    if number % _CHECKPOINT_EVERY >= _CHECKPOINT_EVERY - _CHECKPOINT:
+def _training_load(_phase: float, number: int, rng: random.Random) -> tuple[float, float]:
+    if number % _CHECKPOINT_INTERVAL >= _CHECKPOINT_INTERVAL - _CHECKPOINT_DURATION:
         return 0.05, 0.21
     return 0.92 + 0.02 * rng.random(), 0.21
 
 
-def _helping(_phase: float, _number: int, rng: random.Random) -> tuple[float, float]:
+def _helper_load(_phase: float, _number: int, rng: random.Random) -> tuple[float, float]:
     return 0.3 + 0.6 * rng.random(), 0.05
 
 
-class _Traits(NamedTuple):
-    """How a kind of process behaves.
+class _Behaviour(NamedTuple):
+    """Load and memory of a kind of process.
 
-    `pace` gives the share of time that its cores are busy, and the seconds of one execution.
-    `fill` is the share of the device memory open to it that its model takes; `wave` is how much of
-    that comes and goes.
+    `memory_share` is the used share of the process's device memory. `memory_wave` is the share that
+    is allocated and freed in turn.
     """
 
-    pace: Pace
-    fill: float
-    wave: float = 0.0
-    flaky: bool = False
+    load_model: LoadModel
+    memory_share: float
+    memory_wave: float = 0.0
+    has_errors: bool = False
 
 
-class Kind(Enum):
-    """The kinds of processes."""
+class ProcessKind(Enum):
+    """Kind of a process."""
 
-    IDLE = _Traits(_waiting, 0.35)
-    INFERENCE = _Traits(_serving, 0.35, 0.03)
-    FLAKY_INFERENCE = _Traits(_serving, 0.3, 0.03, flaky=True)
-    TRAINING = _Traits(_training, 0.7, 0.05)
-    HELPER = _Traits(_helping, 0.5)
+    IDLE = _Behaviour(_idle_load, 0.35)
+    INFERENCE = _Behaviour(_inference_load, 0.35, 0.03)
+    INFERENCE_WITH_ERRORS = _Behaviour(_inference_load, 0.3, 0.03, has_errors=True)
+    TRAINING = _Behaviour(_training_load, 0.7, 0.05)
+    HELPER = _Behaviour(_helper_load, 0.5)
 
 
 Memory = dict[int, dict[str, int]]
@@ -83,16 +98,16 @@ Memory = dict[int, dict[str, int]]
 
 
 class Work(NamedTuple):
-    """What one process did in one period, and what it holds at its end."""
+    """Work of a process in one period, and its memory at the end."""
 
     utilization: Mapping[int, float]
     """Percent by core."""
     completed: int
     statuses: Mapping[str, int]
-    """Executions that ended in another way, by status."""
+    """Executions that did not complete, by status."""
     errors: Mapping[str, int]
     latency: Mapping[str, float] | None
-    """Seconds by percentile; None when nothing was executed."""
+    """Seconds by percentile; None if nothing was executed."""
     device_latency: Mapping[str, float] | None
     cpu_user: float
     cpu_system: float
@@ -101,28 +116,31 @@ class Work(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process that uses Neuron. `portion` is the share of its cores' time that is open to it, and
-    `room` the device memory, in bytes by core."""
+    """A process that uses Neuron.
+
+    `core_share` is its share of its cores' time, `memory_limits` is device memory in bytes by core,
+    and `first_report` is the number of the first report that lists it.
+    """
 
     pid: int
     tag: str
     cores: tuple[int, ...]
-    kind: Kind
+    kind: ProcessKind
     phase: float
-    born: int
-    portion: float
-    room: Mapping[int, int]
-    host_room: int
+    first_report: int
+    core_share: float
+    memory_limits: Mapping[int, int]
+    host_memory_limit: int
 
     def work(self, number: int, period: float, rng: random.Random) -> Work:
-        """What it does in the period before the report of this number."""
+        """Return the work in the period before the report of this number."""
         kind = self.kind.value
-        whole, seconds = kind.pace(self.phase, number, rng)
-        share = whole * self.portion
-        busy = {core: self.portion * _percent(whole, rng) for core in self.cores}
+        load, seconds = kind.load_model(self.phase, number, rng)
+        share = load * self.core_share
+        busy = {core: self.core_share * _percent(load, rng) for core in self.cores}
         completed = round(share * period / seconds * len(self.cores))
-        failed = kind.flaky and number % _ERROR_EVERY == self.pid % _ERROR_EVERY
-        device = _spread(seconds, rng) if completed else None
+        failed = kind.has_errors and number % _ERROR_INTERVAL == self.pid % _ERROR_INTERVAL
+        device = _percentiles(seconds, rng) if completed else None
         return Work(
             utilization=busy,
             completed=completed,
@@ -136,13 +154,14 @@ class Process(NamedTuple):
             cpu_user=round(share * 9 + rng.random(), 2),
             cpu_system=round(share * 2 + rng.random(), 2),
             memory={core: self._memory(core, number) for core in self.cores},
-            host_memory=min(_APPLICATION_MEMORY + 4096 * (self.pid % 1000), self.host_room),
+            host_memory=min(_APPLICATION_MEMORY + 4096 * (self.pid % 1000), self.host_memory_limit),
         )
 
     def _memory(self, core: int, number: int) -> dict[str, int]:
         kind = self.kind.value
-        size = int(self.room[core] * kind.fill * (1 - 0.04 * (self.pid % 7)))
-        wave = int(self.room[core] * kind.wave * (1 + math.sin(self.phase + number / 9)) / 2)
+        limit = self.memory_limits[core]
+        size = int(limit * kind.memory_share * (1 - 0.04 * (self.pid % 7)))
+        wave = int(limit * kind.memory_wave * (1 + math.sin(self.phase + number / 9)) / 2)
         return {
             "constants": size // 2,
             "model_code": size // 8,
@@ -152,25 +171,23 @@ class Process(NamedTuple):
         }
 
 
-class Room(NamedTuple):
-    """What the processes of a machine share."""
-
-    cores: int
-    core_memory: int
-    host_memory: int
-
-
-def processes(
-    kinds: tuple[Kind, ...], runtimes: int, sharing: int, room: Room, seed: int, rollout: int = 0
+def make_processes(
+    kinds: tuple[ProcessKind, ...],
+    runtimes: int,
+    sharing: int,
+    hardware: Hardware,
+    seed: int,
+    rollout: int,
+    first_report: int,
 ) -> list[Process]:
-    """The processes that stay. Those of another rollout are others, with other process ids."""
+    """Return the long-running processes of a rollout. Each rollout has new process ids."""
     rng = random.Random(f"{seed}:processes:{rollout}")  # noqa: S311 (a simulation)
-    bounds = [at * room.cores // runtimes for at in range(runtimes + 1)] if runtimes else []
-    # Where there are more of them than cores, each has a share of one.
+    bounds = [at * hardware.cores // runtimes for at in range(runtimes + 1)] if runtimes else []
+    # With more processes than cores, each process has a share of one core.
     owned = [tuple(range(low, max(high, low + 1))) for low, high in pairwise(bounds)]
     owners = Counter(core for cores in owned for core in cores)
-    open_to_them = int(room.core_memory * (1 - _HELPERS_ROOM))
-    first = _FIRST_PID + rollout % _ROLLOUTS * _PIDS_OF_A_ROLLOUT
+    core_memory = int(hardware.core_memory * (1 - _HELPER_MEMORY_SHARE))
+    first = _FIRST_PID + rollout % _ROLLOUTS * _PIDS_PER_ROLLOUT
     return [
         Process(
             pid=first + 37 * at + rng.randrange(30),
@@ -178,49 +195,49 @@ def processes(
             cores=cores,
             kind=kinds[at % len(kinds)],
             phase=rng.uniform(0, 2 * math.pi),
-            born=0,
-            portion=1 / owners[cores[0]],
-            room={core: open_to_them // owners[core] for core in cores},
-            host_room=room.host_memory // 4 // runtimes,
+            first_report=first_report,
+            core_share=1 / owners[cores[0]],
+            memory_limits={core: core_memory // owners[core] for core in cores},
+            host_memory_limit=hardware.memory // 4 // runtimes,
         )
         for at, cores in enumerate(owned)
     ]
 
 
-def helpers(number: int, room: Room, seed: int) -> list[Process]:
-    """The short-lived processes that are there at the report of this number."""
-    born = number - number % _HELPER_EVERY
-    if not born or number - born >= _HELPER_LIFE:
+def make_helpers(number: int, hardware: Hardware, seed: int) -> list[Process]:
+    """Return the short-lived processes in the report of this number."""
+    first_report = number - number % _HELPER_INTERVAL
+    if not first_report or number - first_report >= _HELPER_LIFETIME:
         return []
-    rng = random.Random(f"{seed}:helper:{born}")  # noqa: S311 (a simulation)
-    core = rng.randrange(room.cores)
+    rng = random.Random(f"{seed}:helper:{first_report}")  # noqa: S311 (a simulation)
+    core = rng.randrange(hardware.cores)
     return [
         Process(
-            pid=_FIRST_HELPER + born % _HELPERS,
-            # Every other one is a container whose process has a tag that others have as well.
-            tag=_SHARED_TAG if born % (2 * _HELPER_EVERY) else "profiler",
+            pid=_FIRST_HELPER_PID + first_report % _HELPER_PIDS,
+            # Every other helper runs in a container, with the default tag that others have too.
+            tag=_SHARED_TAG if first_report % (2 * _HELPER_INTERVAL) else "profiler",
             cores=(core,),
-            kind=Kind.HELPER,
+            kind=ProcessKind.HELPER,
             phase=0.0,
-            born=born,
-            portion=_HELPERS_PORTION,
-            room={core: int(room.core_memory * _HELPERS_ROOM)},
-            host_room=room.host_memory // 100,
+            first_report=first_report,
+            core_share=_HELPER_CORE_SHARE,
+            memory_limits={core: int(hardware.core_memory * _HELPER_MEMORY_SHARE)},
+            host_memory_limit=hardware.memory // 100,
         )
     ]
 
 
 def _tag(at: int) -> str:
-    again = at // len(_TAGS)
-    return _TAGS[at % len(_TAGS)] + (f"-{again}" if again else "")
+    repetition = at // len(_TAGS)
+    return _TAGS[at % len(_TAGS)] + (f"-{repetition}" if repetition else "")
 
 
 def _percent(share: float, rng: random.Random) -> float:
-    """Percent of a period that one core is busy; a core without work is not busy at all."""
+    """Return a core's utilization in percent: noisy under load, and 0 without load."""
     return round(min(100.0, max(0.0, 100 * share + rng.gauss(0, 1.5))), 12) if share else 0.0
 
 
-def _spread(seconds: float, rng: random.Random) -> dict[str, float]:
-    """Percentiles around a usual duration, in rising order."""
+def _percentiles(seconds: float, rng: random.Random) -> dict[str, float]:
+    """Return rising latency percentiles around a typical duration."""
     factors = (0.97, 0.975, 0.99, 1.0, 1.02, 1.2 + 0.3 * rng.random(), 1.6 + rng.random())
     return {name: seconds * factor for name, factor in zip(PERCENTILES, factors, strict=True)}

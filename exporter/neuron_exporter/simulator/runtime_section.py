@@ -1,4 +1,4 @@
-"""What neuron-monitor prints of one runtime."""
+"""The section of one runtime in a report."""
 
 from __future__ import annotations
 
@@ -8,25 +8,16 @@ from typing import Any
 
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.hardware import Hardware
-from neuron_exporter.simulator.processes import Process, Work
+from neuron_exporter.simulator.processes import ERROR_TYPES, FAILED_STATUSES, Process, Work
 
-_STATUSES = (
-    "completed",
-    "completed_with_err",
-    "completed_with_num_err",
-    "timed_out",
-    "incorrect_input",
-    "failed_to_queue",
-)
-_ERRORS = ("numerical", "transient", "model", "runtime", "hardware")
-_SPREAD = 8.0
-_SHARE_OF_PEAK = 0.4
+_PHYSICAL_SPREAD = 8.0
+_PEAK_SHARE = 0.4
 
 
-def runtime(
+def runtime_entry(
     hardware: Hardware, process: Process, work: Work, covered: Mapping[Group, float]
 ) -> dict[str, Any]:
-    """One entry of `neuron_runtime_data`, with the groups that are covered."""
+    """Return an entry of `neuron_runtime_data` with the groups that are covered."""
     makers: dict[Group, Callable[[], dict[str, Any]]] = {
         Group.EXECUTION_STATS: lambda: _execution_stats(hardware, work),
         Group.MEMORY_USED: lambda: _memory_used(hardware, process, work),
@@ -51,7 +42,7 @@ def runtime(
 def groups(
     makers: Mapping[Group, Callable[[], dict[str, Any]]], covered: Mapping[Group, float]
 ) -> dict[str, Any]:
-    """The groups that are covered, each with its period and without an error."""
+    """Return the groups that are covered, each with its period and without an error."""
     return {
         group.value: {"period": covered[group], **make(), "error": ""}
         for group, make in makers.items()
@@ -60,14 +51,14 @@ def groups(
 
 
 def _core(hardware: Hardware, core: int, percent: float) -> dict[str, Any]:
-    """One of all cores of the machine, as neuron-monitor lists them for every runtime."""
+    """Return one core; neuron-monitor lists all cores of the machine for every runtime."""
     shown: dict[str, Any] = {"neuroncore_utilization": percent}
     generation, size = hardware.generation, hardware.logical_core_size
     if not generation.old_tools:
-        shown["effective_flops"] = int(percent / 100 * generation.peak_flops * _SHARE_OF_PEAK)
+        shown["effective_flops"] = int(percent / 100 * generation.peak_flops * _PEAK_SHARE)
     if size > 1:
-        # Physical cores are busy to different degrees; the logical core is their mean.
-        spread = min(_SPREAD, percent, 100 - percent)
+        # Physical cores differ in utilization; the logical core is their mean.
+        spread = min(_PHYSICAL_SPREAD, percent, 100 - percent)
         by_name = {
             f"nc_v3.{core * size + at}": percent + spread * (2 * at / (size - 1) - 1)
             for at in range(size)
@@ -79,13 +70,13 @@ def _core(hardware: Hardware, core: int, percent: float) -> dict[str, Any]:
 
 
 def _execution_stats(hardware: Hardware, work: Work) -> dict[str, Any]:
-    names = ("generic", *_ERRORS) if hardware.generation.old_tools else _ERRORS
+    names = ("generic", *ERROR_TYPES) if hardware.generation.old_tools else ERROR_TYPES
     return {
         "error_summary": {**dict.fromkeys(names, 0), **work.errors},
         "execution_summary": {
-            **dict.fromkeys(_STATUSES, 0),
-            **work.statuses,
             "completed": work.completed,
+            **dict.fromkeys(FAILED_STATUSES, 0),
+            **work.statuses,
         },
         "latency_stats": {
             "total_latency": _by_name(work.latency),
@@ -106,15 +97,12 @@ def _memory_used(hardware: Hardware, process: Process, work: Work) -> dict[str, 
         "tensors": 65536,
     }
     on_device = sum(sum(parts.values()) for parts in work.memory.values())
-    by_core = {str(core): parts for core, parts in work.memory.items()}
+    by_core = dict(sorted((str(core), parts) for core, parts in work.memory.items()))
     return {
         "neuron_runtime_used_bytes": {
             "host": sum(host.values()),
             "neuron_device": on_device,
-            "usage_breakdown": {
-                "host": host,
-                "neuroncore_memory_usage": dict(sorted(by_core.items())),
-            },
+            "usage_breakdown": {"host": host, "neuroncore_memory_usage": by_core},
         },
         "loaded_models": [_model(hardware, process, core) for core in process.cores],
     }

@@ -1,46 +1,48 @@
-"""What can be going on on a simulated machine: one row for each scenario."""
+"""The table of scenarios."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from neuron_exporter.simulator.processes import Kind
+from neuron_exporter.simulator.processes import ProcessKind
 
 DEFAULT_SCENARIO = "inference"
 
 
 class Scenario(NamedTuple):
-    """Which processes there are and what they do, and what the host does besides."""
+    """Load of a simulated machine: its processes, and the rest of the host."""
 
     name: str
     help: str
-    kinds: tuple[Kind, ...]
-    """What its processes do, in turn."""
+    kinds: tuple[ProcessKind, ...]
+    """Kinds of its processes, assigned in turn."""
     runtimes: int
-    """How many there are when nobody says."""
+    """Default number of processes."""
     sharing: int = 0
-    """How many of them, from the first on, are containers with the tag "1"."""
+    """Number of processes that run in a container, with the tag "1"."""
     helpers: bool = False
-    """Whether short-lived processes come and go."""
+    """Whether there are short-lived processes."""
     host_user: float = 0.8
     host_system: float = 0.3
     host_memory: float = 0.06
-    """Percent of the CPUs and share of the memory that the host's own processes use."""
+    """Use of CPUs (percent) and memory (share) by the rest of the host."""
 
 
 _ROWS = (
-    Scenario("idle", "nothing runs; runtimes only hold memory", (Kind.IDLE,), 0),
-    Scenario("inference", "a load that rises and falls, short executions", (Kind.INFERENCE,), 4),
+    Scenario("idle", "nothing runs; runtimes only keep memory allocated", (ProcessKind.IDLE,), 0),
+    Scenario(
+        "inference", "load that rises and falls, short executions", (ProcessKind.INFERENCE,), 4
+    ),
     Scenario(
         "training",
-        "every core steadily busy, long executions, a pause for a checkpoint every 60 reports",
-        (Kind.TRAINING,),
+        "every core steadily busy, long executions, a checkpoint pause every 60 reports",
+        (ProcessKind.TRAINING,),
         4,
     ),
     Scenario(
         "compile",
-        "the host's CPUs are busy and its memory is taken, the cores are idle",
-        (Kind.IDLE,),
+        "busy host CPUs and high host memory, idle cores",
+        (ProcessKind.IDLE,),
         0,
         host_user=82.0,
         host_system=6.0,
@@ -48,9 +50,12 @@ _ROWS = (
     ),
     Scenario(
         "mixed",
-        "training beside inference, helpers that come and go, containers that share a tag, some "
-        "errors",
-        (Kind.FLAKY_INFERENCE, Kind.FLAKY_INFERENCE, Kind.TRAINING),
+        "training beside inference, short-lived helpers, containers that share a tag, some errors",
+        (
+            ProcessKind.INFERENCE_WITH_ERRORS,
+            ProcessKind.INFERENCE_WITH_ERRORS,
+            ProcessKind.TRAINING,
+        ),
         4,
         sharing=2,
         helpers=True,

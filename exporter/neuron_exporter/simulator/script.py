@@ -1,4 +1,4 @@
-"""A scripted run: a YAML list of steps, each with its time and what changes then.
+"""Scripts: a YAML list of steps, each with a time and the changes at that time.
 
 - {at: 0s, scenario: inference}
 - {at: 30s, runtimes: 8}
@@ -9,39 +9,40 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 import yaml
 
-from neuron_exporter.simulator.faults import FAULTS, When
+from neuron_exporter.simulator.faults import FAULTS, Timing
 from neuron_exporter.simulator.scenarios import SCENARIOS
-from neuron_exporter.units import format_duration, parse_duration
+from neuron_exporter.text import format_duration, parse_duration, truncated_repr
 
-MOST_RUNTIMES = 1024
+MAX_RUNTIMES = 1024
 
-_LONGEST_SHOWN = 60
+_MAX_SHOWN = 60
 
 
 class Step(NamedTuple):
-    """What changes at a time (s). What is None stays as it is."""
+    """Changes at a time in seconds. None leaves a setting unchanged."""
 
     at: float
     scenario: str | None = None
     runtimes: int | None = None
     faults: tuple[str, ...] = ()
-    lasting: float | None = None
-    """Seconds after which the faults end; None is once, or until the end of the run."""
+    duration: float | None = None
+    """Seconds after which the faults end; None means once, or until the end of the run."""
 
 
 class ScriptError(Exception):
-    """A script that cannot be played: where, what was given, and what is allowed."""
+    """The script cannot be read or is not valid."""
 
 
 def load(path: str) -> tuple[Step, ...]:
-    """The steps of a script, in their order.
+    """Return the steps of a script.
 
     Raises:
-        ScriptError: the file cannot be used.
+        ScriptError: the file cannot be read or is not valid.
     """
     try:
         with open(path, "rb") as file:
@@ -60,17 +61,16 @@ def load(path: str) -> tuple[Step, ...]:
         try:
             step = _step(node)
             if steps and step.at < steps[-1].at:
-                before, got = format_duration(steps[-1].at), format_duration(step.at)
-                raise _Wrong(node, f"at: must not be before {before}, as above (got {got!r})")
-        except _Wrong as wrong:
-            raise ScriptError(f"{path}:{wrong.line}: {wrong}") from None
+                last, got = format_duration(steps[-1].at), format_duration(step.at)
+                message = f"at: must not be before {last}, the step above (got {got!r})"
+                raise _InvalidNode(node, message)
+        except _InvalidNode as error:
+            raise ScriptError(f"{path}:{error.line}: {error}") from None
         steps.append(step)
     return tuple(steps)
 
 
-class _Wrong(Exception):
-    """What is wrong at a node."""
-
+class _InvalidNode(Exception):
     def __init__(self, node: yaml.Node, message: str) -> None:
         super().__init__(message)
         self.line = node.start_mark.line + 1
@@ -81,77 +81,74 @@ _KEYS = ("at", "scenario", "runtimes", "fault", "for")
 
 def _step(node: yaml.Node) -> Step:
     if not isinstance(node, yaml.MappingNode):
-        raise _Wrong(
-            node,
-            f"a step must be a mapping, such as {{at: 30s, fault: crash}} (got {_shown(node)})",
-        )
-    given: dict[str, yaml.Node] = {}
+        must = "a step must be a mapping, such as {at: 30s, fault: crash}"
+        raise _InvalidNode(node, f"{must} (got {_describe(node)})")
+    entries: dict[str, yaml.Node] = {}
     for key, value in node.value:
         name = _one_of(key, _KEYS, "a step's key")
-        if name in given:
-            raise _Wrong(key, f"{name}: must be given once")
-        given[name] = value
-    if "at" not in given:
-        raise _Wrong(node, "at: is missing: every step has its time, such as 30s")
-    if not given.keys() & {"scenario", "runtimes", "fault"}:
-        raise _Wrong(node, "a step must have a scenario, runtimes or a fault: nothing changes")
-    faults = _faults(given["fault"]) if "fault" in given else ()
-    if "for" in given:
-        _check_lasting(given["for"], faults)
+        if name in entries:
+            raise _InvalidNode(key, f"{name}: must occur only once")
+        entries[name] = value
+    if "at" not in entries:
+        raise _InvalidNode(node, "at: is missing; every step must have a time, such as 30s")
+    if not entries.keys() & {"scenario", "runtimes", "fault"}:
+        raise _InvalidNode(node, "a step must have a scenario, runtimes or a fault")
+    fault, duration = entries.get("fault"), entries.get("for")
+    scenario, runtimes = entries.get("scenario"), entries.get("runtimes")
+    faults = _faults(fault) if fault else ()
+    if duration:
+        _check_duration(duration, faults)
     return Step(
-        at=_duration(given["at"], "at"),
-        scenario=_one_of(given["scenario"], SCENARIOS, "scenario") if "scenario" in given else None,
-        runtimes=_runtimes(given["runtimes"]) if "runtimes" in given else None,
+        at=_duration(entries["at"], "at"),
+        scenario=_one_of(scenario, SCENARIOS, "scenario") if scenario else None,
+        runtimes=_runtimes(runtimes) if runtimes else None,
         faults=faults,
-        lasting=_duration(given["for"], "for") if "for" in given else None,
+        duration=_duration(duration, "for") if duration else None,
     )
 
 
 def _faults(node: yaml.Node) -> tuple[str, ...]:
     nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
     if not nodes:
-        raise _Wrong(node, f"fault: must be of {', '.join(FAULTS)} (got [])")
+        raise _InvalidNode(node, f"fault: must be one of {', '.join(FAULTS)} (got [])")
     return tuple(_one_of(each, FAULTS, "fault") for each in nodes)
 
 
-def _check_lasting(node: yaml.Node, faults: tuple[str, ...]) -> None:
+def _check_duration(node: yaml.Node, faults: tuple[str, ...]) -> None:
     if not faults:
-        raise _Wrong(node, "for: must stand beside a fault, which ends then")
+        raise _InvalidNode(node, "for: must be used with a fault")
+    allowed = [n for n, row in FAULTS.items() if row.timing in (Timing.REPEATED, Timing.LASTING)]
     for name in faults:
-        if FAULTS[name].when in (When.ONCE, When.FIRST):
-            lasting = [row.name for row in FAULTS.values() if row.when in (When.OFTEN, When.ON)]
-            raise _Wrong(node, f"for: {name} happens once; must be with {', '.join(lasting)} only")
+        if name not in allowed:
+            must = f"must be used with {', '.join(allowed)}"
+            raise _InvalidNode(node, f"for: {must} (got {name!r}, which occurs once)")
 
 
-def _one_of(node: yaml.Node, allowed: Collection[str], what: str) -> str:
+def _one_of(node: yaml.Node, allowed: Collection[str], key: str) -> str:
     if isinstance(node, yaml.ScalarNode) and node.value in allowed:
         return str(node.value)
-    raise _Wrong(node, f"{what}: must be one of {', '.join(allowed)} (got {_shown(node)})")
+    raise _InvalidNode(node, f"{key}: must be one of {', '.join(allowed)} (got {_describe(node)})")
 
 
-def _duration(node: yaml.Node, what: str) -> float:
-    if isinstance(node, yaml.ScalarNode):
-        try:
+def _duration(node: yaml.Node, key: str) -> float:
+    with suppress(ValueError, OverflowError):
+        if isinstance(node, yaml.ScalarNode):
             return parse_duration(node.value)
-        except (ValueError, OverflowError):
-            pass
-    raise _Wrong(
-        node, f'{what}: must be a duration such as "5s", "1m30s" or "2h" (got {_shown(node)})'
+    raise _InvalidNode(
+        node, f'{key}: must be a duration such as "5s", "1m30s" or "2h" (got {_describe(node)})'
     )
 
 
 def _runtimes(node: yaml.Node) -> int:
     text = node.value if isinstance(node, yaml.ScalarNode) else ""
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-    if not 0 <= number <= MOST_RUNTIMES:
-        raise _Wrong(
-            node, f"runtimes: must be a number from 0 to {MOST_RUNTIMES} (got {_shown(node)})"
-        )
+    if not 0 <= number <= MAX_RUNTIMES:
+        must = f"must be a whole number from 0 to {MAX_RUNTIMES}"
+        raise _InvalidNode(node, f"runtimes: {must} (got {_describe(node)})")
     return number
 
 
-def _shown(node: yaml.Node) -> str:
+def _describe(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode):
-        text = repr(node.value)
-        return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+        return truncated_repr(node.value, _MAX_SHOWN)
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

@@ -1,4 +1,4 @@
-"""What neuron-monitor prints of the machine itself."""
+"""The sections of the machine in a report."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.hardware import Hardware
-from neuron_exporter.simulator.processes import Kind, Process, Work
+from neuron_exporter.simulator.processes import Process, ProcessKind, Work
 from neuron_exporter.simulator.runtime_section import groups
 from neuron_exporter.simulator.scenarios import Scenario
 
 _ECC = ("mem_ecc_corrected", "mem_ecc_uncorrected", "sram_ecc_uncorrected", "sram_ecc_corrected")
-_MOST_MEMORY = 0.98
-_MOST_USER, _MOST_SYSTEM = 90.0, 9.0
+_MAX_MEMORY_SHARE = 0.98
+_MAX_USER, _MAX_SYSTEM = 90.0, 9.0
 
 
 def system_data(
@@ -25,7 +25,7 @@ def system_data(
     covered: Mapping[Group, float],
     rng: random.Random,
 ) -> dict[str, Any]:
-    """`system_data`, with the groups that are covered."""
+    """Return `system_data` with the groups that are covered."""
     makers: dict[Group, Callable[[], dict[str, Any]]] = {
         Group.MEMORY_INFO: lambda: _memory_info(hardware, scenario, work, rng),
         Group.VCPU_USAGE: lambda: _vcpu_usage(hardware, scenario, work, rng),
@@ -35,7 +35,7 @@ def system_data(
 
 
 def hardware_counters(hardware: Hardware) -> dict[str, Any]:
-    """`neuron_hw_counters` without its period: devices without an error."""
+    """Return `neuron_hw_counters` of devices without errors, and without a period."""
     return {
         "neuron_devices": [
             {"neuron_device_index": device, **dict.fromkeys(_ECC, 0)}
@@ -52,7 +52,7 @@ def _memory_info(
     used = own + sum(done.host_memory for done in work)
     return {
         "memory_total_bytes": total,
-        "memory_used_bytes": min(used, int(total * _MOST_MEMORY)),
+        "memory_used_bytes": min(used, int(total * _MAX_MEMORY_SHARE)),
         "swap_total_bytes": 0,
         "swap_used_bytes": 0,
     }
@@ -61,12 +61,12 @@ def _memory_info(
 def _vcpu_usage(
     hardware: Hardware, scenario: Scenario, work: list[Work], rng: random.Random
 ) -> dict[str, Any]:
-    user = min(_MOST_USER, scenario.host_user + sum(done.cpu_user for done in work))
-    system = min(_MOST_SYSTEM, scenario.host_system + sum(done.cpu_system for done in work))
+    user = min(_MAX_USER, scenario.host_user + sum(done.cpu_user for done in work))
+    system = min(_MAX_SYSTEM, scenario.host_system + sum(done.cpu_system for done in work))
     return {
         "average_usage": _shares(user, system),
         "usage_data": {
-            str(cpu): _shares(min(_MOST_USER, max(0.0, rng.gauss(user, 3))), system)
+            str(cpu): _shares(min(_MAX_USER, max(0.0, rng.gauss(user, 3))), system)
             for cpu in sorted(range(hardware.vcpus), key=str)
         },
         "context_switch_count": 1200 + rng.randrange(500),
@@ -87,7 +87,7 @@ def _shares(user: float, system: float) -> dict[str, float]:
 
 
 def instance_info(hardware: Hardware, seed: int) -> dict[str, str]:
-    """`instance_info`: another machine for another seed."""
+    """Return `instance_info`. Each seed is another machine."""
     digest = zlib.crc32(f"{seed}:{hardware.name}".encode())
     ultraserver = {"ultraserver_id": f"u-{digest:08x}51a7e0ff"} if hardware.in_ultraserver else {}
     return {
@@ -105,7 +105,7 @@ def instance_info(hardware: Hardware, seed: int) -> dict[str, str]:
 
 
 def hardware_info(hardware: Hardware) -> dict[str, Any]:
-    """`neuron_hardware_info`."""
+    """Return `neuron_hardware_info`."""
     counts = {
         "neuron_device_count": hardware.devices,
         "neuroncore_per_device_count": hardware.cores_per_device,
@@ -126,11 +126,11 @@ def hardware_info(hardware: Hardware) -> dict[str, Any]:
 def kubernetes_info(
     hardware: Hardware, running: Iterable[Process], period: float
 ) -> dict[str, Any]:
-    """`neuron_k8s_info`: a pod for each runtime that stays; a core has the first that asked."""
+    """Return `neuron_k8s_info`, with a pod for each long-running runtime."""
     cores: dict[str, Any] = {}
     devices: dict[str, Any] = {}
     for process in running:
-        if process.kind is Kind.HELPER:
+        if process.kind is ProcessKind.HELPER:
             continue
         digest = zlib.crc32(f"{process.pid}".encode())
         owner = {

@@ -1,1 +1,1 @@
-"""Where snapshots go."""
+"""Destinations of snapshots."""

@@ -1,8 +1,5 @@
-"""The formats that Prometheus reads: which one a scraper wants, and how a family begins in it.
-
-Samples are written alike in all of them. They differ in the lines before a family's samples, and
-in that OpenMetrics has an end.
-"""
+"""Exposition formats of Prometheus. They differ in the lines before a family's samples, and in the
+end marker of OpenMetrics. Samples are the same in all formats."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _BASE_UNITS = ("seconds", "bytes", "ratio")
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format by its media type."""
+    """An exposition format. `end` is its end marker."""
 
     media_type: str
     version: str
@@ -28,12 +25,12 @@ class Format:
 
     @property
     def content_type(self) -> str:
-        """The value of the Content-Type header."""
+        """Value of the Content-Type header."""
         return f"{self.media_type}; version={self.version}; charset=utf-8"
 
     @property
     def is_open_metrics(self) -> bool:
-        """Whether it is one of the versions of OpenMetrics, which are written alike."""
+        """Whether it is a version of OpenMetrics; all versions are written in the same way."""
         return self is not TEXT
 
 
@@ -46,19 +43,16 @@ _WILDCARDS = {"*/*": TEXT, "text/*": TEXT, "application/*": OPEN_METRICS}
 
 
 def negotiate(accept: str) -> Format:
-    """The format that an Accept header likes best; of equals the one that stands first.
-
-    Text is for all who do not care, and for those who want nothing that there is: an exporter
-    that answers in some format is of more use than one that answers 406.
-    """
-    best, liking = TEXT, 0.0
+    """Return the preferred format of an Accept header, the first of equals. If no known format is
+    acceptable, it is TEXT, since a response is more useful than status 406."""
+    best, best_quality = TEXT, 0.0
     for part in accept.split(","):
-        media_type, *parameters = (word.strip() for word in part.lower().split(";"))
-        named = dict(_parameter(each) for each in parameters)
-        wanted = _find(media_type, named)
-        quality = _quality(named.get("q", "1"))
-        if wanted is not None and quality > liking:
-            best, liking = wanted, quality
+        media_type, *words = (word.strip() for word in part.lower().split(";"))
+        parameters = dict(_parameter(word) for word in words)
+        format = _find(media_type, parameters)
+        quality = _quality(parameters.get("q", "1"))
+        if format is not None and quality > best_quality:
+            best, best_quality = format, quality
     return best
 
 
@@ -71,14 +65,12 @@ def _find(media_type: str, parameters: Mapping[str, str]) -> Format | None:
     if media_type in _WILDCARDS:
         return _WILDCARDS[media_type]
     version = parameters.get("version")
-    for each in FORMATS:
-        if each.media_type == media_type and version in (None, each.version):
-            return each
-    return None
+    fitting = (each for each in FORMATS if each.media_type == media_type)
+    return next((each for each in fitting if version in (None, each.version)), None)
 
 
 def _quality(text: str) -> float:
-    """A q-value; what is none counts as a refusal."""
+    """Parse a q-value; an invalid one counts as 0."""
     try:
         quality = float(text)
     except ValueError:
@@ -88,10 +80,10 @@ def _quality(text: str) -> float:
 
 @lru_cache(maxsize=1024)
 def head(format: Format, name: str, documentation: str, kind: str, unit: str = "") -> str:
-    """The lines before a family's samples, each with a line's end before it.
+    """Return the lines before a family's samples, each preceded by a line end.
 
-    `name` is that of the samples. In OpenMetrics the family's own name has no `_total` or `_info`,
-    and a unit has a line only where that name ends with it.
+    `name` is the name of the samples. In OpenMetrics, the name of the family has no `_total` or
+    `_info`, and there is a UNIT line only if that name ends with the unit.
     """
     if not format.is_open_metrics:
         kind = "gauge" if kind == "info" else kind
@@ -104,23 +96,23 @@ def head(format: Format, name: str, documentation: str, kind: str, unit: str = "
 
 
 def write(families: Iterable[Metric], format: Format = TEXT) -> bytes:
-    """Families of prometheus_client as text: its own writer, without what is not in use here."""
+    """Format families of prometheus_client as its own writer does, without its unused features."""
     parts = []
     for family in families:
         name = family.name + _SUFFIXES.get(family.type, "")
         unit = next((each for each in _BASE_UNITS if family.name.endswith(f"_{each}")), "")
         parts.append(head(format, name, family.documentation, family.type, unit))
         for sample in family.samples:
-            where = _labels(tuple(sample.labels.items())) if sample.labels else ""
-            parts.append(f"\n{sample.name}{where} {sample.value!r}")
+            labels = _labels(tuple(sample.labels.items())) if sample.labels else ""
+            parts.append(f"\n{sample.name}{labels} {sample.value!r}")
     return ("".join(parts)[1:] + "\n").encode()
 
 
-@lru_cache(maxsize=1024)  # the same ones at every scrape
+@lru_cache(maxsize=1024)  # labels repeat at every scrape
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:
     return "{" + ",".join(f'{name}="{escape(value)}"' for name, value in labels) + "}"
 
 
 def escape(value: str) -> str:
-    """A label's value as it stands between quotes."""
+    """Escape a label value for use between quotes."""
     return value.translate(_ESCAPED_IN_LABELS)

@@ -1,7 +1,14 @@
-"""Where lines come from: neuron-monitor as a child, standard input, or a file."""
+"""Sources of report lines: neuron-monitor as a child process, standard input, or a file."""
 
 from neuron_exporter.source.neuron_monitor import NeuronMonitorSource
 from neuron_exporter.source.replay import FileSource, StdinSource
-from neuron_exporter.source.stream import Listener, Source, SourceError
+from neuron_exporter.source.stream import Source, SourceError, SourceListener
 
-__all__ = ["FileSource", "Listener", "NeuronMonitorSource", "Source", "SourceError", "StdinSource"]
+__all__ = [
+    "FileSource",
+    "NeuronMonitorSource",
+    "Source",
+    "SourceError",
+    "SourceListener",
+    "StdinSource",
+]

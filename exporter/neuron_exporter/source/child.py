@@ -1,4 +1,4 @@
-"""A child process that prints lines: started, drained, and ended with all that it started."""
+"""A child process in its own process group, with its standard error drained."""
 
 from __future__ import annotations
 
@@ -15,41 +15,44 @@ from contextlib import suppress
 from pathlib import Path
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
-_LONGEST_STDERR_LINE = 4096
-_STDERR_PIPE = 65536
-_POLL = 0.01
-_LISTEN = 0.5
-_KILL_PATIENCE = 1.0
-_LAUNCH_PATIENCE = 5.0
+_MAX_STDERR_LINE = 4096
+_PIPE_CAPACITY = 65536
+_POLL_INTERVAL = 0.01
+_STDERR_TIMEOUT = 0.5
+_KILL_TIMEOUT = 1.0
+_LAUNCH_TIMEOUT = 5.0
 
 
 class SpawnError(Exception):
-    """The program exists and could not be started."""
+    """The program exists but cannot be started."""
 
 
 class Backoff:
-    """Delays that double from `first` to `longest` seconds, each with jitter down to its half."""
+    """Delays (s) that double from `first` to `max_delay`, each reduced at random by up to half."""
 
     def __init__(
-        self, first: float = 1.0, longest: float = 60.0, rng: random.Random | None = None
+        self, first: float = 1.0, max_delay: float = 60.0, rng: random.Random | None = None
     ) -> None:
         self._first = first
-        self._longest = longest
-        self._rng = rng or random.Random()  # noqa: S311 (jitter is no secret)
+        self._max_delay = max_delay
+        self._rng = rng or random.Random()  # noqa: S311 (jitter needs no secure randomness)
         self._delay = 0.0
 
     def next(self) -> float:
-        """The delay before the next attempt."""
-        self._delay = min(self._longest, self._delay * 2 or self._first)
+        """Return the delay before the next attempt, in seconds."""
+        self._delay = min(self._max_delay, self._delay * 2 or self._first)
         return self._rng.uniform(self._delay / 2, self._delay)
 
     def reset(self) -> None:
-        """Begin again from the shortest delay: the source is healthy."""
+        """Start again from the first delay."""
         self._delay = 0.0
 
 
 class Child:
-    """A running program in its own session. Made and stopped by one thread, which it dies with."""
+    """A running program in its own session.
+
+    Create and stop it in one thread: the kernel kills it when that thread ends.
+    """
 
     def __init__(
         self,
@@ -60,11 +63,11 @@ class Child:
         """Start `command`, whose first word is the path of the program.
 
         Raises:
-            SpawnError: with the system's reason.
+            SpawnError: the program cannot be started.
         """
         try:
             self._process, reason = _launch(command, environment)
-        except (OSError, ValueError) as error:  # a ValueError is a NUL in a word
+        except (OSError, ValueError) as error:  # a NUL in an argument is a ValueError
             reason = getattr(error, "strerror", None) or str(error)
             raise SpawnError(f"{command[0]}: {reason}") from error
         if reason:
@@ -72,8 +75,8 @@ class Child:
             raise SpawnError(f"{command[0]}: {reason}")
         assert self._process.stdout is not None  # noqa: S101 (for the type checker)
         self.stdout: int = self._process.stdout.fileno()
-        self._over = False
-        # An unread pipe blocks its writer: the child would freeze after 64 KiB of complaints.
+        self._reaped = False
+        # Unless its standard error is read, the child blocks after writing 64 KiB to it.
         self._drain = threading.Thread(
             target=self._drain_stderr, args=(on_stderr,), name="stderr", daemon=True
         )
@@ -81,69 +84,69 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The child's process id, which is also its group's."""
+        """Process id of the child, and id of its process group."""
         return self._process.pid
 
     def ended(self) -> bool:
-        """Whether the child has ended. It stays a zombie until `stop`: its group keeps its id."""
+        """Return whether the child has ended. Its id stays in use until `stop` reaps it."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self._process.pid, options) is not None
 
-    def stop(self, patience: float) -> int | None:
-        """End the child and all that it started; gives its exit status, negative for a signal.
+    def stop(self, timeout: float) -> int | None:
+        """End the child and its process group. Return its exit status, negative for a signal.
 
-        None says that it does not end, not even by SIGKILL: it waits in the kernel, maybe for a
-        sick driver. Then ask again later.
+        Return None if not even SIGKILL ends it, as when it is blocked in the kernel by a faulty
+        driver. Call again later in that case.
 
-        The group is killed in every case, since a grandchild may outlive the child, and before
-        the child is reaped, since afterwards its id may be another's.
+        The group is always killed, since a grandchild may outlive the child. This happens before
+        the child is reaped, since its id may be reused afterwards.
         """
         if not self.ended():
             self._signal_group(signal.SIGTERM)
-            self._wait_for_end(patience)
+            self._wait_for_end(timeout)
         self._signal_group(signal.SIGKILL)
-        if not self._wait_for_end(_KILL_PATIENCE):
+        if not self._wait_for_end(_KILL_TIMEOUT):
             return None
         status = self._process.wait()
         self._reap_orphans()
-        self._over = True
-        self._drain.join(_KILL_PATIENCE)
+        self._reaped = True
+        self._drain.join(_KILL_TIMEOUT)
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None and not (pipe is self._process.stderr and self._drain.is_alive()):
                 pipe.close()
         return status
 
-    def _wait_for_end(self, patience: float) -> bool:
-        until = time.monotonic() + patience
+    def _wait_for_end(self, timeout: float) -> bool:
+        until = time.monotonic() + timeout
         while not (ended := self.ended()) and time.monotonic() < until:
-            time.sleep(_POLL)
+            time.sleep(_POLL_INTERVAL)
         return ended
 
     def _reap_orphans(self) -> None:
-        """Reap what the child started and left behind, which is ours where we are process 1."""
-        until = time.monotonic() + _KILL_PATIENCE
-        with suppress(ChildProcessError):  # there is none
+        """Reap the rest of the child's group. If the exporter is process 1, it inherits them."""
+        until = time.monotonic() + _KILL_TIMEOUT
+        with suppress(ChildProcessError):  # none are left
             while time.monotonic() < until:
                 if os.waitid(os.P_PGID, self._process.pid, os.WEXITED | os.WNOHANG) is None:
-                    time.sleep(_POLL)
+                    time.sleep(_POLL_INTERVAL)
 
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
     def _drain_stderr(self, on_line: Callable[[str], None]) -> None:
-        def give(line: bytes) -> None:
+        def pass_on(line: bytes) -> None:
             if line.strip():
-                on_line(line[:_LONGEST_STDERR_LINE].decode("utf-8", "replace").strip())
+                on_line(line[:_MAX_STDERR_LINE].decode("utf-8", "replace").strip())
 
-        held = b""
+        rest = b""
         for chunk in self._read_stderr():
-            *lines, held = (held + chunk).split(b"\n")
-            if len(held) > _LONGEST_STDERR_LINE:
-                lines, held = [*lines, held], b""
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _MAX_STDERR_LINE:
+                lines, rest = [*lines, rest], b""
             for line in lines:
-                give(line)
-        give(held)
+                pass_on(line)
+        pass_on(rest)
 
     def _read_stderr(self) -> Iterator[bytes]:
         assert self._process.stderr is not None  # noqa: S101 (for the type checker)
@@ -152,11 +155,11 @@ class Child:
         poll.register(fd, select.POLLIN)
         last = False
         while not last:
-            # What fled from the group may hold the pipe for ever; one more read gets all that the
-            # child can have left in it.
-            last = self._over
-            if poll.poll(0 if last else _LISTEN * 1000):
-                chunk = os.read(fd, _STDERR_PIPE)
+            # A process that left the group may keep the pipe open for ever. Once the child is
+            # reaped, one more read gets everything that the child can have written.
+            last = self._reaped
+            if poll.poll(0 if last else _STDERR_TIMEOUT * 1000):
+                chunk = os.read(fd, _PIPE_CAPACITY)
                 if not chunk:
                     return
                 yield chunk
@@ -165,27 +168,28 @@ class Child:
 def _launch(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the launcher; gives why the program could not take its place, if it could not.
+    """Start the launcher. Return its process, and the reason if it could not start the program.
 
-    A program on a file system that does not answer is not waited for: it is a silent child.
+    On a file system that does not respond, the exporter stops waiting after 5 s and treats the
+    process as a silent child.
     """
-    told, telling = os.pipe()
-    with open(told, "rb") as status:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as status:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), str(telling), *command],
+                [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), str(writing), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=dict(environment),
                 start_new_session=True,
-                pass_fds=(telling,),
+                pass_fds=(writing,),
                 bufsize=0,
             )
         finally:
-            os.close(telling)
+            os.close(writing)
         poll = select.poll()
         poll.register(status, select.POLLIN)
-        if not poll.poll(_LAUNCH_PATIENCE * 1000):
+        if not poll.poll(_LAUNCH_TIMEOUT * 1000):
             return process, ""
-        return process, status.read().decode()  # ended when the program has replaced the launcher
+        return process, status.read().decode()  # ends when the program replaces the launcher

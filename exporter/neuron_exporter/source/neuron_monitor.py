@@ -1,7 +1,7 @@
-"""neuron-monitor as the source: its configuration, its environment, and its supervision.
+"""Source that runs neuron-monitor as a child process and restarts it when it fails.
 
-Whatever ends a child (no program, no start, exit, end of its output, silence, garbage) leads to
-one delay that doubles, and that only a report resets. A pause ends it too, and leads to none.
+Every failure (missing program, failed start, exit, closed output, silence, garbage) is followed by
+a restart after a delay that doubles each time; a report resets the delay. A pause is not a failure.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.source.child import Backoff, Child, SpawnError
-from neuron_exporter.source.stream import Listener, Pumped, Stream, Wake
+from neuron_exporter.source.stream import ReadResult, SourceListener, Stream, WakeupPipe
 from neuron_exporter.source.watchdog import Watchdog
 
-TOOLS = "/opt/aws/neuron/bin"
-"""Where AWS's package puts its tools, which is on PATH only in login shells."""
+TOOLS_DIRECTORY = "/opt/aws/neuron/bin"
+"""Directory of AWS's Neuron tools. Only login shells have it on PATH."""
 
 RUNTIME_GROUPS = (
     Group.NEURONCORE_COUNTERS,
@@ -32,35 +32,35 @@ RUNTIME_GROUPS = (
 SYSTEM_GROUPS = (Group.VCPU_USAGE, Group.MEMORY_INFO, Group.HW_COUNTERS)
 
 _TICK = 1.0
-_STOP_PATIENCE = 1.0
-_EXIT_PATIENCE = 0.5
-_LAST_REPORT_PATIENCE = 10.0
-_CHILD_SHARE_OF_MEMORY = 0.6
+_STOP_TIMEOUT = 1.0
+_EXIT_TIMEOUT = 0.5
+_LAST_REPORT_TIMEOUT = 10.0
+_GOMEMLIMIT_SHARE = 0.6
 _UNLIMITED = 2**60
 _INTERRUPTED = "interrupted"
-_WHY_PAUSED = "by SIGUSR1, which also ends it"
 _RECONFIGURED = "reconfigured"
+_PAUSE_DETAIL = "by SIGUSR1; another SIGUSR1 resumes it"
 
 
 def configuration(groups: Iterable[Group], period: float) -> dict[str, object]:
-    """neuron-monitor's configuration for these groups, all at one period (whole seconds).
+    """Return a neuron-monitor configuration with these groups, all at one period (whole seconds).
 
-    One period for all groups: what a report holds of a group that is not due is documented
-    nowhere.
+    All groups share one period because neuron-monitor does not document what a report contains for
+    a group that is not due.
     """
-    wanted = set(groups)
+    groups = set(groups)
     document: dict[str, object] = {"period": f"{int(period)}s"}
-    runtime = [{"type": group.value} for group in RUNTIME_GROUPS if group in wanted]
+    runtime = [{"type": group.value} for group in RUNTIME_GROUPS if group in groups]
     if runtime:
         document["neuron_runtimes"] = [{"tag_filter": ".*", "metrics": runtime}]
     document["system_metrics"] = [
-        {"type": group.value} for group in SYSTEM_GROUPS if group in wanted
+        {"type": group.value} for group in SYSTEM_GROUPS if group in groups
     ]
     return document
 
 
 class NeuronMonitorSource:
-    """Runs neuron-monitor and keeps it running."""
+    """Supervisor of a neuron-monitor child process."""
 
     def __init__(
         self,
@@ -74,144 +74,145 @@ class NeuronMonitorSource:
         self._command = list(command)
         self._name = Path(command[0]).name
         self._period = period
-        self.ask_for(groups)
+        self.request_groups(groups)
         self._max_line = max_line
         self._backoff = backoff or Backoff()
-        self._wake = Wake()
+        self._wakeup = WakeupPipe()
         self._paused = False
-        self._last_complaint = ""
+        self._last_stderr_line = ""
 
-    def run(self, listener: Listener) -> None:
-        """Run children, one after the other, until `stop`."""
-        while not self._wake.asked():
+    def run(self, listener: SourceListener) -> None:
+        """Run neuron-monitor, and restart it whenever it fails, until `stop`."""
+        while not self._wakeup.stop_requested():
             if self._paused:
                 self._pause(listener)
                 continue
-            state, reason, detail = self._live(listener)
-            if self._wake.asked():
+            state, reason, detail = self._run_once(listener)
+            if self._wakeup.stop_requested():
                 return
             if reason == _INTERRUPTED or self._paused:
-                continue  # whoever resets a driver may end its processes, too
+                continue  # a child that a driver reset ends during a pause has not failed
             if reason == _RECONFIGURED:
-                listener.restarting(reason, 0.0)
+                listener.on_restart(reason, 0.0)
                 continue
-            listener.state(state, detail)
+            listener.on_state(state, detail)
             delay = self._backoff.next()
-            listener.restarting(reason, delay)
+            listener.on_restart(reason, delay)
             until = time.monotonic() + delay
             while (left := until - time.monotonic()) > 0 and not self._interrupted():
-                self._wake.wait(min(left, _TICK))
-                listener.tick()
+                self._wakeup.wait(min(left, _TICK))
+                listener.on_tick()
 
-    def ask_for(self, groups: Iterable[Group]) -> None:
-        """Ask for these groups. If others were asked for, the child is ended after its next report,
-        or 10 s, and another is started: what happens between the two is in no report. May be called
-        from any thread."""
+    def request_groups(self, groups: Iterable[Group]) -> None:
+        """Make neuron-monitor report these groups. Thread-safe.
+
+        If they differ from the current ones, the child is replaced after its next report or after
+        10 s. No report covers the time between the two children.
+        """
         self._configuration = json.dumps(configuration(groups, self._period))
 
     def stop(self) -> None:
         """Make `run` end the child and return."""
-        self._wake.ask()
+        self._wakeup.request_stop()
 
     def pause_or_resume(self) -> bool:
-        """End the child and start no other until this is called again; gives whether it is paused.
+        """End the child and start no other until the next call. Return whether it is now paused.
 
-        When the state has become `PAUSED`, the child has ended and holds no device open.
+        Once the state is `PAUSED`, the child has ended and no longer has a device open.
         """
         self._paused = not self._paused
-        self._wake.rouse()
+        self._wakeup.wake()
         return self._paused
 
     def _interrupted(self) -> bool:
-        """Whether somebody wants it to stop, or to pause."""
-        return self._wake.asked() or self._paused
+        """Return whether a stop or a pause was requested."""
+        return self._wakeup.stop_requested() or self._paused
 
-    def _pause(self, listener: Listener) -> None:
-        listener.state(SourceState.PAUSED, _WHY_PAUSED)
-        while self._interrupted() and not self._wake.wait(_TICK):
-            listener.tick()
-        if not self._wake.asked():
+    def _pause(self, listener: SourceListener) -> None:
+        listener.on_state(SourceState.PAUSED, _PAUSE_DETAIL)
+        while self._interrupted() and not self._wakeup.wait(_TICK):
+            listener.on_tick()
+        if not self._wakeup.stop_requested():
             self._backoff.reset()
-            listener.state(SourceState.STARTING, "after a pause")
+            listener.on_state(SourceState.STARTING, "after a pause")
 
-    def _live(self, listener: Listener) -> tuple[SourceState, str, str]:
-        """One child's life; gives the state that its end leaves, the reason, and a sentence."""
+    def _run_once(self, listener: SourceListener) -> tuple[SourceState, str, str]:
+        """Run one child to its end. Return the resulting state, the reason, and a description."""
         environment = child_environment(os.environ)
         name = self._command[0]
         program = shutil.which(name, path=environment["PATH"])
         if program is None and os.path.exists(name) and os.sep in name:
-            program = name  # the attempt to start it says what is wrong with it
+            program = name  # not executable: starting it yields the exact error
         if program is None:
             where = "" if os.sep in name else f" in {environment['PATH']}"
-            return (
-                SourceState.MISSING_PROGRAM,
-                "missing_program",
-                f"{name}: no such program{where}",
-            )
-        self._last_complaint = ""
+            state = SourceState.MISSING_PROGRAM
+            return state, state.value, f"{name}: no such program{where}"
+        self._last_stderr_line = ""
 
         def on_stderr(line: str) -> None:
-            self._last_complaint = line
-            listener.stderr(line)
+            self._last_stderr_line = line
+            listener.on_stderr(line)
 
-        asked = self._configuration
+        configuration = self._configuration
         try:
-            # Written anew for each child: folders of temporary files are cleaned after some days.
-            with _temporary_file(asked) as path:
+            # Each child has a new file: a system may delete old ones from its temporary directory.
+            with _temporary_file(configuration) as path:
                 child = Child([program, *self._command[1:], "-c", path], environment, on_stderr)
                 try:
-                    state, reason = self._watch(child, listener, asked)
+                    state, reason = self._watch(child, listener, configuration)
                 finally:
                     status = self._end(child, listener)
         except SpawnError as error:
             return SourceState.EXITED, "spawn_error", str(error)
         return state, reason, self._describe(reason, status)
 
-    def _watch(self, child: Child, listener: Listener, asked: str) -> tuple[SourceState, str]:
-        """Read the child, which was `asked` for this, until it ends, or has to be ended."""
-        stream = Stream(child.stdout, self._max_line, listener, self._wake)
+    def _watch(
+        self, child: Child, listener: SourceListener, configuration: str
+    ) -> tuple[SourceState, str]:
+        """Read from the child until it ends or must be ended. Return the state and the reason."""
+        stream = Stream(child.stdout, self._max_line, listener, self._wakeup)
         watchdog = Watchdog(self._period)
-        seen, outdated_since = None, None
+        last_report, outdated_since = None, None
         while not self._interrupted():
-            pumped = stream.pump(_TICK)
-            listener.tick()
-            is_news = stream.last_report != seen
-            if is_news:
-                seen = stream.last_report
+            result = stream.read_available(_TICK)
+            listener.on_tick()
+            reported = stream.last_report != last_report
+            if reported:
+                last_report = stream.last_report
                 self._backoff.reset()
-            if asked == self._configuration:
+            if configuration == self._configuration:
                 outdated_since = None
             elif outdated_since is None:
                 outdated_since = time.monotonic()
-            elif is_news or time.monotonic() - outdated_since > _LAST_REPORT_PATIENCE:
-                # Right after a report, the tallies of a period are not lost with the child.
+            elif reported or time.monotonic() - outdated_since > _LAST_REPORT_TIMEOUT:
+                # Ending the child right after a report loses no counts of an unfinished period.
                 return SourceState.STARTING, _RECONFIGURED
-            if pumped is Pumped.END:
+            if result is ReadResult.END:
                 stream.finish()
-                return SourceState.EXITED, self._how_it_ended(child)
-            if pumped is Pumped.SILENCE:
-                self._wake.hear()
+                return SourceState.EXITED, self._exit_reason(child)
+            if result is ReadResult.SILENCE:
+                self._wakeup.drain()
                 if child.ended():
-                    # Somebody that the child started still holds its output.
+                    # A process that the child started still has the pipe open.
                     return SourceState.EXITED, "exited"
-            complaint = watchdog.complaint(stream, time.monotonic())
-            if complaint is not None:
-                return complaint, complaint.value
+            problem = watchdog.check(stream, time.monotonic())
+            if problem is not None:
+                return problem, problem.value
         return SourceState.EXITED, _INTERRUPTED
 
-    def _end(self, child: Child, listener: Listener) -> int | None:
-        """End the child and give its status; while it cannot be ended there is no other one."""
-        status = child.stop(_STOP_PATIENCE)
-        while status is None and not self._wake.wait(_TICK):
-            listener.state(SourceState.STALLED, f"{self._name} does not end, even when killed")
-            listener.tick()
+    def _end(self, child: Child, listener: SourceListener) -> int | None:
+        """End the child and return its exit status. Keep trying, so that two never run."""
+        status = child.stop(_STOP_TIMEOUT)
+        while status is None and not self._wakeup.wait(_TICK):
+            listener.on_state(SourceState.STALLED, f"{self._name} does not end, even when killed")
+            listener.on_tick()
             status = child.stop(0)
         return status
 
-    def _how_it_ended(self, child: Child) -> str:
-        """Whether the child exited, or closed its output and lives on."""
-        until = time.monotonic() + _EXIT_PATIENCE
-        while time.monotonic() < until and not self._wake.wait(0.02):
+    def _exit_reason(self, child: Child) -> str:
+        """Return `exited`, or `end_of_file` if the child closed its output and still runs."""
+        until = time.monotonic() + _EXIT_TIMEOUT
+        while time.monotonic() < until and not self._wakeup.wait(0.02):
             if child.ended():
                 return "exited"
         return "end_of_file"
@@ -219,23 +220,23 @@ class NeuronMonitorSource:
     def _describe(self, reason: str, status: int | None) -> str:
         match reason:
             case "exited" if status is not None and status < 0:
-                sentence = f"{self._name} was ended by signal {-status}"
+                description = f"{self._name} was ended by signal {-status}"
             case "exited":
-                sentence = f"{self._name} exited with status {status}"
+                description = f"{self._name} exited with status {status}"
             case "end_of_file":
-                sentence = f"{self._name} closed its output"
+                description = f"{self._name} closed its output"
             case "garbage":
-                sentence = f"{self._name} prints lines that are no reports"
+                description = f"{self._name} prints lines that are not reports"
             case _:
-                sentence = f"{self._name} was silent for too long"
-        if self._last_complaint:
-            sentence += f"; its last words: {self._last_complaint}"
-        return sentence
+                description = f"{self._name} printed no report in time"
+        if self._last_stderr_line:
+            description += f"; last stderr line: {self._last_stderr_line}"
+        return description
 
 
 @contextmanager
 def _temporary_file(text: str) -> Iterator[str]:
-    """The path of a file that holds this text."""
+    """Write the text to a temporary file and yield its path."""
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(
@@ -245,42 +246,42 @@ def _temporary_file(text: str) -> Iterator[str]:
             path.write_text(text)
         except OSError as error:
             reason = error.strerror or error
-            raise SpawnError(f"its configuration cannot be written: {reason}") from error
+            raise SpawnError(f"cannot write the configuration file: {reason}") from error
         yield str(path)
 
 
 def child_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The child's environment: AWS's tools on PATH, and a limit for Go's garbage collector.
+    """Return the child's environment, with AWS's tools on PATH and a memory limit for Go.
 
-    neuron-monitor is a Go program that has been killed for its memory in small containers; it
-    gets 60 % of the container's memory unless GOMEMLIMIT is set already.
+    neuron-monitor is a Go program and has been OOM-killed in small containers. Unless GOMEMLIMIT is
+    set, it is 60 % of the container's memory.
     """
     environment = dict(own)
-    environment["PATH"] = f"{own.get('PATH', os.defpath)}{os.pathsep}{TOOLS}"
+    environment["PATH"] = f"{own.get('PATH', os.defpath)}{os.pathsep}{TOOLS_DIRECTORY}"
     limit = memory_limit()
     if limit is not None:
-        environment.setdefault("GOMEMLIMIT", str(int(limit * _CHILD_SHARE_OF_MEMORY)))
+        environment.setdefault("GOMEMLIMIT", str(int(limit * _GOMEMLIMIT_SHARE)))
     return environment
 
 
 def memory_limit(
     root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> int | None:
-    """The lowest memory limit above this process, in bytes; None where there is none.
+    """Return the lowest memory limit on this process in bytes, or None if there is none.
 
-    Reads cgroup v2 and v1, from the process's own group up to the root that it can see.
+    Reads cgroup v2 and v1, from the process's own group up to the visible root.
     """
     try:
         lines = [line.split(":", 2) for line in membership.read_text().splitlines() if line]
     except OSError:
         lines = []
-    places = [(root, "memory.max", own) for _, controllers, own in lines if not controllers] + [
-        (root / "memory", "memory.limit_in_bytes", own)
-        for _, controllers, own in lines
-        if "memory" in controllers.split(",")
-    ]
     limits = []
-    for top, name, own in places:
+    for _, controllers, own in lines:
+        top, name = root, "memory.max"
+        if controllers:  # of cgroup v1
+            top, name = root / "memory", "memory.limit_in_bytes"
+            if "memory" not in controllers.split(","):
+                continue
         group = Path(own.lstrip("/"))
         for folder in (group, *group.parents):
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Lines from standard input, and from a file that is replayed."""
+"""Sources that read standard input or replay a file."""
 
 from __future__ import annotations
 
@@ -7,113 +7,119 @@ import time
 import zlib
 from typing import BinaryIO, cast
 
-from neuron_exporter.model import Moment, SourceState
-from neuron_exporter.source.stream import Framer, Listener, Pumped, SourceError, Stream, Wake
-from neuron_exporter.source.watchdog import LONGEST_PERIOD, Watchdog
+from neuron_exporter.model import SourceState, Timestamp
+from neuron_exporter.source.stream import (
+    Framer,
+    ReadResult,
+    SourceError,
+    SourceListener,
+    Stream,
+    WakeupPipe,
+)
+from neuron_exporter.source.watchdog import MAX_PERIOD, Watchdog
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _TICK = 1.0
 
 
-class StdinSource:
-    """Reads what somebody else's neuron-monitor writes into a pipe."""
+class _ReaderSource:
+    """Source without a child process, which can be stopped but not paused."""
 
-    def __init__(self, max_line: int, fd: int = 0) -> None:
+    def __init__(self, max_line: int) -> None:
         self._max_line = max_line
-        self._fd = fd
-        self._wake = Wake()
-
-    def run(self, listener: Listener) -> None:
-        """Read to the end of input. Silence is said, and waited out."""
-        stream = Stream(self._fd, self._max_line, listener, self._wake)
-        watchdog = Watchdog(period=0.0)
-        told: SourceState | None = None
-        while not self._wake.asked():
-            pumped = stream.pump(_TICK)
-            listener.tick()
-            if pumped is Pumped.END:
-                stream.finish()
-                listener.state(SourceState.EXITED, "end of input")
-                return
-            complaint = watchdog.complaint(stream, time.monotonic())
-            if complaint is not None and complaint is not told:
-                listener.state(complaint, "no report on standard input")
-            told = complaint
+        self._wakeup = WakeupPipe()
 
     def stop(self) -> None:
         """Make `run` return."""
-        self._wake.ask()
+        self._wakeup.request_stop()
 
     def pause_or_resume(self) -> None:
-        """There is no child that could be paused."""
+        """Return None: there is no child process to pause."""
 
 
-class FileSource:
-    """Replays a file of reports, one a line, plain or compressed with gzip.
+class StdinSource(_ReaderSource):
+    """Source that reads reports from standard input."""
 
-    Each report is followed by the next after the period that it covers, divided by `speed`;
-    speed 0 does not wait.
+    def __init__(self, max_line: int, fd: int = 0) -> None:
+        super().__init__(max_line)
+        self._fd = fd
+
+    def run(self, listener: SourceListener) -> None:
+        """Read to the end of input. Report silence as a state, and keep waiting."""
+        stream = Stream(self._fd, self._max_line, listener, self._wakeup)
+        watchdog = Watchdog(period=0.0)
+        reported: SourceState | None = None
+        while not self._wakeup.stop_requested():
+            result = stream.read_available(_TICK)
+            listener.on_tick()
+            if result is ReadResult.END:
+                stream.finish()
+                listener.on_state(SourceState.EXITED, "end of input")
+                return
+            problem = watchdog.check(stream, time.monotonic())
+            if problem is not None and problem is not reported:
+                listener.on_state(problem, "no report on standard input")
+            reported = problem
+
+
+class FileSource(_ReaderSource):
+    """Source that replays a file of reports, one per line, plain or compressed with gzip.
+
+    After each report it waits for the period that the report covers, divided by `speed`. Speed 0
+    does not wait.
     """
 
     def __init__(self, path: str, max_line: int, speed: float, *, repeat: bool) -> None:
+        super().__init__(max_line)
         self._path = path
-        self._max_line = max_line
         self._speed = speed
         self._repeat = repeat
-        self._wake = Wake()
 
-    def run(self, listener: Listener) -> None:
-        """Give every line of the file, and begin again where it is to be repeated.
+    def run(self, listener: SourceListener) -> None:
+        """Pass on every line of the file, over and over if `repeat` is set.
 
         Raises:
-            SourceError: the file cannot be read, or holds no report.
+            SourceError: the file cannot be read, or contains no report.
         """
-        while not self._wake.asked():
+        while not self._wakeup.stop_requested():
             try:
                 reports = self._replay(listener)
             except (OSError, EOFError, zlib.error) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise SourceError(f"{self._path}: cannot be read: {reason}") from error
-            if not reports and not self._wake.asked():
-                raise SourceError(f"{self._path}: no report of neuron-monitor in it")
+            if not reports and not self._wakeup.stop_requested():
+                raise SourceError(f"{self._path}: contains no report of neuron-monitor")
             if not self._repeat:
-                listener.state(SourceState.EXITED, "end of the file")
+                listener.on_state(SourceState.EXITED, "end of the file")
                 return
 
-    def stop(self) -> None:
-        """Make `run` return."""
-        self._wake.ask()
-
-    def pause_or_resume(self) -> None:
-        """There is no child that could be paused."""
-
-    def _replay(self, listener: Listener) -> int:
-        """Give the whole file once; gives how many reports were in it."""
-        framer = Framer(self._max_line, listener.skipped)
+    def _replay(self, listener: SourceListener) -> int:
+        """Pass on the whole file once and return its number of reports."""
+        framer = Framer(self._max_line, listener.on_skipped)
         reports = 0
         with _open(self._path) as file:
-            while count := file.readinto(framer.room()):  # type: ignore[attr-defined]
-                listener.tick()  # a file without ends of lines may be large, too
-                if self._wake.asked():
+            while count := file.readinto(framer.free_space()):  # type: ignore[attr-defined]
+                listener.on_tick()  # a large file may have no newline at all
+                if self._wakeup.stop_requested():
                     return reports
                 for line in framer.advance(count):
-                    if self._wake.asked():
+                    if self._wakeup.stop_requested():
                         return reports
-                    reports += self._give(line, listener)
+                    reports += self._pass_on(line, listener)
         rest = framer.rest()
-        if rest is not None and not self._wake.asked():
-            reports += self._give(rest, listener)
+        if rest is not None and not self._wakeup.stop_requested():
+            reports += self._pass_on(rest, listener)
         return reports
 
-    def _give(self, line: memoryview, listener: Listener) -> bool:
+    def _pass_on(self, line: memoryview, listener: SourceListener) -> bool:
         started = time.monotonic()
-        period = listener.line(line, Moment(time.time(), started))
-        listener.tick()
-        pause = min(period or 0.0, LONGEST_PERIOD) / self._speed if self._speed else 0.0
+        period = listener.on_line(line, Timestamp(time.time(), started))
+        listener.on_tick()
+        pause = min(period or 0.0, MAX_PERIOD) / self._speed if self._speed else 0.0
         while (left := started + pause - time.monotonic()) > 0:
-            if self._wake.wait(min(left, _TICK)):
+            if self._wakeup.wait(min(left, _TICK)):
                 break
-            listener.tick()
+            listener.on_tick()
         return period is not None
 
 

@@ -1,4 +1,4 @@
-"""Cuts a stream of bytes into lines of any length, and waits for it without hanging."""
+"""The interfaces of a source, and the reader that splits a file descriptor into lines."""
 
 from __future__ import annotations
 
@@ -11,108 +11,107 @@ from contextlib import suppress
 from enum import Enum
 from typing import Protocol
 
-from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.model import SourceState, Timestamp
 
-_FIRST_BUFFER = 64 * 1024
-_LARGEST_KEPT_BUFFER = 1024 * 1024
-_LEAST_ROOM = 16 * 1024
+_INITIAL_BUFFER = 64 * 1024
+_MAX_KEPT_BUFFER = 1024 * 1024
+_MIN_FREE = 16 * 1024
 _PIPE_SIZE = 1024 * 1024
-_ROUSES = 64 * 1024  # all that a pipe holds
+_WAKEUP_PIPE_CAPACITY = 64 * 1024
 
 
 class SourceError(Exception):
-    """The source can give nothing, and trying again would not change that."""
+    """The source cannot deliver reports, and a retry would not help."""
 
 
-class Listener(Protocol):
-    """Who is told what the source gives. Called from the thread that runs the source."""
+class SourceListener(Protocol):
+    """Callbacks of a source, called from the thread that runs it."""
 
-    def line(self, line: memoryview, at: Moment) -> float | None:
-        """Take a line, valid during the call only; gives the period (s) of the report in it.
+    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
+        """Handle a line. Return the period of its report in seconds; None if it is not a report.
 
-        None means that the line was no report.
+        The memory of the line is reused after the call.
         """
 
-    def skipped(self, length: int) -> None:
-        """Learn that a line of `length` bytes was too long and was not kept."""
+    def on_skipped(self, length: int) -> None:
+        """Handle a line of `length` bytes that was dropped because it was too long."""
 
-    def state(self, state: SourceState, detail: str) -> None:
-        """Learn what the source is doing now."""
+    def on_state(self, state: SourceState, detail: str) -> None:
+        """Handle a change of the source's state."""
 
-    def restarting(self, reason: str, delay: float) -> None:
-        """Learn that the source will be started again in `delay` seconds."""
+    def on_restart(self, reason: str, delay: float) -> None:
+        """Handle a restart of the source, due in `delay` seconds."""
 
-    def stderr(self, line: str) -> None:
-        """Take a line of the source's standard error."""
+    def on_stderr(self, line: str) -> None:
+        """Handle a line of the source's standard error."""
 
-    def tick(self) -> None:
-        """Learn that the thread of the source is alive; at least every two seconds."""
+    def on_tick(self) -> None:
+        """Note that the source's thread is alive. Called at least every two seconds."""
 
 
 class Source(Protocol):
-    """Something that gives lines until it ends or is stopped."""
+    """A stream of report lines that ends by itself or is stopped."""
 
-    def run(self, listener: Listener) -> None:
-        """Give all lines to the listener; returns at the end of input or after `stop`."""
+    def run(self, listener: SourceListener) -> None:
+        """Pass all lines to the listener. Return at the end of input or after `stop`."""
 
     def stop(self) -> None:
-        """Make `run` return soon. May be called from any thread, more than once."""
+        """Make `run` return soon. Thread-safe and idempotent."""
 
     def pause_or_resume(self) -> bool | None:
-        """Pause, or go on; gives whether it is to be paused now, None for what cannot be.
+        """Pause or resume, and return whether the source is now paused. Thread-safe.
 
-        May be called from any thread.
+        Return None if this source cannot be paused.
         """
 
 
 class Framer:
-    """Cuts what is read into lines, in one buffer that grows with the longest line.
+    """Splitter of bytes into lines, with one buffer that grows with the longest line.
 
-    A line longer than `max_line` is skipped: its bytes are thrown away as they come and `on_skip`
-    is told their number at its end.
+    The bytes of a line longer than `max_line` are dropped as they arrive. At the end of the line,
+    `on_skip` is called with their number.
     """
 
     def __init__(self, max_line: int, on_skip: Callable[[int], None]) -> None:
         self._max_line = max_line
         self._on_skip = on_skip
-        self._buffer = memoryview(bytearray(_FIRST_BUFFER))
+        self._buffer = memoryview(bytearray(_INITIAL_BUFFER))
         self._start = self._end = 0
         self._skipping = 0
 
-    def room(self) -> memoryview:
-        """Where to read the next bytes to. Lines given before are overwritten."""
-        held = self._end - self._start
-        if not held:
+    def free_space(self) -> memoryview:
+        """Return the free memory for the next read. Lines returned before become invalid."""
+        pending = self._end - self._start
+        if not pending:
             self._start = self._end = 0
-            if len(self._buffer) > _LARGEST_KEPT_BUFFER:
-                self._buffer = memoryview(bytearray(_FIRST_BUFFER))
-        elif len(self._buffer) - self._end < _LEAST_ROOM:
+            if len(self._buffer) > _MAX_KEPT_BUFFER:
+                self._buffer = memoryview(bytearray(_INITIAL_BUFFER))
+        elif len(self._buffer) - self._end < _MIN_FREE:
             buffer = self._buffer
-            if len(buffer) - held < len(buffer) // 4:
+            if len(buffer) - pending < len(buffer) // 4:
                 buffer = memoryview(bytearray(2 * len(buffer)))
-            buffer[:held] = bytes(self._buffer[self._start : self._end])
-            self._buffer, self._start, self._end = buffer, 0, held
+            buffer[:pending] = bytes(self._buffer[self._start : self._end])
+            self._buffer, self._start, self._end = buffer, 0, pending
         return self._buffer[self._end :]
 
     def advance(self, count: int) -> Iterator[memoryview]:
-        """The lines that `count` more bytes have completed, without their ends."""
+        """Yield the lines completed by `count` more bytes, without their newlines."""
         data: bytearray = self._buffer.obj  # type: ignore[assignment]
         scanned, self._end = self._end, self._end + count
         while (newline := data.find(b"\n", scanned, self._end)) >= 0:
             line = self._buffer[self._start : newline]
             self._start = scanned = newline + 1
             if self._skipping or len(line) > self._max_line:
-                self._skip(len(line))
-                self._on_skip(self._skipping)
+                self._on_skip(self._skipping + len(line))
                 self._skipping = 0
             elif len(line):
                 yield line
         if self._skipping or self._end - self._start > self._max_line:
-            self._skip(self._end - self._start)
+            self._skipping += self._end - self._start
             self._start = self._end
 
     def rest(self) -> memoryview | None:
-        """What stands after the last end of a line, when no more is to come."""
+        """Return the bytes after the last newline, at the end of input."""
         if self._skipping:
             self._on_skip(self._skipping)
             self._skipping = 0
@@ -121,60 +120,57 @@ class Framer:
 
     @property
     def skipping(self) -> bool:
-        """Whether the line that is coming is too long already."""
+        """Whether the line that is being received is already too long."""
         return self._skipping > 0
 
-    def _skip(self, count: int) -> None:
-        self._skipping += count
 
-
-class Wake:
-    """Ends another thread's wait, once or for good. A pipe, so that `poll` sees it, too."""
+class WakeupPipe:
+    """Pipe with which other threads interrupt a wait, and which `poll` accepts."""
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._asked = False
+        self._stop_requested = False
 
     def __del__(self) -> None:
         os.close(self._reading)
         os.close(self._writing)
 
     def fileno(self) -> int:
-        """Readable once somebody asked to stop, or roused and was not heard yet."""
+        """Return the descriptor, which is readable after `wake` or `request_stop`."""
         return self._reading
 
-    def ask(self) -> None:
-        """Ask to stop."""
-        self._asked = True
-        self.rouse()
+    def request_stop(self) -> None:
+        """End this wait and all later ones."""
+        self._stop_requested = True
+        self.wake()
 
-    def rouse(self) -> None:
-        """End the wait that is under way, or the next."""
-        with suppress(BlockingIOError):  # it is full, and so can be read
+    def wake(self) -> None:
+        """End the current wait, or the next one."""
+        with suppress(BlockingIOError):  # a full pipe is readable already
             os.write(self._writing, b"!")
 
-    def hear(self) -> None:
-        """Let the next wait last, unless somebody asked to stop."""
+    def drain(self) -> None:
+        """Forget past wake-ups, so that the next wait lasts, unless a stop was requested."""
         with suppress(BlockingIOError):
-            os.read(self._reading, _ROUSES)
-        if self._asked:
-            self.rouse()
+            os.read(self._reading, _WAKEUP_PIPE_CAPACITY)
+        if self._stop_requested:
+            self.wake()
 
-    def asked(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._asked
+    def stop_requested(self) -> bool:
+        """Return whether a stop was requested."""
+        return self._stop_requested
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, or until somebody rouses; gives whether somebody asked to stop."""
+        """Wait until the time is over or `wake` is called. Return whether a stop was requested."""
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
         if poll.poll(max(0, seconds) * 1000):
-            self.hear()
-        return self._asked
+            self.drain()
+        return self._stop_requested
 
 
-class Pumped(Enum):
-    """How one attempt to read ended."""
+class ReadResult(Enum):
+    """Result of one attempt to read."""
 
     DATA = "data"
     SILENCE = "silence"
@@ -182,58 +178,60 @@ class Pumped(Enum):
 
 
 class Stream:
-    """Reads a file descriptor line by line and gives the lines to the listener."""
+    """Reader of a file descriptor that passes its lines to a listener."""
 
-    def __init__(self, fd: int, max_line: int, listener: Listener, wake: Wake) -> None:
+    def __init__(
+        self, fd: int, max_line: int, listener: SourceListener, wakeup: WakeupPipe
+    ) -> None:
         self._fd = fd
         self._listener = listener
         self._framer = Framer(max_line, self._skip)
-        with suppress(OSError):  # not a pipe, or larger than we may make one
-            # A whole report fits in, so that its writer and we do not take turns.
+        with suppress(OSError):  # not a pipe, or above the limit for an unprivileged user
+            # With room for a whole report, the writer never waits for the exporter within one.
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
-        self._poll.register(wake.fileno(), select.POLLIN)
+        self._poll.register(wakeup.fileno(), select.POLLIN)
         self.last_report: float | None = None
         self.period = 0.0
         self.garbage_since_report = False
 
-    def pump(self, timeout: float) -> Pumped:
-        """Wait at most `timeout` seconds for bytes and hand on the lines that they complete.
+    def read_available(self, timeout: float) -> ReadResult:
+        """Wait at most `timeout` seconds for bytes and pass on the lines that they complete.
 
-        Whoever has roused is not heard here.
+        A wake-up ends the wait but is not drained.
         """
         ready = dict(self._poll.poll(timeout * 1000))
         if self._fd not in ready:
-            return Pumped.SILENCE
+            return ReadResult.SILENCE
         try:
-            count = os.readv(self._fd, [self._framer.room()])
-        except BlockingIOError:  # somebody else reads there too, and was faster
-            return Pumped.SILENCE
+            count = os.readv(self._fd, [self._framer.free_space()])
+        except BlockingIOError:  # another process reads the same pipe and was faster
+            return ReadResult.SILENCE
         except OSError:
             count = 0
         if not count:
-            return Pumped.END
-        # A report is stamped when its last byte is read, which is now.
-        at = Moment(time.time(), time.monotonic())
+            return ReadResult.END
+        # A report's time is when its last byte is read, which is now.
+        at = Timestamp(time.time(), time.monotonic())
         for line in self._framer.advance(count):
-            self._give(line, at)
+            self._pass_on(line, at)
         if self._framer.skipping:
             self.garbage_since_report = True
-        return Pumped.DATA
+        return ReadResult.DATA
 
     def finish(self) -> None:
-        """Hand on a last line that has no end."""
+        """Pass on a last line without a newline."""
         rest = self._framer.rest()
         if rest is not None:
-            self._give(rest, Moment(time.time(), time.monotonic()))
+            self._pass_on(rest, Timestamp(time.time(), time.monotonic()))
 
     def _skip(self, length: int) -> None:
         self.garbage_since_report = True
-        self._listener.skipped(length)
+        self._listener.on_skipped(length)
 
-    def _give(self, line: memoryview, at: Moment) -> None:
-        period = self._listener.line(line, at)
+    def _pass_on(self, line: memoryview, at: Timestamp) -> None:
+        period = self._listener.on_line(line, at)
         if period is None:
             self.garbage_since_report = True
         else:

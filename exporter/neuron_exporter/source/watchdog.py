@@ -1,4 +1,4 @@
-"""Decides when a source that still lives is to be treated as broken."""
+"""Detection of a source that runs but delivers no reports."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ import time
 from neuron_exporter.model import SourceState
 from neuron_exporter.source.stream import Stream
 
-PATIENCE = 15.0
-"""Seconds without a report that are borne at least."""
+SILENCE_TIMEOUT = 15.0
+"""Minimum time without a report before the source counts as stalled, in seconds."""
 
-GRACE = 60.0
-"""Seconds that a source may take until its first report."""
+START_TIMEOUT = 60.0
+"""Maximum time until the first report, in seconds."""
 
-LONGEST_PERIOD = 3600.0
-"""The longest period that can be asked for. A report that claims to cover more is not waited for:
-one wrong number would make every later silence look like patience."""
+MAX_PERIOD = 3600.0
+"""Longest period that can be configured, in seconds. Reports with a longer one are capped to it:
+one wrong number must not disable the watchdog."""
 
 
 class Watchdog:
-    """Watches for silence, and for lines that are no reports.
+    """Detector of silence and of lines that are not reports.
 
     Times are in seconds of the monotonic clock.
     """
 
-    def __init__(self, period: float, patience: float = PATIENCE, grace: float = GRACE) -> None:
+    def __init__(
+        self,
+        period: float,
+        silence_timeout: float = SILENCE_TIMEOUT,
+        start_timeout: float = START_TIMEOUT,
+    ) -> None:
         self._period = period
-        self._patience = patience
-        self._grace = grace
+        self._silence_timeout = silence_timeout
+        self._start_timeout = start_timeout
         self._started = time.monotonic()
 
-    def complaint(self, stream: Stream, now: float) -> SourceState | None:
-        """`GARBAGE` or `STALLED` when the last report is too long ago."""
+    def check(self, stream: Stream, now: float) -> SourceState | None:
+        """Return `GARBAGE` or `STALLED` if the last report is overdue, else None."""
         if stream.last_report is None:
-            late = now - self._started > max(self._grace, 3 * self._period)
+            late = now - self._started > max(self._start_timeout, 3 * self._period)
         else:
-            period = max(self._period, min(stream.period, LONGEST_PERIOD))
-            late = now - stream.last_report > max(3 * period, self._patience)
+            period = max(self._period, min(stream.period, MAX_PERIOD))
+            late = now - stream.last_report > max(3 * period, self._silence_timeout)
         if not late:
             return None
         return SourceState.GARBAGE if stream.garbage_since_report else SourceState.STALLED

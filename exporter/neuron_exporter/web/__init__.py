@@ -1,8 +1,16 @@
-"""The HTTP side: a bounded server, and what it answers."""
+"""The HTTP server: bounded, with TLS and basic authentication."""
 
-from neuron_exporter.web.access import OPEN, Access, taken_away
+from neuron_exporter.web.access import UNPROTECTED, Access, removed_protections
 from neuron_exporter.web.handler import Request, Response, Route
-from neuron_exporter.web.listening import BindError
-from neuron_exporter.web.server import Server
+from neuron_exporter.web.server import BindError, Server
 
-__all__ = ["OPEN", "Access", "BindError", "Request", "Response", "Route", "Server", "taken_away"]
+__all__ = [
+    "UNPROTECTED",
+    "Access",
+    "BindError",
+    "Request",
+    "Response",
+    "Route",
+    "Server",
+    "removed_protections",
+]

@@ -1,8 +1,8 @@
-"""The open connections: how many there may be, for how long, and which of them has to go.
+"""Open connections: limits on their number and duration.
 
-At most `MOST_CONNECTIONS` are open; a newcomer displaces the one that has waited longest, so
-that neither idle nor half-open connections can keep a scrape out. Whoever is in the middle of a
-request has `REQUEST_SECONDS` for all of it, handshake and slow reading included.
+At most `MAX_CONNECTIONS` are open. A new connection displaces the one that has waited longest, so
+that idle and half-open connections cannot keep a scrape out. A request has `REQUEST_TIMEOUT`
+seconds in all, from handshake to the last byte of the response.
 """
 
 from __future__ import annotations
@@ -12,101 +12,106 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from neuron_exporter.web.access import Tls
+if TYPE_CHECKING:
+    from neuron_exporter.web.tls import ServerTls
 
-MOST_CONNECTIONS = 32
-REQUEST_SECONDS = 10.0
-IDLE_SECONDS = 300.0
+MAX_CONNECTIONS = 32
+REQUEST_TIMEOUT = 10.0
+IDLE_TIMEOUT = 300.0
 
-_WRITE_SECONDS = 1.0
-_SLOT_SECONDS = 1.0
-_LOOK_AGAIN_SECONDS = 0.02
+_WRITE_GRACE = 1.0
+_SLOT_TIMEOUT = 1.0
+_SLOT_POLL_SECONDS = 0.02
 
 
 class Connection:
-    """One connection: since when it waits, and until when its request must be over."""
+    """One connection: since when it waits for its client, and the deadline of its request."""
 
-    def __init__(self, sock: socket.socket, tls: Tls | None) -> None:
+    def __init__(self, sock: socket.socket, tls: ServerTls | None) -> None:
         self.socket = sock
         self.tls = tls
         self.is_idle = False
         self.waiting_since: float | None = time.monotonic()
-        self.deadline = time.monotonic() + REQUEST_SECONDS
+        self.deadline = time.monotonic() + REQUEST_TIMEOUT
 
-    def idle(self) -> None:
-        """No request is under way."""
+    def mark_idle(self) -> None:
+        """Record that no request is in progress."""
         self.waiting_since = time.monotonic()
-        self.deadline = self.waiting_since + IDLE_SECONDS
+        self.deadline = self.waiting_since + IDLE_TIMEOUT
         self.is_idle = True
 
-    def begin(self) -> None:
-        """The first byte of a request has come."""
+    def mark_reading(self) -> None:
+        """Record that the first byte of a request was received."""
         self.is_idle = False
         self.waiting_since = time.monotonic()
-        self.deadline = self.waiting_since + REQUEST_SECONDS
+        self.deadline = self.waiting_since + REQUEST_TIMEOUT
 
-    def compute(self) -> None:
-        """The request is complete; what follows is up to us."""
+    def mark_processing(self) -> None:
+        """Record that the request is complete; the connection does not wait for its client."""
         self.waiting_since = None
 
-    def write(self) -> None:
-        """The answer is ready; after a moment it is the client who keeps us waiting."""
-        self.waiting_since = time.monotonic() + _WRITE_SECONDS
+    def mark_writing(self) -> None:
+        """Record that the response is ready; after a grace period it waits for its client again."""
+        self.waiting_since = time.monotonic() + _WRITE_GRACE
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """End every read and write on the connection, from another thread."""
         with suppress(OSError):
-            # Not the method of an encrypted socket, which would go on in the clear.
+            # SSLSocket.shutdown would continue the connection without encryption.
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Say that nothing more comes, and close."""
+        """Send close_notify if encrypted, and close the socket."""
         if self.tls is not None:
-            self.tls.take_leave(self.socket)
+            self.tls.close_notify(self.socket)
         with suppress(OSError):
             socket.socket.shutdown(self.socket, socket.SHUT_WR)
         self.socket.close()
 
 
 class Connections:
-    """The open ones, over all addresses that are listened on."""
+    """The open connections of all addresses that the server listens on."""
 
     def __init__(self) -> None:
-        self._slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._open: set[Connection] = set()
         self._lock = threading.Lock()
 
-    def make_room(self) -> bool:
-        """Take a place for one more, displacing another if there is none."""
-        until = time.monotonic() + _SLOT_SECONDS
+    def acquire_slot(self) -> bool:
+        """Acquire a slot for a new connection, displacing another one if all are taken.
+
+        Returns whether a slot was acquired.
+        """
+        deadline = time.monotonic() + _SLOT_TIMEOUT
         displaced = False
-        while not self._slots.acquire(timeout=_LOOK_AGAIN_SECONDS if displaced else 0):
-            if time.monotonic() > until:
+        while not self._slots.acquire(timeout=_SLOT_POLL_SECONDS if displaced else 0):
+            if time.monotonic() > deadline:
                 return False
-            # All may be at work now, and wait for their clients a moment later.
+            # All may be processing now, and wait for their clients a moment later.
             displaced = displaced or self.displace()
             if not displaced:
-                time.sleep(_LOOK_AGAIN_SECONDS)
+                time.sleep(_SLOT_POLL_SECONDS)
         return True
 
-    def give_back(self) -> None:
-        """Give up a place that was taken."""
+    def release_slot(self) -> None:
+        """Release a slot that was acquired."""
         self._slots.release()
 
     def add(self, connection: Connection) -> None:
-        """Keep an eye on a connection that has a place."""
+        """Supervise a connection that has a slot."""
         with self._lock:
             self._open.add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that has been closed."""
+        """Release the slot of a closed connection."""
         with self._lock:
             self._open.discard(connection)
-        self.give_back()
+        self.release_slot()
 
     def displace(self) -> bool:
-        """Break off the connection that has waited longest for its client, if any does."""
+        """Abort the connection that has waited longest for its client; return whether one did."""
         with self._lock:
             waiting = [
                 (each.waiting_since, each) for each in self._open if each.waiting_since is not None
@@ -114,21 +119,21 @@ class Connections:
         if not waiting:
             return False
         longest = min(waiting, key=lambda pair: pair[0])[1]
-        longest.waiting_since = None  # it goes once
-        longest.break_off()
+        longest.waiting_since = None  # must not be chosen twice
+        longest.abort()
         return True
 
-    def sweep(self, tls: Tls | None) -> None:
-        """Break off whoever took too long, or is idle in another encryption than this."""
+    def sweep(self, tls: ServerTls | None) -> None:
+        """Abort connections past their deadline, and idle ones with other TLS settings."""
         now = time.monotonic()
-        self._break_off(lambda each: now > each.deadline or (each.is_idle and each.tls is not tls))
+        self._abort(lambda each: now > each.deadline or (each.is_idle and each.tls is not tls))
 
-    def break_off_all(self) -> None:
-        """End all connections."""
-        self._break_off(lambda _: True)
+    def abort_all(self) -> None:
+        """Abort all connections."""
+        self._abort(lambda _: True)
 
-    def _break_off(self, chosen: Callable[[Connection], bool]) -> None:
+    def _abort(self, matches: Callable[[Connection], bool]) -> None:
         with self._lock:
-            going = [each for each in self._open if chosen(each)]
-        for each in going:
-            each.break_off()
+            matching = [each for each in self._open if matches(each)]
+        for each in matching:
+            each.abort()

@@ -1,4 +1,4 @@
-"""Requests on one connection, and their answers."""
+"""HTTP requests and responses on one connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import gzip
 from collections.abc import Callable, Mapping
 from email.message import Message
 from http import HTTPStatus
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler
+from io import BufferedIOBase
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,11 +16,10 @@ from neuron_exporter import __version__
 from neuron_exporter.log import get_logger
 from neuron_exporter.web.access import Access
 from neuron_exporter.web.connections import Connection
-from neuron_exporter.web.headers import Rationed, accepts_gzip
 
-_LONGEST_HEADERS = 64 * 1024
-_SMALLEST_COMPRESSED = 1024
-_PROTECTING = {
+_MAX_HEADER_BYTES = 64 * 1024
+_MIN_COMPRESSED_BYTES = 1024
+_DEFAULT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -32,19 +33,19 @@ _log = get_logger(part="http")
 
 
 class Request(NamedTuple):
-    """What a route may look at; it is authenticated where the server asks everybody who it is."""
+    """Request for a route. `is_authenticated` is true if every client must authenticate."""
 
     path: str
     headers: Message
     is_authenticated: bool = False
 
     def header(self, name: str) -> str:
-        """The value of a header, which may stand in several lines; empty without one."""
+        """Return the value of a header, repeated lines joined; empty if it is missing."""
         return ", ".join(self.headers.get_all(name, ()))
 
 
 class Response(NamedTuple):
-    """What a route answers; a body may be given in parts, so that nothing large is copied."""
+    """A response. The body may consist of several parts, so that nothing large is copied."""
 
     body: bytes | tuple[bytes, ...]
     content_type: str = "text/plain; charset=utf-8"
@@ -56,7 +57,7 @@ Route = Callable[[Request], Response]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection until it ends."""
+    """Handler of all requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -74,45 +75,45 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(connection.socket, client, None)  # type: ignore[arg-type]
 
     def handle_one_request(self) -> None:
-        """Wait for a request as an idle connection, then answer it within its time."""
+        """Wait for a request as an idle connection, then handle it within its timeout."""
         if not self.rfile.peek(1):  # type: ignore[attr-defined]
             self.close_connection = True
             return
-        self._connection.begin()
+        self._connection.mark_reading()
         super().handle_one_request()
-        self._connection.idle()
+        self._connection.mark_idle()
 
     def parse_request(self) -> bool:
-        """Read the headers, which have a limit for all of them together."""
+        """Read the headers, with one limit for all of them together."""
         buffered = self.rfile
-        self.rfile = Rationed(buffered, _LONGEST_HEADERS)  # type: ignore[assignment]
+        self.rfile = LimitedReader(buffered, _MAX_HEADER_BYTES)  # type: ignore[assignment]
         try:
             return super().parse_request()
         finally:
             self.rfile = buffered
 
     def do_GET(self) -> None:
-        """Answer with what the route of the path gives."""
+        """Respond with the result of the route for the path."""
         access = self._access()
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # the body is not read, and must not pass for a request
+            self.close_connection = True  # the body is not read; it must not be parsed as a request
         if access.tls is not self._connection.tls:
-            self.close_connection = True  # its encryption has been replaced
+            self.close_connection = True  # its TLS settings have been replaced
         path = self.path.partition("?")[0]
-        request = Request(path, self.headers, access.asks_who)
-        # Until it is known who asks, the connection counts as waiting, and may be displaced.
-        if access.passwords is not None and not access.passwords.admit(
+        request = Request(path, self.headers, access.requires_authentication)
+        # Until the client has authenticated, the connection counts as waiting (may be displaced).
+        if access.passwords is not None and not access.passwords.verify(
             request.header("Authorization")
         ):
             self.close_connection = True
             self._respond(Response(b"unauthorized\n", status=401))
             return
-        self._connection.compute()
+        self._connection.mark_processing()
         route = self._routes.get(path)
         if route is None:
-            # Not the files of a page, which are for the page alone.
-            known = ", ".join(sorted(each for each in self._routes if "." not in each))
-            self._respond(Response(f"not found; there are {known}\n".encode(), status=404))
+            # Without the files of the page, which only the page requests.
+            paths = ", ".join(sorted(each for each in self._routes if "." not in each))
+            self._respond(Response(f"not found; available: {paths}\n".encode(), status=404))
             return
         try:
             response = route(request)
@@ -124,30 +125,30 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a request that cannot be served, in plain text."""
+        """Reject a request in plain text."""
         self.close_connection = True
-        if code == 501:  # a method that no route has
-            code, message = 405, "only GET and HEAD"
+        if code == 501:  # the standard library's code for a method without a handler
+            code, message = 405, "only GET and HEAD are supported"
         short = self.responses.get(code, ("error", ""))[0]
         self._respond(Response(f"{message or short}\n".encode(errors="replace"), status=code))
 
     def log_message(self, *_: Any) -> None:
-        """Requests are not logged."""
+        """Do nothing: requests are not logged."""
 
     def _respond(self, response: Response) -> None:
         parts = response.body if isinstance(response.body, tuple) else (response.body,)
         length = sum(map(len, parts))
-        about = {**_PROTECTING, **self._access().headers}
+        defaults = {**_DEFAULT_HEADERS, **self._access().headers}
         head = [
             f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
             f"Server: neuron-exporter/{__version__}",
             f"Date: {self.date_time_string()}",
             f"Content-Type: {response.content_type}",
-            *(f"{name}: {value}" for name, value in about.items() if value),
+            *(f"{name}: {value}" for name, value in defaults.items() if value),
             *(f"{name}: {value}" for name, value in response.headers.items()),
         ]
-        wanted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
-        if length >= _SMALLEST_COMPRESSED and accepts_gzip(wanted):
+        accepted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
+        if length >= _MIN_COMPRESSED_BYTES and accepts_gzip(accepted):
             parts = (gzip.compress(b"".join(parts), compresslevel=1, mtime=0),)
             length = len(parts[0])
             head.append("Content-Encoding: gzip")
@@ -157,12 +158,45 @@ class Handler(BaseHTTPRequestHandler):
             head.append("Allow: GET, HEAD")
         if self.close_connection:
             head.append("Connection: close")
-        if response.status != HTTPStatus.NOT_MODIFIED:  # whose length would be that of the 200
+        if response.status != HTTPStatus.NOT_MODIFIED:  # it would be that of the 200
             head.append(f"Content-Length: {length}")
         head.append("\r\n")
-        self._connection.write()
-        # Several writes would wait for each other's acknowledgement, were Nagle's algorithm on.
+        self._connection.mark_writing()
+        # Nagle's algorithm would delay each write until the previous one is acknowledged.
         self.wfile.write("\r\n".join(head).encode("latin-1"))
         if self.command != "HEAD":
             for part in parts:
                 self.wfile.write(part)
+
+
+class LimitedReader:
+    """The lines of a file, up to `limit` bytes in all.
+
+    The standard library limits each header only: a hundred of 64 KiB are 6.4 MiB a connection.
+    """
+
+    def __init__(self, file: BufferedIOBase, limit: int) -> None:
+        self._file = file
+        self._remaining = limit
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line.
+
+        Raises:
+            LineTooLong: all headers together exceed the limit.
+        """
+        line = self._file.readline(min(limit, self._remaining + 1))
+        self._remaining -= len(line)
+        if self._remaining < 0:
+            raise LineTooLong("all headers")
+        return line
+
+
+def accepts_gzip(header: str) -> bool:
+    """Return whether an Accept-Encoding header allows gzip. A named coding overrides "*"."""
+    allowed = {}
+    for part in header.lower().split(","):
+        coding, _, quality = part.partition(";")
+        is_zero = quality.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+        allowed[coding.strip()] = not is_zero
+    return allowed.get("gzip", allowed.get("*", False))

@@ -1,7 +1,7 @@
-"""Basic authentication: who is known by name and password.
+"""Basic authentication with bcrypt hashes.
 
-Comparing with bcrypt takes 60 ms and more by design. Credentials that were right are remembered,
-as keyed digests, so that a scraper pays once.
+A bcrypt comparison takes 60 ms and more by design. Verified credentials are cached as keyed
+digests, so that a scraper pays for the comparison once.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from hashlib import blake2b
 
 import bcrypt
 
-_MOST_REMEMBERED = 128
-_LONGEST_PASSWORD = 72
+_MAX_CACHED = 128
+_MAX_PASSWORD_BYTES = 72
 
 
 class BcryptUsers:
-    """Users and the bcrypt hashes of their passwords. There is at least one."""
+    """Users with the bcrypt hashes of their passwords. Needs at least one user."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
         self._hashes = {
             user.encode(errors="surrogatepass"): hashed.encode() for user, hashed in users.items()
         }
         self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._remembering = threading.Lock()
-        self._comparing = threading.Lock()
+        self._cache: OrderedDict[bytes, None] = OrderedDict()
+        self._cache_lock = threading.Lock()
+        self._compare_lock = threading.Lock()
 
-    def admit(self, authorization: str) -> bool:
-        """Whether the value of an Authorization header is that of a user."""
+    def verify(self, authorization: str) -> bool:
+        """Return whether the value of an Authorization header belongs to a user."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "basic":
             return False
@@ -45,19 +45,19 @@ class BcryptUsers:
             return False
         hashed = self._hashes.get(user) or self._decoy(user)
         digest = self._digest(user, hashed, password)
-        if self._remembers(digest):
+        if self._is_cached(digest):
             return True
-        # One comparison at a time: guessing passwords must not take every core of the machine.
-        with self._comparing:
-            if self._remembers(digest):  # somebody else has compared the same meanwhile
+        # One comparison at a time: guessed passwords must not keep every CPU of the machine busy.
+        with self._compare_lock:
+            if self._is_cached(digest):  # another request has verified the same meanwhile
                 return True
-            right = _is_right(password, hashed) and user in self._hashes
-            if right:
-                self._remember(digest)
-            return right
+            is_valid = _matches(password, hashed) and user in self._hashes
+            if is_valid:
+                self._add_to_cache(digest)
+            return is_valid
 
     def _decoy(self, user: bytes) -> bytes:
-        """A hash to compare with for a user who is not known, so that it takes as long."""
+        """Return a hash to compare with for an unknown user, so that it takes as long."""
         hashes = list(self._hashes.values())
         return hashes[int.from_bytes(self._digest(user)[:8]) % len(hashes)]
 
@@ -68,23 +68,23 @@ class BcryptUsers:
             digest.update(part)
         return digest.digest()
 
-    def _remembers(self, digest: bytes) -> bool:
-        with self._remembering:
-            if digest not in self._right:
+    def _is_cached(self, digest: bytes) -> bool:
+        with self._cache_lock:
+            if digest not in self._cache:
                 return False
-            self._right.move_to_end(digest)
+            self._cache.move_to_end(digest)
             return True
 
-    def _remember(self, digest: bytes) -> None:
-        with self._remembering:
-            self._right[digest] = None
-            while len(self._right) > _MOST_REMEMBERED:
-                self._right.popitem(last=False)
+    def _add_to_cache(self, digest: bytes) -> None:
+        with self._cache_lock:
+            self._cache[digest] = None
+            while len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
 
 
-def _is_right(password: bytes, hashed: bytes) -> bool:
+def _matches(password: bytes, hashed: bytes) -> bool:
     try:
-        # More is not looked at by any bcrypt, and refused by this one.
-        return bcrypt.checkpw(password[:_LONGEST_PASSWORD], hashed)
+        # bcrypt ignores further bytes; this implementation rejects them.
+        return bcrypt.checkpw(password[:_MAX_PASSWORD_BYTES], hashed)
     except ValueError:
         return False

@@ -1,4 +1,4 @@
-"""A bounded HTTP server: one thread accepts, and each connection has a worker of its own."""
+"""A bounded HTTP server: one thread accepts, and each connection has its own worker thread."""
 
 from __future__ import annotations
 
@@ -6,42 +6,48 @@ import selectors
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from neuron_exporter.address_file import LOOPBACK, local_address
 from neuron_exporter.log import get_logger
-from neuron_exporter.web.access import OPEN, Access
+from neuron_exporter.web.access import UNPROTECTED, Access
 from neuron_exporter.web.connections import Connection, Connections
 from neuron_exporter.web.handler import Handler, Route
-from neuron_exporter.web.listening import listen_on, reachable
 
-_SWEEP_SECONDS = 0.5
-_PAUSE_SECONDS = 0.05
+_SWEEP_INTERVAL = 0.5
+_ACCEPT_RETRY_SECONDS = 0.05
+_BACKLOG = 128
 
 _log = get_logger(part="http")
 
 
+class BindError(Exception):
+    """An address that the server cannot listen on."""
+
+
 class Server:
-    """Serves routes on some addresses, from a thread of its own."""
+    """HTTP server of routes on one or more addresses, with its own thread."""
 
     def __init__(
         self,
         listen: str | Sequence[str],
         routes: Mapping[str, Route],
         on_tick: Callable[[], None],
-        access: Callable[[], Access] = lambda: OPEN,
+        access: Callable[[], Access] = lambda: UNPROTECTED,
     ) -> None:
-        """Bind to `listen` ("HOST:PORT"; port 0 takes a free one).
+        """Bind to `listen` ("HOST:PORT"; port 0 selects a free port).
 
-        `access` is asked for each connection and each request, so that it may change.
+        `access` is called for each connection and each request, so that it may change.
 
         Raises:
-            BindError: with the reason, for people.
+            BindError: an address cannot be used; the message contains the reason.
         """
         listen = (listen,) if isinstance(listen, str) else listen
         self._sockets = listen_on(listen)
-        self._reachable = list(map(reachable, listen, self._sockets))
+        self._local_addresses = list(map(_local_address, listen, self._sockets))
         self._selector = selectors.DefaultSelector()
         for each in self._sockets:
             self._selector.register(each, selectors.EVENT_READ)
@@ -49,37 +55,37 @@ class Server:
         self._on_tick = on_tick
         self._access = access
         self._connections = Connections()
-        self._ending: deque[threading.Thread] = deque()
+        self._finished: deque[threading.Thread] = deque()
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self.on_death: Callable[[BaseException | None], None] = lambda _: None
 
     @property
     def port(self) -> int:
-        """The port that is listened on, by the first address."""
-        return int(self._reachable[0].rpartition(":")[2])
+        """The port of the first address."""
+        return int(self._local_addresses[0].rpartition(":")[2])
 
     @property
     def url(self) -> str:
-        """An address at which this machine can reach the server: the first."""
+        """A URL at which this machine reaches the first address."""
         return self.urls[0]
 
     @property
     def urls(self) -> list[str]:
-        """The same for each address that is listened on."""
+        """A URL for each address, at which this machine reaches it."""
         scheme = "http" if self._access().tls is None else "https"
-        return [f"{scheme}://{each}" for each in self._reachable]
+        return [f"{scheme}://{each}" for each in self._local_addresses]
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start to serve."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop to serve and break off what is under way."""
+        """Stop the server and abort all connections."""
         self._closing = True
         if self._thread.is_alive():
             self._thread.join()
-        self._connections.break_off_all()
+        self._connections.abort_all()
         self._selector.close()
         for each in self._sockets:
             each.close()
@@ -88,26 +94,26 @@ class Server:
         failure: BaseException | None = None
         try:
             while not self._closing:
-                for key, _ in self._selector.select(_SWEEP_SECONDS):
+                for key, _ in self._selector.select(_SWEEP_INTERVAL):
                     self._accept(key.fileobj)  # type: ignore[arg-type]
                 self._on_tick()
                 self._connections.sweep(self._access().tls)
-        except BaseException as error:  # noqa: BLE001 (the daemon decides what its death means)
+        except BaseException as error:  # noqa: BLE001 (the daemon decides how to react)
             failure = error
         self.on_death(failure)
 
-    def _accept(self, listening: socket.socket) -> None:
-        """Give a newcomer a thread, making room for it if there is none."""
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept one connection and start its worker, displacing another if there are too many."""
         try:
-            sock, client = listening.accept()
+            sock, client = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # it has gone again
+            return  # the client has disconnected again
         except OSError:
-            # No descriptor is left. The newcomer stays where it is, and is asked for again.
+            # No file descriptor is free. The connection stays in the backlog until one is.
             self._connections.displace()
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_ACCEPT_RETRY_SECONDS)
             return
-        if not self._connections.make_room():
+        if not self._connections.acquire_slot():
             sock.close()
             return
         tls = self._access().tls
@@ -115,29 +121,90 @@ class Server:
             connection = Connection(sock if tls is None else tls.wrap(sock), tls)
         except OSError:
             sock.close()
-            self._connections.give_back()
+            self._connections.release_slot()
             return
         self._connections.add(connection)
-        while self._ending:  # whose places were free a moment before they had gone
-            self._ending.popleft().join()
+        while self._finished:  # workers release their slot shortly before their thread ends
+            self._finished.popleft().join()
         try:
             threading.Thread(
                 target=self._work, args=(connection, client), name="http-worker", daemon=True
             ).start()
-        except RuntimeError:  # the system has no thread to give
+        except RuntimeError:  # the system allows no further thread
             connection.close()
             self._connections.remove(connection)
 
     def _work(self, connection: Connection, client: Any) -> None:
         try:
             if connection.tls is not None:
-                connection.tls.shake_hands(connection.socket)
+                connection.tls.handshake(connection.socket)
             Handler(connection, client, self._routes, self._access)
         except OSError:
-            pass  # the client went away, or was broken off
-        except Exception as error:  # noqa: BLE001 (one connection never takes the server down)
+            pass  # the client disconnected, or the connection was aborted
+        except Exception as error:  # noqa: BLE001 (one connection must not stop the server)
             _log.error("connection_failed", error=repr(error))
         finally:
             connection.close()
-            self._ending.append(threading.current_thread())
+            self._finished.append(threading.current_thread())
             self._connections.remove(connection)
+
+
+def listen_on(addresses: Sequence[str]) -> list[socket.socket]:
+    """Return listening sockets for all addresses ("HOST:PORT"), in order.
+
+    An empty host, as in ":9415", means every IPv4 and IPv6 address. "[::]" does as well, unless
+    another address uses the same port.
+
+    Raises:
+        BindError: an address cannot be used. No socket is left open.
+    """
+    ports = Counter(address.rpartition(":")[2] for address in addresses)
+    with ExitStack() as on_error:
+        opened = [
+            on_error.enter_context(_listen(each, owns_port=ports[each.rpartition(":")[2]] == 1))
+            for each in addresses
+        ]
+        on_error.pop_all()
+    return opened
+
+
+def _listen(address: str, *, owns_port: bool) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host:
+        try:
+            return _open(socket.AF_INET6, ("::", int(port)), dual_stack=True)
+        except OSError:
+            host = "0.0.0.0"  # noqa: S104 (configured); this machine has no IPv6
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        # If a name resolves to both kinds of addresses, listen on IPv4.
+        family, _, _, _, resolved = min(found, key=lambda each: each[0] is not socket.AF_INET)
+        sockaddr = (resolved[0], int(port), *resolved[2:])
+        return _open(family, sockaddr, dual_stack=owns_port and host == "::")
+    except (OSError, ValueError, OverflowError) as error:
+        # ValueError: a NUL in the host; OverflowError: a port above 65535.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BindError(f"cannot listen on {address}: {reason}") from error
+
+
+def _open(family: int, sockaddr: tuple[object, ...], *, dual_stack: bool) -> socket.socket:
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        sock.bind(sockaddr)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)  # a client may disconnect before it is accepted
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _local_address(address: str, sock: socket.socket) -> str:
+    """Return HOST:PORT at which this machine reaches a socket that listens on `address`."""
+    host = address.rpartition(":")[0].strip("[]")
+    bound_host, port = sock.getsockname()[:2]
+    return local_address(host if host in LOOPBACK else bound_host, port)

@@ -1,4 +1,4 @@
-"""The answers of README's cookbook are right where two machines differ."""
+"""The queries of docs/prometheus.md return the right answers where two machines differ."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import readme
+from tests.support.documents import queries
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
 
 
 def series(name: str, value: float, machine: str, **labels: str) -> dict[str, str]:
-    """A series that has had this value for a while."""
+    """Return a series that has had this value for 20 minutes."""
     own = "".join(f',{label}="{text}"' for label, text in labels.items())
     return {"series": f'{name}{{instance_id="{machine}"{own}}}', "values": f"{value}+0x20"}
 
 
 def core(machine: str, index: int, busy: float, constants: float, tensors: float) -> list[Any]:
-    """The series of one core."""
+    """Return the series of one core."""
     on = {"neuroncore": str(index)}
     return [
         series("neuroncore_utilization_ratio", busy, machine, **on),
@@ -31,7 +31,7 @@ def core(machine: str, index: int, busy: float, constants: float, tensors: float
 
 
 def latency(machine: str, total: float, device: float) -> list[Any]:
-    """The 99th percentiles of one runtime of each machine."""
+    """Return the 99th percentiles of a runtime."""
     of = {"runtime_tag": "app", "percentile": "p99"}
     return [
         series("execution_latency_seconds", total, machine, **of),
@@ -39,7 +39,7 @@ def latency(machine: str, total: float, device: float) -> list[Any]:
     ]
 
 
-SEEN = [
+SCRAPED = [
     *core("a", 0, 0.9, 50, 45),
     *core("a", 1, 0.1, 70, 0),
     *core("b", 0, 0, 70, 0),
@@ -56,8 +56,8 @@ SEEN = [
 ANSWERS = {
     "How busy": {'{instance_id="a"}': 0.5, '{instance_id="b"}': 0},
     "Which machines have been idle": {'{instance_id="b"}': 0},
-    "Who holds cores": {'{instance_id="b",neuroncore="0",runtime_tag="idler"}': 1},
-    "How much of the slowest": {
+    "Which runtimes occupy": {'{instance_id="b",neuroncore="0",runtime_tag="idler"}': 1},
+    "How much of the p99": {
         '{instance_id="a",percentile="p99",runtime_tag="app"}': 0.25,
         '{instance_id="b",percentile="p99",runtime_tag="app"}': 0.5,
     },
@@ -65,7 +65,7 @@ ANSWERS = {
         'neuroncore_memory_usage_constants{instance_id="a",neuroncore="0"}': 50,
         'neuroncore_memory_usage_tensors{instance_id="a",neuroncore="0"}': 45,
     },
-    "Whom do I look at": {
+    "Which machines have a problem": {
         'neuron_exporter_source_state{instance_id="b",state="stalled"}': 1,
     },
 }
@@ -73,15 +73,14 @@ ANSWERS = {
 
 @pytest.mark.parametrize("question", ANSWERS)
 def test_the_answer_is_right(question: str, tmp_path: Path) -> None:
-    """Each machine's answer is its own, and the numbers are those that a person would give."""
-    (query,) = (query for asked, query in readme.queries() if asked.startswith(question))
+    (query,) = (query for text, query in queries() if text.startswith(question))
     wanted = [{"labels": labels, "value": value} for labels, value in ANSWERS[question].items()]
     test = {
         "interval": "1m",
-        "input_series": SEEN,
+        "input_series": SCRAPED,
         "promql_expr_test": [{"expr": query, "eval_time": "15m", "exp_samples": wanted}],
     }
-    path = tmp_path / "cookbook.yaml"
+    path = tmp_path / "queries.yaml"
     path.write_text(yaml.safe_dump({"tests": [test]}))
     done = subprocess.run(
         ["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What is said of the spool's file, which another process may have."""
+"""The spool file, which another process may have locked."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import subprocess
 from pathlib import Path
 
 from neuron_exporter.doctor.finding import Finding, Verdict
-from neuron_exporter.doctor.scraped import Exposed
-from neuron_exporter.doctor.spool import examine, look
-from tests.support.doctoring import case
+from neuron_exporter.doctor.scraped import ScrapedMetrics
+from neuron_exporter.doctor.spool import check, check_file
+from tests.support.doctor import make_context
 from tests.support.endpoint import Endpoint
-from tests.support.mounts import filled_up, remount, tmpfs
+from tests.support.mounts import filled_file_system, remount, tmpfs
 from tests.support.paths import ROOT
 from tests.support.processes import ended
-from tests.support.spooler import spooler
+from tests.support.spooler import spool_command
 
 SMALL = 64 * 1024
 
 
-def one(path: Path) -> Finding:
-    """The one thing that is said."""
-    (finding,) = look(path, SMALL)
+def only_finding(path: Path) -> Finding:
+    """Return the single finding about a path."""
+    (finding,) = check_file(path, SMALL)
     return finding
 
 
-def test_a_file_that_can_be_made(tmp_path: Path) -> None:
-    """A path that is not there yet is well where it can be made, and nothing is made of it."""
-    finding = one(tmp_path / "a" / "b" / "spool.db")
+def test_missing_file(tmp_path: Path) -> None:
+    """A path that can be created is OK, and the check creates nothing."""
+    finding = only_finding(tmp_path / "a" / "b" / "spool.db")
     assert finding.verdict is Verdict.OK
-    assert finding.seen.endswith("is not there yet, and can be made")
+    assert finding.seen.endswith("does not exist yet and can be created")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_an_exporter_has(tmp_path: Path) -> None:
-    """A lock is well, and who has it is told; the look does not take it from them."""
+def test_locked_file(tmp_path: Path) -> None:
+    """The process with the lock is named, and keeps it."""
     path = tmp_path / "spool.db"
-    command = spooler(path, "", "hold")
+    command = spool_command(path, "", "hold")
     with (
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
         ended(process),
@@ -43,16 +43,15 @@ def test_a_file_that_an_exporter_has(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         for _ in range(2):
-            finding = one(path)
+            finding = only_finding(path)
             assert finding.verdict is Verdict.OK
             assert f"locked by process {process.pid}" in finding.seen
         process.kill()
 
 
-def test_requests_that_nobody_sends(tmp_path: Path, endpoint: Endpoint) -> None:
-    """What an exporter left behind when it was killed is counted, and stays."""
+def test_left_over_requests_are_counted(tmp_path: Path, endpoint: Endpoint) -> None:
     path = tmp_path / "spool.db"
-    command = spooler(path, endpoint.url, "live", "written")
+    command = spool_command(path, endpoint.url, "live", "written")
     with (
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
         ended(process),
@@ -61,47 +60,46 @@ def test_requests_that_nobody_sends(tmp_path: Path, endpoint: Endpoint) -> None:
         process.stdout.readline()
         process.kill()
     for _ in range(2):
-        finding = one(path)
+        finding = only_finding(path)
         assert finding.verdict is Verdict.WARNING
-        assert "1 requests wait in it, and no exporter has it" in finding.seen
+        assert "1 requests queued, and no exporter has it open" in finding.seen
 
 
-def test_a_file_that_is_none_of_ours(tmp_path: Path) -> None:
-    """Whatever is at the path, the answer is a line."""
+def test_foreign_file(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     path.write_bytes(b"x" * 5000)
-    finding = one(path)
+    finding = only_finding(path)
     assert finding.verdict is Verdict.FAILED
     assert "file is not a database" in finding.seen
 
 
-def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
-    """Both are told before a request is lost to them."""
+def test_read_only_or_full_disk(tmp_path: Path) -> None:
     with tmpfs(tmp_path, "1m"):
-        with filled_up(tmp_path):
-            findings = list(look(tmp_path / "spool.db", SMALL))
+        with filled_file_system(tmp_path):
+            findings = list(check_file(tmp_path / "spool.db", SMALL))
             assert findings[-1].verdict is Verdict.WARNING
-            assert findings[-1].seen.startswith("0 MiB are free")
+            assert findings[-1].seen.startswith(f"{tmp_path} has 0 MiB free")
         remount(tmp_path, "ro")
-        finding = one(tmp_path / "spool.db")
+        finding = only_finding(tmp_path / "spool.db")
         assert finding.verdict is Verdict.FAILED
         assert "cannot be written: Read-only file system" in finding.seen
 
 
-def test_an_exporter_that_goes_on_in_memory(tmp_path: Path) -> None:
-    """What a kill would lose is told, once the exporter has begun to send."""
-    told = case(cloudwatch__enabled=True, cloudwatch__spool__path=str(tmp_path / "spool.db"))
+def test_exporter_queues_in_memory(tmp_path: Path) -> None:
+    """The warning appears once the exporter has sent requests."""
+    context = make_context(
+        cloudwatch__enabled=True, cloudwatch__spool__path=str(tmp_path / "spool.db")
+    )
     metrics = "neuron_exporter_build_info 1\nneuron_exporter_spool_on_disk 0\n"
-    told.exposed = Exposed(metrics)
-    assert [each.verdict for each in examine(told)] == [Verdict.OK]
-    told.exposed = Exposed(
+    context.scraped = ScrapedMetrics(metrics)
+    assert [each.verdict for each in check(context)] == [Verdict.OK]
+    context.scraped = ScrapedMetrics(
         metrics + 'neuron_exporter_sink_requests_total{sink="cloudwatch",outcome="delivered"} 2\n'
     )
-    assert [each.verdict for each in examine(told)] == [Verdict.OK, Verdict.WARNING]
-    assert list(examine(case())) == []
+    assert [each.verdict for each in check(context)] == [Verdict.OK, Verdict.WARNING]
+    assert list(check(make_context())) == []
 
 
-def test_no_file_is_no_fault(tmp_path: Path) -> None:
-    """Who keeps requests in memory on purpose is not warned."""
-    told = case(cloudwatch__enabled=True, cloudwatch__spool__path=None)
-    assert [each.verdict for each in examine(told)] == [Verdict.SKIPPED]
+def test_memory_queue_by_configuration(tmp_path: Path) -> None:
+    context = make_context(cloudwatch__enabled=True, cloudwatch__spool__path=None)
+    assert [each.verdict for each in check(context)] == [Verdict.SKIPPED]

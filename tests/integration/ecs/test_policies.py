@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.documents import block
 from tests.support.policies import allows, policy
-from tests.support.readme import block
 from tests.support.stacks import template
 
 HERE = "us-east-1:123456789012"
@@ -100,9 +100,8 @@ def test_what_is_not_needed_is_refused(
     assert not allows(policy(name), action, resource, **context)
 
 
-def test_readme_has_the_policy_that_is_made() -> None:
-    """What README says that the exporter needs is what the stack gives it."""
-    assert json.loads(block("json", "PutMetricData")) == policy("publish")
+def test_the_documented_policy_is_that_of_the_stack() -> None:
+    assert json.loads(block("docs/cloudwatch.md", "json", "PutMetricData")) == policy("publish")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What brings the dashboards into a Grafana: provisioning, ConfigMaps, and compose."""
+"""Installation of the dashboards: provisioning, ConfigMaps, and compose."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from tests.support.paths import ROOT
 GRAFANA = ROOT / "grafana"
 COMPOSE = ROOT / "docker" / "compose.yaml"
 
-MOST_OF_ANNOTATIONS = 262_144
-"""Bytes of all annotations of an object, where `kubectl apply` keeps the object as it was."""
+MAX_ANNOTATIONS_SIZE = 262_144
+"""Maximum bytes of an object's annotations, in which `kubectl apply` stores the object itself."""
 
 can_render = pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
 
 
 def read(path: Path) -> Any:
-    """A YAML file."""
+    """Read a YAML file."""
     return yaml.safe_load(path.read_text())
 
 
 def services() -> dict[str, Any]:
-    """The services of compose."""
+    """Return the services of the compose file."""
     found: dict[str, Any] = read(COMPOSE)["services"]
     return found
 
 
 @can_render
-def test_kubernetes_gets_every_dashboard(tmp_path: Path) -> None:
-    """Each is a ConfigMap with the sidecar's label, as it is, and small enough to be applied."""
+def test_kubernetes_config_maps(tmp_path: Path) -> None:
+    """Each dashboard is in a ConfigMap that Grafana's sidecar finds and `kubectl apply` accepts."""
     objects = kubernetes.with_components(
         tmp_path, "overlays/eks", ["components/grafana-dashboards"]
     )
@@ -47,28 +47,26 @@ def test_kubernetes_gets_every_dashboard(tmp_path: Path) -> None:
         for each in objects
         if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
     ]
-    shown = {name: text for each in labelled for name, text in each["data"].items()}
-    assert shown == {path.name: path.read_text() for path in dashboards.FOLDER.glob("*.json")}
+    mapped = {name: text for each in labelled for name, text in each["data"].items()}
+    assert mapped == {path.name: path.read_text() for path in dashboards.FOLDER.glob("*.json")}
     for each in labelled:
         assert each["kind"] == "ConfigMap"
         assert each["metadata"]["namespace"] == kubernetes.namespace(objects)
-        assert len(json.dumps(each)) < MOST_OF_ANNOTATIONS
+        assert len(json.dumps(each)) < MAX_ANNOTATIONS_SIZE
 
 
-def test_provisioning_has_the_data_sources_that_dashboards_ask() -> None:
-    """Each kind of data source is there once, and Prometheus' knows how often it scrapes."""
+def test_provisioned_data_sources() -> None:
+    """Each kind of data source exists once; Prometheus' has the right scrape interval."""
     sources = read(GRAFANA / "provisioning" / "datasources" / "neuron.yaml")["datasources"]
     kinds = [each["type"] for each in sources]
-    assert sorted(kinds) == sorted({
-        dashboards.source(dashboards.load(path)) for path in dashboards.FOLDER.glob("*.json")
-    })  # fmt: skip
+    documents = map(dashboards.load, dashboards.FOLDER.glob("*.json"))
+    assert sorted(kinds) == sorted(set(map(dashboards.datasource_kind, documents)))
     (prometheus,) = (each for each in sources if each["type"] == "prometheus")
     scraped = read(ROOT / "docker" / "compose" / "prometheus.yaml")["global"]["scrape_interval"]
     assert prometheus["jsonData"]["timeInterval"] == scraped
 
 
-def test_compose_mounts_what_there_is() -> None:
-    """Files that are mounted exist; Grafana finds the dashboards where provisioning says."""
+def test_compose_mounts_existing_files() -> None:
     mounted = {}
     for service in services().values():
         for volume in service.get("volumes", []):
@@ -83,21 +81,18 @@ def test_compose_mounts_what_there_is() -> None:
     assert (dashboards.FOLDER / Path(home).name).exists()
 
 
-def test_compose_gives_grafana_what_provisioning_asks_for() -> None:
-    """Each variable of the environment that provisioning names is set, to a service that is
-    there."""
+def test_compose_sets_the_variables_of_provisioning() -> None:
     text = (GRAFANA / "provisioning" / "datasources" / "neuron.yaml").read_text()
-    given = services()["grafana"]["environment"]
+    environment = services()["grafana"]["environment"]
     names = re.findall(r"\$(\w+)", text)
     assert names
     for name in names:
-        url = re.fullmatch(r"http://(\w+):(\d+)", given[name])
+        url = re.fullmatch(r"http://(\w+):(\d+)", environment[name])
         assert url is None or url[1] in services()
 
 
-def test_compose_runs_the_exporter_on_the_simulator() -> None:
-    """The image has no tools of AWS's, its configuration is legal, and sends to the service that
-    stands for CloudWatch; Prometheus scrapes it."""
+def test_compose_exporter() -> None:
+    """The image has no AWS tools, its configuration is valid, and Prometheus scrapes it."""
     exporter = services()["exporter"]
     assert exporter["build"]["args"] == {"NEURON_TOOLS": "none"}
     assert (COMPOSE.parent / exporter["build"]["context"]).resolve() == ROOT
@@ -108,8 +103,7 @@ def test_compose_runs_the_exporter_on_the_simulator() -> None:
     assert job["static_configs"] == [{"targets": ["exporter:9415"]}]
 
 
-def test_compose_opens_ports_to_this_machine_only() -> None:
-    """Nobody else reaches a Grafana without a password."""
+def test_compose_publishes_ports_on_loopback_only() -> None:
     for service in services().values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         tag = service["image"].partition(":")[2]
@@ -118,8 +112,7 @@ def test_compose_opens_ports_to_this_machine_only() -> None:
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-def test_prometheus_takes_its_configuration() -> None:
-    """promtool finds nothing wrong with it."""
+def test_prometheus_configuration_is_valid() -> None:
     subprocess.run(
         ["promtool", "check", "config", str(COMPOSE.parent / "compose" / "prometheus.yaml")],
         check=True,
@@ -127,8 +120,8 @@ def test_prometheus_takes_its_configuration() -> None:
     )
 
 
-def composer() -> list[str] | None:
-    """A client that reads compose files, as a command: Docker's plugin, or the older program."""
+def compose_command() -> list[str] | None:
+    """Return the command of Docker's compose plugin or docker-compose, if one is installed."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
             done = subprocess.run([*command, "version"], capture_output=True, check=False)
@@ -137,9 +130,8 @@ def composer() -> list[str] | None:
     return None
 
 
-def test_docker_takes_the_compose_file() -> None:
-    """`docker compose config` finds nothing wrong, where a client has that command."""
-    command = composer()
+def test_compose_file_is_valid() -> None:
+    command = compose_command()
     if command is None:
         pytest.skip("neither docker's compose plugin nor docker-compose is installed")
     subprocess.run(

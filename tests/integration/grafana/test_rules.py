@@ -1,4 +1,4 @@
-"""The Prometheus rules: what they read is there, and what they say leads somewhere."""
+"""The Prometheus rules: valid expressions and names, thresholds, and the runbook."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pathlib import Path
 import pytest
 import yaml
 
-from grafana.rulebook import parameters, recordings
-from grafana.rulebook.model import Recording
-from grafana.rulebook.render import all_alerts
-from neuron_exporter.generate.alarms import rules as alarm_rules
-from tests.support import readme
+from grafana.rules_src import parameters, recordings
+from grafana.rules_src.model import Recording
+from grafana.rules_src.render import all_alerts
+from neuron_exporter.generate.alarms.rules import FLEET_RULES
+from tests.support.documents import block, table
 from tests.support.paths import ROOT
 from tests.support.promtool import RULES, alerts_fired, alerts_firing, check
 from tests.support.rule_frames import EXPRESSIONS, READ, STEP, Frame
 
-RUNBOOK = (ROOT / "grafana" / "README.md").read_text()
+RUNBOOK = (ROOT / "grafana" / "RUNBOOK.md").read_text()
 ALERTS = {alert.name: alert for alert in all_alerts()}
 RECORDED = [
     rule for group in recordings.GROUPS for rule in group.rules if isinstance(rule, Recording)
 ]
 
-TABLE = readme.table("| alert rule |")
+TABLE = table("grafana/README.md", "| alert rule |")
 
 needs_prometheus = pytest.mark.usefixtures("needs_prometheus")
 
 
 @needs_prometheus
-def test_promtool_takes_the_rules() -> None:
-    """Debian's promtool (2.42) finds nothing to object."""
+def test_promtool_accepts_the_rules() -> None:
+    """Debian's promtool 2.42 finds no errors."""
     done = subprocess.run(
         ["promtool", "check", "rules", "--lint=all", "--lint-fatal", *RULES],
         capture_output=True,
@@ -41,27 +41,24 @@ def test_promtool_takes_the_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_rules_read_is_exposed() -> None:
-    """Every metric in an expression is one that METRICS.md lists, or that another rule records."""
-    named = re.compile(r"^(?:\| |Beside these there are )`(\w+)`", re.MULTILINE)
-    listed = set(named.findall((ROOT / "METRICS.md").read_text()))
+def test_metrics_of_expressions_exist() -> None:
+    listed = set(re.findall(r"`(\w+)`", (ROOT / "METRICS.md").read_text()))
     assert len(READ) > 15
     assert listed >= READ
     recorded = set(re.findall(r"\b\w+:\w+:\w+", EXPRESSIONS))
     assert recorded <= {rule.record for rule in RECORDED}
 
 
-def test_every_recording_has_its_convention_and_its_reason() -> None:
-    """Names are level:metric:operations, no two are the same, and each says what it is for."""
+def test_recorded_series_follow_the_naming_convention() -> None:
     names = [rule.record for rule in RECORDED]
     assert len(set(names)) == len(names)
     for rule in RECORDED:
         assert re.fullmatch(r"(job|instance|workload|holder):\w+:\w+", rule.record)
-        assert rule.because.endswith(".")
+        assert rule.rationale.endswith(".")
 
 
-def test_no_expression_is_for_later_versions() -> None:
-    """Nothing in the files is newer than Prometheus 2.42: no new function, no new key."""
+def test_files_need_no_newer_prometheus() -> None:
+    """No key is newer than Prometheus 2.42."""
     for path in RULES:
         for group in yaml.safe_load(Path(path).read_text())["groups"]:
             assert group.keys() == {"name", "rules"}
@@ -69,26 +66,25 @@ def test_no_expression_is_for_later_versions() -> None:
                 assert rule.keys() <= {"record", "alert", "expr", "for", "labels", "annotations"}
 
 
-def test_thresholds_are_those_of_the_alarms() -> None:
-    """Where CloudWatch has an alarm of the same meaning, both have one threshold."""
-    ours = {
+def test_thresholds_equal_those_of_the_alarms() -> None:
+    thresholds = {
         "error-ratio": 100 * parameters.ERROR_RATIO,
-        "device-memory": 100 * parameters.DEVICE_MEMORY,
-        "hang": 100 * parameters.HANG_BUSY,
-        "idle": 100 * parameters.IDLE,
+        "device-memory": 100 * parameters.DEVICE_MEMORY_RATIO,
+        "hang": 100 * parameters.HANG_UTILIZATION,
+        "idle": 100 * parameters.IDLE_UTILIZATION,
     }
-    theirs = {rule.name: rule.threshold.default for rule in alarm_rules.FLEET}
-    assert ours == pytest.approx({name: theirs[name] for name in ours})
+    defaults = {rule.name: rule.threshold.default for rule in FLEET_RULES}
+    assert thresholds == pytest.approx({name: defaults[name] for name in thresholds})
 
 
-def test_the_jobs_are_those_that_are_documented() -> None:
-    """The jobs of README, of the configuration without the Operator, and of the PodMonitor are
-    ones that the rules look at; Prometheus' own is not."""
+def test_documented_jobs_match() -> None:
+    """The jobs in the documentation and in k8s match, but Prometheus' own does not."""
+    documented = yaml.safe_load(block("docs/prometheus.md", "yaml", "job_name: neuron"))
     k8s = ROOT / "k8s"
     configuration = yaml.safe_load((k8s / "prometheus" / "scrape-config.yaml").read_text())
     monitor = yaml.safe_load((k8s / "components/pod-monitor/pod-monitor.yaml").read_text())
     jobs = [
-        yaml.safe_load(readme.block("yaml", "job_name: neuron"))["scrape_configs"][0]["job_name"],
+        documented["scrape_configs"][0]["job_name"],
         configuration["scrape_configs"][0]["job_name"],
         f"monitoring/{monitor['metadata']['name']}",
     ]
@@ -100,7 +96,7 @@ def test_the_jobs_are_those_that_are_documented() -> None:
 
 
 def sections() -> dict[str, str]:
-    """The runbook's sections, by alert."""
+    """Return the runbook's sections by alert."""
     parts = re.split(r"^### (\w+)$", RUNBOOK, flags=re.MULTILINE)[1:]
     return {
         name: re.split(r"^#", text, flags=re.MULTILINE)[0]
@@ -108,16 +104,14 @@ def sections() -> dict[str, str]:
     }
 
 
-def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
-    """Whoever is woken finds what it means, what to look at, what to do, and what ends it."""
+def test_runbook_has_a_section_for_each_alert() -> None:
     assert list(sections()) == list(ALERTS)
     for name, text in sections().items():
-        for question in ("Means", "Look first", "Do", "Ends"):
-            assert f"**{question}.**" in text, f"{name}: {question}"
+        for label in ("Meaning", "Check first", "Action", "Resolves"):
+            assert f"**{label}.**" in text, f"{name}: {label}"
 
 
-def test_every_alert_names_its_section() -> None:
-    """The annotation is a file of this repository, and an anchor that is in it."""
+def test_runbook_annotations_are_valid_links() -> None:
     alerts = yaml.safe_load((ROOT / "grafana" / "rules" / "alerts.yml").read_text())
     for group in alerts["groups"]:
         for rule in group["rules"]:
@@ -126,8 +120,7 @@ def test_every_alert_names_its_section() -> None:
             assert f"### {rule['alert']}\n" in (ROOT / path).read_text()
 
 
-def test_the_runbook_names_metrics_that_there_are() -> None:
-    """Metrics in the runbook are in METRICS.md or are recorded."""
+def test_runbook_names_existing_metrics() -> None:
     listed = (ROOT / "METRICS.md").read_text()
     named = set(re.findall(r"`((?:neuron|execution|hardware)\w+)", RUNBOOK))
     assert named
@@ -135,19 +128,18 @@ def test_the_runbook_names_metrics_that_there_are() -> None:
 
 
 def test_readme_lists_every_alert() -> None:
-    """README's table has each alert with its severity and its time."""
     rows = [[re.sub(r"\[(\w+)\]\(.*\)", r"\1", row[0]), *row[1:3]] for row in TABLE]
-    assert rows == [[alert.name, alert.severity, alert.lasting] for alert in ALERTS.values()]
+    assert rows == [[alert.name, alert.severity, alert.for_] for alert in ALERTS.values()]
 
 
-# What no simulated machine does
+# Conditions that the simulator does not produce
 
 
-def executing(minutes: int, timed_out: int, of: int) -> list[Frame]:
-    """A machine that executes so many in 15 s, some of which time out."""
+def simulate_timeouts(minutes: int, timed_out: int, total: int) -> list[Frame]:
+    """Return frames with `total` executions per step, of which some time out."""
     return [
         {
-            'neuron_executions_total{status_type="completed"}': float(number * (of - timed_out)),
+            'neuron_executions_total{status_type="completed"}': float(number * (total - timed_out)),
             'neuron_executions_total{status_type="timed_out"}': float(number * timed_out),
             "neuron_exporter_up": 1.0,
         }
@@ -156,21 +148,21 @@ def executing(minutes: int, timed_out: int, of: int) -> list[Frame]:
 
 
 @needs_prometheus
-def test_timeouts_are_told_before_errors_are(tmp_path: Path) -> None:
-    """Half a percent of timeouts is an alert of its own, a tenth of that is none."""
+def test_timeouts(tmp_path: Path) -> None:
+    """0.5 % of timeouts fire an alert, 0.05 % do not."""
     check(
         tmp_path,
-        {"many:9415": executing(20, 5, 1000)},
+        {"many:9415": simulate_timeouts(20, 5, 1000)},
         alerts_fired(270),
         alerts_firing(450, "NeuronTimeouts"),
         alerts_fired(1190, "NeuronTimeouts"),
     )
-    check(tmp_path, {"few:9415": executing(20, 1, 2000)}, alerts_fired(1190))
+    check(tmp_path, {"few:9415": simulate_timeouts(20, 1, 2000)}, alerts_fired(1190))
 
 
 @needs_prometheus
-def test_one_failure_among_few_executions_wakes_nobody(tmp_path: Path) -> None:
-    """It is a large share for five minutes, and gone before the alert's time is over."""
+def test_one_failure_among_few_executions(tmp_path: Path) -> None:
+    """The failure ratio is high for five minutes, but not long enough to fire."""
     frames: list[Frame] = [
         {
             'neuron_executions_total{status_type="completed"}': float(number),
@@ -183,8 +175,8 @@ def test_one_failure_among_few_executions_wakes_nobody(tmp_path: Path) -> None:
 
 
 @needs_prometheus
-def test_a_spool_that_is_half_full_is_told(tmp_path: Path) -> None:
-    """However young what waits is."""
+def test_spool_size(tmp_path: Path) -> None:
+    """The alert fires above 128 MiB, regardless of the requests' age."""
     full = {"neuron_exporter_spool_bytes": 2.0**27 + 1, "neuron_exporter_up": 1.0}
     check(
         tmp_path,

@@ -13,7 +13,7 @@ from tests.support import kubernetes
 from tests.support.kubernetes import CHECKOV, EXPORTERS, K8S, KUSTOMIZATIONS
 
 QUIETLY = ("--quiet", "--compact", "--skip-download")
-"""Only what fails, without its lines, and nobody is asked over the network."""
+"""Report failures only, without code, and use no network."""
 
 
 def findings(folder: Path) -> dict[str, set[str]]:

@@ -11,9 +11,9 @@ from neuron_exporter import __version__
 from neuron_exporter.config import load
 from neuron_exporter.daemon.daemon import STOP_SECONDS
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.identity.environment import VARIABLES
-from neuron_exporter.identity.owners import container_logs as container_names
-from neuron_exporter.pipeline import owners as ownership
+from neuron_exporter.identity.local import ENVIRONMENT_VARIABLES
+from neuron_exporter.identity.owners import container_logs
+from neuron_exporter.pipeline.owners import DEFAULT_KUBELET_SOCKET
 from tests.support import kubernetes
 from tests.support.commands import run
 from tests.support.kubernetes import COMPONENTS, EXPORTERS, K8S, Object, rendered
@@ -57,7 +57,7 @@ def test_the_port_is_the_configurations(overlay: str, config_file: Path) -> None
 @every_overlay
 def test_only_variables_that_are_read_are_set(overlay: str) -> None:
     """No variable of the container is unknown to the exporter."""
-    known = {name for names in VARIABLES.values() for name in names}
+    known = {name for names in ENVIRONMENT_VARIABLES.values() for name in names}
     given = {each["name"] for each in kubernetes.container(rendered(overlay)).get("env", ())}
     assert given <= known
 
@@ -70,10 +70,10 @@ def test_a_pod_knows_who_it_is(overlay: str) -> None:
         for each in kubernetes.container(rendered(overlay))["env"]
     }
     assert fields == {
-        VARIABLES["node_name"][0]: "spec.nodeName",
-        VARIABLES["pod_name"][0]: "metadata.name",
-        VARIABLES["pod_namespace"][0]: "metadata.namespace",
-        VARIABLES["pod_uid"][0]: "metadata.uid",
+        ENVIRONMENT_VARIABLES["node_name"][0]: "spec.nodeName",
+        ENVIRONMENT_VARIABLES["pod_name"][0]: "metadata.name",
+        ENVIRONMENT_VARIABLES["pod_namespace"][0]: "metadata.namespace",
+        ENVIRONMENT_VARIABLES["pod_uid"][0]: "metadata.uid",
     }
 
 
@@ -187,7 +187,7 @@ def test_who_knows_owners_is_where_he_is_looked_for(overlay: str) -> None:
         for each in kubernetes.container(objects)["volumeMounts"]
         if each.get("readOnly") and each["name"] in folders
     }
-    for folder in (str(Path(ownership.SOCKET).parent), str(container_names.FOLDER)):
+    for folder in (str(Path(DEFAULT_KUBELET_SOCKET).parent), str(container_logs.FOLDER)):
         assert mounted[folder] == folder
 
 

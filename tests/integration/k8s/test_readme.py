@@ -1,4 +1,4 @@
-"""What README says of k8s/ is there."""
+"""Tables, commands and examples of k8s/README.md agree with the manifests."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ import yaml
 
 from neuron_exporter import __version__
 from neuron_exporter.config import load
-from tests.support import kubernetes, readme
+from tests.support import kubernetes
+from tests.support.documents import block, calls, commands, table
 from tests.support.kubernetes import COMPONENTS, EXPORTERS, K8S, rendered
 from tests.support.paths import ROOT
+
+README = "k8s/README.md"
 
 can_render = pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
 
 
 def named(heading: str) -> list[str]:
-    """The names in the first column of a table."""
-    return sorted(row[0].strip("`") for row in readme.table(heading))
+    """Return the names in the first column of a table."""
+    return sorted(row[0].strip("`") for row in table(README, heading))
 
 
 def test_every_overlay_and_component_is_named() -> None:
-    """README's tables name each overlay and each component, and no other."""
+    """The tables have each overlay and each component, and no other."""
     overlays = [name for name in EXPORTERS if name != "base"]
     assert named("| overlay |") == [name.partition("/")[2] for name in overlays]
     assert named("| component |") == [name.partition("/")[2] for name in COMPONENTS]
 
 
 @can_render
-def test_the_overlay_of_ones_own_renders(tmp_path: Path) -> None:
-    """The example is an overlay that adds what it says."""
+def test_the_example_of_an_overlay_renders(tmp_path: Path) -> None:
+    """The example adds a PodMonitor in the namespace of the overlay below it."""
     (tmp_path / "k8s").symlink_to(K8S)
     (tmp_path / "mine").mkdir()
-    text = readme.block("yaml", "components: [")
+    text = block(README, "yaml", "components: [")
     (tmp_path / "mine" / "kustomization.yaml").write_text(text)
     objects = list(yaml.safe_load_all(kubernetes.kustomize(tmp_path / "mine")))
     monitor = kubernetes.only(objects, "PodMonitor")
@@ -43,30 +46,34 @@ def test_the_overlay_of_ones_own_renders(tmp_path: Path) -> None:
 
 
 @can_render
-def test_the_role_is_for_the_account_that_there_is() -> None:
-    """The commands and policies for a role name the service account of the overlays, and the rights
-    are on the namespace that is published to."""
+def test_the_role_fits_the_overlay() -> None:
+    """Commands and policies name the service account of the overlays and the namespace that the
+    overlay publishes to."""
     objects = rendered("overlays/eks")
     account = kubernetes.only(objects, "ServiceAccount")["metadata"]
     assert kubernetes.pod(objects)["serviceAccountName"] == account["name"]
-    command = readme.block("console", "create-pod-identity-association").replace("\\\n", " ")
-    given = dict(re.findall(r"--([a-z-]+) +(\S+)", command.splitlines()[-1]))
-    assert (given["namespace"], given["service-account"]) == (account["namespace"], account["name"])
-    trusted = json.loads(readme.block("json", "OIDC:sub"))["Statement"][0]["Condition"]
+    (words,) = [each for each in calls(README, "aws") if "create-pod-identity-association" in each]
+    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    assert flags["--namespace"] == account["namespace"]
+    assert flags["--service-account"] == account["name"]
+    trusted = json.loads(block(README, "json", "OIDC:sub"))["Statement"][0]["Condition"]
     subject = f"system:serviceaccount:{account['namespace']}:{account['name']}"
     assert trusted["StringEquals"]["OIDC:sub"] == subject
-    pods = json.loads(readme.block("json", "pods.eks"))["Statement"][0]
+    pods = json.loads(block(README, "json", "pods.eks"))["Statement"][0]
     assert sorted(pods["Action"]) == ["sts:AssumeRole", "sts:TagSession"]
-    rights = json.loads(readme.block("json", "cloudwatch:PutMetricData"))["Statement"][0]
+    rights = json.loads((ROOT / "ecs" / "policies" / "publish.json").read_text())["Statement"][0]
     allowed = rights["Condition"]["StringEquals"]["cloudwatch:namespace"]
     assert (
         allowed == load(str(K8S / "overlays" / "eks" / "exporter.yaml")).config.cloudwatch.namespace
     )
 
 
-def test_the_commands_name_what_is_there() -> None:
-    """Files and folders of k8s/ that README names exist, and the image has this version's tag."""
-    for path in re.findall(r"[`( ](k8s/[\w./-]+)", readme.TEXT):
-        assert (ROOT / path.rstrip(".")).exists(), path
-    commands = readme.block("console", "docker push")
-    assert set(re.findall(r"neuron-exporter:(\S+)", commands)) == {__version__}
+@pytest.mark.parametrize("document", [README, "README.md", "docker/workloads/README.md"])
+def test_files_in_commands_exist(document: str) -> None:
+    for path in re.findall(r" ((?:k8s|ecs)/[\w./-]+)", "\n".join(commands(document))):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_image_has_this_versions_tag() -> None:
+    pushed = block(README, "console", "docker push")
+    assert set(re.findall(r"neuron-exporter:(\S+)", pushed)) == {__version__}

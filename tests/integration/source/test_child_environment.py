@@ -1,4 +1,4 @@
-"""What a child finds around it: its PATH, and a limit for its memory."""
+"""Environment of the child: PATH and memory limit."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
-from neuron_exporter.source.neuron_monitor import TOOLS, child_environment
+from neuron_exporter.source.neuron_monitor import TOOLS_DIRECTORY, child_environment
 from tests.support.children import child, script
-from tests.support.listening import Recorder, running
+from tests.support.source_thread import RecordingListener, running_source
 from tests.support.waiting import wait_for
 
 
 def first_line(*command: str) -> bytes:
-    """The first line that neuron-monitor prints, where this is neuron-monitor."""
-    heard = Recorder()
-    with running(NeuronMonitorSource(command, (), 1.0, 2**20), heard):
-        wait_for(lambda: heard.lines)
-    return heard.lines[0]
+    """Return the first line that a command prints as neuron-monitor."""
+    listener = RecordingListener()
+    with running_source(NeuronMonitorSource(command, (), 1.0, 2**20), listener):
+        wait_for(lambda: listener.lines)
+    return listener.lines[0]
 
 
-def test_awss_tools_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A program is looked for on PATH first, and then where AWS's package puts it."""
+def test_search_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program is searched on PATH, then in the directory of AWS's tools."""
     tools = tmp_path / "tools"
     tools.mkdir()
     script(tools / "a-monitor", f'echo "$PATH"; exec {shlex.join(child("forever"))}')
-    monkeypatch.setattr(neuron_monitor, "TOOLS", str(tools))
+    monkeypatch.setattr(neuron_monitor, "TOOLS_DIRECTORY", str(tools))
 
     assert first_line("a-monitor").decode() == f"{os.environ['PATH']}:{tools}"
-    assert TOOLS == "/opt/aws/neuron/bin"
+    assert TOOLS_DIRECTORY == "/opt/aws/neuron/bin"
 
 
 @pytest.mark.parametrize(
-    ("limit", "own", "wanted"),
+    ("limit", "own", "expected"),
     [(1000, None, "600"), (1000, "5GiB", "5GiB"), (None, None, None), (None, "off", "off")],
 )
-def test_the_childs_memory_is_limited(
-    monkeypatch: pytest.MonkeyPatch, limit: int | None, own: str | None, wanted: str | None
+def test_gomemlimit(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, own: str | None, expected: str | None
 ) -> None:
-    """Go collects its garbage at 60 % of the container's memory, unless the user says otherwise."""
+    """GOMEMLIMIT is 60 % of the container's memory unless it is set."""
     monkeypatch.setattr(neuron_monitor, "memory_limit", lambda: limit)
     monkeypatch.delenv("GOMEMLIMIT", raising=False)
     if own is not None:
@@ -50,12 +50,12 @@ def test_the_childs_memory_is_limited(
 
     facts = json.loads(first_line(*child("facts", "forever")))
 
-    assert facts["environment"].get("GOMEMLIMIT") == wanted
+    assert facts["environment"].get("GOMEMLIMIT") == expected
 
 
-def test_an_environment_without_path_has_the_tools() -> None:
-    """Where PATH is not set, the system's default and AWS's folder are searched."""
-    assert child_environment({})["PATH"] == f"{os.defpath}:{TOOLS}"
+def test_environment_without_path() -> None:
+    """Without PATH, the system's default and the directory of AWS's tools are searched."""
+    assert child_environment({})["PATH"] == f"{os.defpath}:{TOOLS_DIRECTORY}"
 
 
 def _tree(root: Path, files: dict[str, str]) -> Path:
@@ -88,16 +88,15 @@ NO_LIMIT_V1 = "9223372036854771712"
         ("", {"memory.max": "1000"}, None),
     ],
 )
-def test_the_memory_limit_is_the_lowest_above_us(
+def test_lowest_memory_limit(
     tmp_path: Path, membership: str, files: dict[str, str], limit: int | None
 ) -> None:
-    """Control groups of both versions are read, from our own up to the root that we can see."""
+    """cgroups of both versions are read from the process's own up to the visible root."""
     (tmp_path / "membership").write_text(membership + "\n")
     root = _tree(tmp_path / "cgroup", files)
 
     assert neuron_monitor.memory_limit(root, tmp_path / "membership") == limit
 
 
-def test_a_system_without_control_groups_has_no_limit(tmp_path: Path) -> None:
-    """What cannot be read limits nothing."""
+def test_no_cgroups(tmp_path: Path) -> None:
     assert neuron_monitor.memory_limit(tmp_path, tmp_path / "nothing") is None

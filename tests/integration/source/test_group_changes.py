@@ -1,4 +1,4 @@
-"""neuron-monitor is started again when other groups are wanted, and only then."""
+"""Restart of neuron-monitor when the requested groups change."""
 
 from __future__ import annotations
 
@@ -13,77 +13,76 @@ from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
 from neuron_exporter.source.child import Backoff
 from neuron_exporter.source.neuron_monitor import configuration
 from tests.support.children import child
-from tests.support.listening import Recorder, running
 from tests.support.processes import children_of
+from tests.support.source_thread import RecordingListener, running_source
 from tests.support.waiting import wait_for
 
 HEALTHY = 'print={"p": 0.01}'
 
 
-def source(command: Sequence[str], backoff: float = 0.02) -> NeuronMonitorSource:
-    """A source that asks this command for all groups, and starts it again so soon."""
+def make_source(command: Sequence[str], backoff: float = 0.02) -> NeuronMonitorSource:
+    """Return a source that runs this command with all groups."""
     return NeuronMonitorSource(command, Group, 0.01, 2**20, backoff=Backoff(backoff, backoff))
 
 
-def test_other_groups_start_another_child_after_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child that was asked for less is ended once, right after a report, and without a delay;
-    the next is asked for the new groups."""
-    monkeypatch.setattr(neuron_monitor, "_LAST_REPORT_PATIENCE", 60.0)
-    heard = Recorder()
-    asked = source(child("configuration", "sleep=0.2", "again"), backoff=60)
-    with running(asked, heard):
-        wait_for(lambda: len(heard.lines) >= 2)
-        asked.ask_for([Group.HW_COUNTERS])
-        wanted = configuration([Group.HW_COUNTERS], 0.01)
-        wait_for(lambda: wanted in [json.loads(line) for line in list(heard.lines)])
-        seen = len(heard.lines)
-        wait_for(lambda: len(heard.lines) >= seen + 4)
-    documents = [json.loads(line) for line in heard.lines]
-    assert [reason for reason, _ in heard.restarts] == ["reconfigured"]
-    assert heard.restarts[0][1] == 0
-    assert heard.states == []
+def test_changed_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is replaced once, right after a report and without a delay."""
+    monkeypatch.setattr(neuron_monitor, "_LAST_REPORT_TIMEOUT", 60.0)
+    listener = RecordingListener()
+    source = make_source(child("configuration", "sleep=0.2", "again"), backoff=60)
+    with running_source(source, listener):
+        wait_for(lambda: len(listener.lines) >= 2)
+        source.request_groups([Group.HW_COUNTERS])
+        expected = configuration([Group.HW_COUNTERS], 0.01)
+        wait_for(lambda: expected in [json.loads(line) for line in list(listener.lines)])
+        count = len(listener.lines)
+        wait_for(lambda: len(listener.lines) >= count + 4)
+    documents = [json.loads(line) for line in listener.lines]
+    assert [reason for reason, _ in listener.restarts] == ["reconfigured"]
+    assert listener.restarts[0][1] == 0
+    assert listener.states == []
     before = configuration(Group, 0.01)
-    change = documents.index(wanted)
-    assert documents == [before] * change + [wanted] * (len(documents) - change)
+    change = documents.index(expected)
+    assert documents == [before] * change + [expected] * (len(documents) - change)
     assert change >= 3
 
 
-def test_the_same_groups_leave_the_child_alone() -> None:
-    """Asking for what was asked for already, or changing one's mind in time, restarts nothing."""
-    heard = Recorder()
-    asked = source(child(HEALTHY, "sleep=0.1", "again"))
+def test_unchanged_groups() -> None:
+    """The child keeps running if the groups are the same, or are changed back in time."""
+    listener = RecordingListener()
+    source = make_source(child(HEALTHY, "sleep=0.1", "again"))
     others = set(children_of(os.getpid()))
-    with running(asked, heard):
-        wait_for(lambda: heard.lines)
+    with running_source(source, listener):
+        wait_for(lambda: listener.lines)
         (pid,) = set(children_of(os.getpid())) - others
-        asked.ask_for([Group.MEMORY_USED])
-        asked.ask_for(reversed(Group))
-        seen = len(heard.lines)
-        wait_for(lambda: len(heard.lines) > seen + 5)
+        source.request_groups([Group.MEMORY_USED])
+        source.request_groups(reversed(Group))
+        count = len(listener.lines)
+        wait_for(lambda: len(listener.lines) > count + 5)
         assert set(children_of(os.getpid())) - others == {pid}
-    assert heard.restarts == []
+    assert listener.restarts == []
 
 
-def test_a_silent_child_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child without reports is ended for other groups as well, after a bounded time."""
-    monkeypatch.setattr(neuron_monitor, "_LAST_REPORT_PATIENCE", 0.1)
+def test_changed_groups_of_a_silent_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child without reports is replaced after a timeout."""
+    monkeypatch.setattr(neuron_monitor, "_LAST_REPORT_TIMEOUT", 0.1)
     monkeypatch.setattr(neuron_monitor, "_TICK", 0.05)
-    heard = Recorder()
-    asked = source(child("configuration", "forever"))
-    with running(asked, heard):
-        wait_for(lambda: heard.lines)
-        asked.ask_for([Group.MEMORY_USED])
-        wait_for(lambda: len(heard.lines) == 2)
-    assert json.loads(heard.lines[1]) == configuration([Group.MEMORY_USED], 0.01)
+    listener = RecordingListener()
+    source = make_source(child("configuration", "forever"))
+    with running_source(source, listener):
+        wait_for(lambda: listener.lines)
+        source.request_groups([Group.MEMORY_USED])
+        wait_for(lambda: len(listener.lines) == 2)
+    assert json.loads(listener.lines[1]) == configuration([Group.MEMORY_USED], 0.01)
 
 
-def test_a_child_that_is_waited_for_is_asked_for_the_new_groups() -> None:
-    """Between two children there is nothing to end, and the next one knows."""
-    heard = Recorder()
-    asked = source(child("configuration", "exit=1"), backoff=0.2)
-    with running(asked, heard):
-        wait_for(lambda: heard.restarts)
-        asked.ask_for([Group.MEMORY_USED])
-        wanted = configuration([Group.MEMORY_USED], 0.01)
-        wait_for(lambda: wanted in [json.loads(line) for line in list(heard.lines)])
-    assert {reason for reason, _ in heard.restarts} == {"exited"}
+def test_changed_groups_during_a_restart_delay() -> None:
+    """The next child gets the new groups."""
+    listener = RecordingListener()
+    source = make_source(child("configuration", "exit=1"), backoff=0.2)
+    with running_source(source, listener):
+        wait_for(lambda: listener.restarts)
+        source.request_groups([Group.MEMORY_USED])
+        expected = configuration([Group.MEMORY_USED], 0.01)
+        wait_for(lambda: expected in [json.loads(line) for line in list(listener.lines)])
+    assert {reason for reason, _ in listener.restarts} == {"exited"}

@@ -1,4 +1,5 @@
-"""The configuration: file, then environment, then flags; every mistake at once, with its place."""
+"""Loading a configuration: precedence of file, environment and flags, and all errors with their
+origin."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuron_exporter.config import Config, ConfigError, Given, Loaded, load, suggest
+from neuron_exporter.config import Config, ConfigError, LoadedConfig, Override, load, suggest
 
 PREFIX = "NEURON_EXPORTER__"
 
 
-class Writer:
-    """Writes configuration files and loads them."""
+class ConfigFile:
+    """A configuration file of the test."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "exporter.yaml"
@@ -26,8 +27,8 @@ class Writer:
         self,
         text: str | bytes | None = None,
         environment: Mapping[str, str] | None = None,
-        flags: Sequence[Given] = (),
-    ) -> Loaded:
+        flags: Sequence[Override] = (),
+    ) -> LoadedConfig:
         """Load this file, these variables and these flags."""
         if text is None:
             return load(None, environment, flags)
@@ -35,7 +36,7 @@ class Writer:
         return load(str(self.path), environment, flags)
 
     def problems(self, *arguments: Any, **more: Any) -> list[str]:
-        """What is wrong with them; the file is called FILE."""
+        """Return the errors; the path of the file is replaced by FILE."""
         with pytest.raises(ConfigError) as caught:
             self.load(*arguments, **more)
         assert str(caught.value) == "\n".join(caught.value.problems)
@@ -43,29 +44,27 @@ class Writer:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Writer:
-    """Somewhere to write a configuration."""
-    return Writer(tmp_path)
+def config(tmp_path: Path) -> ConfigFile:
+    """Return a file that does not exist yet."""
+    return ConfigFile(tmp_path)
 
 
-# What is legal
+# Valid configurations
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "# nothing\n", "---\n", "null", "source:\n", "cloudwatch:\n  budget:\n  spool: ~\n", "{}"],
 )
-def test_empty_files_and_sections_are_the_defaults(config: Writer, text: str) -> None:
-    """A section whose every line is commented out is not a mistake."""
+def test_empty_file_or_section_has_defaults(config: ConfigFile, text: str) -> None:
     assert config.load(text).config == Config()
 
 
-def test_the_last_of_file_environment_and_flags_wins(config: Writer) -> None:
-    """Flags overrule variables, variables overrule the file, and each leaves the rest alone."""
+def test_precedence(config: ConfigFile) -> None:
     loaded = config.load(
         "log: {level: debug, format: json}\nsource: {period: 9s}\nweb: {page: false}",
         {f"{PREFIX}LOG__LEVEL": "error", f"{PREFIX}SOURCE__PERIOD": "7s"},
-        [Given("--period", "source.period", "3s")],
+        [Override("--period", "source.period", "3s")],
     )
     assert loaded.config.log.level == "error"
     assert loaded.config.log.format == "json"
@@ -93,28 +92,25 @@ def test_the_last_of_file_environment_and_flags_wins(config: Writer) -> None:
         ("cloudwatch__Region", "eu-west-1", "cloudwatch", "region", "eu-west-1"),
     ],
 )  # fmt: skip
-def test_every_kind_of_value_fits_into_a_variable(
-    config: Writer, name: str, text: str, section: str, key: str, value: object
+def test_variable(
+    config: ConfigFile, name: str, text: str, section: str, key: str, value: object
 ) -> None:
-    """Each key can be set by a variable: text as it stands, lists and mappings as in YAML."""
     loaded = config.load(None, {PREFIX + name: text})
     assert getattr(getattr(loaded.config, section), key) == value
 
 
 @pytest.mark.parametrize("name", ["SERVICE_HOST", "PORT", "PORT_9415_TCP_ADDR", "LOG_LEVEL"])
-def test_variables_of_others_are_left_alone(config: Writer, name: str) -> None:
-    """Kubernetes sets NEURON_EXPORTER_PORT and others for a Service of our name."""
+def test_kubernetes_service_variables_are_ignored(config: ConfigFile, name: str) -> None:
+    """Kubernetes sets NEURON_EXPORTER_PORT and others for a Service named neuron-exporter."""
     assert config.load(None, {f"NEURON_EXPORTER_{name}": "tcp://10.0.0.1"}).config == Config()
 
 
-def test_an_empty_variable_is_not_set(config: Writer) -> None:
-    """A template that leaves a variable empty leaves the setting as it was."""
+def test_empty_variable_is_ignored(config: ConfigFile) -> None:
     environment = {f"{PREFIX}LOG__LEVEL": "", f"{PREFIX}LOG__FORMAT": " "}
     assert config.load("log: {level: debug}", environment).config.log.level == "debug"
 
 
-def test_sections_may_share_lines(config: Writer) -> None:
-    """YAML's anchors and merges work, and what stands beside a merge wins over it."""
+def test_anchors_and_merge_keys(config: ConfigFile) -> None:
     loaded = config.load(
         "prometheus: &sink\n  exclude: [system_*]\ncloudwatch:\n  <<: *sink\n  exclude: []\n"
     )
@@ -122,23 +118,21 @@ def test_sections_may_share_lines(config: Writer) -> None:
     assert loaded.config.cloudwatch.exclude == []
 
 
-def test_a_variable_changes_only_its_own_place(config: Writer) -> None:
-    """Two sections that share an alias are still two sections."""
+def test_variable_does_not_change_aliased_section(config: ConfigFile) -> None:
     text = "prometheus: &p {preset: minimal}\ncloudwatch: *p"
     loaded = config.load(text, {f"{PREFIX}CLOUDWATCH__PRESET": "full"}).config
     assert (loaded.prometheus.preset, loaded.cloudwatch.preset) == ("minimal", "full")
 
 
-# What is not
+# Errors
 
 
-def test_all_mistakes_are_told_at_once(config: Writer) -> None:
-    """One attempt shows every mistake: place, dotted key, what is allowed, what was given."""
+def test_all_errors_at_once(config: ConfigFile) -> None:
     assert sorted(
         config.problems(
             "source:\n  period: 5\n  kid: stdin\nprometheus:\n  include:\n  - good\n  - [bad]\n",
             {f"{PREFIX}LOG__LEVEL": "loud"},
-            [Given("--listen", "prometheus.listen", "9415")],
+            [Override("--listen", "prometheus.listen", "9415")],
         )
     ) == [
         '--listen: prometheus.listen: must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"'
@@ -164,7 +158,7 @@ def test_all_mistakes_are_told_at_once(config: Writer) -> None:
         ("source: text", "source: must be a mapping (got 'text')"),
         ("source: {kind: Stdin}", "must be neuron-monitor, stdin, file or simulator (got 'Stdin')"),
         ("source: {period: }", 'such as "5s" or "1m" (got null)'),
-        ("source: {period: 1.5s}", "must be whole seconds: neuron-monitor takes no others"),
+        ("source: {period: 1.5s}", "must be a whole number of seconds"),
         ("source: {period: 2h}", "must be between 1s and 1h (got '2h')"),
         ("source: {period: " + "9" * 400 + "s}", "must be between 1s and 1h (got '999"),
         ("source: {period: 0x" + "f" * 5000 + "}", "(got a number with thousands of digits)"),
@@ -173,7 +167,7 @@ def test_all_mistakes_are_told_at_once(config: Writer) -> None:
         ("source: {max_line: 16 M}", 'must be a size such as "16MiB"'),
         ("source: {max_line: true}", 'must be a size such as "16MiB" (got True)'),
         ("source: {command: sleep}", "must be a list, as in [a, b] (got 'sleep')"),
-        ("source: {command: []}", "must have at least 1 entry (got [])"),
+        ("source: {command: []}", "must not be empty (got [])"),
         ("source: {command: ['']}", "must begin with the name of a program (got [''])"),
         ("source: {command: [a, 5]}", "source.command.1: must be text: put it in quotes (got 5)"),
         ("source: {replay: {speed: -1}}", "source.replay.speed: must be at least 0 (got -1)"),
@@ -183,13 +177,13 @@ def test_all_mistakes_are_told_at_once(config: Writer) -> None:
         ("prometheus: {enabled: }", "must be true or false (got null)"),
         ("prometheus: {listen: 9415}", 'must be HOST:PORT, as in "0.0.0.0:9415"'),
         ("prometheus: {listen: 'localhost'}", "prometheus.listen: must be HOST:PORT"),
-        ("prometheus: {listen: []}", "must have at least 1 entry (got [])"),
+        ("prometheus: {listen: []}", "must not be empty (got [])"),
         ("prometheus: {listen: ['a:1', b]}", "prometheus.listen.1: must be HOST:PORT"),
         ("prometheus: {listen: ['a:1', 'a:1']}", "must not name an address twice"),
         ("prometheus: {listen: 'http://x:1'}", "must be HOST:PORT"),
         ("prometheus: {listen: 'a..b:1'}", "must be HOST:PORT"),
         ('prometheus: {listen: "a\\0:1"}', "must be HOST:PORT"),
-        ("prometheus: {listen: '::1:9415'}", "an IPv6 address stands in brackets"),
+        ("prometheus: {listen: '::1:9415'}", "must have an IPv6 address in brackets"),
         ("prometheus: {listen: 'x:65536'}", "must have a port from 0 to 65535 (got 'x:65536')"),
         ("prometheus: {runtime_labels: [pid, pid]}", "must not name a label twice"),
         ("prometheus: {runtime_labels: [tag]}", "must be runtime_tag or pid (got 'tag')"),
@@ -207,8 +201,7 @@ def test_all_mistakes_are_told_at_once(config: Writer) -> None:
         ('identity: {cluster: "a\\nb"}', "must be text without control characters"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_place(config: Writer, text: str, problem: str) -> None:
-    """Each mistake is one line that names the line of the file, the key and what is allowed."""
+def test_error_names_line_and_key(config: ConfigFile, text: str, problem: str) -> None:
     (found,) = config.problems(text)
     assert found.startswith("FILE:1: ")
     assert problem in found
@@ -230,21 +223,17 @@ def test_a_mistake_is_named_with_its_place(config: Writer, text: str, problem: s
         ("[" * 5000, "FILE: is nested too deeply"),
     ],
 )
-def test_what_is_no_mapping_is_said_to_be_none(
-    config: Writer, text: str | bytes, problem: str
-) -> None:
-    """A file that is no YAML mapping gives one line, with the place where reading ended."""
+def test_invalid_file(config: ConfigFile, text: str | bytes, problem: str) -> None:
     (found,) = config.problems(text)
     assert problem in found
 
 
-def test_an_alias_that_leads_back_to_itself_is_borne(config: Writer) -> None:
-    """A file that refers to itself is refused, not followed for ever."""
+def test_recursive_alias(config: ConfigFile) -> None:
     assert config.problems("source: &a\n  command: *a\n")[0].startswith("FILE:2: source.command: ")
 
 
-def test_aliases_of_aliases_do_not_fill_the_memory(config: Writer) -> None:
-    """A short file that stands for billions of values is refused in short lines."""
+def test_nested_aliases_use_little_memory(config: ConfigFile) -> None:
+    """A short file can stand for billions of values."""
     lines = ["- &l0 [x]"] + [f"- &l{at} [{', '.join([f'*l{at - 1}'] * 9)}]" for at in range(1, 12)]
     found = config.problems("prometheus:\n  include:\n" + "".join(f"  {each}\n" for each in lines))
     assert len(found) == 12
@@ -252,8 +241,7 @@ def test_aliases_of_aliases_do_not_fill_the_memory(config: Writer) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "", "."])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    """A missing file and a folder are told with the system's reason."""
+def test_unreadable_file(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name) if name else name
     with pytest.raises(ConfigError) as caught:
         load(path)
@@ -274,35 +262,31 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
         ("SOURCE", "{1: 2}", "source: must be a name in quotes (got 1)"),
         ("SOURCE__COMMAND", "a b", "source.command: must be a list, as in [a, b] (got 'a b')"),
         ("IDENTITY__CLUSTER", "\udcff", "identity.cluster: must be text without control"),
-        ("", "x", "names no key, as NEURON_EXPORTER__LOG__LEVEL does"),
-        ("LOG__", "x", "names no key, as NEURON_EXPORTER__LOG__LEVEL does"),
-        ("__LEVEL", "x", "names no key, as NEURON_EXPORTER__LOG__LEVEL does"),
+        ("", "x", "does not name a key (example: NEURON_EXPORTER__LOG__LEVEL)"),
+        ("LOG__", "x", "does not name a key (example: NEURON_EXPORTER__LOG__LEVEL)"),
+        ("__LEVEL", "x", "does not name a key (example: NEURON_EXPORTER__LOG__LEVEL)"),
     ],
 )
-def test_a_wrong_variable_is_named(config: Writer, name: str, text: str, problem: str) -> None:
-    """A mistake in a variable names the variable, as it is spelt."""
+def test_invalid_variable(config: ConfigFile, name: str, text: str, problem: str) -> None:
     (found,) = config.problems(None, {PREFIX + name: text})
     assert found.startswith(f"{PREFIX}{name}: {problem}")
 
 
-def test_a_section_that_is_none_is_not_hidden_by_a_variable(config: Writer) -> None:
-    """A wrong section is told also where a variable sets a key in it."""
+def test_invalid_section_with_variable(config: ConfigFile) -> None:
     variable = f"{PREFIX}LOG__LEVEL"
     assert config.problems("log: 3", {variable: "info"}) == [
         f"FILE:1: log: must be a mapping, since {variable} is set (got 3)"
     ]
 
 
-def test_only_the_value_that_counts_is_judged(config: Writer) -> None:
-    """A wrong value that something overrules is not complained about."""
+def test_overridden_value_is_not_validated(config: ConfigFile) -> None:
     assert config.load("log: {level: x}", {f"{PREFIX}LOG__LEVEL": "info"}).config == Config()
 
 
-# What the parts ask
+# Errors of other checks
 
 
-def test_a_part_can_complain_with_the_true_place(config: Writer) -> None:
-    """What only a part can judge is told with the same place, key and value."""
+def test_problem_names_origin(config: ConfigFile) -> None:
     loaded = config.load(
         "cloudwatch:\n  dimension_sets:\n  - [A]\n  - [B]\n", {f"{PREFIX}LOG__LEVEL": "info"}
     )
@@ -322,29 +306,18 @@ def test_a_part_can_complain_with_the_true_place(config: Writer) -> None:
     ]
 
 
-def test_it_is_known_what_was_set(config: Writer) -> None:
-    """A key counts as set when it, or one below it, was given a value; not by its default."""
-    loaded = config.load("cloudwatch: {budget: {max_metrics: 3}}")
-    assert loaded.is_set("cloudwatch.budget")
-    assert loaded.is_set("cloudwatch.budget.max_metrics")
-    assert not loaded.is_set("cloudwatch.budget.keep")
-    assert not loaded.is_set("cloudwatch.enabled")
-
-
 @pytest.mark.parametrize(
     ("given", "hint"),
     [("perod", "did you mean period?"), ("q", "allowed are period, path"), ("", "allowed are")],
 )
-def test_near_misses_are_suggested(given: str, hint: str) -> None:
-    """What comes near is suggested; where nothing does, all of it is listed."""
+def test_suggest(given: str, hint: str) -> None:
     assert suggest(given, ("period", "path")).startswith(hint)
 
 
 @pytest.mark.parametrize(
     "tag", ["bool", "int", "float", "timestamp", "map", "set", "omap", "binary"]
 )
-def test_a_wrong_tag_makes_no_traceback(config: Writer, tag: str) -> None:
-    """Values that are not of the kind that their tag claims are one problem, as any other."""
+def test_value_does_not_fit_tag(config: ConfigFile, tag: str) -> None:
     for value in ("maybe", "[a]", "{a: b}", '"\\ud800"'):
         with pytest.raises(ConfigError) as caught:
             config.load(f"log: {{level: !!{tag} {value}}}")
@@ -353,7 +326,6 @@ def test_a_wrong_tag_makes_no_traceback(config: Writer, tag: str) -> None:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.text(alphabet=" \n\t:-{}[],&*?|>!%@`'\"#ab1~<", max_size=60), st.binary()))
-def test_no_file_makes_a_traceback(config: Writer, text: str | bytes) -> None:
-    """Whatever a file holds, it is a configuration or a list of problems."""
+def test_any_file_is_loaded_or_rejected(config: ConfigFile, text: str | bytes) -> None:
     with suppress(ConfigError):
         config.load(text)

@@ -1,4 +1,4 @@
-"""The parts take another configuration while they run, and forget nothing that was counted."""
+"""Applying another configuration to running parts, without losing what was counted."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from neuron_exporter.config import ConfigError, Given, Loaded, load
-from neuron_exporter.daemon.reconfigure import reconfigure
+from neuron_exporter.config import ConfigError, LoadedConfig, Override, load
+from neuron_exporter.daemon.reload import find_changes, reconfigure, restart_problems
 from neuron_exporter.daemon.routes import Endpoints
-from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.web import Request
 from tests.support.reports import ecc, executions, report, runtime
-from tests.support.web_config import hashed
+from tests.support.web_config import bcrypt_hash
 
 QUIET = {"identity.imds": False, "identity.ecs": False}
 TOTALS = "neuron_executions_total"
 
 
-def loaded(settings: Mapping[str, Any]) -> Loaded:
-    """A configuration with these keys."""
-    flags = [Given("a.yaml", key, value) for key, value in {**QUIET, **settings}.items()]
+def loaded(settings: Mapping[str, Any]) -> LoadedConfig:
+    """Load a configuration with these keys."""
+    flags = [Override("a.yaml", key, value) for key, value in {**QUIET, **settings}.items()]
     return load(flags=flags)
 
 
-class Parts:
+class ReloadedPipeline:
     """A pipeline that is fed by hand."""
 
     def __init__(self, **settings: Any) -> None:
         self.pipeline: Pipeline = build(loaded(_dotted(settings)), environment={})
         self._now = 1000.0
 
-    def take(self, **settings: Any) -> list[str]:
-        """Take another configuration; gives the keys that changed."""
+    def apply(self, **settings: Any) -> list[str]:
+        """Apply another configuration and return the changed keys."""
         new = loaded(_dotted(settings))
         return [each.key for each in reconfigure(self.pipeline, new, environment={})]
 
     def report(self, completed: int = 0, **more: Any) -> None:
-        """Read a report with so many executions."""
+        """Process a report with this number of executions."""
         self._now += 5
         stats = executions(completed)
         line = json.dumps(report(runtime(execution_stats=stats), **more)).encode()
-        self.pipeline.intake.line(memoryview(line), Moment(self._now, self._now))
+        self.pipeline.processor.on_line(memoryview(line), Timestamp(self._now, self._now))
 
-    def shown(self) -> dict[str, float]:
-        """What Prometheus is shown: the sum of each metric's samples, by their name."""
+    def exposed(self) -> dict[str, float]:
+        """Return the sum of each metric's samples in a scrape."""
         assert self.pipeline.prometheus is not None
         text = self.pipeline.prometheus.expose(self._now).decode()
         found: dict[str, float] = {}
@@ -64,70 +64,66 @@ def _dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace("__", "."): value for key, value in settings.items()}
 
 
-# What is shown and collected
+# What is exposed and collected
 
 
-def test_another_selection_is_shown_with_the_next_scrape_and_report() -> None:
-    """What is taken away is gone at once; what is added comes with the next report, and what was
-    counted is in it, whether it was shown or not."""
-    parts = Parts(prometheus__exclude=["neuron_executions_total"])
+def test_changed_selection() -> None:
+    """Removed metrics are gone at once; added ones come with the next report and include what was
+    counted before."""
+    parts = ReloadedPipeline(prometheus__exclude=["neuron_executions_total"])
     parts.report(3)
-    assert TOTALS not in parts.shown()
-    assert "neuron_execution_errors_total" in parts.shown()
+    assert TOTALS not in parts.exposed()
+    assert "neuron_execution_errors_total" in parts.exposed()
 
-    assert parts.take(prometheus__exclude=["neuron_execution_errors_total"]) == [
+    assert parts.apply(prometheus__exclude=["neuron_execution_errors_total"]) == [
         "prometheus.exclude"
     ]
-    assert "neuron_execution_errors_total" not in parts.shown()
+    assert "neuron_execution_errors_total" not in parts.exposed()
     parts.report(4)
-    assert parts.shown()[TOTALS] == 7
-    assert parts.shown()["execution_status_total"] == 7
+    assert parts.exposed()[TOTALS] == 7
+    assert parts.exposed()["execution_status_total"] == 7
 
 
-def test_ecc_goes_on_from_where_it_stood() -> None:
-    """Errors that came while nobody was shown them are counted when somebody is again."""
-    parts = Parts()
+def test_ecc_counter_continues_while_unpublished() -> None:
+    parts = ReloadedPipeline()
     for reading in (4, 5):
         parts.report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": reading}, {})})
-    before = parts.shown()["hardware_ecc_events_total"]
-    parts.take(prometheus__exclude=["hardware_ecc_*", "neurondevice_*"])
+    before = parts.exposed()["hardware_ecc_events_total"]
+    parts.apply(prometheus__exclude=["hardware_ecc_*", "neurondevice_*"])
     parts.report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": 7}, {})})
-    parts.take()
+    parts.apply()
     parts.report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": 8}, {})})
-    assert parts.shown()["hardware_ecc_events_total"] == before + 3
+    assert parts.exposed()["hardware_ecc_events_total"] == before + 3
 
 
-def test_values_keep_their_names() -> None:
-    """Rows that take the place of as many others, of the same place, are shown as themselves."""
+def test_replaced_rows_keep_their_names() -> None:
     system = {"memory_info": {"period": 5, "memory_total_bytes": 64, "swap_total_bytes": 8}}
     chosen: dict[str, Any] = {
         "prometheus__preset": "minimal",
         "prometheus__exclude": ["neuron*", "*_info"],
     }
-    parts = Parts(**chosen, prometheus__include=["system_memory_total_bytes"])
+    parts = ReloadedPipeline(**chosen, prometheus__include=["system_memory_total_bytes"])
     parts.report(system_data=system)
-    assert parts.shown() == {"system_memory_total_bytes": 64}
-    parts.take(**chosen, prometheus__include=["system_swap_total_bytes"])
-    assert parts.shown() == {}
+    assert parts.exposed() == {"system_memory_total_bytes": 64}
+    parts.apply(**chosen, prometheus__include=["system_swap_total_bytes"])
+    assert parts.exposed() == {}
     parts.report(system_data=system)
-    assert parts.shown() == {"system_swap_total_bytes": 8}
+    assert parts.exposed() == {"system_swap_total_bytes": 8}
 
 
-def test_label_filters_are_taken_without_a_report() -> None:
-    """A selection of the same rows needs no other snapshot."""
-    parts = Parts(prometheus__include=[TOTALS], prometheus__preset="minimal")
+def test_label_filter_needs_no_report() -> None:
+    parts = ReloadedPipeline(prometheus__include=[TOTALS], prometheus__preset="minimal")
     parts.report(3)
-    parts.take(
+    parts.apply(
         prometheus__include=[TOTALS],
         prometheus__preset="minimal",
         prometheus__exclude=[f'{TOTALS}{{status_type="completed"}}'],
     )
-    assert parts.shown()[TOTALS] == 0
+    assert parts.exposed()[TOTALS] == 0
 
 
-def test_series_are_counted_of_what_is_selected_only() -> None:
-    """How many series a metric has is told of those that are shown, not of former ones."""
-    parts = Parts()
+def test_series_counts_follow_selection() -> None:
+    parts = ReloadedPipeline()
     parts.report(3)
     endpoints = Endpoints(parts.pipeline, list)
 
@@ -136,15 +132,14 @@ def test_series_are_counted_of_what_is_selected_only() -> None:
         return b'neuron_exporter_series{metric="neuron_executions_total"}' in b"".join(answer.body)
 
     assert counted()
-    parts.take(prometheus__exclude=[TOTALS])
+    parts.apply(prometheus__exclude=[TOTALS])
     assert not counted()
-    parts.take()
+    parts.apply()
     parts.report()
     assert counted()
 
 
-def test_both_lanes_of_a_task_take_their_own_rows() -> None:
-    """A sidecar's CloudWatch and its Prometheus are told apart after a reload as before."""
+def test_task_scope_rows_by_branch() -> None:
     more = {
         "source__kind": "stdin",
         "cloudwatch__enabled": True,
@@ -152,18 +147,48 @@ def test_both_lanes_of_a_task_take_their_own_rows() -> None:
         "cloudwatch__dimension_sets": [["TaskId"]],
         "cloudwatch__transport": "emf",
     }
-    parts = Parts(prometheus__preset="minimal", **more)
+    parts = ReloadedPipeline(prometheus__preset="minimal", **more)
     parts.report(3)
-    parts.take(prometheus__preset="full", cloudwatch__preset="full", **more)
+    parts.apply(prometheus__preset="full", cloudwatch__preset="full", **more)
     parts.report(4)
-    assert parts.shown()[TOTALS] == 7
-    lanes = (parts.pipeline.intake._main, *parts.pipeline.intake._others)
-    collected = [{row.name for rows in l.collector._rows.values() for row in rows} for l in lanes]  # noqa: E741
+    assert parts.exposed()[TOTALS] == 7
+    branches = (parts.pipeline.processor._main, *parts.pipeline.processor._others)
+    collected = [
+        {row.name for rows in branch.collector._rows.values() for row in rows}
+        for branch in branches
+    ]
     assert "system_memory_total_bytes" in collected[0]
     assert "system_memory_total_bytes" not in collected[1]
 
 
-# What is refused
+# Changes
+
+
+def test_equal_values_are_no_change() -> None:
+    """Values are compared, not how they are written."""
+    same = [["InstanceId", "InstanceType"]]
+    other = loaded({"source.period": "5000ms", "cloudwatch.dimension_sets": same})
+    assert list(find_changes(loaded({}).config, other.config)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("source.period", "10s", "(current: 5s, new: 10s)"),
+        ("cloudwatch.spool.max_age", "90m", "(current: 14d, new: 90m)"),
+        ("source.replay.speed", 2, "(current: 1.0, new: 2.0)"),
+        ("cloudwatch.region", "eu-west-1", "(current: null, new: 'eu-west-1')"),
+        ("web.page", False, "(current: True, new: False)"),
+    ],
+)
+def test_restart_problem(key: str, value: Any, problem: str) -> None:
+    new = loaded({key: value, "log.level": "debug"})
+    changes = list(find_changes(loaded({}).config, new.config))
+    assert [each.key for each in changes] == [key, "log.level"]
+    assert restart_problems(changes, new) == [f"a.yaml: {key}: requires a restart {problem}"]
+
+
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -172,8 +197,8 @@ def test_both_lanes_of_a_task_take_their_own_rows() -> None:
         (
             {"source__period": "1s", "web__page": False},
             [
-                "a.yaml: source.period: takes a restart: 5s is in use, 1s was given",
-                "a.yaml: web.page: takes a restart: True is in use, False was given",
+                "a.yaml: source.period: requires a restart (current: 5s, new: 1s)",
+                "a.yaml: web.page: requires a restart (current: True, new: False)",
             ],
         ),
         (
@@ -185,51 +210,49 @@ def test_both_lanes_of_a_task_take_their_own_rows() -> None:
         ),
     ],
 )
-def test_a_refusal_takes_nothing(settings: dict[str, Any], problems: list[str]) -> None:
-    """What takes a restart and what is wrong are named, and not even the rest is taken."""
-    parts = Parts()
+def test_rejected_configuration_changes_nothing(
+    settings: dict[str, Any], problems: list[str]
+) -> None:
+    parts = ReloadedPipeline()
     parts.report(3)
-    config, shown = parts.pipeline.config, parts.shown()
-    with pytest.raises(ConfigError) as refused:
-        parts.take(prometheus__preset="minimal", log__level="debug", **settings)
-    assert len(refused.value.problems) == len(problems)
-    for got, wanted in zip(refused.value.problems, problems, strict=True):
-        assert got.startswith(wanted)
+    config, exposed = parts.pipeline.config, parts.exposed()
+    with pytest.raises(ConfigError) as caught:
+        parts.apply(prometheus__preset="minimal", log__level="debug", **settings)
+    assert len(caught.value.problems) == len(problems)
+    for problem, expected in zip(caught.value.problems, problems, strict=True):
+        assert problem.startswith(expected)
     assert parts.pipeline.config is config
     parts.report()
-    assert parts.shown() == shown
+    assert parts.exposed() == exposed
 
 
 # The source
 
 
-def test_other_groups_are_asked_for_only_where_they_are_wanted() -> None:
-    """neuron-monitor's configuration follows the union of what the sinks select."""
-    parts = Parts(prometheus__preset="minimal")
+def test_groups_follow_selections() -> None:
+    parts = ReloadedPipeline(prometheus__preset="minimal")
     source: Any = parts.pipeline.source
     before, groups = source._configuration, parts.pipeline.groups
-    parts.take(prometheus__preset="minimal", log__level="debug")
+    parts.apply(prometheus__preset="minimal", log__level="debug")
     assert source._configuration == before
-    parts.take()
+    parts.apply()
     assert source._configuration != before
     assert groups < parts.pipeline.groups
 
 
-def test_a_state_of_the_source_survives() -> None:
-    """A reload is no start: what the source was doing it still does."""
-    parts = Parts()
+def test_source_state_is_kept() -> None:
+    parts = ReloadedPipeline()
     parts.report()
-    parts.take(prometheus__preset="minimal")
-    assert parts.pipeline.intake.status().state is SourceState.OK
+    parts.apply(prometheus__preset="minimal")
+    assert parts.pipeline.processor.status().state is SourceState.OK
 
 
 # The identity
 
 
-def test_fields_of_new_sets_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set that needs what only the metadata service knows makes somebody ask it."""
+def test_new_dimension_sets_start_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(QUIET, "identity.imds", True)
-    known = {
+    settings = {
         "identity__instance_id": "i-1",
         "identity__instance_type": "trn1.2xlarge",
         "identity__region": "eu-west-1",
@@ -237,54 +260,52 @@ def test_fields_of_new_sets_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
         "prometheus__enabled": False,
     }
     nowhere = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"}
-    parts = Parts(**known)
-    assert parts.pipeline.finder is None
+    parts = ReloadedPipeline(**settings)
+    assert parts.pipeline.identity_resolver is None
     sets = [["InstanceId"], ["AutoScalingGroupName"]]
-    new = loaded(_dotted({**known, "cloudwatch__dimension_sets": sets}))
+    new = loaded(_dotted({**settings, "cloudwatch__dimension_sets": sets}))
     reconfigure(parts.pipeline, new, nowhere)
-    first = parts.pipeline.finder
+    first = parts.pipeline.identity_resolver
     assert first is not None
     again = [*sets, ["SubnetId"]]
     reconfigure(
-        parts.pipeline, loaded(_dotted({**known, "cloudwatch__dimension_sets": again})), nowhere
+        parts.pipeline, loaded(_dotted({**settings, "cloudwatch__dimension_sets": again})), nowhere
     )
-    second = parts.pipeline.finder
+    second = parts.pipeline.identity_resolver
     assert second is not None
     assert second is not first
     assert first._stopping.is_set()
     second.stop()
-    for finder in (first, second):
-        finder._thread.join(10)
-        assert not finder._thread.is_alive()
+    for identity_resolver in (first, second):
+        identity_resolver._thread.join(60)
+        assert not identity_resolver._thread.is_alive()
 
 
 # The web configuration
 
 
-def test_another_web_configuration_protects_at_once_and_cannot_open(tmp_path: Path) -> None:
-    """Its path may change; a reload may begin to protect, and never cease to."""
+def test_web_config_file_can_add_protection_only(tmp_path: Path) -> None:
     guarded, other, bare = (tmp_path / name for name in ("guarded", "other", "bare"))
-    guarded.write_text(f'basic_auth_users: {{me: "{hashed("x")}"}}\n')
-    other.write_text(f'basic_auth_users: {{you: "{hashed("y")}"}}\n')
+    guarded.write_text(f'basic_auth_users: {{me: "{bcrypt_hash("x")}"}}\n')
+    other.write_text(f'basic_auth_users: {{you: "{bcrypt_hash("y")}"}}\n')
     bare.write_text("{}\n")
-    parts = Parts()
+    parts = ReloadedPipeline()
     for path in (bare, guarded, other):
-        assert parts.take(prometheus__web_config_file=str(path)) == ["prometheus.web_config_file"]
+        assert parts.apply(prometheus__web_config_file=str(path)) == ["prometheus.web_config_file"]
     assert parts.pipeline.web_config is not None
     access = parts.pipeline.web_config.access()
     assert access.passwords is not None
     for path in (str(bare), None):
-        with pytest.raises(ConfigError, match="basic_auth_users: cannot be taken away"):
-            parts.take(prometheus__web_config_file=path)
+        with pytest.raises(ConfigError, match="basic_auth_users: cannot be removed"):
+            parts.apply(prometheus__web_config_file=path)
     assert parts.pipeline.web_config.access() is access
     with pytest.raises(ConfigError, match="cannot be read"):
-        parts.take(prometheus__web_config_file=str(tmp_path / "nowhere"))
+        parts.apply(prometheus__web_config_file=str(tmp_path / "nowhere"))
 
 
-def test_a_web_configuration_that_is_sick_now_holds_nothing_up(tmp_path: Path) -> None:
-    """Who follows its own file is refused by itself, not together with everything else."""
+def test_invalid_web_configuration_does_not_block_reload(tmp_path: Path) -> None:
     path = tmp_path / "web.yml"
     path.write_text("{}\n")
-    parts = Parts(prometheus__web_config_file=str(path))
+    parts = ReloadedPipeline(prometheus__web_config_file=str(path))
     path.write_text("tls_server_config: [")
-    assert parts.take(prometheus__web_config_file=str(path), log__level="error") == ["log.level"]
+    assert parts.apply(prometheus__web_config_file=str(path), log__level="error") == ["log.level"]

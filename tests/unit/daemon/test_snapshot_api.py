@@ -1,4 +1,4 @@
-"""The document of the page: prepared once, and asked for cheaply."""
+"""The document `/api/v1/snapshot`: its content, caching and ETag."""
 
 from __future__ import annotations
 
@@ -10,227 +10,212 @@ from typing import Any
 import pytest
 
 from neuron_exporter import log
-from neuron_exporter.config import Given, load
-from neuron_exporter.daemon import snapshot_api as live
+from neuron_exporter.config import Override, load
+from neuron_exporter.daemon import snapshot_api
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
-from neuron_exporter.model import Moment, SourceState
+from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.web import Request, Response
-from neuron_exporter.web.page import files
+from neuron_exporter.web.page import page_routes
 from tests.support.paths import PACKAGE, ROOT
 from tests.support.reports import cores, executions, report, runtime
 
 BUSY = report(runtime(7, "a", neuroncore_counters=cores(_0=50), execution_stats=executions(10)))
 
 
-class Clock:
-    """Stands for `time` in the module, and is moved by hand."""
+class ManualClock:
+    """Replacement of `time` in the module."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Return seconds."""
         return self.now
 
     def time(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
         return 1_700_000_000 + self.now
 
 
-class Asked:
-    """A pipeline that is fed by hand, and its answers."""
+class Api:
+    """A pipeline that is fed by hand, and its routes."""
 
-    def __init__(self, clock: Clock, **settings: Any) -> None:
-        given = [Given("x", key.replace("__", "."), value) for key, value in settings.items()]
+    def __init__(self, clock: ManualClock, **settings: Any) -> None:
+        flags = [Override("x", key.replace("__", "."), value) for key, value in settings.items()]
         self.clock = clock
-        self.pipeline: Pipeline = build(load(None, {}, given), environment={})
+        self.pipeline: Pipeline = build(load(None, {}, flags), environment={})
         self.routes = routes(self.pipeline, list)
 
     def feed(self, document: dict[str, Any] = BUSY) -> None:
-        """Read a report now."""
-        at = Moment(self.clock.time(), self.clock.now)
-        assert self.pipeline.intake.line(memoryview(json.dumps(document).encode()), at)
+        """Process a report now."""
+        at = Timestamp(self.clock.time(), self.clock.now)
+        assert self.pipeline.processor.on_line(memoryview(json.dumps(document).encode()), at)
 
-    def answer(self, *, known: str = "", is_authenticated: bool = False) -> Response:
-        """The answer to a client that has the document with this tag."""
+    def get(self, *, etag: str = "", is_authenticated: bool = False) -> Response:
+        """Return the response for a client with this ETag."""
         headers = Message()
-        if known:
-            headers["If-None-Match"] = known
+        if etag:
+            headers["If-None-Match"] = etag
         return self.routes[SNAPSHOT](Request(SNAPSHOT, headers, is_authenticated))
 
     def document(self, **request: Any) -> dict[str, Any]:
-        """The document."""
-        answer = self.answer(**request)
-        assert isinstance(answer.body, bytes)
-        told: dict[str, Any] = json.loads(answer.body)
-        return told
+        """Return the document."""
+        get = self.get(**request)
+        assert isinstance(get.body, bytes)
+        document: dict[str, Any] = json.loads(get.body)
+        return document
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that stands still."""
-    clock = Clock()
-    monkeypatch.setattr(live, "time", clock)
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """Replace the module's clock by one that stands still."""
+    clock = ManualClock()
+    monkeypatch.setattr(snapshot_api, "time", clock)
     return clock
 
 
 @pytest.fixture
-def asked(clock: Clock) -> Asked:
-    """An exporter with CloudWatch on, which has read nothing yet."""
-    return Asked(clock, cloudwatch__enabled=True)
+def api(clock: ManualClock) -> Api:
+    """Return an exporter with CloudWatch on and no report yet."""
+    return Api(clock, cloudwatch__enabled=True)
 
 
-def test_before_the_first_report_there_is_a_document(asked: Asked) -> None:
-    """Without any report the state is told, and no reading."""
-    document = asked.document()
-    assert document["version"] == live.VERSION
+def test_document_before_first_report(api: Api) -> None:
+    document = api.document()
+    assert document["version"] == snapshot_api.VERSION
     assert document["source"]["state"] == "starting"
     assert document["source"]["last_report_at"] is None
     assert document["age_seconds"] is None
     assert document["reading"] == {}
 
 
-def test_who_has_the_document_is_told_so(asked: Asked) -> None:
-    """A client that names what it has gets 304 without a body while nothing changes, whatever the
-    time, and the whole document after the next report."""
-    asked.feed()
-    first = asked.answer()
+def test_unchanged_document_is_not_sent_again(api: Api) -> None:
+    api.feed()
+    first = api.get()
     tag = first.headers["ETag"]
-    asked.clock.now += 5
-    same = asked.answer(known=f'"other", {tag}')
+    api.clock.now += 5
+    same = api.get(etag=f'"other", {tag}')
     assert (same.status, same.body, same.headers["ETag"]) == (304, b"", tag)
-    asked.feed()
-    after = asked.answer(known=tag)
+    api.feed()
+    after = api.get(etag=tag)
     assert after.status == 200
     assert after.headers["ETag"] != tag
 
 
-def test_a_document_is_made_once_for_all(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask, the hardware is walked once a report and the rest once a second."""
-    made: list[object] = []
-    real = live.reading
-    monkeypatch.setattr(live, "reading", lambda *given: made.append(given) or real(*given))
-    asked.feed()
-    bodies = {id(asked.answer().body) for _ in range(50)}
-    assert (len(made), len(bodies)) == (1, 1)
-    asked.clock.now += 1
-    assert asked.document()["age_seconds"] == 1.0
-    assert len(made) == 1
-    asked.feed()
-    asked.answer()
-    assert len(made) == 2
+def test_document_is_cached(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[object] = []
+    real = snapshot_api.build_reading
+    monkeypatch.setattr(
+        snapshot_api, "build_reading", lambda *args: built.append(args) or real(*args)
+    )
+    api.feed()
+    bodies = {id(api.get().body) for _ in range(50)}
+    assert (len(built), len(bodies)) == (1, 1)
+    api.clock.now += 1
+    assert api.document()["age_seconds"] == 1.0
+    assert len(built) == 1
+    api.feed()
+    api.get()
+    assert len(built) == 2
 
 
-def test_who_never_asks_pays_nothing(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a client no document is made of a report."""
-    monkeypatch.setattr(live, "reading", lambda *_: pytest.fail("nobody asked"))
+def test_no_document_without_requests(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_api, "build_reading", lambda *_: pytest.fail("no request"))
     for _ in range(3):
-        asked.feed()
+        api.feed()
 
 
-def test_old_readings_are_not_told(asked: Asked) -> None:
-    """When a report is older than it may be shown, as on /metrics, its readings are gone; what is
-    left says how old it is, and that is another document."""
-    asked.feed()
-    tag = asked.answer().headers["ETag"]
-    asked.clock.now += 16
-    answer = asked.answer(known=tag)
-    assert answer.status == 200
-    document = asked.document()
+def test_stale_reading_is_omitted(api: Api) -> None:
+    api.feed()
+    tag = api.get().headers["ETag"]
+    api.clock.now += 16
+    response = api.get(etag=tag)
+    assert response.status == 200
+    document = api.document()
     assert document["reading"] == {}
     assert document["source"]["is_fresh"] is False
     assert document["age_seconds"] == 16.0
 
 
-def test_the_rate_is_that_of_the_last_two_reports(asked: Asked) -> None:
-    """Executions a second are there with the second report, whoever looks first."""
-    asked.feed()
-    asked.clock.now += 5
-    asked.feed()
-    assert asked.document()["reading"]["executions"]["completed_per_second"] == 2.0
+def test_rate_of_last_two_reports(api: Api) -> None:
+    api.feed()
+    api.clock.now += 5
+    api.feed()
+    assert api.document()["reading"]["executions"]["completed_per_second"] == 2.0
 
 
-def test_why_the_source_is_sick_is_told(asked: Asked) -> None:
-    """State and reason of the source stand in the document a second later at most."""
-    asked.document()
-    asked.pipeline.intake.state(SourceState.EXITED, "its last words: no")
-    asked.clock.now += 1
-    source = asked.document()["source"]
-    assert (source["state"], source["why"]) == ("exited", "its last words: no")
+def test_reason_of_source_state(api: Api) -> None:
+    api.document()
+    api.pipeline.processor.on_state(SourceState.EXITED, "last stderr line: no")
+    api.clock.now += 1
+    source = api.document()["source"]
+    assert (source["state"], source["reason"]) == ("exited", "last stderr line: no")
 
 
-def test_what_is_not_read_is_named(clock: Clock) -> None:
-    """A group that nobody publishes and one that carries an error are missing, each with why."""
-    asked = Asked(clock, prometheus__preset="minimal", prometheus__exclude=["system_*"])
+def test_missing_groups(clock: ManualClock) -> None:
+    api = Api(clock, prometheus__preset="minimal", prometheus__exclude=["system_*"])
     failing = runtime(7, "a", neuroncore_counters={**cores(), "error": "no counters"})
-    asked.feed(report(failing))
-    missing = {each["group"]: each["why"] for each in asked.document()["missing"]}
+    api.feed(report(failing))
+    missing = {each["group"]: each["reason"] for each in api.document()["missing"]}
     assert missing["neuroncore_counters"] == "no counters"
-    assert missing["memory_info"] == "no sink publishes it, so it is not asked for"
+    assert missing["memory_info"] == "no sink publishes it, so it is not requested"
 
 
-def test_what_cloudwatch_costs_is_told(asked: Asked) -> None:
-    """State, names, budget and price of what is published, and off where it is off."""
-    cloudwatch = asked.document()["sinks"]["cloudwatch"]
+def test_sinks(api: Api) -> None:
+    cloudwatch = api.document()["sinks"]["cloudwatch"]
     assert cloudwatch["is_on"] is True
     assert cloudwatch["state"] == "waiting for its first window"
     assert "NeuronCoreUtilization" in cloudwatch["names"]
     assert (cloudwatch["budget_metrics"], cloudwatch["monthly_usd"]) == (100, 0.0)
-    off = Asked(asked.clock).document()["sinks"]
+    off = Api(api.clock).document()["sinks"]
     assert off["cloudwatch"] == {"is_on": False}
     assert off["prometheus"]["is_on"] is True
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log in which something was said."""
-    monkeypatch.setattr(log, "_kept", type(log._kept)(maxlen=log.KEPT_LINES))
+def logged_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a warning and an info event to an empty log."""
+    monkeypatch.setattr(log, "_kept", type(log._kept)(maxlen=log.KEPT_EVENTS))
     log.configure("info", "json")
     log.get_logger(part="x").warning("it_hurts", where="at\x1b[2J the <b>top</b>")
     log.get_logger().info("nothing_special")
 
 
-@pytest.mark.usefixtures("logged")
-def test_log_lines_are_for_those_who_are_known(asked: Asked) -> None:
-    """Who is known sees what was said of importance; who is not sees why not, and never the
-    document of the other."""
-    known, unknown = asked.document(is_authenticated=True), asked.document()
-    (line,) = known["log"]["lines"]
+@pytest.mark.usefixtures("logged_events")
+def test_log_lines_require_authentication(api: Api) -> None:
+    authenticated, anonymous = api.document(is_authenticated=True), api.document()
+    (line,) = authenticated["log"]["lines"]
     assert (line["event"], line["level"]) == ("it_hurts", "warning")
     assert line["fields"] == {"part": "x", "where": "at\x1b[2J the <b>top</b>"}
-    assert unknown["log"]["lines"] is None
-    assert "basic_auth_users" in unknown["log"]["why"]
-    tag = asked.answer(is_authenticated=True).headers["ETag"]
-    assert asked.answer(known=tag).status == 200
+    assert anonymous["log"]["lines"] is None
+    assert "basic_auth_users" in anonymous["log"]["reason"]
+    tag = api.get(is_authenticated=True).headers["ETag"]
+    assert api.get(etag=tag).status == 200
 
 
-def test_the_log_that_is_kept_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the last lines are remembered, and of each no more than a few hundred characters."""
-    monkeypatch.setattr(log, "_kept", type(log._kept)(maxlen=log.KEPT_LINES))
+def test_kept_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_kept", type(log._kept)(maxlen=log.KEPT_EVENTS))
     log.configure("info", "json")
-    for number in range(2 * log.KEPT_LINES):
+    for number in range(2 * log.KEPT_EVENTS):
         log.get_logger().error("long", number=number, text="x" * 10_000)
-    lines = log.last_lines()
-    assert len(lines) == log.KEPT_LINES
-    assert lines[-1]["fields"]["number"] == str(2 * log.KEPT_LINES - 1)
-    assert len(lines[-1]["fields"]["text"]) == log.LONGEST_KEPT
+    lines = log.recent_events()
+    assert len(lines) == log.KEPT_EVENTS
+    assert lines[-1]["fields"]["number"] == str(2 * log.KEPT_EVENTS - 1)
+    assert len(lines[-1]["fields"]["text"]) == log.MAX_FIELD_LENGTH
 
 
 @pytest.mark.parametrize("page", [True, False])
-def test_the_page_may_be_switched_off(clock: Clock, page: bool) -> None:
-    """With `web.page: false` there is neither page nor file nor document, and nothing for a look
-    inside; all else is there."""
-    known = set(Asked(clock, web__page=page).routes)
-    always = {"/metrics", "/healthz", "/readyz"}
-    assert always <= known
-    with_the_page = {"/", SNAPSHOT, "/debug/threads", "/debug/report", "/page/main.js"}
-    assert (known > with_the_page) is page
-    assert (known == always) is not page
+def test_page_off(clock: ManualClock, page: bool) -> None:
+    paths = set(Api(clock, web__page=page).routes)
+    basic = {"/metrics", "/healthz", "/readyz"}
+    assert basic <= paths
+    with_page = {"/", SNAPSHOT, "/debug/threads", "/debug/report", "/page/main.js"}
+    assert (paths > with_page) is page
+    assert (paths == basic) is not page
 
 
-def test_every_file_of_the_page_is_in_the_package() -> None:
-    """What is served from here is also served from where the package was installed."""
+def test_page_files_are_package_data() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = settings["package-data"]["neuron_exporter"]
     packed = {path for pattern in patterns for path in (PACKAGE).glob(pattern)}
@@ -238,4 +223,4 @@ def test_every_file_of_the_page_is_in_the_package() -> None:
     there = {path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
     assert there
     assert there <= packed
-    assert len(files()) == len(there)
+    assert len(page_routes()) == len(there)

@@ -1,4 +1,4 @@
-"""What is made of whoever answers at the exporter's address."""
+"""The check of the running exporter, against servers with all kinds of answers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.doctor import running_exporter as subject
-from neuron_exporter.doctor.context import Case
+from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Verdict
-from neuron_exporter.doctor.running_exporter import examine
+from neuron_exporter.doctor.running_exporter import check
 from neuron_exporter.web import Response, Server
 from neuron_exporter.web.config_file import WebConfigFile
-from tests.support.doctoring import case, of
+from tests.support.doctor import make_context, seen_with
 from tests.support.http import serving
-from tests.support.web_config import WebFolder, hashed
+from tests.support.web_config import WebConfigFolder, bcrypt_hash
 
 METRICS = """neuron_exporter_build_info{version="0"} 1
 neuron_exporter_source_state{state="exited"} 1
@@ -32,12 +32,12 @@ neuron_exporter_sink_requests_total{sink="cloudwatch",outcome="retried"} 3
 neuron_exporter_sink_queue_requests{sink="cloudwatch"} 3
 """
 
-SNAPSHOT = '{"source": {"why": "its last words: bad <driver>"}}'
+SNAPSHOT = '{"source": {"reason": "its last stderr line: bad <driver>"}}'
 
 
 @contextmanager
-def answering(answers: dict[str, tuple[int, str]]) -> Iterator[Case]:
-    """The case of a configuration whose address is that of a server with these answers."""
+def answering(answers: dict[str, tuple[int, str]]) -> Iterator[Context]:
+    """Serve these answers, and yield the context of a configuration with the server's address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -50,12 +50,12 @@ def answering(answers: dict[str, tuple[int, str]]) -> Iterator[Case]:
             pass
 
     with serving(Handler) as url:
-        yield case(prometheus__listen=url.removeprefix("http://"))
+        yield make_context(prometheus__listen=url.removeprefix("http://"))
 
 
 @contextmanager
 def serving_metrics(file: WebConfigFile) -> Iterator[int]:
-    """The exporter's own server with this web configuration; gives its port."""
+    """Run the exporter's own server with this web configuration, and yield its port."""
     metrics = Response(METRICS.encode())
     server = Server("127.0.0.1:0", {"/metrics": lambda _: metrics}, lambda: None, file.access)
     server.start()
@@ -65,85 +65,81 @@ def serving_metrics(file: WebConfigFile) -> Iterator[int]:
         server.close()
 
 
-def test_a_sick_exporter_says_what_is_wrong_with_it() -> None:
-    """State with its reason, age, losses, reloads and sinks: each that is bad is a finding."""
+def test_unhealthy_exporter() -> None:
+    """State, age, losses, reloads and sinks each have a finding."""
     answers = {
         "/metrics": (200, METRICS),
         "/api/v1/snapshot": (200, SNAPSHOT),
         "/healthz": (503, "main is silent"),
     }
-    with answering(answers) as told:
-        findings = list(examine(told))
-    bad = of(findings, Verdict.FAILED)
-    assert bad[0] == "/healthz: main is silent"
-    assert bad[1] == "the state of its source is exited: its last words: bad <driver>"
-    assert bad[2].startswith("its last report is ")
-    assert bad[3].startswith("its sink cloudwatch is down: nothing delivered yet, 3 waiting")
-    restarts, reload = of(findings, Verdict.WARNING)
-    assert restarts == "restarts of its source since its start: exited 4"
-    assert reload.startswith("the newest config was refused")
-    assert told.is_running
+    with answering(answers) as context:
+        findings = list(check(context))
+    failures = seen_with(findings, Verdict.FAILED)
+    assert failures[0] == "/healthz: main is silent"
+    assert failures[1] == "the state of its source is exited: its last stderr line: bad <driver>"
+    assert failures[2].startswith("its last report is ")
+    assert failures[3].startswith("its sink cloudwatch is down: nothing delivered yet, 3 waiting")
+    restarts, reload = seen_with(findings, Verdict.WARNING)
+    assert restarts == "restarts of the source since its start: exited 4"
+    assert reload.startswith("the last config reload failed")
+    assert context.is_running
 
 
-def test_nobody_listens() -> None:
-    """No exporter is a warning: the doctor may be called before one is started."""
+def test_no_exporter_is_a_warning() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        told = case(prometheus__listen=f"127.0.0.1:{free.getsockname()[1]}")
-        findings = list(examine(told))
-    assert of(findings, Verdict.WARNING)[0].startswith("nobody listens at 127.0.0.1:")
-    assert not told.is_running
+        context = make_context(prometheus__listen=f"127.0.0.1:{free.getsockname()[1]}")
+        findings = list(check(context))
+    assert seen_with(findings, Verdict.WARNING)[0].startswith("nothing listens at 127.0.0.1:")
+    assert not context.is_running
 
 
 @pytest.mark.parametrize("answer", [(200, "up 1\n"), (200, "<html>"), (404, "no"), (500, "")])
-def test_another_program_at_the_address(answer: tuple[int, str]) -> None:
-    """Whatever else answers there keeps the exporter from starting."""
-    with answering({"/metrics": answer}) as told:
-        (seen,) = of(examine(told), Verdict.FAILED)
+def test_another_program_answers(answer: tuple[int, str]) -> None:
+    with answering({"/metrics": answer}) as context:
+        (seen,) = seen_with(check(context), Verdict.FAILED)
     assert seen.startswith("another program answers at ")
 
 
-def test_somebody_who_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for no longer than seconds (here a fifth of one)."""
-    monkeypatch.setattr(subject, "_SECONDS", 0.2)
+def test_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        told = case(prometheus__listen=f"127.0.0.1:{silent.getsockname()[1]}")
-        (seen,) = of(examine(told), Verdict.FAILED)
+        context = make_context(prometheus__listen=f"127.0.0.1:{silent.getsockname()[1]}")
+        (seen,) = seen_with(check(context), Verdict.FAILED)
     assert "does not answer" in seen
 
 
-def test_an_unknown_port_and_no_metrics() -> None:
-    """What cannot be asked is skipped with its reason."""
-    (seen,) = of(examine(case(prometheus__listen="127.0.0.1:0")), Verdict.SKIPPED)
-    assert "known to nobody" in seen
-    with answering({"/healthz": (200, "ok")}) as told:
-        off = case(
-            prometheus__listen=told.config.prometheus.listen[0],
+def test_unreadable_state_is_skipped() -> None:
+    (seen,) = seen_with(check(make_context(prometheus__listen="127.0.0.1:0")), Verdict.SKIPPED)
+    assert "the port is unknown" in seen
+    with answering({"/healthz": (200, "ok")}) as context:
+        off = make_context(
+            prometheus__listen=context.config.prometheus.listen[0],
             prometheus__enabled=False,
             cloudwatch__enabled=True,
         )
-        (seen,) = of(examine(off), Verdict.SKIPPED)
+        (seen,) = seen_with(check(off), Verdict.SKIPPED)
     assert "prometheus.enabled is false" in seen
 
 
-def test_tls_passwords_and_certificates(tmp_path: Path) -> None:
-    """TLS is spoken; what asks for a password or a certificate is skipped, with how to ask it."""
-    folder = WebFolder(tmp_path)
-    for sections, wanted in (
+def test_tls_and_authentication(tmp_path: Path) -> None:
+    """TLS is supported; a required password or client certificate is reported."""
+    folder = WebConfigFolder(tmp_path)
+    for sections, expected in (
         ({"tls_server_config": folder.tls}, []),
-        ({"tls_server_config": folder.mutual}, ["certificate of the client"]),
+        ({"tls_server_config": folder.mutual_tls}, ["client certificate"]),
         (
-            {"tls_server_config": folder.tls, "basic_auth_users": {"me": hashed("x")}},
-            ["asks for a password"],
+            {"tls_server_config": folder.tls, "basic_auth_users": {"me": bcrypt_hash("x")}},
+            ["requires a password"],
         ),
     ):
         with serving_metrics(WebConfigFile(folder.write(**sections))) as port:
-            told = case(
+            context = make_context(
                 prometheus__listen=f"127.0.0.1:{port}",
                 prometheus__web_config_file=str(folder.path),
             )
-            skipped = of(examine(told), Verdict.SKIPPED)
-        assert told.is_running
-        assert (told.exposed is not None) is (not wanted)
-        assert len(skipped) == len(wanted)
-        assert all(words in seen for words, seen in zip(wanted, skipped, strict=True))
+            skipped = seen_with(check(context), Verdict.SKIPPED)
+        assert context.is_running
+        assert (context.scraped is not None) is (not expected)
+        assert len(skipped) == len(expected)
+        assert all(words in seen for words, seen in zip(expected, skipped, strict=True))

@@ -1,4 +1,4 @@
-"""The table of instance types: figures with their source, and gaps where nobody states one."""
+"""The table of instance types, and its output."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from neuron_exporter.generate.instance_types import as_json, as_text
 from tests.support.commands import run
 
 
-def test_every_row_says_where_it_is_from() -> None:
-    """Each type names at least one source, and each source its date."""
+def test_rows_have_dated_sources() -> None:
     for name, row in INSTANCE_TYPES.items():
         assert row.name == name
         assert row.sources
@@ -32,11 +31,8 @@ def test_every_row_says_where_it_is_from() -> None:
         ("inf2e.32xlarge", None, None, None),
     ],
 )
-def test_totals_are_those_of_the_machine(
-    name: str, cores: int | None, logical: int | None, total_gib: int | None
-) -> None:
-    """Physical cores, logical cores by default, and memory of all devices; unknown where a factor
-    is."""
+def test_totals(name: str, cores: int | None, logical: int | None, total_gib: int | None) -> None:
+    """A total is unknown if one of its factors is."""
     row = INSTANCE_TYPES[name]
     assert (row.cores, row.logical_cores, row.total_device_memory_gib) == (
         cores,
@@ -45,16 +41,16 @@ def test_totals_are_those_of_the_machine(
     )
 
 
-def test_the_errors_of_older_tables_are_mended() -> None:
-    """Two figures of 2023 were wrong; the rows have the right ones and say so."""
+def test_corrected_figures() -> None:
+    """Two wrong figures of 2023 are corrected and noted."""
     small, large = INSTANCE_TYPES["inf2.xlarge"], INSTANCE_TYPES["inf2.8xlarge"]
     assert (small.vcpus, large.memory_gib) == (4, 128)
     assert "8 vCPUs" in small.note
     assert "64 GiB" in large.note
 
 
-def test_what_no_source_states_is_left_out() -> None:
-    """Sizes of trn2.3xlarge and devices of trn2n are told by nobody; Trn3 has no public name."""
+def test_unknown_figures() -> None:
+    """Figures without a public source are None, and Trainium3 has no rows."""
     assert INSTANCE_TYPES["trn2.3xlarge"].vcpus is None
     assert INSTANCE_TYPES["trn2.3xlarge"].memory_gib is None
     assert INSTANCE_TYPES["trn2n.48xlarge"].devices is None
@@ -62,13 +58,13 @@ def test_what_no_source_states_is_left_out() -> None:
     assert not [name for name in INSTANCE_TYPES if name.startswith("trn3")]
 
 
-def test_the_table_shows_every_row() -> None:
-    """A person reads each figure, `-` where there is none, and the sources by their number."""
+def test_text_table() -> None:
+    """The table has every figure, `-` for unknown ones, and numbered sources."""
     head, *rest = as_text().splitlines()
     table = {line.split()[0]: line.split() for line in rest[: len(INSTANCE_TYPES)]}
     assert list(table) == list(INSTANCE_TYPES)
-    wanted = ["inferentia2", *map(str, (4, 16, 1, 2, 2, 1, 2, 32, 32)), "-"]
-    assert table["inf2.xlarge"][1:12] == wanted
+    expected = ["inferentia2", *map(str, (4, 16, 1, 2, 2, 1, 2, 32, 32)), "-"]
+    assert table["inf2.xlarge"][1:12] == expected
     assert table["trn2.3xlarge"][2:5] == ["-", "-", "1"]
     assert set(table["inf2e.32xlarge"][1:12]) == {"-"}
     assert head.split()[0] == "TYPE"
@@ -77,13 +73,13 @@ def test_the_table_shows_every_row() -> None:
     assert len(numbered) == len(sources)
     for row in INSTANCE_TYPES.values():
         numbers = table[row.name][-1].split(",")
-        told = [line for line in numbered if line.split()[0] in numbers]
-        assert len(told) == len(row.sources)
-        assert all(any(source.name in line for line in told) for source in row.sources)
+        cited = [line for line in numbered if line.split()[0] in numbers]
+        assert len(cited) == len(row.sources)
+        assert all(any(source.name in line for line in cited) for source in row.sources)
 
 
-def test_the_json_has_every_figure() -> None:
-    """A program reads numbers, null where there is none, and the sources of each row."""
+def test_json() -> None:
+    """JSON has every figure, null for unknown ones, and the sources."""
     rows = {row["type"]: row for row in json.loads(as_json())}
     assert list(rows) == list(INSTANCE_TYPES)
     for name, row in INSTANCE_TYPES.items():
@@ -93,9 +89,8 @@ def test_the_json_has_every_figure() -> None:
     assert rows["trn2.3xlarge"]["vcpus"] is None
 
 
-@pytest.mark.parametrize(("flags", "written"), [((), as_text), (("--json",), as_json)])
-def test_the_command_prints_it(flags: tuple[str, ...], written: object) -> None:
-    """`instance-types` prints the table, or JSON, and nothing else."""
+@pytest.mark.parametrize(("flags", "render"), [((), as_text), (("--json",), as_json)])
+def test_command(flags: tuple[str, ...], render: object) -> None:
     finished = run("instance-types", *flags)
-    assert callable(written)
-    assert (finished.status, finished.out, finished.err) == (0, written(), "")
+    assert callable(render)
+    assert (finished.status, finished.out, finished.err) == (0, render(), "")

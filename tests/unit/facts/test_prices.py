@@ -1,4 +1,4 @@
-"""Prices: a table with sources, and the arithmetic of tiers."""
+"""Prices and their tiers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 
 import pytest
 
+from neuron_exporter.facts import prices
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.facts.prices import METRIC, PRICES, REQUEST, SET_UPS
+from neuron_exporter.facts.prices import METRIC, OTHER_SETUPS, REQUEST, Price
 from neuron_exporter.generate.cost.estimate import Bill, charge
+
+PRICES = {name: value for name, value in vars(prices).items() if isinstance(value, Price)}
 
 
 @pytest.mark.parametrize("name", PRICES)
-def test_every_price_says_where_it_is_from(name: str) -> None:
-    """Each price names its unit, and at least one source with its date."""
+def test_prices_have_dated_sources(name: str) -> None:
     price = PRICES[name]
     assert price.unit
     assert price.sources
@@ -21,8 +23,8 @@ def test_every_price_says_where_it_is_from(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRICES)
-def test_tiers_go_up_and_do_not_end(name: str) -> None:
-    """Every number of units has one price: ends of tiers rise, and the last tier has none."""
+def test_tiers(name: str) -> None:
+    """The limits of tiers rise, and the last tier is unlimited."""
     *ends, last = [tier.up_to for tier in PRICES[name].tiers]
     assert last is None
     assert None not in ends
@@ -49,28 +51,27 @@ def test_tiers_go_up_and_do_not_end(name: str) -> None:
         (2_000_000, 84_500.0),
     ],
 )
-def test_metrics_are_charged_by_tier(number: int, usd: float) -> None:
-    """Only what is above a border costs less; these were computed by hand."""
+def test_metric_charges(number: int, usd: float) -> None:
+    """Only units above a limit have the next price (computed by hand)."""
     assert charge(METRIC, number) == pytest.approx(usd, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("number", "usd"), [(43_800, 0.0), (1_000_000, 0.0), (1_001_000, 0.01), (4_380_000, 33.8)]
 )
-def test_the_first_requests_are_free(number: int, usd: float) -> None:
-    """A machine's requests cost nothing, those of a hundred machines do."""
+def test_request_charges(number: int, usd: float) -> None:
+    """The first million requests are free."""
     assert charge(REQUEST, number) == pytest.approx(usd)
 
 
-def test_a_bill_has_all_parts() -> None:
+def test_bill() -> None:
     """A hundred standard machines: 1,000 metrics, a request a minute each, and 30 GB of logs."""
     bill = Bill(1_000, 4_380_000, 30_000_000_000)
     assert bill.usd == pytest.approx(300 + 33.8 + 15)
 
 
-def test_other_set_ups_are_cited() -> None:
-    """What stands beside ours has a source, and a type of machine that exists."""
-    for row in SET_UPS:
+def test_other_setups_have_dated_sources() -> None:
+    for row in OTHER_SETUPS:
         assert row.metrics > 0
         assert row.source.name
         assert row.source.date

@@ -1,4 +1,4 @@
-"""Who is asked for what is lacking, for how long, and whose word counts."""
+"""Identity lookups: which providers are queried, for how long, and which source wins."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.config import load
-from neuron_exporter.identity import dmi
-from neuron_exporter.identity import resolver as finder
-from neuron_exporter.identity.fields import Answer
-from neuron_exporter.identity.machine import Identity, Step
-from neuron_exporter.identity.resolver import LABELS_WAIT, SETS_WAIT, Finder, Source, Wants
-from neuron_exporter.model import Machine, Moment
-from neuron_exporter.pipeline import processor as intake
+from neuron_exporter.identity import local, resolver
+from neuron_exporter.identity.fields import LookupResult
+from neuron_exporter.identity.machine import Identity, IdentitySource
+from neuron_exporter.identity.resolver import (
+    DIMENSION_SETS_TIMEOUT,
+    LABELS_TIMEOUT,
+    IdentityProvider,
+    IdentityResolver,
+    RequiredFields,
+)
+from neuron_exporter.model import Machine, Timestamp
+from neuron_exporter.pipeline import processor
 from neuron_exporter.pipeline.build import Pipeline, build
 from tests.support.reports import report
 from tests.support.waiting import wait_for
 
-HERE = Machine(
+MACHINE = Machine(
     instance_id="i-0fedcba9876543210",
     instance_type="trn1.32xlarge",
     availability_zone="us-west-2b",
@@ -34,113 +39,123 @@ ID = frozenset({"instance_id"})
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Questions are repeated at once, and given up soon."""
-    monkeypatch.setattr(finder, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(finder, "_LONGEST_PAUSE", 0.02)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "_MIN_PAUSE", 0.01)
+    monkeypatch.setattr(resolver, "_MAX_PAUSE", 0.02)
 
 
-class Asked:
-    """A source that gives prepared answers, the last one for ever."""
+class FakeProvider:
+    """A provider with prepared results; the last one is repeated."""
 
-    def __init__(self, step: Step, gives: Set[str], *answers: Answer | Exception) -> None:
-        self.lacking: list[Set[str]] = []
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        self._answers = list(answers)
-        self.source = Source(step, frozenset(gives), self._ask)
+    def __init__(
+        self, source: IdentitySource, fields: Set[str], *results: LookupResult | Exception
+    ) -> None:
+        self.queries: list[Set[str]] = []
+        self.may_return = threading.Event()
+        self.may_return.set()
+        self._results = list(results)
+        self.provider = IdentityProvider(source, frozenset(fields), self._lookup)
 
-    def _ask(self, lacking: Set[str]) -> Answer:
-        self.may_answer.wait(5)
-        self.lacking.append(lacking)
-        answer = self._answers[min(len(self.lacking), len(self._answers)) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def _lookup(self, missing: Set[str]) -> LookupResult:
+        self.may_return.wait(60)
+        self.queries.append(missing)
+        result = self._results[min(len(self.queries), len(self._results)) - 1]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
-class Search:
-    """A finder that runs until the test ends."""
+class RunningResolver:
+    """A resolver that runs until the test ends."""
 
-    def __init__(self, identity: Identity, wants: Wants, *asked: Asked) -> None:
+    def __init__(
+        self, identity: Identity, required: RequiredFields, *providers: FakeProvider
+    ) -> None:
         self.age = 0.0
         self.identity = identity
-        self.finder = Finder(identity, [each.source for each in asked], wants, lambda: self.age)
+        self.resolver = IdentityResolver(
+            identity, [each.provider for each in providers], required, lambda: self.age
+        )
 
     @property
-    def over(self) -> bool:
-        """Whether nobody is asked any more."""
-        return not self.finder._thread.is_alive()
+    def ended(self) -> bool:
+        """Whether the resolver's thread has ended."""
+        return not self.resolver._thread.is_alive()
 
 
 @pytest.fixture
-def search() -> Iterator[Callable[..., Search]]:
-    """Start a search; it is stopped in the end."""
-    started: list[Search] = []
+def start() -> Iterator[Callable[..., RunningResolver]]:
+    """Start resolvers, and stop them after the test."""
+    started: list[RunningResolver] = []
 
-    def start(*args: Any) -> Search:
-        started.append(Search(*args))
-        started[-1].finder.start()
+    def start(*args: Any) -> RunningResolver:
+        started.append(RunningResolver(*args))
+        started[-1].resolver.start()
         return started[-1]
 
     yield start
     for each in started:
-        each.finder.stop()
-        wait_for(lambda each=each: each.over)  # type: ignore[misc]
+        each.resolver.stop()
+        wait_for(lambda each=each: each.ended)  # type: ignore[misc]
 
 
-def test_it_asks_until_it_knows(search: Callable[..., Search]) -> None:
-    """A service that comes up late is found, and then left alone."""
-    late = Asked(Step.IMDS, ID, Answer(why="not yet"), Answer(why="not yet"), Answer(HERE))
-    with capture_logs() as said:
-        running = search(Identity(Machine(), {}), Wants(ID), late)
-        wait_for(lambda: running.over)
-    assert running.identity.machine() == HERE
-    assert late.lacking == [ID] * 3
-    events = [(each["event"], each.get("answer")) for each in said]
+def test_retries_until_found(start: Callable[..., RunningResolver]) -> None:
+    late = FakeProvider(
+        IdentitySource.IMDS,
+        ID,
+        LookupResult(error="not yet"),
+        LookupResult(error="not yet"),
+        LookupResult(MACHINE),
+    )
+    with capture_logs() as logs:
+        running = start(Identity(Machine(), {}), RequiredFields(ID), late)
+        wait_for(lambda: running.ended)
+    assert running.identity.machine() == MACHINE
+    assert late.queries == [ID] * 3
+    events = [(each["event"], each.get("result")) for each in logs]
     assert events == [
-        ("identity_asked", "not yet"),  # once, however often it is asked
-        ("identity_asked", "answered"),
+        ("identity_lookup", "not yet"),  # logged once for two failed lookups
+        ("identity_lookup", "answered"),
         ("identity_complete", None),
     ]
 
 
-def test_who_cannot_know_is_not_asked(search: Callable[..., Search]) -> None:
-    """A source is asked for its fields alone, and not for what one before it has told."""
-    first = Asked(Step.IMDS, ID | {"region"}, Answer(HERE))
-    second = Asked(Step.ECS, {"region", "cluster"}, Answer(Machine(cluster="c")))
-    third = Asked(Step.ENVIRONMENT, {"node_name"}, Answer())
-    wants = Wants(ID, (frozenset({"region", "cluster"}),))
-    running = search(Identity(Machine(), {}), wants, first, second, third)
-    wait_for(lambda: running.over)
-    assert first.lacking == [ID | {"region"}]
-    assert second.lacking == [{"cluster"}]
-    assert third.lacking == []
+def test_queries_only_missing_fields(start: Callable[..., RunningResolver]) -> None:
+    """Each provider is queried for those of its fields that no earlier one has found."""
+    first = FakeProvider(IdentitySource.IMDS, ID | {"region"}, LookupResult(MACHINE))
+    second = FakeProvider(
+        IdentitySource.ECS, {"region", "cluster"}, LookupResult(Machine(cluster="c"))
+    )
+    third = FakeProvider(IdentitySource.ENVIRONMENT, {"node_name"}, LookupResult())
+    required = RequiredFields(ID, (frozenset({"region", "cluster"}),))
+    running = start(Identity(Machine(), {}), required, first, second, third)
+    wait_for(lambda: running.ended)
+    assert first.queries == [ID | {"region"}]
+    assert second.queries == [{"cluster"}]
+    assert third.queries == []
 
 
-def test_the_stream_may_tell_it_in_the_meantime(search: Callable[..., Search]) -> None:
-    """What neuron-monitor has told by now is not asked for any longer."""
-    deaf = Asked(Step.IMDS, ID, Answer(why="no answer"))
-    running = search(Identity(Machine(), {}), Wants(ID), deaf)
-    wait_for(lambda: deaf.lacking)
-    running.identity.learn(Step.STREAM, HERE)
-    wait_for(lambda: running.over)
+def test_field_from_stream_ends_lookup(start: Callable[..., RunningResolver]) -> None:
+    failing = FakeProvider(IdentitySource.IMDS, ID, LookupResult(error="no answer"))
+    running = start(Identity(Machine(), {}), RequiredFields(ID), failing)
+    wait_for(lambda: failing.queries)
+    running.identity.update(IdentitySource.STREAM, MACHINE)
+    wait_for(lambda: running.ended)
 
 
-@pytest.mark.parametrize("age", [LABELS_WAIT, SETS_WAIT])
-def test_it_gives_up_loudly(search: Callable[..., Search], age: float) -> None:
-    """After a minute without a sink that waits, after ten with one, the log says what is missing
-    and what everybody said."""
-    deaf = Asked(Step.IMDS, ID, Answer(why="no answer"))
-    wants = Wants(ID) if age == LABELS_WAIT else Wants(ID, (ID,))
-    with capture_logs() as said:
-        running = search(Identity(Machine(), {}), wants, deaf)
+@pytest.mark.parametrize("age", [LABELS_TIMEOUT, DIMENSION_SETS_TIMEOUT])
+def test_timeout_is_logged(start: Callable[..., RunningResolver], age: float) -> None:
+    """Lookups end after a minute for labels, after ten if a dimension set is incomplete."""
+    failing = FakeProvider(IdentitySource.IMDS, ID, LookupResult(error="no answer"))
+    required = RequiredFields(ID) if age == LABELS_TIMEOUT else RequiredFields(ID, (ID,))
+    with capture_logs() as logs:
+        running = start(Identity(Machine(), {}), required, failing)
         running.age = age - 1
-        count = len(deaf.lacking)
-        wait_for(lambda: len(deaf.lacking) > count + 1)
+        count = len(failing.queries)
+        wait_for(lambda: len(failing.queries) > count + 1)
         running.age = age
-        wait_for(lambda: running.over)
-    assert said[-1] == {
+        wait_for(lambda: running.ended)
+    assert logs[-1] == {
         "event": "identity_incomplete",
         "log_level": "warning",
         "part": "identity",
@@ -149,93 +164,90 @@ def test_it_gives_up_loudly(search: Callable[..., Search], age: float) -> None:
     }
 
 
-def test_a_bug_in_a_source_ends_nothing(search: Callable[..., Search]) -> None:
-    """What nobody foresaw is said, and the next source is asked."""
-    broken = Asked(Step.IMDS, ID, ZeroDivisionError())
-    good = Asked(Step.ECS, ID, Answer(HERE))
-    running = search(Identity(Machine(), {}), Wants(ID), broken, good)
-    wait_for(lambda: running.over)
-    assert running.identity.machine() == HERE
-    assert "ZeroDivisionError" in running.finder.status()["imds"]
+def test_provider_exception(start: Callable[..., RunningResolver]) -> None:
+    """An unexpected exception is reported, and the next provider is queried."""
+    broken = FakeProvider(IdentitySource.IMDS, ID, ZeroDivisionError())
+    good = FakeProvider(IdentitySource.ECS, ID, LookupResult(MACHINE))
+    running = start(Identity(Machine(), {}), RequiredFields(ID), broken, good)
+    wait_for(lambda: running.ended)
+    assert running.identity.machine() == MACHINE
+    assert "ZeroDivisionError" in running.resolver.status()["imds"]
 
 
-def test_a_stop_ends_the_waiting(
-    search: Callable[..., Search], monkeypatch: pytest.MonkeyPatch
+def test_stop_during_pause(
+    start: Callable[..., RunningResolver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon that is told to stop is not kept by a pause, and the log accuses nobody."""
-    monkeypatch.setattr(finder, "_FIRST_PAUSE", 60.0)
-    deaf = Asked(Step.IMDS, ID, Answer(why="no answer"))
-    with capture_logs() as said:
-        running = search(Identity(Machine(), {}), Wants(ID), deaf)
-        wait_for(lambda: running.finder.status() == {"imds": "no answer"})
-        running.finder.stop()
-        wait_for(lambda: running.over, 5)
-    assert [each["event"] for each in said] == ["identity_asked"]
+    monkeypatch.setattr(resolver, "_MIN_PAUSE", 60.0)
+    failing = FakeProvider(IdentitySource.IMDS, ID, LookupResult(error="no answer"))
+    with capture_logs() as logs:
+        running = start(Identity(Machine(), {}), RequiredFields(ID), failing)
+        wait_for(lambda: running.resolver.status() == {"imds": "no answer"})
+        running.resolver.stop()
+        wait_for(lambda: running.ended)
+    assert [each["event"] for each in logs] == ["identity_lookup"]
 
 
-def test_the_first_round_can_be_waited_for(search: Callable[..., Search]) -> None:
-    """Labels are made after everybody was asked once, not a moment before."""
-    slow = Asked(Step.IMDS, ID, Answer(HERE))
-    slow.may_answer.clear()
+def test_first_lookup_done(start: Callable[..., RunningResolver]) -> None:
+    slow = FakeProvider(IdentitySource.IMDS, ID, LookupResult(MACHINE))
+    slow.may_return.clear()
     identity = Identity(Machine(), {})
-    assert identity.settled.is_set(), "where nobody asks there is nothing to wait for"
-    search(identity, Wants(ID), slow)
-    assert not identity.settled.is_set()
-    slow.may_answer.set()
-    assert identity.settled.wait(5)
-    assert identity.machine() == HERE
+    assert identity.first_lookup_done.is_set(), "set while no resolver runs"
+    start(identity, RequiredFields(ID), slow)
+    assert not identity.first_lookup_done.is_set()
+    slow.may_return.set()
+    assert identity.first_lookup_done.wait(60)
+    assert identity.machine() == MACHINE
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A board without files, whatever machine the test runs on."""
-    monkeypatch.setattr(dmi, "FOLDER", tmp_path)
+    """Use a DMI folder without files, whatever machine the test runs on."""
+    monkeypatch.setattr(local, "DMI_FOLDER", tmp_path)
     return tmp_path
 
 
-def labelled(parts: Pipeline) -> bool:
-    """Whether the series of a report, which is given now, have the instance's id."""
+def is_labelled(parts: Pipeline) -> bool:
+    """Return whether the series of a new report have the instance id."""
     line = json.dumps(report(instance_info={})).encode()
     now = time.monotonic()
-    parts.intake.line(memoryview(line), Moment(time.time(), now))
+    parts.processor.on_line(memoryview(line), Timestamp(time.time(), now))
     assert parts.prometheus is not None
-    return HERE.instance_id.encode() in parts.prometheus.expose(now)
+    return MACHINE.instance_id.encode() in parts.prometheus.expose(now)
 
 
 @pytest.mark.usefixtures("board")
-def test_the_first_report_waits_for_the_first_answers() -> None:
-    """A label that is known a moment after the first report is not lost for the daemon's life."""
+def test_first_report_waits_for_first_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "IDENTITY_WAIT", 60.0)
     parts = build(load(), environment={})
-    parts.identity.settled.clear()
+    parts.identity.first_lookup_done.clear()
 
-    def answer() -> None:
-        parts.identity.learn(Step.IMDS, HERE)
-        parts.identity.settled.set()
+    def finish_lookup() -> None:
+        parts.identity.update(IdentitySource.IMDS, MACHINE)
+        parts.identity.first_lookup_done.set()
 
-    threading.Timer(0.1, answer).start()
-    assert labelled(parts)
+    threading.Timer(0.1, finish_lookup).start()
+    assert is_labelled(parts)
 
 
 @pytest.mark.usefixtures("board")
-def test_no_report_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not answer costs labels, not reports: the first waits its time, the next not at
-    all."""
+def test_wait_for_first_lookup_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first report waits for a limited time, later reports do not wait."""
     parts = build(load(), environment={})
-    parts.identity.settled.clear()
-    monkeypatch.setattr(intake, "IDENTITY_WAIT", 0.05)
-    assert not labelled(parts)
-    monkeypatch.setattr(intake, "IDENTITY_WAIT", 600.0)
-    assert not labelled(parts)
+    parts.identity.first_lookup_done.clear()
+    monkeypatch.setattr(processor, "IDENTITY_WAIT", 0.05)
+    assert not is_labelled(parts)
+    monkeypatch.setattr(processor, "IDENTITY_WAIT", 600.0)
+    assert not is_labelled(parts)
 
 
-# For how long a field is worth asking for
+# How long a field is worth a lookup
 
 
-SETS = (frozenset({"instance_id", "cluster"}), frozenset({"instance_type"}))
+DIMENSION_SETS = (frozenset({"instance_id", "cluster"}), frozenset({"instance_type"}))
 
 
 @pytest.mark.parametrize(
-    ("known", "age", "lacking"),
+    ("known", "age", "missing"),
     [
         ({}, 0, {"region", "instance_id", "cluster", "instance_type"}),
         ({"instance_type": "t"}, 59, {"region", "instance_id", "cluster"}),
@@ -245,35 +257,11 @@ SETS = (frozenset({"instance_id", "cluster"}), frozenset({"instance_type"}))
         ({"instance_id": "i"}, 600, set()),
     ],
 )
-def test_labels_wait_a_minute_and_sets_ten(
-    known: Mapping[str, str], age: float, lacking: set[str]
-) -> None:
-    """A sink that has begun with a complete set keeps its dimensions; one without any is helped."""
-    wants = Wants(frozenset({"region"}), SETS)
-    assert wants.lacking(Machine(**known), age) == lacking
+def test_missing_fields_by_age(known: Mapping[str, str], age: float, missing: set[str]) -> None:
+    required = RequiredFields(frozenset({"region"}), DIMENSION_SETS)
+    assert required.missing(Machine(**known), age) == missing
 
 
-def test_without_cloudwatch_nobody_is_asked_after_a_minute() -> None:
-    """Labels that are frozen need no more answers."""
-    assert Wants(ID).lacking(Machine(), 59) == ID
-    assert Wants(ID).lacking(Machine(), 60) == set()
-
-
-# Whose word counts
-
-
-def test_the_chain_decides_field_by_field() -> None:
-    """However late it comes, the word of an earlier place counts; and no place changes its own."""
-    identity = Identity(Machine(), {})
-    expected = ""
-    for step in reversed(Step):
-        identity.learn(step, Machine(cluster=step.name))
-        identity.learn(step, Machine(cluster="changed", service=f"{step.name} only"))
-        expected = step.name
-        assert identity.machine().cluster == expected
-    assert expected == "CONFIGURATION"
-    identity = Identity(Machine(), {})
-    identity.learn(Step.STREAM, Machine(region="a"))
-    assert identity.learn(Step.ECS, Machine(region="b", cluster="c")) == Machine(
-        region="a", cluster="c"
-    )
+def test_missing_labels_by_age() -> None:
+    assert RequiredFields(ID).missing(Machine(), 59) == ID
+    assert RequiredFields(ID).missing(Machine(), 60) == set()

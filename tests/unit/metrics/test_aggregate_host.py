@@ -1,4 +1,4 @@
-"""What the host and the devices show, and what an error or an absence costs."""
+"""Values of the host, groups with errors, and machines without a driver."""
 
 from __future__ import annotations
 
@@ -7,62 +7,58 @@ from typing import Any
 import pytest
 
 from neuron_exporter.model import SourceState
-from tests.support.reports import HARDWARE, Bench, ecc, group, report, runtime
+from tests.support.reports import HARDWARE, Harness, ecc, group, report, runtime
 
 
 def average(**changes: float | None) -> dict[str, float | None]:
-    """`average_usage` with these values."""
-    nothing = dict.fromkeys(("user", "nice", "system", "idle", "io_wait", "irq", "soft_irq"), 0)
-    return {**nothing, **changes}
+    """Return `average_usage` with these values, in percent."""
+    idle = dict.fromkeys(("user", "nice", "system", "idle", "io_wait", "irq", "soft_irq"), 0)
+    return {**idle, **changes}
 
 
 def host(**shares: float | None) -> dict[str, Any]:
-    """A report with these host CPU shares in percent."""
+    """Return a report with these host CPU shares in percent."""
     return report(system_data={"vcpu_usage": group(average_usage=average(**shares))})
 
 
-def test_host_shares_are_added_as_awss_script_does() -> None:
-    """user has nice in it; system has waiting and interrupts."""
-    samples = Bench().samples(host(user=10, nice=5, system=1, io_wait=2, irq=3, soft_irq=4))
-    assert samples.of("system_vcpu_usage_ratio") == {("user",): 0.15, ("system",): 0.1}
-    assert samples.one("system_vcpu_utilization_ratio") == pytest.approx(0.25)
+def test_host_cpu_ratios_are_summed_as_in_aws_script() -> None:
+    samples = Harness().samples(host(user=10, nice=5, system=1, io_wait=2, irq=3, soft_irq=4))
+    assert samples.values("system_vcpu_usage_ratio") == {("user",): 0.15, ("system",): 0.1}
+    assert samples.value("system_vcpu_utilization_ratio") == pytest.approx(0.25)
 
 
-def test_host_shares_are_clipped() -> None:
-    """Rounding in the source never makes a share above 1."""
-    samples = Bench().samples(host(user=99, nice=2, system=100, io_wait=3))
-    assert samples.of("system_vcpu_usage_ratio") == {("user",): 1, ("system",): 1}
-    assert samples.one("system_vcpu_utilization_ratio") == 1
+def test_host_cpu_ratios_are_capped_at_one() -> None:
+    samples = Harness().samples(host(user=99, nice=2, system=100, io_wait=3))
+    assert samples.values("system_vcpu_usage_ratio") == {("user",): 1, ("system",): 1}
+    assert samples.value("system_vcpu_utilization_ratio") == 1
 
 
-def test_a_share_with_a_part_missing_is_absent() -> None:
-    """No part of a sum has a default of zero, and half a total is not shown."""
-    samples = Bench().samples(host(user=10, nice=None, system=5))
-    assert samples.of("system_vcpu_usage_ratio") == {("system",): 0.05}
-    assert samples.one("system_vcpu_utilization_ratio") is None
+def test_host_cpu_ratio_with_missing_part_is_absent() -> None:
+    samples = Harness().samples(host(user=10, nice=None, system=5))
+    assert samples.values("system_vcpu_usage_ratio") == {("system",): 0.05}
+    assert samples.value("system_vcpu_utilization_ratio") is None
 
 
 def test_host_memory() -> None:
-    """Bytes are shown as they are told, and the share where both are."""
     info = group(
         memory_total_bytes=200, memory_used_bytes=50, swap_total_bytes=0, swap_used_bytes=None
     )
-    samples = Bench().samples(report(system_data={"memory_info": info}))
-    assert samples.one("system_memory_total_bytes") == 200
-    assert samples.one("system_memory_used_bytes") == 50
-    assert samples.one("system_memory_utilization_ratio") == 0.25
-    assert samples.one("system_swap_total_bytes") == 0
-    assert samples.one("system_swap_used_bytes") is None
+    samples = Harness().samples(report(system_data={"memory_info": info}))
+    assert samples.value("system_memory_total_bytes") == 200
+    assert samples.value("system_memory_used_bytes") == 50
+    assert samples.value("system_memory_utilization_ratio") == 0.25
+    assert samples.value("system_swap_total_bytes") == 0
+    assert samples.value("system_swap_used_bytes") is None
 
 
-def test_hardware_info_is_in_labels() -> None:
-    """What the machine's devices are is one series with labels; what is not told has no label."""
+def test_hardware_info() -> None:
+    """One series has the properties of the devices as labels, except unknown ones."""
     known = {**HARDWARE, "neuron_device_memory_size": 34359738368}
-    assert set(Bench().samples(report(neuron_hardware_info=known)).of("neuron_hardware_info")) == {
-        ("2", "2", "34359738368")
-    }
-    assert set(Bench().samples(report()).of("neuron_hardware_info")) == {("2", "2")}
-    assert Bench().samples(report(neuron_hardware_info=None)).of("neuron_hardware_info") == {}
+    assert set(
+        Harness().samples(report(neuron_hardware_info=known)).values("neuron_hardware_info")
+    ) == {("2", "2", "34359738368")}
+    assert set(Harness().samples(report()).values("neuron_hardware_info")) == {("2", "2")}
+    assert Harness().samples(report(neuron_hardware_info=None)).values("neuron_hardware_info") == {}
 
 
 @pytest.mark.parametrize(
@@ -73,10 +69,9 @@ def test_hardware_info_is_in_labels() -> None:
         {"neuron_hw_counters": ecc({"mem_ecc_corrected": 1}, error="failed")},
     ],
 )
-def test_values_of_a_group_with_an_error_are_no_readings(broken: dict[str, Any]) -> None:
-    """A group with an error text is counted and named, and its zeros are not exported."""
-    bench = Bench()
-    collected = bench.collect(report(system_data=broken))
+def test_group_with_error_is_counted_and_not_exported(broken: dict[str, Any]) -> None:
+    harness = Harness()
+    collected = harness.collect(report(system_data=broken))
     (name,) = broken
     assert collected.group_errors == {name: 1}
     assert collected.error_texts == {name: "failed"}
@@ -90,9 +85,8 @@ def test_values_of_a_group_with_an_error_are_no_readings(broken: dict[str, Any])
 
 
 def test_errors_of_all_runtimes_are_counted() -> None:
-    """Each runtime's failing group counts, and a runtime's own error as neuron_runtime."""
     failing = group("no such file", vcpu_usage={"user": 0, "system": 0})
-    collected = Bench().collect(
+    collected = Harness().collect(
         report(
             runtime(1, "a", neuron_runtime_vcpu_usage=failing),
             runtime(2, "b", neuron_runtime_vcpu_usage=failing),
@@ -103,7 +97,7 @@ def test_errors_of_all_runtimes_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "wanted"),
+    ("sections", "expected"),
     [
         ({}, SourceState.OK),
         ({"neuron_hardware_info": {"error": "driver?"}}, SourceState.NO_DRIVER),
@@ -119,15 +113,13 @@ def test_errors_of_all_runtimes_are_counted() -> None:
         ({"system_data": {"neuron_hw_counters": group(neuron_devices=None)}}, SourceState.OK),
     ],
 )
-def test_a_machine_without_a_driver_is_told_apart(
-    sections: dict[str, Any], wanted: SourceState
+def test_machine_without_driver_has_its_own_state(
+    sections: dict[str, Any], expected: SourceState
 ) -> None:
-    """A report without hardware is no failure of the source, and not healthy either."""
-    assert Bench().collect(report(**sections)).snapshot.health.state is wanted
+    assert Harness().collect(report(**sections)).snapshot.health.state is expected
 
 
-def test_host_metrics_survive_without_a_driver() -> None:
-    """On a machine without devices the host is still shown, and no core is made up."""
+def test_host_metrics_are_shown_without_driver() -> None:
     document = report(
         neuron_hardware_info={"error": "no driver", "neuron_device_count": 0},
         system_data={
@@ -135,7 +127,7 @@ def test_host_metrics_survive_without_a_driver() -> None:
             "neuron_hw_counters": group(neuron_devices=None),
         },
     )
-    samples = Bench().samples(document)
-    assert samples.one("system_memory_total_bytes") == 7
-    assert samples.of("neuroncore_utilization_ratio") == {}
-    assert samples.of("hardware_ecc_events_total") == {}
+    samples = Harness().samples(document)
+    assert samples.value("system_memory_total_bytes") == 7
+    assert samples.values("neuroncore_utilization_ratio") == {}
+    assert samples.values("hardware_ecc_events_total") == {}

@@ -1,4 +1,4 @@
-"""`layout: aws` shows the series of AWS's script: one for each runtime and core."""
+"""`prometheus.layout: aws` shows the series of AWS's script, one per runtime and core."""
 
 from __future__ import annotations
 
@@ -13,45 +13,54 @@ import pytest
 from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from neuron_exporter.config import Given, load
+from neuron_exporter.config import Override, load
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.report_period import Period
-from neuron_exporter.metrics.selection import for_cloudwatch, for_prometheus
-from neuron_exporter.model import Layout, Machine, Moment, Owners
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.metrics.selection import select_for_cloudwatch, select_for_prometheus
+from neuron_exporter.model import Layout, Machine, Owners, Timestamp
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE_POOL
 from neuron_exporter.sinks.cloudwatch.window import Windows
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests import captures
-from tests.benchmarks.usual import Usual
-from tests.support.reports import Bench, cores, decoded, executions, memory, report, runtime
+from tests.benchmarks.aws_script import AwsScript
+from tests.support.reports import (
+    Harness,
+    cores,
+    decode_document,
+    executions,
+    memory,
+    report,
+    runtime,
+)
 
-AWS, _ = for_prometheus("full", ["*"], [], Layout.AWS)
+AWS, _ = select_for_prometheus("full", ["*"], [], Layout.AWS)
 CHANGING = {"runtime_tag"}
-"""Labels whose values were others when AWS's script was recorded."""
+"""Labels that had other values when AWS's script was recorded."""
 
 REAL = captures.reports(
     path for path in captures.all_captures() if not path.name.startswith("doc_")
 )
-"""The examples of AWS's documentation mix periods, and one is older than the usual way reads."""
+"""Recordings without the examples of AWS's documentation: these mix periods, and one is too old for
+AWS's script."""
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def shown(line: bytes) -> str:
-    """A report as `layout: aws` shows it."""
+def exposition(line: bytes) -> str:
+    """Return the exposition of a report with `layout: aws`."""
     document = json.loads(line)
-    bench = Bench(period=None, layout=Layout.AWS)
-    machine = Identity(Machine(), {}).observe(decoded(document).instance_info)
+    harness = Harness(period=None, layout=Layout.AWS)
+    machine = Identity(Machine(), {}).observe(decode_document(document).instance_info)
     sink = PrometheusSink(AWS)
-    sink.offer(bench.collect(document, machine=machine, owners=Owners()).snapshot)
-    return sink.expose(bench.now).decode()
+    sink.offer(harness.collect(document, machine=machine, owners=Owners()).snapshot)
+    return sink.expose(harness.now).decode()
 
 
 def samples(families: Iterable[Metric], *, without: Iterable[str] = ()) -> Samples:
-    """Every hardware sample by name and labels; empty labels count as absent."""
+    """Return the hardware samples by name and labels; empty labels count as absent."""
     return {
         (
             sample.name,
@@ -83,16 +92,13 @@ def is_overwritten(key: tuple[str, frozenset[tuple[str, str]]], tags: set[str]) 
 
 
 @pytest.mark.parametrize("line", REAL.values(), ids=REAL)
-def test_a_report_reads_as_the_usual_way_shows_it(line: bytes) -> None:
-    """The same report through prometheus_client, set as AWS's script does it: same samples.
-
-    AWS's script keeps only the last of several runtimes with one tag; another test has those.
-    """
-    usual = Usual()
+def test_same_samples_as_aws_script(line: bytes) -> None:
+    """The samples equal those of AWS's script, except where runtimes overwrite each other in it."""
+    script = AwsScript()
     with redirect_stderr(io.StringIO()):
-        usual.put(line.decode())
-    reference = generate_latest(usual.registry).decode()
-    ours = samples(text_string_to_metric_families(shown(line)))
+        script.put(line.decode())
+    reference = generate_latest(script.registry).decode()
+    ours = samples(text_string_to_metric_families(exposition(line)))
     theirs = samples(text_string_to_metric_families(reference))
     assert ours.keys() == theirs.keys()
     tags = shared_tags(line)
@@ -103,15 +109,14 @@ def test_a_report_reads_as_the_usual_way_shows_it(line: bytes) -> None:
     assert ours == pytest.approx(theirs)
 
 
-def test_there_is_a_recording_with_a_shared_tag() -> None:
-    """The next test tests something wherever the recordings are."""
+def test_some_recording_has_a_shared_tag() -> None:
     if not captures.all_captures():
         pytest.skip(captures.MISSING)
     assert SHARED
 
 
 @pytest.mark.parametrize("line", SHARED.values(), ids=SHARED)
-def test_recorded_runtimes_that_share_a_tag_are_merged(line: bytes) -> None:
+def test_recorded_runtimes_with_one_tag_are_merged(line: bytes) -> None:
     """Gauges and counters are summed, and each latency percentile is the maximum."""
     document = json.loads(line)
     sums: defaultdict[str, defaultdict[tuple[str, ...], float]]
@@ -133,19 +138,18 @@ def test_recorded_runtimes_that_share_a_tag_are_merged(line: bytes) -> None:
             sums["execution_status_total"][tag, status] += count
         for percentile, seconds in stats["latency_stats"]["total_latency"].items():
             latencies[tag, percentile] = max(latencies[tag, percentile], seconds)
-    found = Bench(period=None, layout=Layout.AWS).samples(document)
+    found = Harness(period=None, layout=Layout.AWS).samples(document)
     assert max(sums["neuroncore_utilization_ratio"].values()) < 1  # else it would be capped
-    assert {name: found.of(name) for name in sums} == {
+    assert {name: found.values(name) for name in sums} == {
         name: pytest.approx(dict(expected)) for name, expected in sums.items()
     }
-    assert found.of("execution_latency_seconds") == latencies
+    assert found.values("execution_latency_seconds") == latencies
 
 
 @pytest.mark.parametrize("path", sorted(captures.FOLDER.glob("*.prom")), ids=lambda path: path.stem)
-def test_every_series_that_awss_script_served_is_there(path: Path) -> None:
-    """What AWS's script served on a real machine is in ours for the report beside it: name, type,
-    labels, and every label value that does not change from one moment to the next."""
-    text = shown(captures.lines(path.with_suffix(".ndjson"))[0])
+def test_recorded_exposition_of_aws_script(path: Path) -> None:
+    """Every series that AWS's script served is there with its type, labels and constant values."""
+    text = exposition(captures.lines(path.with_suffix(".ndjson"))[0])
     ours, theirs = (list(text_string_to_metric_families(t)) for t in (text, path.read_text()))
     assert samples(theirs, without=CHANGING).keys() <= samples(ours, without=CHANGING).keys()
     types = {family.name: family.type for family in ours}
@@ -154,9 +158,8 @@ def test_every_series_that_awss_script_served_is_there(path: Path) -> None:
             assert types[family.name] == family.type
 
 
-def test_runtimes_that_share_a_tag_are_merged() -> None:
-    """Where AWS's script lets one of them overwrite the other, both are summed."""
-    bench = Bench(layout=Layout.AWS)
+def test_runtimes_with_one_tag_are_merged() -> None:
+    harness = Harness(layout=Layout.AWS)
     both = [
         runtime(
             pid,
@@ -167,21 +170,19 @@ def test_runtimes_that_share_a_tag_are_merged() -> None:
         )
         for pid, share in ((1, 60.0), (2, 70.0))
     ]
-    found = bench.samples(report(*both))
-    assert found.of("neuroncore_utilization_ratio") == {("0", "1"): 1, ("1", "1"): 0}
-    assert found.one("neuroncore_memory_usage_tensors", "0", "1", "None") == 10
-    assert found.one("execution_status_total", "1", "completed") == 4
+    found = harness.samples(report(*both))
+    assert found.values("neuroncore_utilization_ratio") == {("0", "1"): 1, ("1", "1"): 0}
+    assert found.value("neuroncore_memory_usage_tensors", "0", "1", "None") == 10
+    assert found.value("execution_status_total", "1", "completed") == 4
 
 
-def test_an_idle_machine_has_no_cores() -> None:
-    """Where nothing runs AWS's script has no series of cores, and neither has its layout."""
-    found = Bench(layout=Layout.AWS).samples(report())
-    assert found.of("neuroncore_utilization_ratio") == {}
-    assert Bench().samples(report()).of("neuroncore_utilization_ratio") != {}
+def test_idle_machine_has_no_core_series() -> None:
+    found = Harness(layout=Layout.AWS).samples(report())
+    assert found.values("neuroncore_utilization_ratio") == {}
+    assert Harness().samples(report()).values("neuroncore_utilization_ratio") != {}
 
 
-def test_a_runtime_that_cannot_be_read_has_no_cores() -> None:
-    """An error of a runtime, or of a group of it, leaves its own series out, and no others."""
+def test_unreadable_runtime_has_no_core_series() -> None:
     document = report(
         runtime(1, "a", neuroncore_counters=cores(_0=50)),
         runtime(2, "b", error="gone", neuroncore_counters=cores(_0=50)),
@@ -189,28 +190,28 @@ def test_a_runtime_that_cannot_be_read_has_no_cores() -> None:
         {**runtime(4, "d"), "report": None},
         None,  # type: ignore[arg-type]
     )
-    found = Bench(layout=Layout.AWS).samples(document)
-    assert found.of("neuroncore_utilization_ratio") == {("0", "a"): 0.5}
+    found = Harness(layout=Layout.AWS).samples(document)
+    assert found.values("neuroncore_utilization_ratio") == {("0", "a"): 0.5}
 
 
-def test_the_generic_errors_of_2022_are_shown_where_they_stand() -> None:
-    """A level is shown as the level that it is, whatever the configuration counts."""
-    bench = Bench(layout=Layout.AWS)
+def test_generic_errors_are_shown_as_level() -> None:
+    harness = Harness(layout=Layout.AWS)
     for level in (23654, 23692):
         errors = executions(1, errors={"generic": level})
-        found = bench.samples(report(runtime(execution_stats=errors)))
-        assert found.one("execution_errors_total", "app", "generic") == level
+        found = harness.samples(report(runtime(execution_stats=errors)))
+        assert found.value("execution_errors_total", "app", "generic") == level
 
 
-def test_cloudwatch_is_not_touched_by_the_layout() -> None:
-    """CloudWatch pools cores of the machine, whatever layout Prometheus is shown."""
+def test_layout_does_not_affect_cloudwatch() -> None:
     keys = {"prometheus.layout": "aws", "cloudwatch.enabled": True}
-    parts = build(load(flags=[Given(key, key, value) for key, value in keys.items()]))
-    collector = Collector(parts.rows, Counters(), Period(5.0))
+    parts = build(load(flags=[Override(key, key, value) for key, value in keys.items()]))
+    collector = Collector(parts.rows, Counters(), ReportPeriod(5.0))
     busy = [runtime(pid, str(pid), neuroncore_counters=cores(_0=20, _1=0)) for pid in (1, 2)]
-    moment = Moment(1_700_000_040, 5)
-    snapshot = collector.collect(decoded(report(*busy)), moment, Machine(), Owners()).snapshot
-    sink, windows = PrometheusSink(AWS), Windows(for_cloudwatch("standard", [], [])[0], 60)
+    moment = Timestamp(1_700_000_040, 5)
+    snapshot = collector.collect(
+        decode_document(report(*busy)), moment, Machine(), Owners()
+    ).snapshot
+    sink, windows = PrometheusSink(AWS), Windows(select_for_cloudwatch("standard", [], [])[0], 60)
     sink.offer(snapshot)
     windows.add(snapshot)
     shares = {
@@ -221,4 +222,4 @@ def test_cloudwatch_is_not_touched_by_the_layout() -> None:
     }
     assert shares == {("0", "1"): 0.2, ("0", "2"): 0.2, ("1", "1"): 0, ("1", "2"): 0}
     (window,) = windows.take(1_700_000_100)
-    assert window.values[MACHINE, "NeuronCoreUtilization"] == {0.4: 1, 0.0: 3}
+    assert window.values[MACHINE_POOL, "NeuronCoreUtilization"] == {0.4: 1, 0.0: 3}

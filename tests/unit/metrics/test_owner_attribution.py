@@ -1,4 +1,4 @@
-"""Whose runtimes, cores and devices are, by all that is told, and when it is shown."""
+"""Owners of runtimes, cores and devices, from all providers together."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.model import NOBODY, Allocation, Owner, Owners, Task
+from neuron_exporter.model import NO_OWNER, Allocation, Owner, Owners, Task
 from tests.support.reports import (
     HARDWARE,
-    Bench,
+    Harness,
     Samples,
     cores,
     ecc,
@@ -25,11 +25,11 @@ RED = Owner(container="red", task_family="train")
 BLUE = Owner(container="blue", task_family="infer")
 COMPLETED = "execution_status_total"
 BUSY = "neuroncore_utilization_ratio"
-HOLDERS = "neuroncore_runtime_info"
+CORE_RUNTIMES = "neuroncore_runtime_info"
 
 
 def working(pid: int, tag: str, completed: float = 1, **busy: float) -> dict[str, Any]:
-    """A runtime that lists all four cores and is busy on some."""
+    """Return a runtime that lists all four cores and is busy on some of them."""
     shares = {**dict.fromkeys(("_0", "_1", "_2", "_3"), 0.0), **busy}
     return runtime(
         pid, tag, neuroncore_counters=cores(**shares), execution_stats=executions(completed)
@@ -37,10 +37,10 @@ def working(pid: int, tag: str, completed: float = 1, **busy: float) -> dict[str
 
 
 def completed(samples: Samples) -> dict[tuple[str, ...], float]:
-    """The completed executions of each runtime, by its labels."""
+    """Return the completed executions of each runtime, by its labels."""
     return {
         labels[:-1]: value
-        for labels, value in samples.of(COMPLETED).items()
+        for labels, value in samples.values(COMPLETED).items()
         if "completed" in labels
     }
 
@@ -48,100 +48,97 @@ def completed(samples: Samples) -> dict[tuple[str, ...], float]:
 # A task's own devices
 
 
-def test_a_task_with_every_device_has_everything() -> None:
-    """A report that counts no more devices than the task has is of the task alone: cores, devices,
-    and all runtimes, whatever their pids are in other namespaces."""
+def test_task_with_all_devices_owns_everything() -> None:
+    """A report with no more devices than the task has covers the task alone, whatever the pids."""
     document = report(working(9, "a", 3, _0=50), system_data={"neuron_hw_counters": ecc({}, {})})
-    own = Owners(task=Task(RED, frozenset({6, 7})), asked=True)
-    samples = Bench().samples(document, owners=own)
-    assert [*samples.of(BUSY)] == [(str(core), "red", "train") for core in range(4)]
+    own = Owners(task=Task(RED, frozenset({6, 7})), lookup_enabled=True)
+    samples = Harness().samples(document, owners=own)
+    assert [*samples.values(BUSY)] == [(str(core), "red", "train") for core in range(4)]
     assert completed(samples) == {("a", "red", "train"): 3}
-    assert next(iter(samples.of("neurondevice_ecc_reading")))[:3] == ("0", "red", "train")
+    assert next(iter(samples.values("neurondevice_ecc_reading")))[:3] == ("0", "red", "train")
 
 
-def test_a_task_with_some_devices_has_their_cores() -> None:
-    """Where the machine has more devices, cores and runtimes elsewhere are not the task's."""
+def test_task_with_some_devices_owns_their_cores() -> None:
     document = report(working(9, "a", 3, _0=50), working(8, "b", 5, _2=50))
     own = Owners(task=Task(RED, frozenset({1})))
-    samples = Bench().samples(document, owners=own)
-    assert [*samples.of(BUSY)] == [("0",), ("1",), ("2", "red", "train"), ("3", "red", "train")]
+    samples = Harness().samples(document, owners=own)
+    assert [*samples.values(BUSY)] == [("0",), ("1",), ("2", "red", "train"), ("3", "red", "train")]
     assert completed(samples) == {("a",): 3, ("b", "red", "train"): 5}
 
 
-def test_counts_of_the_hardware_outlive_a_report_without_them() -> None:
-    """One report without the hardware's section changes no label."""
-    bench = Bench()
+def test_hardware_counts_are_remembered() -> None:
+    harness = Harness()
     own = Owners(task=Task(RED, frozenset({0, 1})))
     busy = working(9, "a", _0=50)
-    first = bench.samples(report(busy), owners=own)
-    then = bench.samples(report(busy, neuron_hardware_info=None), owners=own)
-    assert first.of(BUSY).keys() == then.of(BUSY).keys()
+    first = harness.samples(report(busy), owners=own)
+    then = harness.samples(report(busy, neuron_hardware_info=None), owners=own)
+    assert first.values(BUSY).keys() == then.values(BUSY).keys()
 
 
-# Runtimes whose process nobody knows
+# Runtimes without a known owner of the process
 
 
-def test_a_runtime_is_its_cores_owners() -> None:
-    """Who holds cores of one owner alone is that owner's; a process that is known goes before."""
+def test_runtime_inherits_owner_of_its_cores() -> None:
+    """It does so if all its cores have one owner; an owner of the process takes precedence."""
     owners = Owners(by_core={0: RED, 1: RED, 2: BLUE, 3: BLUE}, by_pid={8: RED})
     document = report(
         working(9, "a", _0=50, _1=1), working(8, "b", _2=50), working(7, "c", _1=1, _2=1)
     )
-    samples = Bench().samples(document, owners=owners)
+    samples = Harness().samples(document, owners=owners)
     assert completed(samples).keys() == {("a", "red", "train"), ("b", "red", "train"), ("c",)}
-    assert {labels[:4] for labels in samples.of(HOLDERS)} >= {("0", "a", "9", "red")}
+    assert {labels[:4] for labels in samples.values(CORE_RUNTIMES)} >= {("0", "a", "9", "red")}
 
 
-def test_a_runtime_that_lets_go_stays_its_owners() -> None:
-    """A process does not change hands while it holds nothing; memory is holding, too."""
-    bench = Bench()
+def test_idle_runtime_keeps_its_owner() -> None:
+    """A runtime keeps its owner until it uses a core that has another or none."""
+    harness = Harness()
     owners = Owners(by_core={0: RED, 2: BLUE})
-    held = runtime(9, "a", memory_used=memory({"0": {"tensors": 1}}), execution_stats=executions(1))
-    assert completed(bench.samples(report(held), owners=owners)) == {("a", "red", "train"): 1}
+    loaded = runtime(
+        9, "a", memory_used=memory({"0": {"tensors": 1}}), execution_stats=executions(1)
+    )
+    assert completed(harness.samples(report(loaded), owners=owners)) == {("a", "red", "train"): 1}
     idle = report(working(9, "a", 2))
-    assert completed(bench.samples(idle, owners=owners)) == {("a", "red", "train"): 3}
+    assert completed(harness.samples(idle, owners=owners)) == {("a", "red", "train"): 3}
     taken = report(working(9, "a", 2, _1=1))
-    who_knows = completed(bench.samples(taken, owners=owners))
+    who_knows = completed(harness.samples(taken, owners=owners))
     assert who_knows == {("a", "red", "train"): 3, ("a",): 2}
 
 
 # Waiting for an owner
 
 
-def asked(**known: Any) -> Owners:
-    """What is known while somebody is being asked."""
-    return Owners(**known, asked=True)
+def looked_up(**known: Any) -> Owners:
+    """Return owners while the lookup is enabled."""
+    return Owners(**known, lookup_enabled=True)
 
 
-def test_a_counter_waits_for_its_owner() -> None:
-    """It does not begin under labels that it does not keep, and loses nothing by it; the machine's
-    totals do not wait."""
-    bench = Bench()
-    samples = bench.samples(report(working(9, "a", 2)), owners=asked())
+def test_runtime_waits_for_its_owner() -> None:
+    """Its counters appear with their final labels and are complete; the totals do not wait."""
+    harness = Harness()
+    samples = harness.samples(report(working(9, "a", 2)), owners=looked_up())
     assert completed(samples) == {}
-    assert samples.one("neuron_executions_total", "completed") == 2
-    samples = bench.samples(report(working(9, "a", 2)), owners=asked(by_pid={9: RED}))
+    assert samples.value("neuron_executions_total", "completed") == 2
+    samples = harness.samples(report(working(9, "a", 2)), owners=looked_up(by_pid={9: RED}))
     assert completed(samples) == {("a", "red", "train"): 4}
 
 
-def test_a_counter_waits_fifteen_seconds_at_most() -> None:
-    """A process that nobody knows is shown without an owner."""
-    bench = Bench()
-    shown = [completed(bench.samples(report(working(9, "a", 2)), owners=asked())) for _ in range(4)]
+def test_runtime_waits_at_most_15_seconds() -> None:
+    harness = Harness()
+    shown = [
+        completed(harness.samples(report(working(9, "a", 2)), owners=looked_up())) for _ in range(4)
+    ]
     assert shown == [{}, {}, {}, {("a",): 8}]  # reports are five seconds apart
 
 
-def test_where_nobody_is_asked_nothing_waits() -> None:
-    """Outside of ECS and Kubernetes every runtime is shown at once."""
-    assert completed(Bench().samples(report(working(9, "a", 2)))) == {("a",): 2}
+def test_runtime_does_not_wait_without_lookup() -> None:
+    assert completed(Harness().samples(report(working(9, "a", 2)))) == {("a",): 2}
 
 
-def test_what_was_shown_stays_where_it_was() -> None:
-    """An owner that comes late, goes, and comes back: no series falls, and nothing is counted
-    twice."""
-    bench = Bench()
+def test_changing_owner() -> None:
+    """No series falls and no execution counts twice if an owner comes late, goes and returns."""
+    harness = Harness()
     shown = [
-        completed(bench.samples(report(working(9, "a", 2)), owners=owners))
+        completed(harness.samples(report(working(9, "a", 2)), owners=owners))
         for owners in (
             Owners(),
             Owners(by_pid={9: RED}),
@@ -150,69 +147,65 @@ def test_what_was_shown_stays_where_it_was() -> None:
             Owners(by_pid={9: replace(RED, service="late")}),
         )
     ]
-    nobody, red, late = ("a",), ("a", "red", "train"), ("a", "red", "train", "late")
+    unowned, red, late = ("a",), ("a", "red", "train"), ("a", "red", "train", "late")
     assert shown == [
-        {nobody: 2},
-        {nobody: 2, red: 2},
-        {nobody: 4, red: 2},
-        {nobody: 4, red: 4},
-        {nobody: 4, red: 4, late: 2},
+        {unowned: 2},
+        {unowned: 2, red: 2},
+        {unowned: 4, red: 2},
+        {unowned: 4, red: 4},
+        {unowned: 4, red: 4, late: 2},
     ]
 
 
-def test_two_with_one_tag_that_become_known_leave_nothing_behind_twice() -> None:
-    """Their common series stands still where it was, and each goes on under its own labels."""
-    bench = Bench()
+def test_owners_of_runtimes_with_one_tag_become_known() -> None:
+    """Their common series keeps its value, and each continues under its own labels."""
+    harness = Harness()
     both = report(working(1, "a", 5), working(2, "a", 7))
-    assert completed(bench.samples(both)) == {("a",): 12}
+    assert completed(harness.samples(both)) == {("a",): 12}
     known = Owners(by_pid={1: RED, 2: BLUE})
-    assert completed(bench.samples(both, owners=known)) == {
+    assert completed(harness.samples(both, owners=known)) == {
         ("a",): 12,
         ("a", "red", "train"): 5,
         ("a", "blue", "infer"): 7,
     }
 
 
-def test_a_pid_that_is_given_again_is_another_process() -> None:
-    """Whose it was says nothing of the next process with this number and tag."""
-    bench = Bench()
+def test_reused_pid_does_not_keep_owner() -> None:
+    harness = Harness()
     owners = Owners(by_core={0: RED})
-    bench.samples(report(working(9, "a", 2, _0=50)), owners=owners)
-    bench.samples(report(), owners=owners)
-    idle = bench.samples(report(working(9, "a", 1)), owners=owners)
+    harness.samples(report(working(9, "a", 2, _0=50)), owners=owners)
+    harness.samples(report(), owners=owners)
+    idle = harness.samples(report(working(9, "a", 1)), owners=owners)
     assert completed(idle) == {("a", "red", "train"): 2, ("a",): 1}
 
 
-def test_who_ended_while_it_waited_is_shown_all_the_same() -> None:
-    """What a short worker did is counted under the labels that are known."""
-    bench = Bench()
-    bench.samples(report(working(9, "a", 2)), owners=asked())
-    assert completed(bench.samples(report(), owners=asked())) == {("a",): 2}
+def test_runtime_that_exits_while_it_waits_is_shown() -> None:
+    harness = Harness()
+    harness.samples(report(working(9, "a", 2)), owners=looked_up())
+    assert completed(harness.samples(report(), owners=looked_up())) == {("a",): 2}
 
 
-def test_a_devices_events_are_not_its_holders() -> None:
-    """What a device counted goes on whoever has it next, in one series; its other readings say
-    whose it is."""
-    bench = Bench()
+def test_device_counters_have_no_owner_labels() -> None:
+    """They continue in one series when the device changes owner; gauges have its labels."""
+    harness = Harness()
     ecc_labels = set()
-    for reading, owner in ((3, NOBODY), (5, RED), (9, BLUE)):
+    for reading, owner in ((3, NO_OWNER), (5, RED), (9, BLUE)):
         document = report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": reading})})
-        samples = bench.samples(document, owners=Owners(by_device={0: owner}))
-        events = samples.of("hardware_ecc_events_total")
+        samples = harness.samples(document, owners=Owners(by_device={0: owner}))
+        events = samples.values("hardware_ecc_events_total")
         assert events["0", "mem_ecc_corrected"] == reading
         ecc_labels |= set(events)
-        shown = {labels[1:-1] for labels in samples.of("neurondevice_ecc_reading")}
+        shown = {labels[1:-1] for labels in samples.values("neurondevice_ecc_reading")}
         assert shown == {tuple(value for _, value in owner.labels())}
     assert len(ecc_labels) == 4
 
 
-def test_cores_do_not_wait() -> None:
-    """Gauges may change hands: a core is shown from the first report on."""
-    samples = Bench().samples(report(working(9, "a", _0=50)), owners=asked())
-    assert samples.of(BUSY)["0",] == 0.5
+def test_cores_do_not_wait_for_owner() -> None:
+    samples = Harness().samples(report(working(9, "a", _0=50)), owners=looked_up())
+    assert samples.values(BUSY)["0",] == 0.5
 
 
-# What a scheduler gave
+# Allocation by a scheduler
 
 
 LNC_2 = {**HARDWARE, "neuron_device_count": 2, "neuroncore_per_device_count": 4}
@@ -220,99 +213,107 @@ LNC_2 |= {"logical_neuroncore_config": 2}
 """Two devices of eight physical cores, which are shown as four logical ones."""
 
 
-def given(
+def allocation(
     cores: dict[int, Owner] | None = None,
     devices: dict[int, Owner] | None = None,
     highest: int | None = None,
 ) -> Owners:
-    """What the kubelet tells."""
+    """Return an allocation by the kubelet."""
     return Owners(allocation=Allocation(cores or {}, devices or {}, highest))
 
 
 def allocated(owners: Owners, **hardware: Any) -> str:
-    """A digit for each core: 1 where it is given to somebody; empty where that is not known."""
+    """Return a digit for each core, 1 if it is allocated; empty if that is unknown."""
     document = report(neuron_hardware_info=hardware or HARDWARE)
-    samples = Bench().samples(document, owners=owners).of("neuroncore_allocated")
+    samples = Harness().samples(document, owners=owners).values("neuroncore_allocated")
     return "".join(str(int(value)) for value in samples.values())
 
 
-def holders(owners: Owners, **hardware: Any) -> dict[str, str]:
-    """The container of each core that has one."""
+def containers(owners: Owners, **hardware: Any) -> dict[str, str]:
+    """Return the container of each core that has one."""
     document = report(neuron_hardware_info=hardware or HARDWARE)
-    samples = Bench().samples(document, owners=owners).of(BUSY)
+    samples = Harness().samples(document, owners=owners).values(BUSY)
     return {labels[0]: labels[1] for labels in samples if len(labels) > 1}
 
 
-def test_a_core_that_was_given_shows_it_though_it_is_idle() -> None:
-    """Allocated beside utilization: who holds cores and does nothing is seen."""
-    owners = given({0: RED}, {1: BLUE})
+def test_allocated_cores_include_idle_ones() -> None:
+    owners = allocation({0: RED}, {1: BLUE})
     assert allocated(owners) == "1011"
-    assert holders(owners) == {"0": "red", "2": "blue", "3": "blue"}
+    assert containers(owners) == {"0": "red", "2": "blue", "3": "blue"}
 
 
-def test_where_nobody_tells_nothing_is_said_of_allocation() -> None:
-    """Neither 0 nor 1: the metric is absent outside of Kubernetes, or while the kubelet is away."""
+def test_unknown_allocation_is_absent() -> None:
     assert allocated(Owners()) == ""
     assert allocated(Owners(by_core={0: RED})) == ""
 
 
-def test_what_nobody_was_given_is_free() -> None:
-    """A kubelet that gave nothing says that every core is free."""
-    assert allocated(given()) == "0000"
+def test_empty_allocation_means_all_cores_are_free() -> None:
+    assert allocated(allocation()) == "0000"
 
 
 @pytest.mark.parametrize(
-    ("owners", "cores", "who"),
+    ("owners", "cores", "owner_by_core"),
     [
         pytest.param(
-            given({14: RED, 15: RED}), "00000001", {"7": "red"}, id="numbers of physical cores"
+            allocation({14: RED, 15: RED}), "00000001", {"7": "red"}, id="numbers of physical cores"
         ),
         pytest.param(
-            given({0: RED, 1: RED}, highest=15), "10000000", {"0": "red"}, id="the first of sixteen"
+            allocation({0: RED, 1: RED}, highest=15),
+            "10000000",
+            {"0": "red"},
+            id="the first of sixteen",
         ),
         pytest.param(
-            given({0: RED, 1: BLUE}, highest=15), "10000000", {}, id="two on one logical core"
+            allocation({0: RED, 1: BLUE}, highest=15), "10000000", {}, id="two on one logical core"
         ),
         pytest.param(
-            given({0: RED, 1: BLUE}, highest=7), "11000000", {"0": "red", "1": "blue"}, id="logical"
+            allocation({0: RED, 1: BLUE}, highest=7),
+            "11000000",
+            {"0": "red", "1": "blue"},
+            id="logical",
         ),
-        pytest.param(given({0: RED, 1: BLUE}), "", {}, id="could be either"),
+        pytest.param(allocation({0: RED, 1: BLUE}), "", {}, id="could be either"),
         pytest.param(
-            given({0: RED}, {0: BLUE}, 15), "11110000", dict.fromkeys("123", "blue"), id="conflict"
+            allocation({0: RED}, {0: BLUE}, 15),
+            "11110000",
+            dict.fromkeys("123", "blue"),
+            id="conflict",
         ),
         pytest.param(
-            Owners(allocation=Allocation({14: RED}, {}, is_whole=False)),
+            Owners(allocation=Allocation({14: RED}, {}, is_complete=False)),
             "",
             {"7": "red"},
             id="not all was understood",
         ),
         pytest.param(
-            given(devices={1: RED}), "00001111", dict.fromkeys("4567", "red"), id="whole devices"
+            allocation(devices={1: RED}),
+            "00001111",
+            dict.fromkeys("4567", "red"),
+            id="whole devices",
         ),
     ],
 )
-def test_numbers_of_cores_are_read_as_what_they_are(
-    owners: Owners, cores: str, who: dict[str, str]
+def test_logical_and_physical_core_numbers(
+    owners: Owners, cores: str, owner_by_core: dict[str, str]
 ) -> None:
-    """With logical cores of two physical ones a number may be of either kind: what could be both
-    names nobody."""
+    """An ambiguous number names no owner."""
     assert allocated(owners, **LNC_2) == cores
-    assert holders(owners, **LNC_2) == who
+    assert containers(owners, **LNC_2) == owner_by_core
 
 
-def test_numbers_are_not_read_before_the_hardware_is_known() -> None:
-    """Until a report tells how large logical cores are, a number of a core names nobody."""
-    bench = Bench()
-    owners = given({2: RED, 3: RED}, highest=15)
+def test_core_numbers_are_ignored_until_core_size_is_known() -> None:
+    harness = Harness()
+    owners = allocation({2: RED, 3: RED}, highest=15)
     unknown = report(working(9, "a", _2=50), neuron_hardware_info=None)
-    assert {len(labels) for labels in bench.samples(unknown, owners=owners).of(BUSY)} == {1}
+    assert {len(labels) for labels in harness.samples(unknown, owners=owners).values(BUSY)} == {1}
     known = report(working(9, "a", _2=50), neuron_hardware_info=LNC_2)
-    assert ("1", "red", "train") in bench.samples(known, owners=owners).of(BUSY)
+    assert ("1", "red", "train") in harness.samples(known, owners=owners).values(BUSY)
 
 
-def test_a_kubelet_that_gave_nothing_is_believed_before_the_stream() -> None:
-    """What the stream said of pods a minute ago is old news where the kubelet answers."""
+def test_empty_allocation_overrides_stream() -> None:
     pod = {"pod_name": "old", "namespace": "ml", "container_name": ["c"]}
     info = group(period=15.0, neuroncores_k8s_info={"0": pod}, neurondevices_k8s_info={})
-    samples = Bench().samples(report(working(9, "a", _0=1), neuron_k8s_info=info), owners=given())
-    assert ("0",) in samples.of(BUSY)
+    samples = Harness().samples(
+        report(working(9, "a", _0=1), neuron_k8s_info=info), owners=allocation()
+    )
+    assert ("0",) in samples.values(BUSY)

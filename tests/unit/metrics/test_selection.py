@@ -1,4 +1,4 @@
-"""Which metrics a sink publishes: presets, what is added, what is taken away."""
+"""Selection of a sink's metrics by presets and patterns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import Problem, for_cloudwatch, for_prometheus
+from neuron_exporter.metrics.selection import (
+    SelectionProblem,
+    select_for_cloudwatch,
+    select_for_prometheus,
+)
 from neuron_exporter.model import Layout, MetricSpec, Preset, Selection
 from neuron_exporter.sinks.prometheus import PrometheusSink
-from tests.support.reports import Bench, cores, memory, report, runtime
+from tests.support.reports import Harness, cores, memory, report, runtime
 
-Choose = Callable[[str, Sequence[str], Sequence[str]], tuple[Selection, list[Problem]]]
+Choose = Callable[[str, Sequence[str], Sequence[str]], tuple[Selection, list[SelectionProblem]]]
 
 PRESETS = ("minimal", "standard", "full")
 STANDARD_IN_CLOUDWATCH = {
@@ -31,18 +35,18 @@ STANDARD_IN_CLOUDWATCH = {
 
 
 def names(selection: Selection) -> set[str]:
-    """The Prometheus names of a selection's rows."""
+    """Return the Prometheus names of a selection's rows."""
     return {row.name for row in selection.rows}
 
 
 def exposed(include: list[str], exclude: list[str], preset: str = "minimal") -> set[str]:
-    """The series that Prometheus is shown of four cores that one runtime holds, as `name core`."""
-    selection, problems = for_prometheus(preset, include, exclude)
+    """Return the series of four used cores in the exposition, as `name core`."""
+    selection, problems = select_for_prometheus(preset, include, exclude)
     assert problems == []
-    held = memory({str(core): {"tensors": 1} for core in range(4)})
+    used = memory({str(core): {"tensors": 1} for core in range(4)})
     snapshot = (
-        Bench()
-        .collect(report(runtime(neuroncore_counters=cores(_0=50, _1=50), memory_used=held)))
+        Harness()
+        .collect(report(runtime(neuroncore_counters=cores(_0=50, _1=50), memory_used=used)))
         .snapshot
     )
     sink = PrometheusSink(selection)
@@ -56,62 +60,57 @@ def exposed(include: list[str], exclude: list[str], preset: str = "minimal") -> 
 
 
 def problem(sink: str, key: str, entry: str) -> str:
-    """What is said about one entry."""
-    choose: Choose = for_prometheus if sink == "prometheus" else for_cloudwatch
+    """Return the error message of a pattern."""
+    choose: Choose = select_for_prometheus if sink == "prometheus" else select_for_cloudwatch
     lists: dict[str, list[str]] = {"include": [], "exclude": [], key: [entry]}
     _, problems = choose("minimal", lists["include"], lists["exclude"])
     (found,) = problems
-    assert (found.key, found.given) == (key, entry)
+    assert (found.key, found.value) == (key, entry)
     return found.message
 
 
-@pytest.mark.parametrize("choose", [for_prometheus, for_cloudwatch])
-def test_each_preset_holds_the_ones_before_it(choose: Choose) -> None:
-    """Changing to a larger preset never loses a metric, and brings some."""
+@pytest.mark.parametrize("choose", [select_for_prometheus, select_for_cloudwatch])
+def test_presets_contain_smaller_ones(choose: Choose) -> None:
     minimal, standard, full = (choose(preset, [], [])[0] for preset in PRESETS)
     assert names(minimal) < names(standard) < names(full)
     assert minimal.names <= standard.names <= full.names
 
 
-def test_the_full_preset_is_everything() -> None:
-    """Prometheus is shown every row that has its layout, except for what has to be asked for by
-    name; CloudWatch's full preset has no hole."""
+def test_full_preset() -> None:
+    """It has every metric of the layout, except those that only `include` selects."""
     for layout in Layout:
         offered = {row for row in CATALOGUE if layout in row.layouts}
         asked_for = {row for row in offered if row.preset is Preset.NONE}
-        assert set(for_prometheus("full", [], [], layout)[0].rows) == offered - asked_for
-        assert set(for_prometheus("full", ["*"], [], layout)[0].rows) == offered
-    sent, _ = for_cloudwatch("full", [], [])
+        assert set(select_for_prometheus("full", [], [], layout)[0].rows) == offered - asked_for
+        assert set(select_for_prometheus("full", ["*"], [], layout)[0].rows) == offered
+    sent, _ = select_for_cloudwatch("full", [], [])
     assert sent.names == {metric.name for row in CATALOGUE for metric in row.cloudwatch}
 
 
-def test_the_standard_preset_of_cloudwatch_is_ten_metrics() -> None:
-    """Each of these costs money every month on every machine: no other slips in."""
-    assert for_cloudwatch("standard", [], [])[0].names == STANDARD_IN_CLOUDWATCH
+def test_standard_preset_of_cloudwatch() -> None:
+    """Each metric costs money on every machine, so that none may slip in."""
+    assert select_for_cloudwatch("standard", [], [])[0].names == STANDARD_IN_CLOUDWATCH
 
 
-def test_a_name_is_added_and_a_glob_takes_away() -> None:
-    """include adds to the preset, exclude takes away, and exclude wins."""
-    added, _ = for_prometheus("minimal", ["system_memory_*"], [])
-    assert names(added) - names(for_prometheus("minimal", [], [])[0]) == {
+def test_include_adds_and_exclude_wins() -> None:
+    added, _ = select_for_prometheus("minimal", ["system_memory_*"], [])
+    assert names(added) - names(select_for_prometheus("minimal", [], [])[0]) == {
         "system_memory_total_bytes",
         "system_memory_used_bytes",
     }
-    both, _ = for_prometheus("minimal", ["system_memory_*"], ["*_used_bytes"])
+    both, _ = select_for_prometheus("minimal", ["system_memory_*"], ["*_used_bytes"])
     assert "system_memory_total_bytes" in names(both)
     assert "system_memory_used_bytes" not in names(both)
 
 
-def test_cloudwatch_is_chosen_by_its_own_names() -> None:
-    """In CloudWatch's lists stand the names that stand in CloudWatch and on its bill."""
-    selection, _ = for_cloudwatch("minimal", ["Host*"], ["HostCpu*", "ExporterHeartbeat"])
-    added = selection.names - for_cloudwatch("minimal", [], [])[0].names
+def test_cloudwatch_metrics_are_selected_by_cloudwatch_names() -> None:
+    selection, _ = select_for_cloudwatch("minimal", ["Host*"], ["HostCpu*", "ExporterHeartbeat"])
+    added = selection.names - select_for_cloudwatch("minimal", [], [])[0].names
     assert added == {"HostMemoryUsed", "HostMemoryUtilization", "HostSwapUsed"}
     assert "ExporterHeartbeat" not in selection.names
 
 
-def test_labels_choose_among_series() -> None:
-    """An entry with labels adds or takes only the series that match all of its globs."""
+def test_labels_select_series() -> None:
     added = exposed(['neuroncore_memory_usage_tensors{neuroncore="[12]"}'], [])
     assert {each for each in added if each.startswith("neuroncore_memory_usage")} == {
         "neuroncore_memory_usage_tensors 1",
@@ -122,13 +121,11 @@ def test_labels_choose_among_series() -> None:
     assert "neuroncore_utilization_ratio 0" not in left
 
 
-def test_labels_on_what_the_preset_holds_take_nothing_away() -> None:
-    """include never makes a selection smaller."""
+def test_include_with_labels_removes_nothing() -> None:
     assert exposed(['neuroncore_utilization_ratio{neuroncore="0"}'], []) == exposed([], [])
 
 
 def test_exclude_with_labels_wins_over_include() -> None:
-    """What is excluded stays out, also where the same series is included."""
     entry = 'neuroncore_memory_usage_tensors{neuroncore="1"}'
     assert "neuroncore_memory_usage_tensors 1" not in exposed([entry], [entry])
 
@@ -159,22 +156,18 @@ def test_exclude_with_labels_wins_over_include() -> None:
         (
             "prometheus",
             'neuroncore_utilization_ratio{core="1"}',
-            "no label core there; its labels are container, namespace, neuroncore, pod",
+            "has no label core; its labels are container, namespace, neuroncore, pod",
         ),
-        ("prometheus", 'system_vcpu_count{neuroncore="1"}', "no label neuroncore there"),
-        ("cloudwatch", 'NeuronCore*{neuroncore="1"}', "a CloudWatch metric pools all of them"),
+        ("prometheus", 'system_vcpu_count{neuroncore="1"}', "has no label neuroncore"),
+        ("cloudwatch", 'NeuronCore*{neuroncore="1"}', "a CloudWatch metric pools all series"),
     ],
 )
-def test_an_entry_that_does_nothing_is_an_error(
-    sink: str, key: str, entry: str, message: str
-) -> None:
-    """A misspelt name never passes in silence; what comes near to it is said."""
+def test_unusable_pattern_is_an_error(sink: str, key: str, entry: str, message: str) -> None:
     assert message in problem(sink, key, entry)
 
 
-def test_all_wrong_entries_are_named() -> None:
-    """One start tells all mistakes of both lists."""
-    _, problems = for_prometheus("full", ["a{", "zzz"], ["{", "*"])
+def test_all_unusable_patterns_are_reported() -> None:
+    _, problems = select_for_prometheus("full", ["a{", "zzz"], ["{", "*"])
     assert [each[:2] for each in problems] == [
         ("include", "a{"),
         ("include", "zzz"),
@@ -182,20 +175,18 @@ def test_all_wrong_entries_are_named() -> None:
     ]
 
 
-@pytest.mark.parametrize("choose", [for_prometheus, for_cloudwatch])
-def test_a_selection_without_a_metric_is_an_error(choose: Choose) -> None:
-    """A sink that would publish nothing is a mistake, and not a quiet success."""
+@pytest.mark.parametrize("choose", [select_for_prometheus, select_for_cloudwatch])
+def test_empty_selection_is_an_error(choose: Choose) -> None:
     _, problems = choose("full", [], ["*"])
-    assert problems == [Problem("exclude", "*", "leaves no metric")]
+    assert problems == [SelectionProblem("exclude", "*", "leaves no metric")]
 
 
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
-def test_every_metric_can_be_had_alone(row: MetricSpec) -> None:
-    """Whatever the list of metrics shows can be published without anything else."""
+def test_every_metric_can_be_selected_alone(row: MetricSpec) -> None:
     for layout in row.layouts:
         offered = [each.name for each in CATALOGUE if layout in each.layouts]
         rest = [name for name in offered if name != row.name]
-        assert for_prometheus("full", [row.name], rest, layout)[0].rows == (row,)
+        assert select_for_prometheus("full", [row.name], rest, layout)[0].rows == (row,)
     for metric in row.cloudwatch:
         rest = [m.name for each in CATALOGUE for m in each.cloudwatch if m.name != metric.name]
-        assert for_cloudwatch("full", [], rest)[0].names == {metric.name}
+        assert select_for_cloudwatch("full", [], rest)[0].names == {metric.name}

@@ -1,4 +1,4 @@
-"""From a configuration to the parts, or to everything that is wrong with it."""
+"""Configuration to parts: which parts are built, and all errors beyond the schema at once."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.config import ConfigError, Given, Loaded, load
+from neuron_exporter.config import ConfigError, LoadedConfig, Override, load
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.model import Group, Layout, Moment
-from neuron_exporter.pipeline.build import Pipeline, build, make_source, summary
+from neuron_exporter.model import Group, Timestamp
+from neuron_exporter.pipeline.build import Pipeline, build
+from neuron_exporter.pipeline.source import make_source
 from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
-from tests.support.listening import Recorder, running
 from tests.support.reports import report
+from tests.support.source_thread import RecordingListener, running_source
 from tests.support.waiting import wait_for
 
 ALONE: dict[str, Any] = {"prometheus.enabled": False, "cloudwatch.enabled": True}
 CLOUDWATCH = [metric for row in CATALOGUE for metric in row.cloudwatch]
 
 
-def loaded(keys: Mapping[str, Any] | None = None) -> Loaded:
-    """A configuration that sets these keys, each from a flag of its name."""
-    return load(flags=[Given(f"--{key}", key, value) for key, value in (keys or {}).items()])
+def loaded(keys: Mapping[str, Any] | None = None) -> LoadedConfig:
+    """Load a configuration with these keys, each from a flag of its name."""
+    return load(flags=[Override(f"--{key}", key, value) for key, value in (keys or {}).items()])
 
 
 def built(keys: Mapping[str, Any] | None = None) -> Pipeline:
-    """The parts for these keys, in an empty environment."""
+    """Build the parts for these keys in an empty environment."""
     return build(loaded(keys), environment={})
 
 
 def problems(keys: Mapping[str, Any]) -> list[str]:
-    """What is wrong with these keys."""
+    """Return the errors of these keys."""
     with pytest.raises(ConfigError) as caught:
         built(keys)
     return list(caught.value.problems)
@@ -42,8 +43,7 @@ def problems(keys: Mapping[str, Any]) -> list[str]:
 # The parts
 
 
-def test_without_a_configuration_there_is_prometheus_and_nothing_else() -> None:
-    """By default neuron-monitor is run, everything is exposed, and nothing is sent anywhere."""
+def test_default_parts() -> None:
     parts = built()
     assert isinstance(parts.source, NeuronMonitorSource)
     assert parts.prometheus is not None
@@ -60,15 +60,12 @@ def test_without_a_configuration_there_is_prometheus_and_nothing_else() -> None:
         ({"source.kind": "file", "source.path": __file__}, FileSource),
     ],
 )
-def test_the_source_is_the_one_that_was_asked_for(keys: dict[str, Any], kind: type) -> None:
-    """source.kind decides where reports come from, also for the commands that need only that."""
+def test_kind_selects_source(keys: dict[str, Any], kind: type) -> None:
     assert type(built(keys).source) is kind
     assert type(make_source(loaded(keys), CATALOGUE)) is kind
 
 
-def test_botocore_is_not_asked_before_there_is_something_to_send() -> None:
-    """Building connects to nothing: `check` works without credentials and without a network."""
-
+def test_build_opens_no_transport() -> None:
     def connect(region: str) -> Any:
         raise AssertionError(f"connected to {region}")
 
@@ -77,8 +74,7 @@ def test_botocore_is_not_asked_before_there_is_something_to_send() -> None:
     assert parts.prometheus is None
 
 
-def test_the_configured_identity_and_the_environment_are_used() -> None:
-    """Who the machine is can be configured; its region may come from AWS's variables."""
+def test_identity_from_configuration_and_environment() -> None:
     parts = build(
         loaded({"identity.instance_id": "i-1", "identity.cluster": "c"}),
         environment={"AWS_REGION": "eu-west-1"},
@@ -90,22 +86,21 @@ def test_the_configured_identity_and_the_environment_are_used() -> None:
 # The groups
 
 
-def test_who_holds_a_core_is_read_from_memory_as_well() -> None:
-    """An idle holder is found by its memory, which is asked for even where nobody shows it."""
+def test_memory_group_is_always_needed() -> None:
+    """An idle user of a core is found by its memory, even if no memory metric is published."""
     keys = {"prometheus.exclude": ["*memory*"], "prometheus.preset": "full"}
     assert Group.MEMORY_USED in built(keys).groups
 
 
-def test_the_series_of_pods_are_prepared_once() -> None:
-    """What the stream says of pods is worked out when it changes, not with every report."""
+def test_pod_owners_are_cached() -> None:
     parts = built()
     pod = {"pod_name": "p", "namespace": "n", "container_name": ["c"]}
     info = {"period": 5.0, "neuroncores_k8s_info": {"0": pod}, "error": ""}
     line = json.dumps(report(neuron_k8s_info=info)).encode()
     joined = []
     for second in (5, 10):
-        parts.intake.line(memoryview(line), Moment(1_700_000_000 + second, second))
-        joined.append(parts.intake._main.collector._pods._joined)
+        parts.processor.on_line(memoryview(line), Timestamp(1_700_000_000 + second, second))
+        joined.append(parts.processor._main.collector._owner_resolver._resolved)
     assert joined[0].by_core
     assert joined[0] is joined[1]
 
@@ -148,25 +143,21 @@ def test_the_series_of_pods_are_prepared_once() -> None:
         ),
     ],
 )  # fmt: skip
-def test_only_what_a_sink_publishes_is_asked_of_neuron_monitor(
-    keys: dict[str, Any], groups: set[Group]
-) -> None:
-    """neuron-monitor is spared what nobody wants; what one sink wants is enough."""
+def test_groups_follow_selections(keys: dict[str, Any], groups: set[Group]) -> None:
     assert built(keys).groups == groups
 
 
-def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
-    """The configuration that the child gets is the one that the selections make."""
+def test_child_gets_only_needed_groups() -> None:
     keys = {**ALONE, "cloudwatch.preset": "minimal", "source.kind": "simulator"}
-    parts, recorder = built(keys), Recorder()
-    with running(parts.source, recorder):
+    parts, recorder = built(keys), RecordingListener()
+    with running_source(parts.source, recorder):
         wait_for(lambda: recorder.lines)
     document = json.loads(recorder.lines[0])
-    asked = {*document["system_data"], *document["neuron_runtime_data"][0]["report"]}
-    assert asked == {group.value for group in parts.groups}
+    groups = {*document["system_data"], *document["neuron_runtime_data"][0]["report"]}
+    assert groups == {group.value for group in parts.groups}
 
 
-# The problems
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -192,7 +183,7 @@ def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
         ),
         (
             {"cloudwatch.extra_dimensions": {"Team": "ü"}},
-            "cloudwatch.extra_dimensions.Team: a dimension's value has 1 to 1024 printable ASCII",
+            "cloudwatch.extra_dimensions.Team: must be 1 to 1024 printable ASCII",
         ),
         (
             {"cloudwatch.endpoint_url": "localhost:5000"},
@@ -202,7 +193,7 @@ def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
             {"identity.ecs": False, "identity.ecs_services": True},
             "identity.ecs_services: needs identity.ecs (got True)",
         ),
-        ({"source.kind": "file"}, "source.path: a file source needs the file's path"),
+        ({"source.kind": "file"}, 'source.path: is required for source.kind "file"'),
         (
             {"source.kind": "file", "source.path": "nowhere.ndjson"},
             "--source.path: source.path: is not a file (got 'nowhere.ndjson')",
@@ -213,11 +204,12 @@ def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
         ),
         (
             {"source.path": "x"},
-            'source.path: is only for source.kind "file", not "neuron-monitor" (got \'x\')',
+            'source.path: is allowed for source.kind "file" only, not for "neuron-monitor" '
+            "(got 'x')",
         ),
         (
             {"source.command": ["neuron-monitor --verbose 4"]},
-            "source.command: is a list of words, as in [neuron-monitor, --verbose, 4]",
+            "source.command: must be a list of words, as in [neuron-monitor, --verbose, 4]",
         ),
         (
             {"prometheus.web_config_file": "web.yaml"},
@@ -225,16 +217,12 @@ def test_neuron_monitor_is_really_asked_for_these_groups_only() -> None:
         ),
     ],
 )
-def test_what_cannot_work_is_an_error_before_anything_starts(
-    keys: dict[str, Any], problem: str
-) -> None:
-    """Each mistake that only a part can see is named with its place, its key and its value."""
+def test_error_beyond_the_schema(keys: dict[str, Any], problem: str) -> None:
     (found,) = problems(keys)
     assert problem in found
 
 
-def test_all_parts_complain_at_once() -> None:
-    """Selections, CloudWatch and the source tell their mistakes together."""
+def test_all_errors_at_once() -> None:
     found = problems(
         {
             "prometheus.include": ["zzz"],
@@ -259,57 +247,19 @@ def test_all_parts_complain_at_once() -> None:
     ]
 
 
-def test_the_selection_of_a_sink_that_is_off_is_not_judged() -> None:
-    """What is written for later, in a sink that is switched off, does not stop the start."""
+def test_selection_of_disabled_sink_is_not_checked() -> None:
     assert built({"cloudwatch.include": ["NoSuchMetric"]}).cloudwatch is None
 
 
-def test_the_source_alone_is_judged_in_the_same_way() -> None:
-    """`record` tells the same of a source as `check`."""
+def test_make_source_checks_its_section() -> None:
     keys = {"source.kind": "file", "source.path": "nowhere.ndjson"}
     with pytest.raises(ConfigError) as caught:
         make_source(loaded(keys), CATALOGUE)
     assert list(caught.value.problems) == problems(keys)
 
 
-def test_emf_is_judged_by_its_own_limits_too() -> None:
-    """A dimension that would replace a metric in a document is refused, with emf alone."""
+def test_emf_rejects_dimension_named_like_a_metric() -> None:
     keys = {**ALONE, "cloudwatch.extra_dimensions": {"ExecutionErrors": "x"}}
     assert built(keys).warnings == ()
     (problem,) = problems({**keys, "cloudwatch.transport": "emf"})
-    assert "cannot have the name of a metric" in problem
-
-
-# What is said
-
-
-def said(keys: Mapping[str, Any]) -> list[str]:
-    """The summary of these keys."""
-    return list(summary(built(keys)))
-
-
-def test_the_summary_tells_what_will_happen() -> None:
-    """`check` shows the source with its groups, and each sink with what it publishes where."""
-    lines = said(
-        {
-            "prometheus.preset": "minimal",
-            "prometheus.listen": "127.0.0.1:1",
-            "cloudwatch.enabled": True,
-            "cloudwatch.preset": "minimal",
-            "cloudwatch.dimension_sets": [["InstanceId"], []],
-        }
-    )
-    count = sum(1 for row in CATALOGUE if Layout.CORE in row.layouts and row.preset == 1)
-    assert lines == [
-        "source: neuron-monitor, every 5s: execution_stats, memory_used, neuron_hw_counters, "
-        "neuroncore_counters",
-        f"prometheus: {count} metrics at 127.0.0.1:1/metrics",
-        "cloudwatch: every 1m, in 2 dimension set(s): EccUncorrected, ExecutionErrors, "
-        "ExporterHeartbeat, NeuronCoreUtilization",
-    ]
-
-
-def test_a_sink_that_is_off_is_not_in_the_summary() -> None:
-    """The summary shows what is on, and nothing else."""
-    assert [line.split(":")[0] for line in said(ALONE)] == ["source", "cloudwatch"]
-    assert [line.split(":")[0] for line in said({})] == ["source", "prometheus"]
+    assert "must not be that of a metric" in problem

@@ -1,5 +1,5 @@
-"""The wall clock may be set by hours, and the machine may sleep: no interval is negative, no stamp
-is one that CloudWatch refuses, and every execution is counted once."""
+"""Steps of the wall clock and a sleeping machine: intervals stay positive, CloudWatch accepts every
+timestamp, and each execution is counted once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.config import Given, load
-from neuron_exporter.model import Moment
+from neuron_exporter.config import Override, load
+from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline.build import build
-from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
-from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.cloudwatch.datums import MAX_AGE, MAX_AHEAD
+from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
 from tests.support.reports import executions, report, runtime
 
 START = 1_700_000_040.0
@@ -29,35 +29,35 @@ FLAGS = {
 }
 
 
-class Line:
-    """A transport that accepts what it is sent, while it is up, and keeps when that was."""
+class RecordingTransport:
+    """Transport that accepts requests while it is up, and records them with the time."""
 
-    def __init__(self, clock: Clocked) -> None:
+    def __init__(self, clock: ClockedPipeline) -> None:
         self.up = True
         self.sent: list[tuple[float, dict[str, Any]]] = []
         self._clock = clock
 
-    def send(self, namespace: str, datums: list[dict[str, Any]]) -> Outcome:
-        """Deliver, or fail for now."""
+    def send(self, request: Request) -> Outcome:
+        """Deliver the request, or fail for now."""
         if not self.up:
             return Outcome(Verdict.RETRY, "Down", "down")
-        self.sent += [(self._clock.wall, datum) for datum in datums]
+        self.sent += [(self._clock.wall, datum) for datum in request.items]
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
 
-class Clocked:
-    """The whole pipeline with a wall clock that is set by hand; reports come every 5 s."""
+class ClockedPipeline:
+    """A pipeline with a manual wall clock and a report every 5 s."""
 
     def __init__(self) -> None:
         self.wall, self.monotonic = START, 1000.0
         self.latest = START
         self.executed = 0
-        self.line = Line(self)
+        self.line = RecordingTransport(self)
         self.pipeline = build(
-            load(flags=[Given("test", key, value) for key, value in FLAGS.items()]),
+            load(flags=[Override("test", key, value) for key, value in FLAGS.items()]),
             environment={},
             connect=lambda _: self.line,  # type: ignore[arg-type]
             clock=lambda: self.wall,
@@ -66,29 +66,31 @@ class Clocked:
         self.sink = self.pipeline.cloudwatch
 
     def run(self, seconds: float) -> None:
-        """Let time pass, with a report of three executions every period."""
+        """Advance the clocks, with a report of three executions every period."""
         for _ in range(int(seconds / PERIOD)):
             self.wall += PERIOD
             self.monotonic += PERIOD
             line = json.dumps(report(runtime(execution_stats=executions(3)))).encode()
-            assert self.pipeline.intake.line(memoryview(line), Moment(self.wall, self.monotonic))
+            assert self.pipeline.processor.on_line(
+                memoryview(line), Timestamp(self.wall, self.monotonic)
+            )
             self.executed += 3
             self.latest = max(self.latest, self.wall)
-            self.sink.step()
+            self.sink.run_once()
 
     def end(self) -> None:
-        """Let the clock come to where it has been already, and every window end."""
+        """Advance the clock past all former times, and end every window."""
         self.wall = max(self.wall, self.latest)
         for _ in range(3):
             self.wall += MINUTE
-            self.sink.step()
+            self.sink.run_once()
 
     def total(self, name: str) -> float:
-        """The sum of what was delivered of a metric."""
+        """Return the delivered sum of a metric."""
         return sum(datum["Value"] for _, datum in self.line.sent if datum["MetricName"] == name)
 
     def dropped(self) -> float:
-        """Requests and windows that were given up."""
+        """Return the number of requests and windows that were dropped."""
         return sum(
             sample.value
             for family in self.pipeline.telemetry.sink_dropped.collect()
@@ -96,23 +98,23 @@ class Clocked:
             if sample.name.endswith("_total")
         )
 
-    def shown(self, name: str) -> float:
-        """The sum of a metric's samples in a scrape."""
+    def exposed(self, name: str) -> float:
+        """Return the sum of a metric's samples in a scrape."""
         assert self.pipeline.prometheus is not None
         text = self.pipeline.prometheus.expose(self.monotonic).decode()
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
     def verify(self) -> None:
-        """What holds whatever the clock does."""
+        """Check what must hold whatever the clock does."""
         for now, datum in self.line.sent:
             stamp = datum["Timestamp"].timestamp()
-            assert now - LONGEST_PAST <= stamp <= now + LONGEST_AHEAD
+            assert now - MAX_AGE <= stamp <= now + MAX_AHEAD
             values = datum.get("Values", [datum.get("Value")])
             assert all(value >= 0 for value in values), datum
             assert all(count > 0 for count in datum.get("Counts", [1]))
         beats = [d["Value"] for _, d in self.line.sent if d["MetricName"] == "ExporterHeartbeat"]
         assert set(beats) <= {0.0, 1.0}
-        assert self.shown('neuron_executions_total{status_type="completed"') == self.executed
+        assert self.exposed('neuron_executions_total{status_type="completed"') == self.executed
 
 
 STEPS = {
@@ -132,20 +134,19 @@ STEPS = {
 
 
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
-def test_a_clock_that_is_set_costs_no_execution(steps: list[float]) -> None:
-    """Each execution is in CloudWatch once, under a stamp that is legal when it is sent. Only where
-    the clock was wrong by weeks are there windows without a legal stamp; these are counted."""
-    clocked = Clocked()
-    with capture_logs() as said:
+def test_clock_step_loses_no_execution(steps: list[float]) -> None:
+    """Where the clock was wrong by weeks, windows lack a valid timestamp and are counted."""
+    clocked = ClockedPipeline()
+    with capture_logs() as events:
         clocked.run(3 * MINUTE)
         for step in steps:
             clocked.wall += step
             clocked.run(3 * MINUTE)
         clocked.end()
     clocked.verify()
-    assert not [event for event in said if "internal error" in str(event)]
+    assert not [event for event in events if "internal error" in str(event)]
     lost = clocked.executed - clocked.total("ExecutionsCompleted")
-    if max(map(abs, steps)) < LONGEST_PAST:
+    if max(map(abs, steps)) < MAX_AGE:
         assert (lost, clocked.dropped()) == (0, 0)
     else:
         assert lost >= 0
@@ -153,9 +154,8 @@ def test_a_clock_that_is_set_costs_no_execution(steps: list[float]) -> None:
 
 
 @pytest.mark.parametrize("hours", [0.5, 3, 24, 24 * 13])
-def test_a_machine_that_slept_goes_on(hours: float) -> None:
-    """A sleep is a step of the wall clock alone: nothing is lost, nothing is counted twice."""
-    clocked = Clocked()
+def test_sleep_loses_no_execution(hours: float) -> None:
+    clocked = ClockedPipeline()
     clocked.run(2.5 * MINUTE)
     clocked.wall += hours * HOUR
     clocked.run(2.5 * MINUTE)
@@ -166,9 +166,9 @@ def test_a_machine_that_slept_goes_on(hours: float) -> None:
 
 
 @pytest.mark.parametrize("step", [3 * HOUR, -3 * HOUR, 20 * DAY, -20 * DAY])
-def test_what_waited_while_the_clock_was_set_is_sent_or_counted(step: float) -> None:
-    """Requests of an outage have stamps of then; those that are illegal now are counted as lost."""
-    clocked = Clocked()
+def test_clock_step_during_outage(step: float) -> None:
+    """Requests with timestamps that became invalid are counted as dropped."""
+    clocked = ClockedPipeline()
     clocked.line.up = False
     clocked.run(5 * MINUTE)
     clocked.wall += step
@@ -180,18 +180,17 @@ def test_what_waited_while_the_clock_was_set_is_sent_or_counted(step: float) -> 
     lost = clocked.executed - clocked.total("ExecutionsCompleted")
     assert lost >= 0
     assert (lost > 0) is (clocked.dropped() > 0)
-    assert lost == 0 or not -LONGEST_AHEAD < step < LONGEST_PAST
+    assert lost == 0 or not -MAX_AHEAD < step < MAX_AGE
 
 
-def test_one_long_report_after_a_sleep_is_no_new_period() -> None:
-    """A report that covers hours, since its writer slept, makes no later one live for hours."""
-    clocked = Clocked()
+def test_long_report_after_sleep_does_not_extend_freshness() -> None:
+    clocked = ClockedPipeline()
     clocked.run(MINUTE)
     clocked.wall += 5 * HOUR
     slept = executions(3)
     slept["period"] = 5 * HOUR
     line = json.dumps(report(runtime(execution_stats=slept))).encode()
-    clocked.pipeline.intake.line(memoryview(line), Moment(clocked.wall, clocked.monotonic))
+    clocked.pipeline.processor.on_line(memoryview(line), Timestamp(clocked.wall, clocked.monotonic))
     clocked.executed += 3
     name = "neuroncores_in_use"
     assert clocked.pipeline.prometheus is not None
@@ -201,12 +200,11 @@ def test_one_long_report_after_a_sleep_is_no_new_period() -> None:
     clocked.verify()
 
 
-def test_a_stop_after_the_clock_was_set_back_sends_what_lies_ahead() -> None:
-    """A window that was open when the clock was set back is sent by a stop, too."""
-    clocked = Clocked()
+def test_stop_after_step_back_sends_open_windows() -> None:
+    clocked = ClockedPipeline()
     clocked.run(150)
     clocked.wall -= HOUR
     clocked.run(150)
     clocked.sink.start()
-    assert clocked.sink.close(10)
+    assert clocked.sink.close(60)
     assert clocked.total("ExecutionsCompleted") == clocked.executed

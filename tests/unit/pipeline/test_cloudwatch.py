@@ -1,4 +1,4 @@
-"""CloudWatch's section: what cannot be used is refused, and what can reaches the sink."""
+"""The CloudWatch section: errors, the budget, and publishing one task of a machine."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import Any
 import pytest
 import structlog
 
-from neuron_exporter.config import ConfigError, Given, Loaded, load
-from neuron_exporter.identity.devices import devices
-from neuron_exporter.model import Moment
+from neuron_exporter.config import ConfigError, LoadedConfig, Override, load
+from neuron_exporter.identity.local import present_devices
+from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline import build as pipeline
 from neuron_exporter.pipeline.build import Pipeline, build
-from neuron_exporter.pipeline.cloudwatch import limit
+from neuron_exporter.pipeline.cloudwatch import metric_limit
 from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
 from tests.support.reports import cores, executions, report, runtime
 
 START = 1_700_000_040.0
 
 
-def loaded(keys: dict[str, Any]) -> Loaded:
-    """A configuration with CloudWatch on and these values."""
+def loaded(keys: dict[str, Any]) -> LoadedConfig:
+    """Load a configuration with CloudWatch on and these keys."""
     on = {
         "cloudwatch.enabled": True,
         "cloudwatch.region": "us-east-1",
         "cloudwatch.spool.path": None,
         **keys,
     }
-    return load(flags=[Given(f"--{key}", key, value) for key, value in on.items()])
+    return load(flags=[Override(f"--{key}", key, value) for key, value in on.items()])
 
 
 def problems(keys: dict[str, Any]) -> list[str]:
-    """What is said against it."""
+    """Return the errors of these keys."""
     with pytest.raises(ConfigError) as caught:
         build(loaded(keys), environment={})
     return list(caught.value.problems)
 
 
 class Published:
-    """A pipeline that was given reports for some minutes, and what it published."""
+    """A pipeline that has read reports for some minutes, and the transport of its datums."""
 
     def __init__(self, keys: dict[str, Any], minutes: Iterable[Any]) -> None:
         self._now = START
@@ -54,25 +54,25 @@ class Published:
         assert sink is not None
         for document in minutes:
             line = memoryview(json.dumps(document).encode())
-            self.parts.intake.line(line, Moment(self._now, self._now))
+            self.parts.processor.on_line(line, Timestamp(self._now, self._now))
             self._now += 60
-            sink.step()
+            sink.run_once()
         self.status = sink.status()
 
-    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
-        """Take what is sent."""
-        self.datums += datums
+    def send(self, request: Request) -> Outcome:
+        """Record the datums."""
+        self.datums += request.items
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
     def names(self) -> set[str]:
-        """The metrics that were published."""
+        """Return the names of the published metrics."""
         return {datum["MetricName"] for datum in self.datums}
 
     def values(self, name: str) -> list[float]:
-        """The values of a metric."""
+        """Return the values of a metric."""
         return [
             value
             for datum in self.datums
@@ -81,12 +81,12 @@ class Published:
         ]
 
     def own(self, name: str) -> float | None:
-        """One of the exporter's own metrics."""
+        """Return one of the exporter's own metrics."""
         registry = self.parts.telemetry.registry
         return registry.get_sample_value(f"neuron_exporter_cloudwatch_{name}")
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ class Published:
         (
             {"cloudwatch.dimension_sets": [[f"D{n}" for n in range(31)]]}
             | {"cloudwatch.extra_dimensions": {f"D{n}": "x" for n in range(31)}},
-            "cloudwatch.dimension_sets.0: a metric has at most 30 dimensions, extra_dimensions "
+            "cloudwatch.dimension_sets.0: must have at most 30 dimensions, extra_dimensions "
             "included (got 31)",
         ),
         (
             {"cloudwatch.budget.max_monthly_usd": 0.2},
-            "cloudwatch.budget.max_monthly_usd: affords no metric: one is 0.30 USD a month "
-            "(got 0.2)",
+            "cloudwatch.budget.max_monthly_usd: is less than the price of one metric (0.30 USD a "
+            "month) (got 0.2)",
         ),
         (
             {"cloudwatch.budget.max_metrics": 2, "cloudwatch.budget.keep": ["Execution*"]},
@@ -131,23 +131,23 @@ class Published:
         ),
         (
             {"cloudwatch.scope": "task"},
-            "cloudwatch.dimension_sets: with scope task, one set has to tell tasks of a machine "
-            "apart, as [ServiceName]",
+            "cloudwatch.dimension_sets: with scope task, one set must distinguish the tasks of a "
+            "machine, such as [ServiceName]",
         ),
         (
             {"cloudwatch.scope": "task", "cloudwatch.include": ["HostCpu*"]}
             | {"cloudwatch.dimension_sets": [["ServiceName"]]},
-            "cloudwatch.include: is of the whole machine, which scope task does not send "
-            "(got 'HostCpu*')",
+            "cloudwatch.include: is a metric of the whole machine, which is not sent with "
+            "scope: task (got 'HostCpu*')",
         ),
         (
             {"cloudwatch.scope": "task"}
             | {"cloudwatch.dimension_sets": [["ServiceName", "ContainerName"]]},
-            "cloudwatch.dimension_sets.0: is not known of our own task: with scope task, use "
-            "PodName or TaskId (got 'ContainerName')",
+            "cloudwatch.dimension_sets.0: is not available with scope task: use PodName or TaskId "
+            "(got 'ContainerName')",
         ),
         (
-            {"cloudwatch.spool.path": "/tmp/"},  # noqa: S108 (nothing is made there)
+            {"cloudwatch.spool.path": "/tmp/"},  # noqa: S108 (no file is created)
             "cloudwatch.spool.path: must be the absolute path of a file (got '/tmp/')",
         ),
         (
@@ -162,14 +162,12 @@ class Published:
         ),
     ],
 )
-def test_what_cannot_be_published_is_refused(keys: dict[str, Any], problem: str) -> None:
-    """Each mistake is one line with its place, its value and what is allowed."""
+def test_invalid_section_is_rejected(keys: dict[str, Any], problem: str) -> None:
     (found,) = problems(keys)
     assert problem in found
 
 
-def test_a_budget_of_zero_is_refused() -> None:
-    """Nothing for nothing is no budget: `enabled: false` is how to send nothing."""
+def test_zero_budget_is_rejected() -> None:
     with pytest.raises(ConfigError) as caught:
         loaded({"cloudwatch.budget.max_metrics": 0, "cloudwatch.budget.max_monthly_usd": 0})
     assert [line.partition(": ")[2] for line in caught.value.problems] == [
@@ -178,8 +176,7 @@ def test_a_budget_of_zero_is_refused() -> None:
     ]
 
 
-def test_the_shortest_age_is_taken() -> None:
-    """Two intervals and a minute will do; where nothing is published, any age will."""
+def test_minimum_spool_age_is_accepted() -> None:
     build(
         loaded({"cloudwatch.flush_interval": "5m", "cloudwatch.spool.max_age": "11m"}),
         environment={},
@@ -188,7 +185,7 @@ def test_the_shortest_age_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "wanted"),
+    ("keys", "limit"),
     [
         ({}, 100),
         ({"cloudwatch.budget.max_metrics": None}, None),
@@ -199,16 +196,15 @@ def test_the_shortest_age_is_taken() -> None:
         ({"cloudwatch.budget.max_monthly_usd": 6, "cloudwatch.budget.max_metrics": 25}, 20),
     ],
 )
-def test_a_price_is_a_number_of_metrics(keys: dict[str, Any], wanted: int | None) -> None:
-    """The smaller of both bounds holds, and 3 USD are ten metrics, not nine."""
-    assert limit(loaded(keys).config.cloudwatch) == wanted
+def test_metric_limit_of_a_price(keys: dict[str, Any], limit: int | None) -> None:
+    assert metric_limit(loaded(keys).config.cloudwatch) == limit
 
 
 # The budget, from end to end
 
 
-def test_what_the_budget_drops_is_said_everywhere() -> None:
-    """Log, metrics and page say which metrics are not published, and what all would cost."""
+def test_budget_drops_are_reported() -> None:
+    """Log, metrics and status name the dropped metrics and the price of all."""
     keys = {
         "cloudwatch.budget.max_metrics": 8,
         "cloudwatch.budget.keep": ["HostMemory*"],
@@ -230,15 +226,15 @@ def test_what_the_budget_drops_is_said_everywhere() -> None:
     kept = {"ExporterHeartbeat", "HostMemoryUsed", "HostMemoryUtilization"}
     assert by_set["Region"] == kept | {"NeuronCoreUtilization", "ExecutionErrors"}
     assert by_set["InstanceId"] == kept
-    (said,) = [entry for entry in log if entry["event"] == "over_budget"]
-    assert (said["budget"], said["wanted"], said["wanted_monthly_usd"]) == (8, 10, 3.0)
-    assert said["dropped"] == ["ExecutionErrors, NeuronCoreUtilization in [InstanceId]"]
+    (event,) = [entry for entry in log if entry["event"] == "over_budget"]
+    assert (event["budget"], event["wanted"], event["wanted_monthly_usd"]) == (8, 10, 3.0)
+    assert event["dropped"] == ["ExecutionErrors, NeuronCoreUtilization in [InstanceId]"]
     assert published.own("metrics") == 8
     assert published.own("wanted_metrics") == 10
     assert published.own("budget_dropped_metrics") == 2
     assert published.status["metrics"] == "8, 2.40 USD a month at most"
     assert published.status["wanted"] == "10, 3.00 USD a month at most; the budget is 8"
-    assert published.status["dropped"] == said["dropped"][0]
+    assert published.status["dropped"] == event["dropped"][0]
 
 
 # One task of several
@@ -246,15 +242,14 @@ def test_what_the_budget_drops_is_said_everywhere() -> None:
 
 @pytest.fixture
 def second_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This container has the second of the machine's two devices."""
+    """Make this container own the second of the machine's two devices."""
     (tmp_path / "neuron1").touch()
-    monkeypatch.setattr(pipeline, "devices", lambda: devices(str(tmp_path)))
+    monkeypatch.setattr(pipeline, "present_devices", lambda: present_devices(str(tmp_path)))
 
 
 @pytest.mark.usefixtures("second_device")
-def test_a_sidecar_publishes_its_task_alone() -> None:
-    """CloudWatch gets our cores and runtimes, nothing of host, ECC or heartbeat; Prometheus has the
-    whole machine."""
+def test_task_scope_publishes_own_cores() -> None:
+    """Host, ECC and heartbeat are left out, and Prometheus still shows the whole machine."""
     keys = {"cloudwatch.scope": "task", "cloudwatch.dimension_sets": [["Region", "TaskId"]]}
     keys["cloudwatch.extra_dimensions"] = {"TaskId": "7"}
     document = report(
@@ -289,9 +284,9 @@ def test_a_sidecar_publishes_its_task_alone() -> None:
         ("simulator", {0, 40, 90}),
     ],
 )
-def test_a_task_is_of_this_machine(tmp_path: Path, kind: str, published: set[float]) -> None:
-    """What comes on standard input is this machine's and is sorted as neuron-monitor's is; what is
-    replayed or simulated has nothing to do with our devices."""
+def test_task_scope_applies_to_local_sources_only(
+    tmp_path: Path, kind: str, published: set[float]
+) -> None:
     path = tmp_path / "reports"
     path.touch()
     keys = {
@@ -310,8 +305,7 @@ def test_a_task_is_of_this_machine(tmp_path: Path, kind: str, published: set[flo
 
 
 @pytest.mark.usefixtures("second_device")
-def test_a_sidecar_without_prometheus_collects_once() -> None:
-    """Nobody pays for a view of the machine that nobody asks for."""
+def test_task_scope_without_prometheus_has_one_branch() -> None:
     keys = {
         "prometheus.enabled": False,
         "cloudwatch.scope": "task",
@@ -321,4 +315,4 @@ def test_a_sidecar_without_prometheus_collects_once() -> None:
     document = report(runtime(1, "a", neuroncore_counters=cores(_0=90, _3=10)))
     published = Published(keys, [document] * 2)
     assert sorted(set(published.values("NeuronCoreUtilization"))) == [0, 10]
-    assert published.parts.intake._others == []
+    assert published.parts.processor._others == []

@@ -1,4 +1,4 @@
-"""Who is asked whose cores are, by what was configured and by where we run."""
+"""Providers of core owners by configuration and environment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.config import Given, Loaded, load
-from neuron_exporter.pipeline import owners as ownership
+from neuron_exporter.config import LoadedConfig, Override, load
+from neuron_exporter.pipeline import owners as owner_factory
 from tests.support.exporter import clean_environment
 
 NOWHERE = "http://127.0.0.1:1"
@@ -18,19 +18,21 @@ POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 TASK = {"ECS_CONTAINER_METADATA_URI_V4": NOWHERE}
 
 
-def loaded(**identity: Any) -> Loaded:
-    """A configuration with these keys of `identity`."""
-    return load(flags=[Given("test", f"identity.{key}", value) for key, value in identity.items()])
+def loaded(**identity: Any) -> LoadedConfig:
+    """Load a configuration with these keys of `identity`."""
+    return load(
+        flags=[Override("test", f"identity.{key}", value) for key, value in identity.items()]
+    )
 
 
-def asked(environment: dict[str, str], **identity: Any) -> list[str]:
-    """Who is asked."""
-    finder = ownership.make_owners_finder(loaded(**identity).config, environment)
-    return [] if finder is None else [*finder.status()]
+def provider_names(environment: dict[str, str], **identity: Any) -> list[str]:
+    """Return the names of the providers."""
+    lookup = owner_factory.make_owner_lookup(loaded(**identity).config, environment)
+    return [] if lookup is None else [*lookup.status()]
 
 
 @pytest.mark.parametrize(
-    ("environment", "identity", "who"),
+    ("environment", "identity", "names"),
     [
         ({}, {}, []),
         (TASK, {}, ["ECS"]),
@@ -44,17 +46,13 @@ def asked(environment: dict[str, str], **identity: Any) -> list[str]:
         ({**POD, **TASK}, {}, ["kubelet", "containers", "ECS"]),
     ],
 )
-def test_who_could_know_is_asked(
-    environment: dict[str, str], identity: dict[str, Any], who: list[str]
-) -> None:
-    """In a pod the kubelet, in a task ECS, elsewhere nobody; a switch has the last word."""
-    assert asked(environment, **identity) == who
+def test_providers(environment: dict[str, str], identity: dict[str, Any], names: list[str]) -> None:
+    assert provider_names(environment, **identity) == names
 
 
-def test_reports_of_another_machine_are_nobodys_here() -> None:
-    """Whose cores are here says nothing of a recording, or of what is simulated."""
-    config = load(flags=[Given("test", "source.kind", "simulator")]).config
-    assert ownership.make_owners_finder(config, {**POD, **TASK}) is None
+def test_no_lookup_for_simulated_reports() -> None:
+    config = load(flags=[Override("test", "source.kind", "simulator")]).config
+    assert owner_factory.make_owner_lookup(config, {**POD, **TASK}) is None
 
 
 @pytest.mark.parametrize(
@@ -64,38 +62,34 @@ def test_reports_of_another_machine_are_nobodys_here() -> None:
         ({"kubernetes": False, "pod_labels": ["a"]}, "identity.pod_labels: needs identity.kuber"),
     ],
 )
-def test_wishes_that_contradict_each_other_are_errors(
-    identity: dict[str, Any], problem: str
-) -> None:
-    """What cannot be is said at start, with its key."""
-    (found,) = ownership.check(loaded(**identity))
+def test_conflicting_settings_are_errors(identity: dict[str, Any], problem: str) -> None:
+    (found,) = owner_factory.check_owners(loaded(**identity))
     assert problem in found
 
 
-def test_labels_of_pods_outside_of_a_pod_are_a_warning() -> None:
-    """There is no account to ask with."""
+def test_pod_labels_outside_a_pod_are_a_warning() -> None:
     config = loaded(kubernetes=True, pod_labels=["team"])
-    (warning,) = ownership.warnings(config, {})
+    (warning,) = owner_factory.owner_warnings(config, {})
     assert "KUBERNETES_SERVICE_HOST is not set" in warning
 
 
 WITHOUT_GRPC = """
     import sys
     sys.modules["grpc"] = None  # as where the extra is not installed
-    from neuron_exporter import ownership
-    from neuron_exporter.config import Given, load
-    flags = [Given("test", "identity.kubernetes", VALUE)]
-    told = load(flags=flags)
+    from neuron_exporter.pipeline import owners as owner_factory
+    from neuron_exporter.config import Override, load
+    flags = [Override("test", "identity.kubernetes", VALUE)]
+    config = load(flags=flags)
     pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    print(list(ownership.check(told)))
-    print(list(ownership.warnings(told, pod)))
-    finder = ownership.make_owners_finder(told.config, pod)
-    print(list(finder.status()))
+    print(list(owner_factory.check_owners(config)))
+    print(list(owner_factory.owner_warnings(config, pod)))
+    lookup = owner_factory.make_owner_lookup(config.config, pod)
+    print(list(lookup.status()))
 """
 
 
 def without_grpc(value: str) -> list[str]:
-    """What is said where gRPC is not there."""
+    """Return the errors, the warnings and the providers where gRPC cannot be imported."""
     program = textwrap.dedent(WITHOUT_GRPC).replace("VALUE", value)
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -103,18 +97,17 @@ def without_grpc(value: str) -> list[str]:
     ).stdout.splitlines()  # fmt: skip
 
 
-def test_without_the_extra_pods_of_processes_are_all_that_is_known() -> None:
-    """`auto` is one warning and no labels of cores; `true` is an error that names the extra."""
-    problems, warnings, who = without_grpc("'auto'")
+def test_missing_kubernetes_extra() -> None:
+    """`auto` warns and keeps the container logs; `true` is an error that names the extra."""
+    problems, warnings, names = without_grpc("'auto'")
     assert problems == "[]"
     assert "needs the extra `kubernetes`" in warnings
-    assert who == "['containers']"
+    assert names == "['containers']"
     problems, _, _ = without_grpc("True")
     assert "needs the extra `kubernetes`" in problems
 
 
-def test_grpc_is_for_those_who_have_a_kubelet() -> None:
-    """Nobody else pays its 26 MiB."""
+def test_grpc_is_imported_only_in_kubernetes() -> None:
     program = textwrap.dedent(
         """
         import sys

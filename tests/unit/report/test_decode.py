@@ -1,4 +1,4 @@
-"""One bad reading costs only itself; one bad line never costs the next."""
+"""Decoding of reports, and salvage of damaged ones."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from neuron_exporter.report import ReportError, decode
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 from tests import captures
-from tests.support.reports import Bench, cores, ecc, executions, group, memory, report, runtime
+from tests.support.reports import Harness, cores, ecc, executions, group, memory, report, runtime
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recorded_reports_decode_without_faults(path: Path) -> None:
-    """Whatever real machines have written is read whole."""
+def test_recordings_are_valid(path: Path) -> None:
     for line in captures.lines(path):
-        assert decode(line).faults == ()
+        assert decode(line).invalid_fields == ()
 
 
 @pytest.mark.parametrize(
@@ -43,8 +42,8 @@ def test_recorded_reports_decode_without_faults(path: Path) -> None:
         (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"system_data":{}}', "too_deep"),
     ],
 )
-def test_lines_that_are_no_reports_have_a_reason(line: bytes, reason: str) -> None:
-    """What is not a report is refused with one word to count by and one sentence to read."""
+def test_invalid_lines(line: bytes, reason: str) -> None:
+    """A line that is not a report raises an error with a reason and a message."""
     with pytest.raises(ReportError) as caught:
         decode(line)
     assert caught.value.reason == reason
@@ -55,9 +54,9 @@ BAD = ["-1", '"50"', "true", "[]", "{}", "NaN", "Infinity", "-Infinity", "1e300"
 BAD += ["1" + "0" * 400, "9" * 5000]
 
 
-@pytest.mark.parametrize("written", BAD, ids=lambda written: written[:12])
-def test_a_bad_number_costs_only_itself(written: str) -> None:
-    """A utilization that is no number is named and left out; everything else is kept."""
+@pytest.mark.parametrize("number", BAD, ids=lambda number: number[:12])
+def test_invalid_number(number: str) -> None:
+    """An invalid utilization is reported and dropped; everything else is kept."""
     document = report(
         runtime(1, "a", neuroncore_counters=cores(_0=50, _1=40), execution_stats=executions(3)),
         system_data={"memory_info": group(memory_total_bytes=9)},
@@ -65,57 +64,57 @@ def test_a_bad_number_costs_only_itself(written: str) -> None:
     broken = copy.deepcopy(document)
     used = broken["neuron_runtime_data"][0]["report"]["neuroncore_counters"]["neuroncores_in_use"]
     used["0"]["neuroncore_utilization"] = "HERE"
-    decoded = decode(json.dumps(broken).replace('"HERE"', written).encode())
-    (fault,) = decoded.faults
-    assert fault.path.endswith("neuroncores_in_use{}.neuroncore_utilization")
-    assert "got" in fault.problem
-    kept = decode(json.dumps(document).encode()).report
-    for one in (decoded.report, kept):
+    decoded = decode(json.dumps(broken).replace('"HERE"', number).encode())
+    (field,) = decoded.invalid_fields
+    assert field.path.endswith("neuroncores_in_use{}.neuroncore_utilization")
+    assert "got" in field.problem
+    expected = decode(json.dumps(document).encode()).report
+    for one in (decoded.report, expected):
         counters = one.neuron_runtime_data[0].report.neuroncore_counters.neuroncores_in_use  # type: ignore[index, union-attr]
         counters[0].neuroncore_utilization = None  # type: ignore[index, union-attr]
-    assert decoded.report == kept
+    assert decoded.report == expected
 
 
-def test_a_defect_is_kept_once_however_often_it_shows() -> None:
-    """A line full of the same defect takes the memory of one, and is counted in full."""
+def test_repeated_defect() -> None:
+    """A repeated defect is stored once with its count."""
     line = json.dumps({"neuron_runtime_data": [1] * 1000, "system_data": {}}).encode()
-    (fault,) = decode(line).faults
-    assert (fault.path, fault.times) == ("neuron_runtime_data[]", 1000)
+    (field,) = decode(line).invalid_fields
+    assert (field.path, field.occurrences) == ("neuron_runtime_data[]", 1000)
 
 
-def test_a_line_of_millions_of_values_is_refused() -> None:
-    """No report has so many, and to read them one by one would take gigabytes."""
+def test_too_many_values() -> None:
+    """A line with millions of values is rejected, since decoding it could need gigabytes."""
     line = b'{"system_data":{},"neuron_runtime_data":[' + b"1," * 2_000_000 + b"1]}"
     with pytest.raises(ReportError) as caught:
         decode(line)
     assert caught.value.reason == "too_many_values"
 
 
-def test_a_lost_runtime_is_remembered_as_unreadable() -> None:
-    """A runtime that is no object stays in the list as one that could not be read."""
+def test_invalid_runtime() -> None:
+    """A runtime that is not an object stays in the list as None."""
     assert decode(b'{"neuron_runtime_data":[5,{"pid":7}]}').report.neuron_runtime_data[0] is None  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
-    ("error", "wanted"),
+    ("error", "expected"),
     [("", ""), ("text", "text"), (None, None), (False, None), (0, None), ({}, None)],
 )
-def test_an_error_may_have_other_types(error: Any, wanted: str | None) -> None:
-    """Nothing where an error text belongs is no error."""
+def test_empty_error(error: Any, expected: str | None) -> None:
+    """An empty value of any type is no error."""
     line = json.dumps({"system_data": {"memory_info": {"error": error}}}).encode()
-    assert decode(line).report.system_data.memory_info.error == wanted  # type: ignore[union-attr]
+    assert decode(line).report.system_data.memory_info.error == expected  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("error", [1, True, {"code": 5}, ["x"]])
-def test_an_unreadable_error_is_still_an_error(error: Any) -> None:
-    """Something where an error text belongs makes the group unusable, whatever its type."""
+def test_error_of_another_type(error: Any) -> None:
+    """A value of any other type in place of an error text means an error."""
     line = json.dumps({"system_data": {"memory_info": {"error": error}}}).encode()
     assert "unreadable" in decode(line).report.system_data.memory_info.error  # type: ignore[operator, union-attr]
 
 
 @pytest.mark.parametrize("half", [r"\ud800", r"\udc00", r"\ud800\ud800"])
-def test_text_that_nobody_can_write_is_replaced(half: str) -> None:
-    """Half a surrogate pair, which JSON can escape, does not reach labels or the log."""
+def test_lone_surrogates(half: str) -> None:
+    """Lone surrogates, which UTF-8 cannot encode, are replaced."""
     tag = f'{{"neuron_runtime_tag":"a{half}b","report":{{"execution_stats":'
     stats = f'{{"execution_summary":{{"x{half}":1}}}}}}}}'
     report = decode(f'{{"neuron_runtime_data":[{tag}{stats}]}}'.encode()).report
@@ -126,15 +125,15 @@ def test_text_that_nobody_can_write_is_replaced(half: str) -> None:
     ]
 
 
-def test_a_broken_encoding_costs_one_text() -> None:
-    """A tag in another encoding does not cost the report."""
+def test_invalid_utf8() -> None:
+    """Text in another encoding does not invalidate the report."""
     line = json.dumps(report(runtime(1, "TAG", neuroncore_counters=cores(_0=5)))).encode()
     read = decode(line.replace(b"TAG", b"caf\xe9")).report
     assert read.neuron_runtime_data[0].neuron_runtime_tag == "caf�"  # type: ignore[index, union-attr]
 
 
-def whole() -> dict[str, Any]:
-    """A report with every group in it."""
+def complete_report() -> dict[str, Any]:
+    """Return a report with every group."""
     return report(
         runtime(
             1,
@@ -158,20 +157,20 @@ def whole() -> dict[str, Any]:
     )
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a document."""
+def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values in a document."""
     found = [path] if path else []
     if isinstance(value, dict):
         for key, item in value.items():
-            found += places(item, (*path, key))
+            found += paths(item, (*path, key))
     if isinstance(value, list):
         for at, item in enumerate(value):
-            found += places(item, (*path, at))
+            found += paths(item, (*path, at))
     return found
 
 
-def planted(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The document with another value at one place."""
+def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Return a copy of the document with another value at a path."""
     changed = copy.deepcopy(document)
     inner = changed
     for key in path[:-1]:
@@ -203,15 +202,15 @@ values = st.recursive(
 )
 
 
-def check_survival(document: Any, path: tuple[Any, ...], value: Any) -> None:
-    """Nothing raises, nothing is not finite, and no other group loses a reading."""
-    bench, other = Bench(), Bench()
-    line = json.dumps(planted(document, path, value)).encode()
+def check(document: Any, path: tuple[Any, ...], value: Any) -> None:
+    """Check that a value at a path causes no error, no infinity and no loss in other groups."""
+    harness, other = Harness(), Harness()
+    line = json.dumps(with_value(document, path, value)).encode()
     try:
         read = decode(line).report
     except ReportError:
-        return  # the whole line is no report any more
-    collected = bench.collector.collect(read, *_now())
+        return  # the line is not a report any more
+    collected = harness.collector.collect(read, *_now())
     for series, number in zip(collected.snapshot.shape, collected.snapshot.values, strict=True):
         if isinstance(number, tuple):
             assert all(math.isfinite(part) for pair in number for part in pair), series
@@ -227,9 +226,9 @@ def check_survival(document: Any, path: tuple[Any, ...], value: Any) -> None:
 
 def _now() -> tuple[Any, ...]:
     from neuron_exporter.model import Machine as Identity
-    from neuron_exporter.model import Moment, Owners
+    from neuron_exporter.model import Owners, Timestamp
 
-    return Moment(1e9, 1e3), Identity(), Owners()
+    return Timestamp(1e9, 1e3), Identity(), Owners()
 
 
 def _of_group(snapshot: Any, name: str) -> dict[Any, Any]:
@@ -238,33 +237,29 @@ def _of_group(snapshot: Any, name: str) -> dict[Any, Any]:
         for series, value in zip(snapshot.shape, snapshot.values, strict=True)
         if series.spec.group == name
         and value is not None
-        # Who holds a core is told by two groups.
+        # The runtime that uses a core comes from two groups.
         and series.spec.name != "neuroncore_runtime_info"
     }
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(places(whole())), values)
-def test_any_value_in_any_place_is_survived(path: tuple[Any, ...], value: Any) -> None:
-    """Any JSON value in any place never raises, never yields a sample that is not finite, and
-    never loses another group's reading."""
-    check_survival(whole(), path, value)
+@given(st.sampled_from(paths(complete_report())), values)
+def test_any_value_at_any_path(path: tuple[Any, ...], value: Any) -> None:
+    check(complete_report(), path, value)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 3), st.data())
-def test_simulated_reports_survive_it_too(seed: int, data: st.DataObject) -> None:
-    """The same holds for whole reports of a machine with four runtimes."""
+def test_any_value_in_simulated_reports(seed: int, data: st.DataObject) -> None:
     options = parse(["--instance-type", "inf1.xlarge", "--scenario", "mixed", "--seed", str(seed)])
     document = Machine(options).report(0)
-    path = data.draw(st.sampled_from(places(document)))
-    check_survival(document, path, data.draw(values))
+    path = data.draw(st.sampled_from(paths(document)))
+    check(document, path, data.draw(values))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_report_or_an_error(line: bytes) -> None:
-    """A line of any bytes is refused by a ReportError, or read."""
+def test_any_bytes(line: bytes) -> None:
     try:
         decode(line)
     except ReportError as error:

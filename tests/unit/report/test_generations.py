@@ -1,4 +1,4 @@
-"""Every generation of neuron-monitor since 2021 says the same things, in its own words."""
+"""Reports of every generation of neuron-monitor since 2021."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.identity.software import driver_version, tools_version
+from neuron_exporter.identity.local import driver_version, tools_version
 from neuron_exporter.model import Machine
 from neuron_exporter.report import unknown_fields
 from tests import captures
-from tests.support.reports import Bench, cores, ecc, executions, group, memory, report, runtime
+from tests.support.reports import Harness, cores, ecc, executions, group, memory, report, runtime
 
 UTILIZATION = "neuroncore_utilization_ratio"
 PHYSICAL = "neuroncore_physical_utilization_ratio"
 
 
-def named(old: dict[str, Any]) -> dict[str, Any]:
-    """A group of executions as it was named to SDK 2.3."""
+def as_inferences(old: dict[str, Any]) -> dict[str, Any]:
+    """Rename a group of executions as in SDK 2.3."""
     return {("inference_summary" if k == "execution_summary" else k): v for k, v in old.items()}
 
 
-# Names that have changed
+# Renamed fields
 
 
-def test_executions_were_inferences() -> None:
-    """`inference_stats` is the `execution_stats` of SDK 2.3 and before."""
-    old = named(executions(7, latency={"p50": 0.5}, errors={"hardware": 1}, timed_out=2))
-    samples = Bench().samples(report(runtime(inference_stats=old)))
-    assert samples.one("execution_status_total", "app", "completed") == 7
-    assert samples.one("neuron_executions_total", "timed_out") == 2
-    assert samples.one("execution_errors_total", "app", "hardware") == 1
-    assert samples.one("execution_latency_seconds", "app", "p50") == 0.5
+def test_inference_stats() -> None:
+    """Up to SDK 2.3, `execution_stats` is named `inference_stats`."""
+    old = as_inferences(executions(7, latency={"p50": 0.5}, errors={"hardware": 1}, timed_out=2))
+    samples = Harness().samples(report(runtime(inference_stats=old)))
+    assert samples.value("execution_status_total", "app", "completed") == 7
+    assert samples.value("neuron_executions_total", "timed_out") == 2
+    assert samples.value("execution_errors_total", "app", "hardware") == 1
+    assert samples.value("execution_latency_seconds", "app", "p50") == 0.5
 
 
-def test_both_names_at_once_count_once() -> None:
-    """SDK 2.3 had an alias: the same tallies are not added twice."""
-    both = {"execution_stats": executions(7), "inference_stats": named(executions(7))}
-    samples = Bench().samples(report(runtime(**both)))
-    assert samples.one("neuron_executions_total", "completed") == 7
+def test_both_names() -> None:
+    """SDK 2.3 writes both names; the counts are not added twice."""
+    both = {"execution_stats": executions(7), "inference_stats": as_inferences(executions(7))}
+    samples = Harness().samples(report(runtime(**both)))
+    assert samples.value("neuron_executions_total", "completed") == 7
 
 
-def test_runtimes_had_an_index() -> None:
-    """Before SDK 1.16 a runtime had neither process id nor tag: its index tells it."""
+def test_runtime_index() -> None:
+    """Before SDK 1.16, runtimes are identified by an index."""
     first, second = (
         {
             "neuron_runtime_index": at,
-            "report": {"inference_stats": named(executions(at + 1)), "error": ""},
+            "report": {"inference_stats": as_inferences(executions(at + 1)), "error": ""},
         }
         for at in range(2)
     )
-    samples = Bench().samples(report(first, second))
-    assert samples.one("execution_status_total", "0", "completed") == 1
-    assert samples.one("execution_status_total", "1", "completed") == 2
+    samples = Harness().samples(report(first, second))
+    assert samples.value("execution_status_total", "0", "completed") == 1
+    assert samples.value("execution_status_total", "1", "completed") == 2
 
 
-def test_errors_may_be_missing_everywhere() -> None:
-    """A group, a runtime or a section without `error` is as good as one with an empty error."""
+def test_missing_error_fields() -> None:
+    """A missing `error` is the same as an empty one."""
     document = report(
         runtime(neuroncore_counters=cores(_0=50), execution_stats=executions(1)),
         system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": 1})},
@@ -70,36 +70,36 @@ def test_errors_may_be_missing_everywhere() -> None:
         return [without(item) for item in value] if isinstance(value, list) else value
 
     shown = {
-        name: Bench().samples(each).of(name)
+        name: Harness().samples(each).values(name)
         for name in (UTILIZATION, "neuron_executions_total", "hardware_ecc_events_total")
         for each in [without(document)]
     }
-    assert shown == {name: Bench().samples(document).of(name) for name in shown}
+    assert shown == {name: Harness().samples(document).values(name) for name in shown}
     assert all(shown.values())
 
 
-# What later ones have
+# Added fields
 
 
 @pytest.mark.parametrize(
     ("field", "name"),
     [("flops", "neuroncore_flops"), ("effective_flops", "neuroncore_effective_flops")],
 )
-def test_rates_of_cores_are_summed_and_idle_is_zero(field: str, name: str) -> None:
-    """Where a generation tells a rate, an idle core's is 0; where it does not, there is none."""
+def test_flops(field: str, name: str) -> None:
+    """FLOP/s of runtimes are summed, and idle cores have 0 if any rate is reported."""
 
     def busy(pid: int, rate: int | None) -> Any:
         used = {"neuroncore_utilization": 50, **({} if rate is None else {field: rate})}
         return runtime(pid, str(pid), neuroncore_counters=group(neuroncores_in_use={"1": used}))
 
     idle = group(neuroncores_in_use={"0": {"neuroncore_utilization": 0, field: 0}})
-    assert len(Bench().samples(report(runtime(neuroncore_counters=idle))).of(name)) == 4
-    bench = Bench()
-    assert bench.samples(report(busy(1, None))).of(name) == {}
-    assert bench.samples(report(busy(1, 10), busy(2, 5))).of(name) == {
+    assert len(Harness().samples(report(runtime(neuroncore_counters=idle))).values(name)) == 4
+    harness = Harness()
+    assert harness.samples(report(busy(1, None))).values(name) == {}
+    assert harness.samples(report(busy(1, 10), busy(2, 5))).values(name) == {
         ("0",): 0, ("1",): 15, ("2",): 0, ("3",): 0,
     }  # fmt: skip
-    assert bench.samples(report()).of(name) == {(str(core),): 0 for core in range(4)}
+    assert harness.samples(report()).values(name) == {(str(core),): 0 for core in range(4)}
 
 
 def physical(**cores: dict[str, float | None]) -> dict[str, Any]:
@@ -114,29 +114,28 @@ def physical(**cores: dict[str, float | None]) -> dict[str, Any]:
     return group(neuroncores_in_use=used)
 
 
-def test_physical_cores_stand_under_their_logical_one() -> None:
-    """Each is the sum over runtimes, at most 1; unread is absent, and idle is 0."""
-    bench = Bench()
+def test_physical_cores() -> None:
+    """Utilization is summed up to 1; unread cores are absent, and idle ones are 0."""
+    harness = Harness()
     one = runtime(1, "a", neuroncore_counters=physical(_0={"nc_v3.0": 20, "nc_v3.1": 90}))
     two = runtime(2, "b", neuroncore_counters=physical(_0={"nc_v3.0": 5, "nc_v3.1": 30}))
-    assert bench.samples(report(one, two)).of(PHYSICAL) == {("0", "0"): 0.25, ("0", "1"): 1}
+    assert harness.samples(report(one, two)).values(PHYSICAL) == {("0", "0"): 0.25, ("0", "1"): 1}
     unread = runtime(1, "a", neuroncore_counters=physical(_0={"nc_v3.0": None, "nc_v3.1": 50}))
-    assert bench.samples(report(unread)).of(PHYSICAL) == {("0", "1"): 0.5}
-    assert bench.samples(report()).of(PHYSICAL) == {("0", "0"): 0, ("0", "1"): 0}
+    assert harness.samples(report(unread)).values(PHYSICAL) == {("0", "1"): 0.5}
+    assert harness.samples(report()).values(PHYSICAL) == {("0", "0"): 0, ("0", "1"): 0}
 
 
-def test_a_busy_physical_core_is_found_wherever_it_is() -> None:
-    """Idle logical cores may come without their physical ones: the busy ones are read all the
-    same."""
+def test_physical_cores_of_some_logical_ones() -> None:
+    """Idle logical cores may be listed without physical ones."""
     counters = physical(_2={"nc_v3.4": 80, "nc_v3.5": 40})
     counters["neuroncores_in_use"] |= {"0": {"neuroncore_utilization": 0}, "1": None}
     counters["neuroncores_in_use"] = dict(sorted(counters["neuroncores_in_use"].items()))
-    found = Bench().samples(report(runtime(neuroncore_counters=counters))).of(PHYSICAL)
+    found = Harness().samples(report(runtime(neuroncore_counters=counters))).values(PHYSICAL)
     assert found == {("2", "4"): 0.8, ("2", "5"): 0.4}
 
 
-def test_a_device_is_made_of_logical_cores() -> None:
-    """With LNC 2 a Trainium2 device has four logical cores: core 5 is on device 1."""
+def test_device_of_a_logical_core() -> None:
+    """With LNC 2, a Trainium2 device has four logical cores."""
     hardware = {
         "neuron_device_count": 2,
         "neuroncore_per_device_count": 4,
@@ -145,12 +144,12 @@ def test_a_device_is_made_of_logical_cores() -> None:
         "error": "",
     }
     used = runtime(memory_used=memory({"5": {"tensors": 30}}))
-    samples = Bench().samples(report(used, neuron_hardware_info=hardware))
-    assert samples.of("neurondevice_memory_utilization_ratio") == {("0",): 0, ("1",): 0.3}
+    samples = Harness().samples(report(used, neuron_hardware_info=hardware))
+    assert samples.values("neurondevice_memory_utilization_ratio") == {("0",): 0, ("1",): 0.3}
 
 
-def test_hardware_is_described_by_what_is_known_of_it() -> None:
-    """Whatever a generation tells of its devices is a label; what it does not tell is none."""
+def test_hardware_info() -> None:
+    """Fields that a generation does not report are not labels."""
     old = {"neuron_device_count": 1, "neuroncore_per_device_count": 4, "error": ""}
     new = {
         **old,
@@ -161,7 +160,7 @@ def test_hardware_is_described_by_what_is_known_of_it() -> None:
         "logical_neuroncore_config": 2,
         "something_new": 5,
     }
-    shown = [Bench().collect(report(neuron_hardware_info=info)).snapshot for info in (old, new)]
+    shown = [Harness().collect(report(neuron_hardware_info=info)).snapshot for info in (old, new)]
     labels = [
         dict(series.labels)
         for snapshot in shown
@@ -182,8 +181,8 @@ def test_hardware_is_described_by_what_is_known_of_it() -> None:
     ]
 
 
-def test_memory_on_the_host_is_broken_down() -> None:
-    """Since SDK 2.4 it is known what the host's memory is used for; runtimes of one tag add up."""
+def test_host_memory_by_category() -> None:
+    """Since SDK 2.4, host memory has categories, summed over runtimes with one tag."""
     name = "neuron_runtime_host_memory_used_bytes"
 
     def used(amount: int | None) -> Any:
@@ -193,62 +192,62 @@ def test_memory_on_the_host_is_broken_down() -> None:
         return content
 
     document = report(runtime(1, "a", memory_used=used(3)), runtime(2, "a", memory_used=used(None)))
-    assert Bench().samples(document).of(name) == {
+    assert Harness().samples(document).values(name) == {
         ("a", "application_memory"): 12, ("a", "constants"): 0,
         ("a", "dma_buffers"): 3, ("a", "tensors"): 2,
     }  # fmt: skip
 
 
-def test_without_a_breakdown_cores_have_no_memory() -> None:
-    """Before SDK 2.4 only the runtime's sums were known: nothing is made up for its cores."""
+def test_memory_without_categories() -> None:
+    """Before SDK 2.4, only totals of runtimes are known."""
     used = group(neuron_runtime_used_bytes={"host": 5, "neuron_device": 7}, loaded_models=[])
-    samples = Bench().samples(report(runtime(memory_used=used)))
-    assert samples.one("neuron_runtime_memory_used_bytes", "app", "neuron_device") == 7
-    assert samples.of("neuroncore_memory_usage_tensors") == {}
-    assert samples.of("neurondevice_memory_used_bytes") == {}
-    assert samples.of("neuron_runtime_host_memory_used_bytes") == {}
+    samples = Harness().samples(report(runtime(memory_used=used)))
+    assert samples.value("neuron_runtime_memory_used_bytes", "app", "neuron_device") == 7
+    assert samples.values("neuroncore_memory_usage_tensors") == {}
+    assert samples.values("neurondevice_memory_used_bytes") == {}
+    assert samples.values("neuron_runtime_host_memory_used_bytes") == {}
 
 
-def test_context_switches_are_tallies() -> None:
-    """The host's context switches of each period are added up, the first short one's, too."""
-    bench = Bench()
+def test_context_switches() -> None:
+    """Context switches are accumulated, those of the first report included."""
+    harness = Harness()
     name = "system_context_switches_total"
-    assert bench.samples(report()).one(name) is None
+    assert harness.samples(report()).value(name) is None
     for count, total in ((7, 7), (5, 12), (0, 12)):
         vcpu = group(period=0.01, context_switch_count=count)
-        assert bench.samples(report(system_data={"vcpu_usage": vcpu})).one(name) == total
-    assert bench.samples(report()).one(name) == 12
+        assert harness.samples(report(system_data={"vcpu_usage": vcpu})).value(name) == total
+    assert harness.samples(report()).value(name) == 12
 
 
-def test_every_cpu_can_be_had() -> None:
-    """Each CPU has its shares of the period; those of a first short report are no readings."""
+def test_cpus() -> None:
+    """Each CPU has its shares, except in a first short report."""
     share = {"user": 10, "nice": 5, "system": 2, "io_wait": 1, "irq": 0, "soft_irq": 0, "idle": 82}
     cpus = {"0": share, "1": {**share, "user": None}, "2": None}
-    bench = Bench()
+    harness = Harness()
     for period, shown in (
         (5.0, {("0", "user"): 0.15, ("0", "system"): 0.03, ("1", "system"): 0.03}),
         (0.1, {}),
     ):
         vcpu = group(period=period, usage_data=cpus)
-        samples = bench.samples(report(system_data={"vcpu_usage": vcpu}))
-        assert samples.of("system_cpu_usage_ratio") == pytest.approx(shown)
-        assert samples.one("system_vcpu_count") == 3
+        samples = harness.samples(report(system_data={"vcpu_usage": vcpu}))
+        assert samples.values("system_cpu_usage_ratio") == pytest.approx(shown)
+        assert samples.value("system_vcpu_count") == 3
 
 
-def test_raw_ecc_readings_stand_beside_the_counters() -> None:
-    """Since nobody knows what ECC readings mean, they are shown as they were read."""
-    bench = Bench()
+def test_raw_ecc_readings() -> None:
+    """ECC readings are also exported unchanged."""
+    harness = Harness()
     for reading in (5, 7, 2):
         hardware = {"neuron_hw_counters": ecc({"mem_ecc_corrected": reading})}
-        samples = bench.samples(report(system_data=hardware))
-        assert samples.one("neurondevice_ecc_reading", "0", "mem_ecc_corrected") == reading
+        samples = harness.samples(report(system_data=hardware))
+        assert samples.value("neurondevice_ecc_reading", "0", "mem_ecc_corrected") == reading
 
 
 # Versions
 
 
-def test_the_drivers_version_is_read(tmp_path: Path) -> None:
-    """The loaded driver tells its version; without a driver there is none."""
+def test_driver_version(tmp_path: Path) -> None:
+    """The loaded driver states its version."""
     path = tmp_path / "version"
     assert driver_version(path) == ""
     path.write_text("2.24.7.0\n")
@@ -257,8 +256,8 @@ def test_the_drivers_version_is_read(tmp_path: Path) -> None:
     assert driver_version(path).isprintable()
 
 
-def test_the_tools_version_is_read(tmp_path: Path) -> None:
-    """Debian's package database tells the tools' version, and no other package's."""
+def test_tools_version(tmp_path: Path) -> None:
+    """The version of the tools is read from Debian's package database."""
     path = tmp_path / "status"
     assert tools_version(path) == ""
     path.write_text(
@@ -270,25 +269,24 @@ def test_the_tools_version_is_read(tmp_path: Path) -> None:
     assert tools_version(path) == ""
 
 
-def test_versions_are_shown_where_they_are_known() -> None:
-    """Driver and tools are infos of their own: a driver that is updated renames no other series."""
-    samples = Bench().samples(report(), machine=Machine(driver_version="2.24", tools_version=""))
-    assert samples.of("neuron_driver_info") == {("2.24",): 1}
-    assert samples.of("neuron_tools_info") == {}
+def test_version_metrics() -> None:
+    """Unknown versions have no metric."""
+    samples = Harness().samples(report(), machine=Machine(driver_version="2.24", tools_version=""))
+    assert samples.values("neuron_driver_info") == {("2.24",): 1}
+    assert samples.values("neuron_tools_info") == {}
 
 
-# News
+# Unknown fields
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recorded_reports_have_nothing_unknown(path: Path) -> None:
-    """Every field that a real or documented report has is either used or known to be skipped."""
+def test_recordings_have_no_unknown_fields(path: Path) -> None:
     for line in captures.lines(path):
         assert unknown_fields(line) == []
 
 
-def test_news_of_a_new_sdk_is_named_by_its_path() -> None:
-    """Unknown groups and fields are found at every depth, each once."""
+def test_unknown_fields() -> None:
+    """Unknown groups and fields are found at every level, each once."""
     used = {"neuroncore_utilization": 5, "temperature": 60}
     counters = group(neuroncores_in_use={"0": used, "1": used}, clock=1)
     document = report(runtime(neuroncore_counters=counters, power={"watts": 9}), weather={})

@@ -1,4 +1,4 @@
-"""Faults of processes and of reports: each does what its row says, and nothing else."""
+"""Faults of processes and reports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from neuron_exporter.report import decode
-from neuron_exporter.simulator.context import Then
-from neuron_exporter.simulator.faults import FAULTS, When
+from neuron_exporter.simulator.context import NextAction
+from neuron_exporter.simulator.faults import FAULTS, Timing
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
@@ -32,7 +32,7 @@ WITH_ECC = '{"period": "5s", "system_metrics": [{"type": "neuron_hw_counters"}]}
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Everything in a report that holds nothing else."""
+    """Yield every value that is neither an object nor a list."""
     if isinstance(value, dict):
         for item in value.values():
             yield from leaves(item)
@@ -44,10 +44,9 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
-def test_all_faults_get_along(seed: str) -> None:
-    """Every fault at once, but for those that end the run, is written without a failure, and the
-    same in whichever order they were asked for."""
-    names = [name for name, fault in FAULTS.items() if fault.when is not When.ONCE]
+def test_all_faults_together(seed: str) -> None:
+    """All faults that do not end the run work together, in whatever order they are requested."""
+    names = [name for name, fault in FAULTS.items() if fault.timing is not Timing.ONCE]
     first, second = (
         Machine(parse(["--faults", ",".join(each), "--scenario", "mixed", "--seed", seed, *SMALL]))
         for each in (names, names[::-1])
@@ -55,22 +54,24 @@ def test_all_faults_get_along(seed: str) -> None:
     for number in range(12):
         output = first.output(number)
         assert output == second.output(number)
-        assert output.then is Then.GO_ON
+        assert output.next_action is NextAction.CONTINUE
 
 
-@pytest.mark.parametrize("name", [name for name, row in FAULTS.items() if row.when is When.ON])
-def test_what_lasts_begins_at_its_report(name: str) -> None:
-    """NAME@4 changes nothing before the fourth report, and lasts from there on."""
+@pytest.mark.parametrize(
+    "name", [name for name, row in FAULTS.items() if row.timing is Timing.LASTING]
+)
+def test_lasting_fault_with_a_number(name: str) -> None:
+    """NAME@4 changes nothing before the fourth report, and all reports from there on."""
     flags = ("--runtimes", "6", "--instance-type", "inf2.24xlarge")
     plain, faulty = reports(12, *flags), reports(12, *flags, "--faults", f"{name}@4")
     assert faulty[:3] == plain[:3]
-    if not name.startswith("ecc"):  # errors of the memory are rare, and not asked for by default
+    if not name.startswith("ecc"):  # memory errors are rare, and not in the default groups
         assert any(one != other for one, other in zip(faulty[4:], plain[4:], strict=True))
 
 
 @pytest.mark.parametrize("name", ["nan", "latency-spikes"])
-def test_what_comes_often_comes_once_with_a_number(name: str) -> None:
-    """NAME@4 is at the fourth report alone; without a number it comes again and again."""
+def test_repeated_fault_with_a_number(name: str) -> None:
+    """NAME@4 changes the fourth report only; NAME changes many."""
     plain, once = reports(40, *SMALL), reports(40, *SMALL, "--faults", f"{name}@4")
     often = reports(40, *SMALL, "--faults", name)
     differing = [n for n in range(40) if repr(once[n]) != repr(plain[n])]
@@ -81,33 +82,32 @@ def test_what_comes_often_comes_once_with_a_number(name: str) -> None:
 # Processes
 
 
-def test_same_tags_leave_only_process_ids() -> None:
-    """Every runtime carries the tag 1, as those of containers do; process ids still differ."""
+def test_same_tags() -> None:
+    """All runtimes have the tag 1 and different process ids."""
     (report,) = reports(1, "--faults", "same-tags", "--runtimes", "5")
     assert {each["neuron_runtime_tag"] for each in report["neuron_runtime_data"]} == {"1"}
     assert len({each["pid"] for each in report["neuron_runtime_data"]}) == 5
 
 
-def test_churn_brings_other_processes() -> None:
-    """No runtime outlives twelve reports, none comes back with its process id, its successor has
-    its tag, and the first report of each newcomer covers moments only."""
+def test_churn() -> None:
+    """Runtimes exit after at most 12 reports and return with new process ids and the same tags."""
     many = reports(60, "--faults", "churn", "--runtimes", "4")
-    seen: dict[int, list[int]] = {}
+    numbers_by_pid: dict[int, list[int]] = {}
     for number, runtime in runtimes(many):
-        seen.setdefault(runtime["pid"], []).append(number)
-        if number and seen[runtime["pid"]] == [number]:
+        numbers_by_pid.setdefault(runtime["pid"], []).append(number)
+        if number and numbers_by_pid[runtime["pid"]] == [number]:
             period = runtime["report"]["execution_stats"]["period"]
             assert 0 < period < 0.1
-    assert len(seen) >= 16
-    for numbers in seen.values():
+    assert len(numbers_by_pid) >= 16
+    for numbers in numbers_by_pid.values():
         assert len(numbers) <= 12
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
     assert len({runtime["neuron_runtime_tag"] for _, runtime in runtimes(many)}) == 4
     assert {len(report["neuron_runtime_data"]) for report in many} > {4}
 
 
-def test_a_hang_is_busy_and_completes_nothing() -> None:
-    """All cores of all runtimes are at 100 %, no execution ends, and there is no latency."""
+def test_hang() -> None:
+    """All cores are at 100 %, no execution completes, and there is no latency."""
     for report in reports(5, "--faults", "hang", "--runtimes", "4"):
         assert set(busy(report).values()) == {100.0}
         for stats in executions(report):
@@ -115,19 +115,19 @@ def test_a_hang_is_busy_and_completes_nothing() -> None:
             assert stats["latency_stats"] == {"total_latency": None, "device_latency": None}
 
 
-def test_memory_fills_until_it_is_full() -> None:
-    """Device memory only rises, is full after five minutes, and is never more than there is."""
+def test_memory_filling() -> None:
+    """Device memory rises, is full after five minutes, and never exceeds the capacity."""
     many = reports(65, *SMALL, "--scenario", "training", "--faults", "memory-filling")
-    room = hardware("inf2.xlarge").core_memory
-    held = [min(memory(report).values()) / room for report in many]
-    assert held[0] < 0.8
-    assert all(later >= held[n] - 0.03 for n, later in enumerate(held[1:]))
-    assert all(share > 0.97 for share in held[60:])
-    assert all(max(memory(report).values()) <= room for report in many)
+    capacity = hardware("inf2.xlarge").core_memory
+    used = [min(memory(report).values()) / capacity for report in many]
+    assert used[0] < 0.8
+    assert all(later >= used[n] - 0.03 for n, later in enumerate(used[1:]))
+    assert all(share > 0.97 for share in used[60:])
+    assert all(max(memory(report).values()) <= capacity for report in many)
 
 
-def test_spikes_slow_the_slowest() -> None:
-    """p99 and p100 jump at least twentyfold, the median does not, and percentiles still rise."""
+def test_latency_spikes() -> None:
+    """p99 and p100 rise at least twentyfold, the median stays."""
     plain = executions(reports(4, *SMALL)[3])
     spiked = executions(reports(4, *SMALL, "--faults", "latency-spikes@4")[3])
     assert plain
@@ -140,8 +140,8 @@ def test_spikes_slow_the_slowest() -> None:
             assert [other[name] for name in PERCENTILES] == sorted(other.values())
 
 
-def test_executions_fail_in_every_way() -> None:
-    """Each status and each kind of error is counted, beside what completes."""
+def test_execution_errors() -> None:
+    """Every status and every type of error occurs."""
     for stats in executions(reports(2, *SMALL, "--faults", "execution-errors")[1]):
         assert min(stats["execution_summary"].values()) > 0
         assert min(stats["error_summary"].values()) > 0
@@ -150,8 +150,8 @@ def test_executions_fail_in_every_way() -> None:
 # Reports
 
 
-def test_the_first_period_can_be_none_or_whole() -> None:
-    """Shorter than short is 0 s, in which nothing completes; `whole` covers the period."""
+def test_first_period() -> None:
+    """The first report can cover no time, in which nothing completes, or a whole period."""
     (short,) = reports(1, *SMALL, "--faults", "short-first-period")
     (whole,) = reports(1, *SMALL, "--faults", "whole-first-period")
     assert {group["period"] for _, group in groups(short)} == {0.0}
@@ -162,33 +162,31 @@ def test_the_first_period_can_be_none_or_whole() -> None:
     assert {group["period"] for _, group in groups(later)} == {0.0}
 
 
-def test_nulls_are_anywhere_and_cost_nothing_else() -> None:
-    """Over some reports sections, groups and readings are null; the decoder takes it all."""
+def test_nulls() -> None:
+    """Sections, groups and readings are null, which the decoder accepts."""
     many = reports(40, *SMALL, "--faults", "nulls")
     assert all(None in leaves(report) for report in many)
     assert any(value is None for report in many for value in report.values())
     for report in many:
-        assert decode(json.dumps(report).encode()).faults == ()
+        assert decode(json.dumps(report).encode()).invalid_fields == ()
 
 
-def test_no_numbers_are_told_and_cost_only_themselves() -> None:
-    """NaN and infinities are tokens that JSON does not have; the decoder names each reading that it
-    cannot take, and keeps the rest."""
+def test_nan() -> None:
+    """The decoder reports NaN and infinities, and keeps all other readings."""
     tokens = set()
     for number, report in enumerate(reports(60, *SMALL, "--faults", "nan")):
         line = json.dumps(report).encode()
-        wrong = [x for x in leaves(report) if isinstance(x, float) and not math.isfinite(x)]
-        tokens |= {json.dumps(x) for x in wrong}
+        not_finite = [x for x in leaves(report) if isinstance(x, float) and not math.isfinite(x)]
+        tokens |= {json.dumps(x) for x in not_finite}
         decoded = decode(line)
-        assert len(decoded.faults) <= len(wrong), number
-        assert bool(decoded.faults) <= bool(wrong)
+        assert len(decoded.invalid_fields) <= len(not_finite), number
+        assert bool(decoded.invalid_fields) <= bool(not_finite)
         assert decoded.report.instance_info is not None
     assert tokens == {"NaN", "Infinity", "-Infinity"}
 
 
-def test_groups_in_error_keep_their_zeros() -> None:
-    """CPU shares of runtimes always carry the error of a missing process id; every other group
-    does at times, and each with zeros where readings were."""
+def test_error_groups() -> None:
+    """CPU shares of runtimes always have an error, other groups sometimes, and all have zeros."""
     failed = set()
     for report in reports(40, *SMALL, "--faults", "error-groups")[1:]:
         for name, group in groups(report):
@@ -205,28 +203,27 @@ def test_groups_in_error_keep_their_zeros() -> None:
     assert failed == {name for name, _ in groups(report)}
 
 
-def test_levels_are_the_sums_of_tallies(tmp_path: Any) -> None:
-    """The two kinds of ECC readings tell the same errors: what a level has risen by is the sum of
-    the tallies, errors there are, and levels never fall."""
+def test_ecc_levels_and_tallies(tmp_path: Any) -> None:
+    """Each level is the sum of the tallies so far."""
     path = tmp_path / "neuron-monitor.json"
     path.write_text(WITH_ECC)
     flags = ("-c", str(path), "--instance-type", "inf2.24xlarge")
     levels, tallies = (
-        [devices(each) for each in reports(200, *flags, "--faults", f"ecc-{kind}@3")]
+        [ecc_readings(each) for each in reports(200, *flags, "--faults", f"ecc-{kind}@3")]
         for kind in ("level", "tally")
     )
     assert levels[2] == tallies[2] == [0] * 24
-    so_far = [0] * 24
+    total = [0] * 24
     for before, level, tally in zip(levels, levels[1:], tallies[1:], strict=False):
-        so_far = [a + b for a, b in zip(so_far, tally, strict=True)]
-        assert level == so_far
+        total = [a + b for a, b in zip(total, tally, strict=True)]
+        assert level == total
         assert all(a <= b for a, b in zip(before, level, strict=True))
-    assert min(so_far) >= 1
-    assert len(set(so_far)) > 4
+    assert min(total) >= 1
+    assert len(set(total)) > 4
 
 
-def devices(report: Report) -> list[int]:
-    """All ECC readings, in the order of devices."""
+def ecc_readings(report: Report) -> list[int]:
+    """Return all ECC readings, in the order of devices."""
     return [
         value
         for device in report["system_data"]["neuron_hw_counters"]["neuron_devices"]

@@ -1,4 +1,4 @@
-"""The simulator: reports that a machine could have printed, and faults when they are asked for."""
+"""Simulated reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from neuron_exporter.model import Group
 from neuron_exporter.report import decode
-from neuron_exporter.simulator.hardware import SIMULATED, hardware
+from neuron_exporter.simulator.hardware import SIMULATED_TYPES, hardware
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
@@ -21,7 +21,7 @@ from tests import captures
 from tests.support.commands import Finished, run
 from tests.support.simulated import SMALL, Report, groups, reports, runtimes
 
-Written = Callable[..., str]
+WriteConfiguration = Callable[..., str]
 
 EVERY_GROUP = {
     "period": "5s",
@@ -45,8 +45,8 @@ EVERY_GROUP = {
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Written:
-    """Write a configuration of neuron-monitor; gives its path."""
+def write_configuration(tmp_path: Path) -> WriteConfiguration:
+    """Return a function that writes a neuron-monitor configuration and returns its path."""
 
     def write(document: Any) -> str:
         path = tmp_path / "neuron-monitor.json"
@@ -57,12 +57,12 @@ def written(tmp_path: Path) -> Written:
 
 
 def simulate(*flags: str, **more: Any) -> Finished:
-    """Run the simulator as fast as it can."""
+    """Run the simulator at full speed."""
     return run("simulate", "--speed", "0", *flags, **more)
 
 
 def paths(value: Any, at: str = "") -> set[str]:
-    """Every key in a report; indices of cores and CPUs, and percentiles, are one key."""
+    """Return all key paths of a report, without indices of cores and CPUs and percentiles."""
     found: set[str] = set()
     if isinstance(value, dict):
         for name, item in value.items():
@@ -74,7 +74,7 @@ def paths(value: Any, at: str = "") -> set[str]:
 
 
 def recorded(name: str) -> Report:
-    """A report of real hardware."""
+    """Return a report of real hardware."""
     path = captures.FOLDER / f"{name}.ndjson"
     if not path.exists():
         pytest.skip(captures.MISSING)
@@ -86,15 +86,14 @@ def recorded(name: str) -> Report:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_same_flags_and_seed_give_the_same_reports(scenario: str) -> None:
-    """A run can be repeated: flags and seed decide everything."""
+def test_reports_are_reproducible(scenario: str) -> None:
     flags = ("--scenario", scenario, "--instance-type", "inf2.24xlarge")
     assert reports(12, *flags) == reports(12, *flags)
     assert reports(12, *flags) != reports(12, *flags, "--seed", "1")
 
 
-def test_another_process_gives_the_same_bytes() -> None:
-    """Nothing of the process itself, such as Python's hash seed, is in the stream."""
+def test_output_is_reproducible() -> None:
+    """The output does not depend on the process, such as on Python's hash seed."""
     flags = ("--scenario", "mixed", "--reports", "8", "--faults", "garbage,garbage@2")
     first, second = (simulate(*flags, environment={"PYTHONHASHSEED": seed}) for seed in "12")
     assert first == second
@@ -102,16 +101,16 @@ def test_another_process_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("instance_type", SIMULATED)
-def test_every_report_is_read_without_a_fault(instance_type: str, scenario: str) -> None:
-    """What the simulator prints is a report in every field, on every machine."""
+@pytest.mark.parametrize("instance_type", SIMULATED_TYPES)
+def test_reports_are_valid(instance_type: str, scenario: str) -> None:
+    """Every report matches the schema in every field."""
     for report in reports(11, "--instance-type", instance_type, "--scenario", scenario):
-        assert decode(json.dumps(report).encode()).faults == ()
+        assert decode(json.dumps(report).encode()).invalid_fields == ()
 
 
 @pytest.mark.parametrize("instance_type", ["inf1.6xlarge", "trn1.32xlarge"])
-def test_reports_keep_what_real_ones_keep(instance_type: str) -> None:
-    """Sums are the sums of their parts, shares add up, and Go's order of keys is kept."""
+def test_reports_are_consistent(instance_type: str) -> None:
+    """Sums equal their parts, shares add up, and keys are ordered as by Go."""
     kind = hardware(instance_type)
     many = reports(30, "--instance-type", instance_type, "--scenario", "mixed")
     every_core = sorted(map(str, range(kind.cores)))
@@ -138,14 +137,14 @@ def test_reports_keep_what_real_ones_keep(instance_type: str) -> None:
         assert len(usage["usage_data"]) == kind.vcpus
 
 
-@pytest.mark.parametrize("instance_type", SIMULATED)
-def test_the_machine_is_the_one_that_was_asked_for(instance_type: str) -> None:
-    """Counts of devices and cores are those of the instance type; its id depends on the seed."""
+@pytest.mark.parametrize("instance_type", SIMULATED_TYPES)
+def test_instance_type(instance_type: str) -> None:
+    """Counts are those of the instance type, and the instance id depends on the seed."""
     kind, flags = hardware(instance_type), ("--instance-type", instance_type)
     (one,), (other,) = reports(1, *flags), reports(1, *flags, "--seed", "7")
-    told = one["neuron_hardware_info"]
-    assert told["neuron_device_count"] == kind.devices
-    assert told["neuroncore_per_device_count"] == kind.cores_per_device
+    info = one["neuron_hardware_info"]
+    assert info["neuron_device_count"] == kind.devices
+    assert info["neuroncore_per_device_count"] == kind.cores_per_device
     assert one["instance_info"]["instance_type"] == instance_type
     assert re.fullmatch(r"i-[0-9a-f]{17}", one["instance_info"]["instance_id"])
     assert one["instance_info"]["instance_id"] != other["instance_info"]["instance_id"]
@@ -158,11 +157,11 @@ def test_the_machine_is_the_one_that_was_asked_for(instance_type: str) -> None:
         ("trn1.2xlarge", "trn1.2xlarge_2026-09_idle_first_record_default_config", True),
     ],
 )
-def test_a_first_report_has_the_keys_of_a_recorded_one(
-    written: Written, instance_type: str, capture: str, default: bool
+def test_keys_of_a_first_report(
+    write_configuration: WriteConfiguration, instance_type: str, capture: str, default: bool
 ) -> None:
-    """An idle machine's first report is, key by key, what real hardware printed."""
-    config = () if default else ("-c", written(EVERY_GROUP))
+    """The first report of an idle machine has the keys of a recorded one."""
+    config = () if default else ("-c", write_configuration(EVERY_GROUP))
     (report,) = reports(1, "--instance-type", instance_type, "--scenario", "idle", *config)
     assert paths(report) == paths(recorded(capture))
 
@@ -174,12 +173,12 @@ def test_a_first_report_has_the_keys_of_a_recorded_one(
         ("inf2.xlarge", "inf2.xlarge_2026-06_under_load"),
     ],
 )
-def test_groups_have_the_keys_of_recorded_ones(
-    written: Written, instance_type: str, capture: str
+def test_keys_of_groups(
+    write_configuration: WriteConfiguration, instance_type: str, capture: str
 ) -> None:
-    """Each group has the fields of its generation, no more and no fewer (models aside)."""
+    """Each group has the keys of a recorded one (except for models)."""
     real = dict(groups(recorded(capture)))
-    _, report = reports(2, "--instance-type", instance_type, "-c", written(EVERY_GROUP))
+    _, report = reports(2, "--instance-type", instance_type, "-c", write_configuration(EVERY_GROUP))
     for name, group in groups(report):
         if name in real:
             models = {"loaded_models": []} if name == "memory_used" else {}
@@ -190,15 +189,14 @@ def test_groups_have_the_keys_of_recorded_ones(
 # Periods
 
 
-def test_the_first_report_is_short_and_the_others_are_not() -> None:
-    """The first report comes at once and covers next to nothing, as neuron-monitor's does."""
+def test_first_report_covers_milliseconds() -> None:
     first, *others = reports(6, "--instance-type", "inf2.xlarge")
     assert all(0 < group["period"] < 0.1 for _, group in groups(first))
     for report in others:
         assert all(group["period"] == pytest.approx(5, abs=0.01) for _, group in groups(report))
 
 
-def test_the_default_configuration_is_neuron_monitors() -> None:
+def test_default_groups() -> None:
     """Without -c there are no hardware counters, and no CPU shares in the first report."""
     first, second = reports(2, "--instance-type", "inf2.xlarge")
     assert set(first["system_data"]) == {"memory_info"}
@@ -206,8 +204,7 @@ def test_the_default_configuration_is_neuron_monitors() -> None:
 
 
 @pytest.mark.parametrize("flag", ["-c", "--config-file"])
-def test_the_innermost_period_wins(written: Written, flag: str) -> None:
-    """A group's own period goes before its list's, and that before the file's."""
+def test_innermost_period(write_configuration: WriteConfiguration, flag: str) -> None:
     document = {
         "period": "1s",
         "neuron_runtimes": [
@@ -215,9 +212,9 @@ def test_the_innermost_period_wins(written: Written, flag: str) -> None:
             {"metrics": [{"type": "execution_stats", "period": "10s"}]},
         ],
         "system_metrics": [{"type": "vcpu_usage"}, {"type": "memory_info", "period": "2s"}],
-        "unknown": {"to": "us"},
+        "unknown": {"ignored": True},
     }
-    assert parse([flag, written(document)]).periods == {
+    assert parse([flag, write_configuration(document)]).periods == {
         Group.MEMORY_USED: 3,
         Group.EXECUTION_STATS: 10,
         Group.VCPU_USAGE: 1,
@@ -230,12 +227,12 @@ def test_the_innermost_period_wins(written: Written, flag: str) -> None:
     [("1s", 1), ("10s", 10), ("007s", 7), ("1.0s", 5), ("0.5s", 5), ("5.0s", 5), ("0s", 5),
      ("1m", 5), ("7", 5), ("-1s", 5), (" 1s", 5), ("", 5), ("9" * 30 + "s", 5), (None, 5)],
 )  # fmt: skip
-def test_only_whole_seconds_are_understood(
-    written: Written, text: str | None, seconds: int
+def test_period_formats(
+    write_configuration: WriteConfiguration, text: str | None, seconds: int
 ) -> None:
-    """neuron-monitor takes whole seconds, and silently 5 s for everything else."""
+    """Only whole seconds are valid; everything else silently means 5 s."""
     document = {"period": text, "system_metrics": [{"type": "memory_info"}]}
-    assert parse(["-c", written(document)]).periods == {Group.MEMORY_INFO: seconds}
+    assert parse(["-c", write_configuration(document)]).periods == {Group.MEMORY_INFO: seconds}
 
 
 @pytest.mark.parametrize(
@@ -247,17 +244,18 @@ def test_only_whole_seconds_are_understood(
         {"neuron_runtimes": [{"metrics": None}], "system_metrics": []},
     ],
 )
-def test_milliseconds_and_no_groups_print_nothing(written: Written, document: Any) -> None:
-    """A period in milliseconds makes neuron-monitor print nothing at all; so does no group."""
-    options = parse(["-c", written(document)])
+def test_configurations_without_reports(
+    write_configuration: WriteConfiguration, document: Any
+) -> None:
+    """Periods in milliseconds, and a configuration without groups, print nothing."""
+    options = parse(["-c", write_configuration(document)])
     assert options.periods == {}
     assert Machine(options).next_at is None
 
 
-def test_a_report_holds_the_groups_that_are_due(written: Written) -> None:
-    """Groups with periods of their own come when they are due, and only then."""
+def test_groups_with_their_own_periods(write_configuration: WriteConfiguration) -> None:
     metrics = [{"type": "memory_info", "period": "2s"}, {"type": "vcpu_usage", "period": "5s"}]
-    machine = Machine(parse(["-c", written({"system_metrics": metrics})]))
+    machine = Machine(parse(["-c", write_configuration({"system_metrics": metrics})]))
     due = []
     for number in range(6):
         at = machine.next_at
@@ -274,10 +272,10 @@ def test_a_report_holds_the_groups_that_are_due(written: Written) -> None:
     ]
 
 
-def test_groups_that_nobody_asks_for_are_left_out(written: Written) -> None:
-    """A report holds what the configuration names, and always who the machine is."""
+def test_groups_that_are_not_requested(write_configuration: WriteConfiguration) -> None:
+    """A report has only the requested groups, and always the machine."""
     document = {**EVERY_GROUP, "system_metrics": [{"type": "memory_info"}]}
-    for report in reports(2, "-c", written(document)):
+    for report in reports(2, "-c", write_configuration(document)):
         assert set(report["system_data"]) == {"memory_info"}
         assert report["instance_info"]["instance_id"]
         assert report["neuron_hardware_info"]["neuron_device_count"] == 16
@@ -288,9 +286,8 @@ def test_groups_that_nobody_asks_for_are_left_out(written: Written) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
-def test_there_are_as_many_runtimes_as_asked_for(scenario: str, count: int) -> None:
-    """--runtimes is their number, more than there are cores as well; each has an id of its own and
-    cores of the machine."""
+def test_number_of_runtimes(scenario: str, count: int) -> None:
+    """Each runtime has its own id and at least one core, even with more runtimes than cores."""
     flags = ("--scenario", scenario, "--runtimes", str(count), "--instance-type", "inf2.24xlarge")
     (report,) = reports(1, *flags)
     entries = report["neuron_runtime_data"]
@@ -305,23 +302,21 @@ def test_there_are_as_many_runtimes_as_asked_for(scenario: str, count: int) -> N
     ("scenario", "count"),
     [("idle", 0), ("inference", 4), ("training", 4), ("compile", 0), ("mixed", 4)],
 )
-def test_without_a_number_there_are_the_scenarios_runtimes(scenario: str, count: int) -> None:
-    """Nothing uses Neuron where the cores are idle; elsewhere the default is four."""
+def test_default_number_of_runtimes(scenario: str, count: int) -> None:
     (report,) = reports(1, "--scenario", scenario)
     assert len(report["neuron_runtime_data"]) == count
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_every_process_has_the_tag_that_was_asked_for(scenario: str) -> None:
-    """An application beside the simulator finds itself in it by its tag, helpers or not."""
+def test_tag(scenario: str) -> None:
+    """--tag applies to every runtime, helpers included."""
     tagged = reports(12, *SMALL, "--scenario", scenario, "--runtimes", "2", "--tag", "housing")
     tags = {runtime["neuron_runtime_tag"] for _, runtime in runtimes(tagged)}
     assert tags == {"housing"}
 
 
-def test_helpers_come_and_go_and_share_tags() -> None:
-    """In `mixed` short-lived processes appear and vanish beside those that stay; some carry the
-    tag of another, so that nothing but the process id tells them apart."""
+def test_helpers() -> None:
+    """Helpers run for at most three reports, and some share the tag of a long-running runtime."""
     alive: dict[int, list[int]] = {}
     tags: dict[int, str] = {}
     for number, runtime in runtimes(reports(60, "--scenario", "mixed")):

@@ -1,4 +1,4 @@
-"""What goes on on a simulated machine: scenarios, and generations of hardware."""
+"""Scenarios and hardware generations."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pytest
 
 from neuron_exporter.model import Machine as Identity
 from neuron_exporter.report import decode
-from neuron_exporter.simulator.hardware import SIMULATED, hardware
-from neuron_exporter.simulator.processes import Kind
+from neuron_exporter.simulator.hardware import SIMULATED_TYPES, hardware
+from neuron_exporter.simulator.processes import ProcessKind
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
-from tests.support.reports import Bench
+from tests.support.reports import Harness
 from tests.support.simulated import SMALL, Report, busy, completed, memory, reports, runtimes
 
 
 def cpu(report: Report) -> float:
-    """Percent of the host's CPUs that processes use."""
+    """Return the used percentage of the host's CPUs."""
     shares: Mapping[str, float] = report["system_data"]["vcpu_usage"]["average_usage"]
     return shares["user"] + shares["system"]
 
 
 def host_memory(report: Report) -> float:
-    """Share of the host's memory in use."""
+    """Return the used share of the host's memory."""
     info = report["system_data"]["memory_info"]
     return float(info["memory_used_bytes"]) / float(info["memory_total_bytes"])
 
 
-def test_idle_is_idle() -> None:
-    """Runtimes of an idle machine hold memory; no core is busy and nothing completes."""
+def test_idle() -> None:
+    """Runtimes have memory allocated, but no core is busy and nothing completes."""
     for report in reports(8, "--scenario", "idle", "--runtimes", "3", *SMALL)[1:]:
         assert set(busy(report).values()) == {0.0}
         assert min(memory(report).values()) > 0
@@ -39,8 +39,8 @@ def test_idle_is_idle() -> None:
         assert cpu(report) < 10
 
 
-def test_inference_rises_and_falls() -> None:
-    """Load moves over minutes: cores are nearly idle at one time and nearly full at another."""
+def test_inference() -> None:
+    """Cores are nearly idle at times and nearly fully used at others."""
     shares = [
         share
         for report in reports(80, "--scenario", "inference")
@@ -50,8 +50,8 @@ def test_inference_rises_and_falls() -> None:
     assert max(shares) > 75
 
 
-def test_training_is_steady_but_for_checkpoints() -> None:
-    """All cores work hard and alike, and pause together for two reports out of sixty."""
+def test_training() -> None:
+    """All cores are equally busy and pause together for two of sixty reports."""
     many = reports(61, "--scenario", "training", "--runtimes", "32")
     means = [sum(busy(report).values()) / 32 for report in many]
     pauses = [number for number, mean in enumerate(means) if mean < 15]
@@ -65,8 +65,8 @@ def test_training_is_steady_but_for_checkpoints() -> None:
     assert min(latencies) > 0.1
 
 
-def test_compiling_keeps_the_host_busy_and_no_core() -> None:
-    """The compiler is a process of the host: its CPUs and memory are taken, Neuron is not used."""
+def test_compile() -> None:
+    """The host's CPUs and memory are in use, the cores are idle."""
     for report in reports(8, "--scenario", "compile", "--runtimes", "2", *SMALL)[1:]:
         assert cpu(report) > 80
         assert host_memory(report) > 0.5
@@ -74,8 +74,8 @@ def test_compiling_keeps_the_host_busy_and_no_core() -> None:
         assert completed(report) == 0
 
 
-def test_mixed_has_every_kind_and_some_errors() -> None:
-    """Cores that train stand beside cores that serve, and some executions fail."""
+def test_mixed() -> None:
+    """Some cores train, others serve, and some executions fail."""
     many = reports(60, "--scenario", "mixed", "--runtimes", "3")
     kinds = {at: sum(busy(report)[at] for report in many[1:]) / 59 for at in (0, 31)}
     assert kinds[0] < 80
@@ -85,15 +85,14 @@ def test_mixed_has_every_kind_and_some_errors() -> None:
         for _, runtime in runtimes(many)
     ]
     assert 0 < sum(map(bool, failed)) < len(failed) / 5
-    assert Kind.TRAINING in SCENARIOS["mixed"].kinds
+    assert ProcessKind.TRAINING in SCENARIOS["mixed"].kinds
 
 
 @pytest.mark.parametrize("count", [1, 4, 100])
 @pytest.mark.parametrize("scenario", ["training", "mixed"])
 @pytest.mark.parametrize("instance_type", ["inf1.xlarge", "inf2.24xlarge", "trn2.48xlarge"])
-def test_no_machine_is_more_than_full(instance_type: str, scenario: str, count: int) -> None:
-    """However many processes there are, devices and host hold no more than they have, and cores are
-    busy no longer than time passes (but for what a helper adds)."""
+def test_capacity_is_not_exceeded(instance_type: str, scenario: str, count: int) -> None:
+    """Memory and utilization stay within the machine's capacity (helpers add up to 5 %)."""
     flags = ("--instance-type", instance_type, "--scenario", scenario, "--runtimes", str(count))
     for report in reports(11, *flags)[::5]:
         assert max(memory(report).values()) <= hardware(instance_type).core_memory
@@ -102,14 +101,14 @@ def test_no_machine_is_more_than_full(instance_type: str, scenario: str, count: 
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_the_exporter_reads_every_scenario(scenario: str) -> None:
-    """Collected by the exporter, a machine shows as busy as the simulator made it."""
-    bench, flags = Bench(), ("--scenario", scenario, "--instance-type", "trn2.48xlarge")
+def test_collected_utilization(scenario: str) -> None:
+    """The exporter collects the utilization that the simulator reports."""
+    harness, flags = Harness(), ("--scenario", scenario, "--instance-type", "trn2.48xlarge")
     for report in reports(4, *flags, "--runtimes", "6"):
-        samples = bench.samples(report, machine=Identity(instance_type="trn2.48xlarge"))
-    shown = samples.of("neuroncore_utilization_ratio")
-    wanted = {core: min(1, share / 100) for core, share in busy(report).items()}
-    assert {int(core): share for (core,), share in shown.items()} == pytest.approx(wanted)
+        samples = harness.samples(report, machine=Identity(instance_type="trn2.48xlarge"))
+    shown = samples.values("neuroncore_utilization_ratio")
+    expected = {core: min(1, share / 100) for core, share in busy(report).items()}
+    assert {int(core): share for (core,), share in shown.items()} == pytest.approx(expected)
     assert len(shown) == 64
 
 
@@ -117,13 +116,13 @@ def test_the_exporter_reads_every_scenario(scenario: str) -> None:
 
 
 @pytest.mark.parametrize("instance_type", ["trn2.48xlarge", "trn2u.48xlarge"])
-def test_logical_cores_are_made_of_physical_ones(instance_type: str) -> None:
-    """Trn2 shows 64 logical cores; under each stand its two physical ones, whose mean it is."""
+def test_trn2_physical_cores(instance_type: str) -> None:
+    """A logical core's utilization is the mean of its two physical cores."""
     report = reports(2, "--instance-type", instance_type)[1]
-    told = report["neuron_hardware_info"]
-    assert told["neuron_device_type"] == "trainium2"
-    assert told["neuron_device_memory_size"] == 96 * 2**30
-    assert (told["neuroncore_per_device_count"], told["logical_neuroncore_config"]) == (4, 2)
+    info = report["neuron_hardware_info"]
+    assert info["neuron_device_type"] == "trainium2"
+    assert info["neuron_device_memory_size"] == 96 * 2**30
+    assert (info["neuroncore_per_device_count"], info["logical_neuroncore_config"]) == (4, 2)
     names = set()
     for _, runtime in runtimes([report]):
         listed = runtime["report"]["neuroncore_counters"]["neuroncores_in_use"]
@@ -140,36 +139,35 @@ def test_logical_cores_are_made_of_physical_ones(instance_type: str) -> None:
     assert len(names) == 128
 
 
-def test_trn2_has_the_form_of_the_documentation() -> None:
-    """Hardware, pods and physical cores of a Trn2 are told as the documentation's example does."""
+def test_trn2_matches_the_documentation() -> None:
+    """Hardware, pods and physical cores have the format of the documented example."""
     path = captures.FOLDER / "doc_2.21-2.32_trn2n_LNC2_with_k8s.ndjson"
     if not path.exists():
         pytest.skip(captures.MISSING)
-    told = json.loads(captures.lines(path)[0])
+    documented = json.loads(captures.lines(path)[0])
     (report,) = reports(1, "--instance-type", "trn2.48xlarge", "--kubernetes")
-    assert report["neuron_hardware_info"] == told["neuron_hardware_info"]
+    assert report["neuron_hardware_info"] == documented["neuron_hardware_info"]
     for section in ("neuroncores_k8s_info", "neurondevices_k8s_info"):
-        ours, theirs = (each["neuron_k8s_info"][section]["0"] for each in (report, told))
+        ours, theirs = (each["neuron_k8s_info"][section]["0"] for each in (report, documented))
         assert list(ours) == list(theirs)
-    assert list(report["neuron_k8s_info"]) == list(told["neuron_k8s_info"])
+    assert list(report["neuron_k8s_info"]) == list(documented["neuron_k8s_info"])
     physical = [
         list(runtime["report"]["neuroncore_counters"]["neuroncores_in_use"]["1"]["v3d"])
-        for _, runtime in (*runtimes([report]), *runtimes([told]))
+        for _, runtime in (*runtimes([report]), *runtimes([documented]))
     ]
     assert physical == [["nc_v3.2", "nc_v3.3"]] * len(physical)
 
 
 @pytest.mark.parametrize("instance_type", ["inf1.6xlarge", "inf2.24xlarge", "trn1.32xlarge"])
-def test_older_machines_have_no_logical_cores(instance_type: str) -> None:
-    """Before Trn2 a core is a core."""
+def test_older_machines_have_no_physical_cores(instance_type: str) -> None:
     report = reports(2, "--instance-type", instance_type)[1]
     assert report["neuron_hardware_info"].get("logical_neuroncore_config", 1) == 1
     assert "v3d" not in json.dumps(report["neuron_runtime_data"])
 
 
-@pytest.mark.parametrize("instance_type", SIMULATED)
-def test_only_members_of_an_ultraserver_name_it(instance_type: str) -> None:
-    """A trn2u says of which UltraServer it is, and the exporter reads it; others have no key."""
+@pytest.mark.parametrize("instance_type", SIMULATED_TYPES)
+def test_ultraserver_id(instance_type: str) -> None:
+    """Only a trn2u reports an UltraServer."""
     (report,) = reports(1, "--instance-type", instance_type)
     info = decode(json.dumps(report).encode()).report.instance_info
     assert info is not None
@@ -177,9 +175,8 @@ def test_only_members_of_an_ultraserver_name_it(instance_type: str) -> None:
     assert ("ultraserver_id" in report["instance_info"]) is bool(info.ultraserver_id)
 
 
-def test_pods_own_cores_and_devices() -> None:
-    """--kubernetes says for each core and device of a runtime which pod has it, in the form of the
-    documentation; without the flag there is no such section."""
+def test_kubernetes() -> None:
+    """--kubernetes adds the pods of cores and devices in the documented format."""
     flags = ("--instance-type", "trn2.48xlarge", "--runtimes", "3")
     (report,) = reports(1, *flags, "--kubernetes")
     info: dict[str, Any] = report["neuron_k8s_info"]
@@ -195,5 +192,5 @@ def test_pods_own_cores_and_devices() -> None:
         if int(core) % 4 == 0:
             assert devices[str(int(core) // 4)] == owner
     assert len({owner["pod_name"] for owner in cores.values()}) == 3
-    assert decode(json.dumps(report).encode()).faults == ()
+    assert decode(json.dumps(report).encode()).invalid_fields == ()
     assert "neuron_k8s_info" not in reports(1, *flags)[0]

@@ -1,4 +1,4 @@
-"""Both formats say the same, and each scraper gets the one that it likes best."""
+"""Both formats have the same content, and each scraper gets its preferred format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as open_metrics_parser
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import for_prometheus
+from neuron_exporter.metrics.selection import select_for_prometheus
 from neuron_exporter.model import Machine, Snapshot
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
@@ -30,9 +30,9 @@ from neuron_exporter.sinks.exposition import (
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.telemetry import Telemetry
 from tests import captures
-from tests.support.reports import Bench, cores, executions, report, runtime
+from tests.support.reports import Harness, cores, executions, report, runtime
 
-EVERYTHING, _ = for_prometheus("full", [], [])
+EVERYTHING, _ = select_for_prometheus("full", [], [])
 HERE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -47,13 +47,13 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 def exposed(sink: PrometheusSink, snapshot: Snapshot, format: Format) -> str:
-    """What a scrape in a format shows, to its end."""
+    """Return a scrape in a format, with its end marker."""
     text = sink.expose(snapshot.taken_at.monotonic, format) + format.end
     return text.decode()
 
 
 def both(snapshot: Snapshot) -> tuple[str, str]:
-    """The same snapshot in the text format and in OpenMetrics."""
+    """Return a snapshot in the text format and in OpenMetrics."""
     sink = PrometheusSink(EVERYTHING)
     sink.offer(snapshot)
     texts = exposed(sink, snapshot, TEXT), exposed(sink, snapshot, OPEN_METRICS)
@@ -62,12 +62,12 @@ def both(snapshot: Snapshot) -> tuple[str, str]:
 
 
 def families(text: str) -> list[Metric]:
-    """OpenMetrics, read strictly."""
+    """Parse OpenMetrics with the strict parser."""
     return list(open_metrics_parser.text_string_to_metric_families(text))
 
 
 def samples(read: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """The values of all samples, by name and labels in their order."""
+    """Return the values of all samples by name and labels."""
     return {
         (sample.name, tuple(sample.labels.items())): sample.value
         for family in read
@@ -75,8 +75,8 @@ def samples(read: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     }
 
 
-def assert_the_same(text: str, open_metrics: str) -> None:
-    """Sample for sample, and help for help."""
+def assert_equal(text: str, open_metrics: str) -> None:
+    """Assert that both texts have the same families and samples."""
     plain = list(text_parser.text_string_to_metric_families(text))
     strict = families(open_metrics)
     assert samples(strict) == samples(plain)
@@ -118,19 +118,16 @@ def assert_the_same(text: str, open_metrics: str) -> None:
         ("application/openmetrics-text;q=7,text/plain;q=0.1", TEXT),
     ],
 )
-def test_the_format_is_the_one_that_is_liked_best(accept: str, wanted: Format) -> None:
-    """Accept is honoured with its q-values and versions; whoever does not care gets text."""
+def test_negotiation(accept: str, wanted: Format) -> None:
     assert negotiate(accept) is wanted
 
 
 @given(st.text(max_size=60))
-def test_no_header_is_an_error(accept: str) -> None:
-    """Whatever is accepted, there is a format for it."""
+def test_any_accept_header_has_a_format(accept: str) -> None:
     assert negotiate(accept) in (TEXT, OPEN_METRICS, OPEN_METRICS_DRAFT)
 
 
-def test_the_content_types_are_those_of_the_formats() -> None:
-    """A scraper learns from the type what it reads."""
+def test_content_types() -> None:
     assert [each.content_type for each in (TEXT, OPEN_METRICS, OPEN_METRICS_DRAFT)] == [
         "text/plain; version=0.0.4; charset=utf-8",
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -138,50 +135,45 @@ def test_the_content_types_are_those_of_the_formats() -> None:
     ]
 
 
-# The hardware's families
+# Hardware metrics
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("instance_type", ["inf1.xlarge", "trn1.32xlarge", "trn2.48xlarge"])
-def test_simulated_machines_are_the_same_in_both_formats(instance_type: str, scenario: str) -> None:
-    """OpenMetrics' own parser reads what the text format says, sample for sample."""
+def test_simulated_reports_are_equal_in_both_formats(instance_type: str, scenario: str) -> None:
     machine = SimulatedMachine(parse(["--instance-type", instance_type, "--scenario", scenario]))
-    bench = Bench()
+    harness = Harness()
     for number in range(3):
-        snapshot = bench.collect(machine.report(number), machine=HERE).snapshot
-    assert_the_same(*both(snapshot))
+        snapshot = harness.collect(machine.report(number), machine=HERE).snapshot
+    assert_equal(*both(snapshot))
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recorded_reports_are_the_same_in_both_formats(path: Path) -> None:
-    """The same holds for everything that was recorded on real machines."""
-    bench = Bench(period=None)
+def test_recorded_reports_are_equal_in_both_formats(path: Path) -> None:
+    harness = Harness(period=None)
     for line in captures.lines(path):
-        assert_the_same(*both(bench.collect(json.loads(line), machine=HERE).snapshot))
+        assert_equal(*both(harness.collect(json.loads(line), machine=HERE).snapshot))
 
 
 @given(st.text(max_size=30))
-def test_any_label_value_is_the_same_in_both_formats(tag: str) -> None:
-    """Quotes, backslashes and line ends in a tag forge no line of OpenMetrics either."""
+def test_label_values_are_equal_in_both_formats(tag: str) -> None:
     busy = runtime(1, tag, execution_stats=executions(3))
-    assert_the_same(*both(Bench().collect(report(busy)).snapshot))
+    assert_equal(*both(Harness().collect(report(busy)).snapshot))
 
 
 def test_absent_values_are_absent_in_both_formats() -> None:
-    """A percentile that is null has no line, and its family's head stays where it was."""
-    bench = Bench()
-    bench.collect(report(runtime(1, "a", execution_stats=executions(5, {"p50": 0.25}))))
+    harness = Harness()
+    harness.collect(report(runtime(1, "a", execution_stats=executions(5, {"p50": 0.25}))))
     idle = report(runtime(1, "a", execution_stats=executions(0)))
-    text, open_metrics = both(bench.collect(idle).snapshot)
-    assert_the_same(text, open_metrics)
+    text, open_metrics = both(harness.collect(idle).snapshot)
+    assert_equal(text, open_metrics)
     assert "execution_latency_seconds{" not in open_metrics
 
 
-def test_families_are_named_as_open_metrics_demands() -> None:
-    """Counters and infos have their suffix on samples only, and a unit ends its family's name."""
+def test_open_metrics_family_names() -> None:
     latency = executions(5, {"p50": 0.25})
     busy = runtime(1, "a", execution_stats=latency, neuroncore_counters=cores(_0=50))
-    _, text = both(Bench().collect(report(busy), machine=HERE).snapshot)
+    _, text = both(Harness().collect(report(busy), machine=HERE).snapshot)
     by_name = {family.name: family for family in families(text)}
     rows = {row.name: row for row in CATALOGUE}
     assert by_name["neuron_executions"].type == "counter"
@@ -196,19 +188,18 @@ def test_families_are_named_as_open_metrics_demands() -> None:
     assert "_created" not in text
 
 
-def test_a_family_whose_name_ends_in_count_is_a_gauge() -> None:
-    """AWS's system_vcpu_count reads like a histogram's part, and is none."""
+def test_name_ending_in_count_is_a_gauge() -> None:
     machine = SimulatedMachine(parse(["--instance-type", "trn1.32xlarge"]))
-    _, text = both(Bench().collect(machine.report(0), machine=HERE).snapshot)
+    _, text = both(Harness().collect(machine.report(0), machine=HERE).snapshot)
     (family,) = (each for each in families(text) if each.name == "system_vcpu_count")
     assert family.type == "gauge"
 
 
-# Our own instruments
+# The exporter's own metrics
 
 
 def registry() -> CollectorRegistry:
-    """Instruments of every kind that is in use, with text that has to be escaped."""
+    """Return a registry with every kind of metric and text that needs escaping."""
     made = CollectorRegistry()
     Counter("a_seconds", 'A "counter"\\\nof things.', ["x"], registry=made).labels('1"\\\n').inc(2)
     Gauge("b_bytes", "A gauge.", registry=made).set(1e300)
@@ -216,11 +207,10 @@ def registry() -> CollectorRegistry:
     return made
 
 
-def test_own_instruments_are_the_same_in_both_formats() -> None:
-    """Kinds, help, labels and units of the exporter's own metrics stand in both formats."""
+def test_own_metrics_are_equal_in_both_formats() -> None:
     made = registry()
     text, open_metrics = (write(made.collect(), each) + each.end for each in (TEXT, OPEN_METRICS))
-    assert_the_same(text.decode(), open_metrics.decode())
+    assert_equal(text.decode(), open_metrics.decode())
     assert [(family.name, family.unit) for family in families(open_metrics.decode())] == [
         ("a_seconds", "seconds"),
         ("b_bytes", "bytes"),
@@ -228,11 +218,10 @@ def test_own_instruments_are_the_same_in_both_formats() -> None:
     ]
 
 
-def test_all_families_together_are_one_legal_exposition() -> None:
-    """No family of the exporter has the name of one of the hardware; the end comes once."""
+def test_complete_exposition_is_legal() -> None:
     telemetry = Telemetry(["ok"])
     machine = SimulatedMachine(parse(["--instance-type", "trn1.32xlarge"]))
-    sink, snapshot = PrometheusSink(EVERYTHING), Bench().collect(machine.report(0)).snapshot
+    sink, snapshot = PrometheusSink(EVERYTHING), Harness().collect(machine.report(0)).snapshot
     sink.offer(snapshot)
     hardware = sink.expose(snapshot.taken_at.monotonic, OPEN_METRICS)
     text = hardware + write(telemetry.registry.collect(), OPEN_METRICS) + OPEN_METRICS.end
@@ -240,8 +229,7 @@ def test_all_families_together_are_one_legal_exposition() -> None:
     assert {"neuroncore_utilization_ratio", "neuron_exporter_up", "process_cpu_seconds"} <= names
 
 
-def test_an_exposition_of_nothing_is_legal() -> None:
-    """Before the first report OpenMetrics is what the exporter says of itself, with an end."""
+def test_empty_exposition_is_legal() -> None:
     assert PrometheusSink(EVERYTHING).expose(0.0, OPEN_METRICS) == b""
     text = write(Telemetry().registry.collect(), OPEN_METRICS_DRAFT) + OPEN_METRICS_DRAFT.end
     assert "neuron_exporter_up" in {family.name for family in families(text.decode())}

@@ -1,4 +1,4 @@
-"""The exposition says what the snapshot says, in Prometheus' text format."""
+"""The exposition equals the snapshot, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import for_prometheus
-from neuron_exporter.model import Health, Kind, Machine, Series, Snapshot, SourceState
+from neuron_exporter.metrics.selection import select_for_prometheus
+from neuron_exporter.model import Health, Machine, MetricKind, Series, Snapshot, SourceState
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
@@ -28,22 +28,22 @@ from neuron_exporter.sinks.exposition import write
 from neuron_exporter.sinks.prometheus import PrometheusSink, machine_labels
 from neuron_exporter.telemetry import Telemetry
 from tests import captures
-from tests.support.reports import Bench, cores, executions, report, runtime
+from tests.support.reports import Harness, cores, executions, report, runtime
 
 NOW = 10.0
-EVERYTHING, _ = for_prometheus("full", ["*"], [])
+EVERYTHING, _ = select_for_prometheus("full", ["*"], [])
 HERE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
 
 
-def shown(snapshot: Snapshot, sink: PrometheusSink | None = None) -> str:
-    """What a scrape shows at the moment that the snapshot was taken."""
+def scrape(snapshot: Snapshot, sink: PrometheusSink | None = None) -> str:
+    """Return a scrape at the time of the snapshot."""
     sink = sink or PrometheusSink(EVERYTHING)
     sink.offer(snapshot)
     return sink.expose(snapshot.taken_at.monotonic).decode()
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """Families that have samples: type, help and values by labels."""
+    """Return the families with samples: type, help and values by labels."""
     return {
         family.name: (
             family.type,
@@ -55,62 +55,59 @@ def parsed(text: str) -> dict[str, Any]:
     }
 
 
-class Mirror(Collector):
-    """The samples of a snapshot as prometheus_client's own families."""
+class SnapshotCollector(Collector):
+    """Collector of a snapshot's samples as prometheus_client's own families."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterable[Metric]:
-        """One family for each row that Prometheus is shown."""
+        """Return a family for each published row."""
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
         machine = machine_labels(self._snapshot.machine)
         for series, value in zip(self._snapshot.shape, self._snapshot.values, strict=True):
             if value is None or not series.spec.layouts:
                 continue
             labels = dict(series.labels + machine)
-            kind = CounterMetricFamily if series.spec.kind is Kind.COUNTER else GaugeMetricFamily
+            kind = (
+                CounterMetricFamily if series.spec.kind is MetricKind.COUNTER else GaugeMetricFamily
+            )
             family = families.setdefault(series.spec.name, kind(series.spec.name, series.spec.help))
-            suffix = "_total" if series.spec.kind is Kind.COUNTER else ""
+            suffix = "_total" if series.spec.kind is MetricKind.COUNTER else ""
             family.add_sample(family.name + suffix, labels, value)
         return families.values()
 
 
 def as_prometheus_client_writes(snapshot: Snapshot) -> str:
-    """The same samples through the library's registry and writer."""
+    """Write a snapshot with prometheus_client's registry and writer."""
     registry = CollectorRegistry()
-    registry.register(Mirror(snapshot))
+    registry.register(SnapshotCollector(snapshot))
     return generate_latest(registry).decode()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("instance_type", ["inf1.xlarge", "inf2.24xlarge", "trn1.32xlarge"])
-def test_simulated_machines_read_back_as_the_library_writes(
-    instance_type: str, scenario: str
-) -> None:
-    """Read by prometheus_client's parser, ours is what prometheus_client writes."""
+def test_simulated_reports_equal_prometheus_client(instance_type: str, scenario: str) -> None:
     machine = SimulatedMachine(parse(["--instance-type", instance_type, "--scenario", scenario]))
-    bench = Bench()
+    harness = Harness()
     for number in range(3):
-        snapshot = bench.collect(machine.report(number), machine=HERE).snapshot
-    assert parsed(shown(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
+        snapshot = harness.collect(machine.report(number), machine=HERE).snapshot
+    assert parsed(scrape(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recorded_reports_read_back_as_the_library_writes(path: Path) -> None:
-    """The same holds for everything that was recorded on real machines."""
-    bench = Bench(period=None)
+def test_recorded_reports_equal_prometheus_client(path: Path) -> None:
+    harness = Harness(period=None)
     for line in captures.lines(path):
-        snapshot = bench.collect(json.loads(line), machine=HERE).snapshot
-        assert parsed(shown(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
+        snapshot = harness.collect(json.loads(line), machine=HERE).snapshot
+        assert parsed(scrape(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_any_label_value_reads_back(tag: str, name: str) -> None:
-    """Quotes, backslashes and line ends in a tag cannot forge a line."""
+def test_any_label_value_is_escaped(tag: str, name: str) -> None:
     busy = runtime(1, tag, execution_stats=executions(3))
-    snapshot = Bench().collect(report(busy), machine=Machine(instance_name=name)).snapshot
-    text = shown(snapshot)
+    snapshot = Harness().collect(report(busy), machine=Machine(instance_name=name)).snapshot
+    text = scrape(snapshot)
     read = parsed(text)
     assert read == parsed(as_prometheus_client_writes(snapshot))
     samples = sum(len(values) for _, _, values in read.values())
@@ -118,20 +115,18 @@ def test_any_label_value_reads_back(tag: str, name: str) -> None:
 
 
 @given(st.integers(0, 2**64 - 1))
-def test_any_number_reads_back(bits: int) -> None:
-    """A value is written so that it reads back as the same number."""
+def test_any_number_is_exact(bits: int) -> None:
     (number,) = struct.unpack("d", bits.to_bytes(8, "little"))
     row = next(row for row in CATALOGUE if row.name == "neuroncores_in_use")
-    snapshot = Bench().collect(report()).snapshot
+    snapshot = Harness().collect(report()).snapshot
     snapshot = replace(snapshot, shape=(Series(row, ()),), values=(number,))
     if number - number != 0:
-        return  # readings are finite before they come here
-    (value,) = parsed(shown(snapshot))["neuroncores_in_use"][2].values()
+        return  # readings are always finite
+    (value,) = parsed(scrape(snapshot))["neuroncores_in_use"][2].values()
     assert value == number
 
 
-def test_our_own_instruments_read_back_as_the_library_writes() -> None:
-    """The exporter's own metrics are written as the library would."""
+def test_own_metrics_equal_prometheus_client() -> None:
     telemetry = Telemetry()
     telemetry.report_errors.labels('a"b\\c\nd').inc(1.5)
     telemetry.restarts.labels("exited").inc()
@@ -148,8 +143,7 @@ def test_our_own_instruments_read_back_as_the_library_writes() -> None:
     assert got.keys() == wanted.keys()
 
 
-def test_every_kind_of_the_library_is_written() -> None:
-    """Counters, gauges and infos keep their suffixes, types and help."""
+def test_every_metric_kind() -> None:
     registry = CollectorRegistry()
     Counter("a", "A\\ counter\nof things.", ["x"], registry=registry).labels("1").inc(2)
     Gauge("b", "A gauge.", registry=registry).set(1e300)
@@ -157,48 +151,43 @@ def test_every_kind_of_the_library_is_written() -> None:
     assert parsed(write(registry.collect()).decode()) == parsed(generate_latest(registry).decode())
 
 
-def test_labels_freeze_at_the_first_healthy_report() -> None:
-    """Labels of a running series never change, whatever is learned of the machine later."""
-    sink, bench = PrometheusSink(EVERYTHING), Bench()
-    shown(bench.collect(report(), machine=HERE).snapshot, sink)
+def test_labels_freeze_at_first_healthy_report() -> None:
+    sink, harness = PrometheusSink(EVERYTHING), Harness()
+    scrape(harness.collect(report(), machine=HERE).snapshot, sink)
     later = replace(HERE, availability_zone="us-east-1a")
-    assert "us-east-1a" not in shown(bench.collect(report(), machine=later).snapshot, sink)
+    assert "us-east-1a" not in scrape(harness.collect(report(), machine=later).snapshot, sink)
 
 
-def test_labels_do_not_freeze_before_the_source_is_healthy() -> None:
-    """What is not yet known while the driver is missing is shown once it is."""
-    sink, bench = PrometheusSink(EVERYTHING), Bench()
-    sick = bench.collect(report(), machine=Machine()).snapshot
-    shown(replace(sick, health=Health(SourceState.NO_DRIVER)), sink)
-    assert 'instance_id="i-1"' in shown(bench.collect(report(), machine=HERE).snapshot, sink)
+def test_labels_do_not_freeze_while_unhealthy() -> None:
+    sink, harness = PrometheusSink(EVERYTHING), Harness()
+    sick = harness.collect(report(), machine=Machine()).snapshot
+    scrape(replace(sick, health=Health(SourceState.NO_DRIVER)), sink)
+    assert 'instance_id="i-1"' in scrape(harness.collect(report(), machine=HERE).snapshot, sink)
 
 
-def test_empty_fields_are_no_labels() -> None:
-    """What is not known of the machine has no label, not an empty one."""
-    text = shown(Bench().collect(report(), machine=Machine(region="eu-west-1")).snapshot)
+def test_empty_fields_add_no_labels() -> None:
+    text = scrape(Harness().collect(report(), machine=Machine(region="eu-west-1")).snapshot)
     assert '=""' not in text
     assert 'instance_info{region="eu-west-1"} 1.0' in text
 
 
-def test_nothing_is_shown_before_the_first_report_and_after_the_last() -> None:
-    """No snapshot and an old snapshot are both empty expositions."""
+def test_missing_and_stale_snapshots_are_empty() -> None:
     sink = PrometheusSink(EVERYTHING)
     assert sink.expose(NOW) == b""
     assert sum(sink.series(NOW).values()) == 0
-    snapshot = Bench().collect(report()).snapshot
-    assert shown(snapshot, sink)
+    snapshot = Harness().collect(report()).snapshot
+    assert scrape(snapshot, sink)
     assert sink.expose(snapshot.taken_at.monotonic + snapshot.fresh_for + 1) == b""
     assert sum(sink.series(snapshot.taken_at.monotonic + snapshot.fresh_for + 1).values()) == 0
 
 
-def test_a_value_that_is_absent_has_no_line() -> None:
-    """A percentile that is null now is neither zero nor its last value."""
-    sink, bench = PrometheusSink(EVERYTHING), Bench()
+def test_absent_value_has_no_line() -> None:
+    sink, harness = PrometheusSink(EVERYTHING), Harness()
     busy = executions(5, {"p50": 0.25})
-    shown(bench.collect(report(runtime(1, "a", execution_stats=busy))).snapshot, sink)
+    scrape(harness.collect(report(runtime(1, "a", execution_stats=busy))).snapshot, sink)
     idle = runtime(1, "a", execution_stats=executions(0))
-    snapshot = bench.collect(report(idle)).snapshot
-    text = shown(snapshot, sink)
+    snapshot = harness.collect(report(idle)).snapshot
+    text = scrape(snapshot, sink)
     assert "execution_latency_seconds{" not in text
     assert parsed(text) == parsed(as_prometheus_client_writes(snapshot))
 
@@ -212,29 +201,26 @@ def test_a_value_that_is_absent_has_no_line() -> None:
         (['neuroncore_utilization_ratio{neuroncore="3"}'], ['*{neuroncore="?"}'], 0),
     ],
 )
-def test_only_selected_series_are_shown(
+def test_only_selected_series_are_exposed(
     include: list[str], exclude: list[str], wanted: int
 ) -> None:
-    """A selection decides over rows and, by label globs, over series."""
-    selection, _ = for_prometheus("full", include, exclude)
-    text = shown(Bench().collect(report()).snapshot, PrometheusSink(selection))
+    selection, _ = select_for_prometheus("full", include, exclude)
+    text = scrape(Harness().collect(report()).snapshot, PrometheusSink(selection))
     assert text.count("neuroncore_utilization_ratio{") == wanted
 
 
-def test_a_single_series_is_shown() -> None:
-    """One series is as good as a thousand."""
-    selection, problems = for_prometheus(
+def test_single_series() -> None:
+    selection, problems = select_for_prometheus(
         "full", [], ["[!n]*", "neuron_*", "neuroncore_*", "neurond*"]
     )
     assert not problems
-    text = shown(Bench().collect(report()).snapshot, PrometheusSink(selection))
+    text = scrape(Harness().collect(report()).snapshot, PrometheusSink(selection))
     assert text.splitlines()[-1] == "neuroncores_in_use 0.0"
     assert len(text.splitlines()) == 3
 
 
-def test_scrapes_and_reports_do_not_disturb_each_other() -> None:
-    """However many scrape while shapes change, each sees one whole report."""
-    sink, bench = PrometheusSink(EVERYTHING), Bench()
+def test_concurrent_scrapes_see_one_report() -> None:
+    sink, harness = PrometheusSink(EVERYTHING), Harness()
     snapshots = []
     for number in range(40):
         busy = [
@@ -245,7 +231,7 @@ def test_scrapes_and_reports_do_not_disturb_each_other() -> None:
             )
             for pid in range(1, 2 + number % 3)
         ]
-        snapshots.append(bench.collect(report(*busy)).snapshot)
+        snapshots.append(harness.collect(report(*busy)).snapshot)
     wrong: list[str] = []
 
     def scrape() -> None:

@@ -1,4 +1,4 @@
-"""The tests' own CloudWatch does what the user guide says, table by table."""
+"""The evaluator of alarms, compared with the tables of the user guide."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.alarms import Identity, Published, state
+from tests.support.alarm_evaluator import PublishedValues, SeriesKey, state
 
 NOW = 600_000
 PERIOD = 60
 
 
-def published(**series: str) -> Published:
-    """Series as the guide draws them: a value a period, and - where there is none; the last one is
-    the period that has just ended."""
-    made = Published([])
+def published(**series: str) -> PublishedValues:
+    """Parse series as the guide draws them: one value per period, "-" for none, the last one just
+    ended."""
+    made = PublishedValues([])
     for name, drawn in series.items():
         values = drawn.split()
         for at, value in enumerate(values):
@@ -25,13 +25,13 @@ def published(**series: str) -> Published:
     return made
 
 
-def identity(name: str) -> Identity:
-    """A series by its name."""
-    return Identity("N", name, frozenset(), "None")
+def identity(name: str) -> SeriesKey:
+    """Return the key of a series."""
+    return SeriesKey("N", name, frozenset(), "None")
 
 
 def alarm(of: int, datapoints: int, missing: str, **more: Any) -> dict[str, Any]:
-    """An alarm on values above 0.5 of the series m1."""
+    """Return an alarm on values above 0.5 of the series m1."""
     return {
         "AlarmName": "a",
         "Namespace": "N",
@@ -64,17 +64,15 @@ def alarm(of: int, datapoints: int, missing: str, **more: Any) -> dict[str, Any]
         (2, "- - - - 1", "ALARM", "OK"),
     ],
 )
-def test_missing_data_is_treated_as_the_guide_tables_it(
-    datapoints: int, drawn: str, breaching: str, not_breaching: str
-) -> None:
+def test_missing_data(datapoints: int, drawn: str, breaching: str, not_breaching: str) -> None:
     """Both tables of AlarmThatSendsEmail, for three periods."""
-    seen = published(m1=drawn)
-    assert state(alarm(3, datapoints, "breaching"), seen, NOW) == breaching
-    assert state(alarm(3, datapoints, "notBreaching"), seen, NOW) == not_breaching
+    values = published(m1=drawn)
+    assert state(alarm(3, datapoints, "breaching"), values, NOW) == breaching
+    assert state(alarm(3, datapoints, "notBreaching"), values, NOW) == not_breaching
 
 
 def metrics(expression: str, *names: str) -> list[dict[str, Any]]:
-    """An expression on these series."""
+    """Return the queries of an expression on these series."""
     made = []
     for name in names:
         metric = {"Namespace": "N", "MetricName": name, "Dimensions": []}
@@ -84,12 +82,12 @@ def metrics(expression: str, *names: str) -> list[dict[str, Any]]:
 
 
 def watched(expression: str, above: float, **series: str) -> list[bool]:
-    """For each of five periods, whether an expression has a point there, and above a value."""
-    asked = metrics(expression, *series)
+    """Return, for each of five periods, whether the expression has a point above a value."""
+    queries = metrics(expression, *series)
     found = []
     for at in range(5):
         latest = {name: drawn.split()[at] for name, drawn in series.items()}
-        made = alarm(1, 1, "notBreaching", Metrics=asked, Threshold=above)
+        made = alarm(1, 1, "notBreaching", Metrics=queries, Threshold=above)
         found.append(state(made, published(**latest), NOW) == "ALARM")
     return found
 
@@ -110,9 +108,7 @@ def watched(expression: str, above: float, **series: str) -> list[bool]:
         ("m1 / PERIOD(m1)", {"m1": "60 120 - - 6"}, "1 2 - - .1"),
     ],
 )
-def test_metric_math_is_that_of_the_guide(
-    expression: str, series: dict[str, str], values: str
-) -> None:
+def test_metric_math(expression: str, series: dict[str, str], values: str) -> None:
     """The tables of using-metric-math, point by point."""
     wanted = [None if each == "-" else float(each) for each in values.split()]
     for above in (-1000.0, -0.01, 0.25, 1.5, 4.0, 25.0):
@@ -120,16 +116,14 @@ def test_metric_math_is_that_of_the_guide(
         assert watched(expression, above, **series) == expected
 
 
-@pytest.mark.parametrize(("datapoints", "seen"), [(3, "ALARM"), (4, "OK")])
-def test_gaps_are_filled(datapoints: int, seen: str) -> None:
-    """FILL gives every period without a point the filler, and leaves the others alone."""
+@pytest.mark.parametrize(("datapoints", "expected"), [(3, "ALARM"), (4, "OK")])
+def test_fill(datapoints: int, expected: str) -> None:
     made = alarm(5, datapoints, "notBreaching", Metrics=metrics("FILL(m1, 7)", "m1"), Threshold=6)
-    assert state(made, published(m1="2 - 4 - -"), NOW) == seen
+    assert state(made, published(m1="2 - 4 - -"), NOW) == expected
 
 
-def test_what_depends_on_missing_points_is_an_error() -> None:
-    """Where the guide and users disagree, no verdict is given."""
-    with pytest.raises(AssertionError, match="depends on what is made of missing"):
+def test_uncertain_result_is_an_error() -> None:
+    with pytest.raises(AssertionError, match="depends on the treatment of missing"):
         watched("m1 - m2", 0.5, m1="1 1 1 1 1", m2="0 - 0 0 0")
 
 
@@ -144,25 +138,23 @@ def test_what_depends_on_missing_points_is_an_error() -> None:
         ("p99", 5),
     ],
 )
-def test_statistics_are_those_of_all_values(statistic: str, value: float) -> None:
-    """Values with counts are as many values."""
+def test_statistics_use_counts(statistic: str, value: float) -> None:
     stamp = NOW - PERIOD
     datum = {"MetricName": "m1", "Dimensions": [], "Timestamp": stamp, "Unit": "None"}
-    seen = Published(
+    values = PublishedValues(
         [{"Namespace": "N", "MetricData": [{**datum, "Values": [5, 10], "Counts": [99, 1]}]}]
     )
-    found = seen.points(identity("m1"), statistic, range(stamp, NOW, PERIOD))
+    found = values.points(identity("m1"), statistic, range(stamp, NOW, PERIOD))
     assert found == {stamp: pytest.approx(value)}
-    assert seen.points(identity("m2"), statistic, range(stamp, NOW, PERIOD)) == {}
+    assert values.points(identity("m2"), statistic, range(stamp, NOW, PERIOD)) == {}
 
 
-@pytest.mark.parametrize(("count", "seen"), [(332, "as before"), (334, "ALARM")])
-def test_too_few_samples_leave_the_state(count: int, seen: str) -> None:
-    """p99 is judged from 1,000 values on, in all of what is evaluated."""
-    drawn = Published([])
+@pytest.mark.parametrize(("count", "expected"), [(332, "as before"), (334, "ALARM")])
+def test_too_few_samples_keep_the_state(count: int, expected: str) -> None:
+    drawn = PublishedValues([])
     for at in range(3):
         drawn.series[identity("m1")].append((NOW - PERIOD * (at + 1), 1.0, float(count)))
     low = {"Statistic": None, "ExtendedStatistic": "p99"}
     ignoring = alarm(3, 3, "notBreaching", EvaluateLowSampleCountPercentile="ignore", **low)
-    assert state(ignoring, drawn, NOW) == seen
+    assert state(ignoring, drawn, NOW) == expected
     assert state(alarm(3, 3, "notBreaching", **low), drawn, NOW) == "ALARM"

@@ -21,26 +21,26 @@ from tests.support.put_requests import (
     statistics,
     values,
 )
-from tests.support.strict_front import StrictFront, strict_front
+from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[StrictFront]:
+def server() -> Iterator[ValidatingEndpoint]:
     """One front for all, with its own time."""
-    with strict_front(clock=lambda: NOW) as front:
+    with validating_endpoint(clock=lambda: NOW) as front:
         yield front
 
 
 @pytest.fixture
-def front(server: StrictFront) -> StrictFront:
+def front(server: ValidatingEndpoint) -> ValidatingEndpoint:
     """The front, without what others sent."""
-    for kept in (server.refused, server.requests):
+    for kept in (server.rejected, server.requests):
         kept.clear()
     return server
 
 
 @pytest.fixture(scope="module")
-def client(server: StrictFront) -> Iterator[Any]:
+def client(server: ValidatingEndpoint) -> Iterator[Any]:
     """A client of the front."""
     with connected(server.url) as made:
         yield made
@@ -137,7 +137,7 @@ REFUSED_DATUMS: dict[str, tuple[str, str, Datum]] = {
     ("code", "message", "wrong"), REFUSED_DATUMS.values(), ids=REFUSED_DATUMS.keys()
 )
 def test_a_wrong_datum_is_refused(
-    front: StrictFront, client: Any, code: str, message: str, wrong: Datum
+    front: ValidatingEndpoint, client: Any, code: str, message: str, wrong: Datum
 ) -> None:
     """One wrong datum costs the request: the client is told the place, and nothing is let in."""
     with pytest.raises(ClientError) as caught:
@@ -148,22 +148,24 @@ def test_a_wrong_datum_is_refused(
     told = answer["Error"]["Message"]
     assert told.startswith("MetricData.member.2")
     assert message in told
-    assert front.refused == [f"{code}: {told}"]
+    assert front.rejected == [f"{code}: {told}"]
     assert front.requests == []
 
 
 @pytest.mark.parametrize(
     "namespace", ["", " ", "n" * 256, ":mine", "AWS/EC2", "Größe", "a\tb", "a*b", "a,b"]
 )
-def test_a_wrong_namespace_is_refused(front: StrictFront, client: Any, namespace: str) -> None:
+def test_a_wrong_namespace_is_refused(
+    front: ValidatingEndpoint, client: Any, namespace: str
+) -> None:
     """Also one that is AWS's own, or has characters that none may have."""
     with pytest.raises(ClientError, match=r"InvalidParameterValue.*Namespace: must") as caught:
         put(client, datum(), namespace=namespace)
     assert caught.value.response["Error"]["Code"] == VALUE
-    assert len(front.refused) == 1
+    assert len(front.rejected) == 1
 
 
-def test_the_number_of_datums_is_limited(front: StrictFront, client: Any) -> None:
+def test_the_number_of_datums_is_limited(front: ValidatingEndpoint, client: Any) -> None:
     """A thousand are let in; one more is not, and none is not."""
     put(client, *[datum()] * 1000)
     with pytest.raises(ClientError, match=r"MetricData: at most 1000 \(got 1001\)"):
@@ -196,22 +198,24 @@ LEGAL: dict[str, Datum] = {
 
 
 @pytest.mark.parametrize("legal", LEGAL.values(), ids=LEGAL.keys())
-def test_what_is_just_legal_is_let_in(front: StrictFront, client: Any, legal: Datum) -> None:
+def test_what_is_just_legal_is_let_in(front: ValidatingEndpoint, client: Any, legal: Datum) -> None:
     """At the bound nothing is refused yet, and what came is kept as it came."""
     put(client, legal)
-    assert front.refused == []
+    assert front.rejected == []
     assert front.datums(legal["MetricName"]) == [legal]
 
 
-def test_every_unit_is_let_in(front: StrictFront, client: Any) -> None:
+def test_every_unit_is_let_in(front: ValidatingEndpoint, client: Any) -> None:
     """CloudWatch has twenty-seven of them."""
     assert len(units()) == 27
     put(client, *(datum(MetricName=unit, Unit=unit) for unit in sorted(units())))
-    assert front.refused == []
+    assert front.rejected == []
 
 
 @pytest.mark.parametrize("namespace", ["n" * 255, "A-z0.9_/#: x", "aws/mine", "MyAWS/EC2"])
-def test_an_unusual_namespace_is_let_in(front: StrictFront, client: Any, namespace: str) -> None:
+def test_an_unusual_namespace_is_let_in(
+    front: ValidatingEndpoint, client: Any, namespace: str
+) -> None:
     """Whatever the user guide allows."""
     put(client, datum(), namespace=namespace)
     assert front.requests[0]["Namespace"] == namespace

@@ -1,4 +1,4 @@
-"""The server with TLS and passwords: who gets in, over what, and who keeps nobody out."""
+"""The server with TLS and passwords."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.web import server as serving
-from tests.support.clients import Answer, Client, basic, get
-from tests.support.serving import ME, USERS, served
+from neuron_exporter.web import server as web_server
+from tests.support.clients import Client, ClientResponse, basic_auth, get
+from tests.support.serving import AUTHORIZATION, USERS, running_server
 from tests.support.waiting import wait_for
-from tests.support.web_config import WebFolder, hashed
+from tests.support.web_config import WebConfigFolder, bcrypt_hash
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server looks around often, so that it closes soon."""
-    monkeypatch.setattr(serving, "_SWEEP_SECONDS", 0.02)
+def _short_sweep_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "_SWEEP_INTERVAL", 0.02)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> WebFolder:
-    """An authority and a server's certificate."""
-    return WebFolder(tmp_path)
+def folder(tmp_path: Path) -> WebConfigFolder:
+    """A certificate authority and a server certificate."""
+    return WebConfigFolder(tmp_path)
 
 
-def refused(ask: Callable[[], Answer]) -> bool:
-    """Whether a request breaks: in the handshake, or, as TLS 1.3 has it, right after."""
+def fails(ask: Callable[[], ClientResponse]) -> bool:
+    """Return whether a request fails, during the handshake or (with TLS 1.3) right after it."""
     try:
         ask()
     except (ssl.SSLError, ConnectionError):
@@ -40,27 +39,26 @@ def refused(ask: Callable[[], Answer]) -> bool:
 # TLS
 
 
-def test_the_server_shows_its_certificate(folder: WebFolder) -> None:
-    """Whoever trusts the authority is answered over TLS 1.3, and told an https address."""
-    with served(folder, tls_server_config=folder.tls) as serving:
-        with Client(serving.port, tls=folder.client()) as client:
+def test_server_certificate(folder: WebConfigFolder) -> None:
+    with running_server(folder, tls_server_config=folder.tls) as serving:
+        with Client(serving.port, tls=folder.client_context()) as client:
             assert client.get("/").body == b"hello\n"
             assert client.get("/healthz", "HEAD").status == 200
             assert isinstance(client.socket, ssl.SSLSocket)
             assert client.socket.version() == "TLSv1.3"
         assert serving.server.url == f"https://127.0.0.1:{serving.port}"
 
-        stranger = ssl.create_default_context()
+        untrusted = ssl.create_default_context()
         with pytest.raises(ssl.SSLCertVerificationError):
-            get(serving.port, tls=stranger)
+            get(serving.port, tls=untrusted)
         assert serving.get().status == 200
 
 
-def test_an_end_is_told_from_an_attack(folder: WebFolder) -> None:
-    """The server takes its leave within TLS, so that a strict client sees a proper end."""
+def test_close_notify(folder: WebConfigFolder) -> None:
+    """A strict client sees a proper end of the connection."""
     with (
-        served(folder, tls_server_config=folder.tls) as serving,
-        Client(serving.port, tls=folder.client()) as client,
+        running_server(folder, tls_server_config=folder.tls) as serving,
+        Client(serving.port, tls=folder.client_context()) as client,
     ):
         assert isinstance(client.socket, ssl.SSLSocket)
         client.socket.suppress_ragged_eofs = False
@@ -68,11 +66,10 @@ def test_an_end_is_told_from_an_attack(folder: WebFolder) -> None:
         assert client.socket.recv(1) == b""
 
 
-def test_whoever_speaks_in_the_clear_is_told(folder: WebFolder) -> None:
-    """A request without TLS gets a reason, and nothing else."""
-    with served(folder, tls_server_config=folder.tls) as serving:
-        answer = get(serving.port)
-    assert (answer.status, answer.body) == (400, b"this port speaks HTTPS\r\n")
+def test_plain_http_to_tls_port(folder: WebConfigFolder) -> None:
+    with running_server(folder, tls_server_config=folder.tls) as serving:
+        response = get(serving.port)
+    assert (response.status, response.body) == (400, b"this port speaks HTTPS\r\n")
 
 
 @pytest.mark.parametrize(
@@ -85,15 +82,14 @@ def test_whoever_speaks_in_the_clear_is_told(folder: WebFolder) -> None:
         ({"cipher_suites": ["TLS_AES_128_GCM_SHA256"]}, "TLSv1_2", None),
     ],
 )
-def test_versions_are_kept_to(
-    folder: WebFolder, server: dict[str, Any], client: str, version: str | None
+def test_versions(
+    folder: WebConfigFolder, server: dict[str, Any], client: str, version: str | None
 ) -> None:
-    """min_version and max_version decide; the suites of TLS 1.3 alone are no TLS 1.2."""
-    context = folder.client()
+    context = folder.client_context()
     context.maximum_version = getattr(ssl.TLSVersion, client)
-    with served(folder, tls_server_config={**folder.tls, **server}) as serving:
+    with running_server(folder, tls_server_config={**folder.tls, **server}) as serving:
         if version is None:
-            assert refused(lambda: get(serving.port, tls=context))
+            assert fails(lambda: get(serving.port, tls=context))
             return
         with Client(serving.port, tls=context) as connection:
             assert connection.get("/").status == 200
@@ -116,29 +112,29 @@ def test_versions_are_kept_to(
         ("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", True, "ECDHE-RSA-AES256-SHA"),
     ],
 )
-def test_cipher_suites_go_by_their_names_in_go(
-    folder: WebFolder, suite: str, is_rsa: bool, cipher: str
-) -> None:
-    """Each suite of TLS 1.2 that Go names is the one that is spoken."""
+def test_cipher_suites(folder: WebConfigFolder, suite: str, is_rsa: bool, cipher: str) -> None:
+    """Go's name of each suite selects the right suite of OpenSSL."""
     folder.authority.sign("server", is_rsa=is_rsa)
-    context = folder.client()
+    context = folder.client_context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ALL")
     with (
-        served(folder, tls_server_config={**folder.tls, "cipher_suites": [suite]}) as serving,
+        running_server(
+            folder, tls_server_config={**folder.tls, "cipher_suites": [suite]}
+        ) as serving,
         Client(serving.port, tls=context) as client,
     ):
         assert isinstance(client.socket, ssl.SSLSocket)
-        spoken = client.socket.cipher()
-    assert spoken is not None
-    assert spoken[0] == cipher
+        cipher_in_use = client.socket.cipher()
+    assert cipher_in_use is not None
+    assert cipher_in_use[0] == cipher
 
 
 # Certificates of clients
 
 
 @pytest.mark.parametrize(
-    ("policy", "nobody", "stranger", "friend"),
+    ("policy", "without", "untrusted", "trusted"),
     [
         ("NoClientCert", True, True, True),
         ("RequestClientCert", True, True, True),
@@ -146,26 +142,27 @@ def test_cipher_suites_go_by_their_names_in_go(
         ("RequireAndVerifyClientCert", False, False, True),
     ],
 )
-def test_clients_show_who_they_are(
-    folder: WebFolder, policy: str, nobody: bool, stranger: bool, friend: bool
+def test_client_certificates(
+    folder: WebConfigFolder, policy: str, without: bool, untrusted: bool, trusted: bool
 ) -> None:
-    """client_auth_type decides over clients with no certificate, a strange, and a good one."""
-    (folder.folder / "strange").mkdir()
-    strange = WebFolder(folder.folder / "strange").authority.sign_client("stranger")
-    friendly = folder.authority.sign_client("friend")
+    (folder.folder / "untrusted_pair").mkdir()
+    untrusted_pair = WebConfigFolder(folder.folder / "untrusted_pair").authority.sign_client(
+        "untrusted"
+    )
+    trusted_pair = folder.authority.sign_client("trusted")
     section = {**folder.tls, "client_auth_type": policy}
     if "Verify" in policy:
         section["client_ca_file"] = "authority.pem"
-    with served(folder, tls_server_config=section) as serving:
-        got = [
-            not refused(lambda each=each: serving.get(certificate=each))
-            for each in (None, strange, friendly)
+    with running_server(folder, tls_server_config=section) as serving:
+        accepted = [
+            not fails(lambda each=each: serving.get(certificate=each))
+            for each in (None, untrusted_pair, trusted_pair)
         ]
-        assert got == [nobody, stranger, friend]
+        assert accepted == [without, untrusted, trusted]
 
 
 @pytest.mark.parametrize(
-    ("allowed", "names", "let_in"),
+    ("allowed", "names", "accepted"),
     [
         (["scraper.example"], ["scraper.example"], True),
         (["other", "scraper.example"], ["more", "scraper.example"], True),
@@ -178,14 +175,13 @@ def test_clients_show_who_they_are(
         (["spiffe://here/scraper"], ["spiffe://here/other"], False),
     ],
 )
-def test_names_of_clients_can_be_demanded(
-    folder: WebFolder, allowed: list[str], names: list[str], let_in: bool
+def test_allowed_client_names(
+    folder: WebConfigFolder, allowed: list[str], names: list[str], accepted: bool
 ) -> None:
-    """client_allowed_sans lets in those whose certificate has one of the names, of any kind."""
     certificate = folder.authority.sign_client("client", *names)
-    section = {**folder.mutual, "client_allowed_sans": allowed}
-    with served(folder, tls_server_config=section) as serving:
-        assert refused(lambda: serving.get(certificate=certificate)) is not let_in
+    section = {**folder.mutual_tls, "client_allowed_sans": allowed}
+    with running_server(folder, tls_server_config=section) as serving:
+        assert fails(lambda: serving.get(certificate=certificate)) is not accepted
 
 
 # Passwords and headers
@@ -193,33 +189,34 @@ def test_names_of_clients_can_be_demanded(
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nothing"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_passwords_protect_every_path(folder: WebFolder, path: str, method: str) -> None:
-    """Without a right password nothing is told, not even which paths there are."""
-    with served(folder, basic_auth_users=USERS) as serving:
-        for headers in ({}, {"Authorization": basic("me", "wrong")}):
+def test_passwords_protect_every_path(folder: WebConfigFolder, path: str, method: str) -> None:
+    with running_server(folder, basic_auth_users=USERS) as serving:
+        for headers in ({}, {"Authorization": basic_auth("me", "wrong")}):
             with Client(serving.port) as client:
-                answer = client.get(path, method, **headers)
+                response = client.get(path, method, **headers)
                 assert client.closed()
-            assert (answer.status, answer.body) == (401, b"" if method == "HEAD" else REFUSAL)
-            assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
+            assert (response.status, response.body) == (
+                401,
+                b"" if method == "HEAD" else UNAUTHORIZED,
+            )
+            assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
         with Client(serving.port) as client:
             for _ in range(2):
-                answer = client.get(path, method, Authorization=ME)
-                assert answer.status == (404 if path == "/nothing" else 200)
+                response = client.get(path, method, Authorization=AUTHORIZATION)
+                assert response.status == (404 if path == "/nothing" else 200)
 
 
-REFUSAL = b"unauthorized\n"
+UNAUTHORIZED = b"unauthorized\n"
 
 
-def test_tls_and_passwords_go_together(folder: WebFolder) -> None:
-    """Both at once are the usual way: no password in the clear."""
-    with served(folder, tls_server_config=folder.tls, basic_auth_users=USERS) as serving:
+def test_tls_with_passwords(folder: WebConfigFolder) -> None:
+    with running_server(folder, tls_server_config=folder.tls, basic_auth_users=USERS) as serving:
         assert serving.get().status == 401
-        assert serving.get(Authorization=ME).body == b"hello\n"
+        assert serving.get(Authorization=AUTHORIZATION).body == b"hello\n"
 
 
-def test_headers_are_set_and_left_out(folder: WebFolder) -> None:
-    """What the file says of headers goes before what we would say, on every answer."""
+def test_configured_headers(folder: WebConfigFolder) -> None:
+    """Configured headers override the defaults, and an empty value removes one."""
     headers = {
         "X-Frame-Options": "deny",
         "Strict-Transport-Security": "max-age=1",
@@ -227,62 +224,60 @@ def test_headers_are_set_and_left_out(folder: WebFolder) -> None:
         "X-Content-Type-Options": "",
     }
     section = {"http2": True, "headers": headers}
-    with served(folder, http_server_config=section, basic_auth_users=USERS) as serving:
-        for answer in (get(serving.port), get(serving.port, Authorization=ME)):
+    with running_server(folder, http_server_config=section, basic_auth_users=USERS) as serving:
+        for response in (get(serving.port), get(serving.port, Authorization=AUTHORIZATION)):
             for name, value in headers.items():
-                assert answer.headers.get(name, "") == value
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+                assert response.headers.get(name, "") == value
+            assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
 # Reload
 
 
-def test_connections_move_to_a_new_certificate(folder: WebFolder) -> None:
-    """A renewed certificate is shown to newcomers, and idle connections begin anew."""
+def test_reload_certificate(folder: WebConfigFolder) -> None:
+    """New connections get the new certificate, and idle ones are closed."""
     with (
-        served(folder, tls_server_config=folder.tls) as serving,
-        Client(serving.port, tls=folder.client()) as idle,
+        running_server(folder, tls_server_config=folder.tls) as serving,
+        Client(serving.port, tls=folder.client_context()) as idle,
     ):
         assert idle.get("/").status == 200
         folder.authority.sign("renewed")
         serving.reload(tls_server_config={"cert_file": "renewed.pem", "key_file": "renewed.key"})
         assert idle.closed()
-        with Client(serving.port, tls=folder.client()) as client:
+        with Client(serving.port, tls=folder.client_context()) as client:
             assert isinstance(client.socket, ssl.SSLSocket)
-            shown = client.socket.getpeercert()
-        assert shown is not None
-        assert "renewed" in str(shown["subject"])
+            certificate = client.socket.getpeercert()
+        assert certificate is not None
+        assert "renewed" in str(certificate["subject"])
 
 
-def test_a_connection_in_the_clear_ends_when_tls_begins(folder: WebFolder) -> None:
-    """Nobody goes on in the clear once there is TLS."""
-    with served(folder) as serving, Client(serving.port) as idle:
+def test_enabling_tls_closes_idle_connections(folder: WebConfigFolder) -> None:
+    with running_server(folder) as serving, Client(serving.port) as idle:
         assert idle.get("/").status == 200
         serving.reload(tls_server_config=folder.tls)
         assert idle.closed()
         assert serving.get().status == 200
 
 
-def test_a_request_under_way_is_the_last_in_the_clear(folder: WebFolder) -> None:
-    """Who is in the middle of a request when TLS begins gets an answer, and the end."""
-    with served(folder) as serving, Client(serving.port) as client:
+def test_enabling_tls_during_request(folder: WebConfigFolder) -> None:
+    """The pending request is answered, then the connection is closed."""
+    with running_server(folder) as serving, Client(serving.port) as client:
         assert client.get("/").status == 200
         client.send(b"GET / HTTP/1.1\r\n")
         connections = serving.server._connections
         wait_for(lambda: not any(each.is_idle for each in connections._open))
         serving.reload(tls_server_config=folder.tls)
         client.send(b"\r\n")
-        assert client.answer().headers["Connection"] == "close"
+        assert client.read_response().headers["Connection"] == "close"
         assert client.closed()
 
 
-def test_a_new_password_holds_for_open_connections(folder: WebFolder) -> None:
-    """A kept connection does not keep its old password."""
-    with served(folder, basic_auth_users=USERS) as serving, Client(serving.port) as kept:
-        assert kept.get("/", Authorization=ME).status == 200
-        serving.reload(basic_auth_users={"me": hashed("new")})
-        assert kept.get("/", Authorization=ME).status == 401
-        assert get(serving.port, Authorization=basic("me", "new")).status == 200
+def test_new_password_applies_to_open_connections(folder: WebConfigFolder) -> None:
+    with running_server(folder, basic_auth_users=USERS) as serving, Client(serving.port) as kept:
+        assert kept.get("/", Authorization=AUTHORIZATION).status == 200
+        serving.reload(basic_auth_users={"me": bcrypt_hash("new")})
+        assert kept.get("/", Authorization=AUTHORIZATION).status == 401
+        assert get(serving.port, Authorization=basic_auth("me", "new")).status == 200
 
 
 # Who is known
@@ -298,15 +293,14 @@ def test_a_new_password_holds_for_open_connections(folder: WebFolder) -> None:
         ("NoClientCert", USERS, b"yes\n"),
     ],
 )
-def test_routes_are_told_whether_everybody_is_known(
-    folder: WebFolder, client_auth: str, users: dict[str, str] | None, known: bytes
+def test_is_authenticated(
+    folder: WebConfigFolder, client_auth: str, users: dict[str, str] | None, known: bytes
 ) -> None:
-    """Only a password, or a certificate that is asked of everybody and verified, makes a client
-    known: what may come in without is nobody in particular, even where it shows one."""
+    """Optional client certificates do not count, since clients without one are accepted too."""
     section = {**folder.tls, "client_auth_type": client_auth}
     if "Verify" in client_auth:
         section["client_ca_file"] = "authority.pem"
     certificate = folder.authority.sign_client("me")
     users_section = {} if users is None else {"basic_auth_users": users}
-    with served(folder, tls_server_config=section, **users_section) as serving:
-        assert serving.get("/known", certificate, Authorization=ME).body == known
+    with running_server(folder, tls_server_config=section, **users_section) as serving:
+        assert serving.get("/known", certificate, Authorization=AUTHORIZATION).body == known

@@ -1,236 +1,223 @@
-"""The alarms: one row for each, with what it means and why it treats missing data as it does.
+"""The alarms, one rule each: what it means, what to do, and how it treats missing data.
 
-What CloudWatch does with missing data, in expressions and in alarms, is that of its user guide
-(using-metric-math, AlarmThatSendsEmail, 2023); limits are those of PutMetricAlarm (botocore 1.44).
+How CloudWatch treats missing data in expressions and alarms is described in its user guide
+(using-metric-math, AlarmThatSendsEmail, 2023). The limits are those of PutMetricAlarm (botocore
+1.44). Texts of this module appear in users' AlarmDescription and parameters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Missing = Literal["breaching", "notBreaching", "ignore", "missing"]
 Comparison = Literal["GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold"]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A series that an alarm reads: what its expression calls it, the metric, the statistic."""
+class Query(NamedTuple):
+    """A series that an alarm reads: its id in the expression, the metric, and the statistic."""
 
     id: str
     metric: str
     statistic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """A parameter of the template, its default, and what it is, with its unit."""
+class Threshold(NamedTuple):
+    """A parameter of the template with its default, bounds, and description with unit."""
 
     parameter: str
     default: float
     help: str
-    most: float | None = None
-    least: float = 0
+    maximum: float | None = None
+    minimum: float = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Machines:
-    """How many machines there should be: a scaling group's count, or a number that is given.
+class ExpectedMachines(NamedTuple):
+    """The expected number of machines: that of a scaling group, or a parameter.
 
-    With a group, `query` is read beside the others and `expression` is watched; `expected` is the
-    expression without one.
+    With a scaling group, the alarm also reads `query` and watches the rule's expression;
+    `expression` is the one without a scaling group.
     """
 
     query: Query
-    expected: str
+    expression: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One alarm. `period` is the shortest (seconds); `datapoints` are M of N.
+    """One alarm. `period` is the shortest one allowed (s); M of N `datapoints` must breach.
 
-    Without an expression the one query is watched as it is. `{interval}` in an expression stands
+    Without an expression the alarm watches its single query. `{interval}` in an expression stands
     for the seconds between two values of a machine.
     """
 
     name: str
-    means: str
-    first: str
+    meaning: str
+    action: str
     queries: tuple[Query, ...]
-    comparison: Comparison
-    threshold: Threshold
-    period: int
-    datapoints: tuple[int, int]
-    missing: Missing
-    because: str
     expression: str = ""
-    machines: Machines | None = None
+    comparison: Comparison = "GreaterThanThreshold"
+    threshold: Threshold
+    period: int = 60
+    datapoints: tuple[int, int] = (3, 5)
+    missing: Missing = "notBreaching"
+    missing_reason: str
+    machines: ExpectedMachines | None = None
     needs_samples: bool = False
-    """Whether a percentile of too few values is left unjudged."""
-    unhealthy: bool = True
-    """Whether the fleet is unhealthy then; what only costs money is none of its ills."""
+    """Whether a percentile of too few values leaves the state as it is."""
+    is_health: bool = True
+    """Whether the alarm contributes to the composite health alarm (cost-only alarms do not)."""
 
     @property
     def key(self) -> str:
-        """The name as CloudFormation's identifiers and parameters have it."""
+        """The name in the form of CloudFormation's logical ids and parameters."""
         return "".join(word.capitalize() for word in self.name.split("-"))
 
 
-_BEATS = Query("beats", "ExporterHeartbeat", "Sum")
+_HEARTBEATS = Query("beats", "ExporterHeartbeat", "Sum")
 _COMPLETED = Query("completed", "ExecutionsCompleted", "Sum")
 _ERRORS = Query("errors", "ExecutionErrors", "Sum")
 
-_PRESENT = "FILL(beats, 0) * {interval} / PERIOD(beats)"
-"""Machines whose source lived all the time; one that did so half of the time is half a machine."""
+_REPORTING = "FILL(beats, 0) * {interval} / PERIOD(beats)"
+"""Number of machines whose source was alive for the whole period; half of it counts as 0.5."""
+
+_HEARTBEATS_COVER_IT = "the heartbeat alarm covers machines that stop reporting"
 
 _FLEET_HEARTBEATS = Rule(
     name="heartbeats",
-    means="Fewer machines report than there should be: an exporter, its neuron-monitor or a whole "
-    "machine is gone.",
-    first="Find the instance whose ExporterHeartbeat is 0 (its neuron_exporter_source_state says "
-    "why) or missing (is the task or the machine there? may it call CloudWatch?). A machine that "
-    "has just been added has a few minutes.",
-    queries=(_BEATS,),
-    # Without IF, a group whose metrics are not collected would count as one of no machines, and it
-    # would be for FILL alone to give a group that is scaled to 0 a point.
-    expression=f"IF(machines > 0, machines - {_PRESENT}, 0)",
-    machines=Machines(
+    meaning="Fewer machines report than expected: an exporter, its neuron-monitor or a machine is "
+    "down.",
+    action="Find the instance whose ExporterHeartbeat is 0 (its neuron_exporter_source_state has "
+    "the reason) or missing (check that the machine and the task run and can reach CloudWatch). A "
+    "new machine needs a few minutes before it counts.",
+    queries=(_HEARTBEATS,),
+    # The condition keeps two cases apart: a group scaled to 0 gets a point of 0 without depending
+    # on FILL, and a group whose metrics are not collected does not count as one of 0 machines.
+    expression=f"IF(machines > 0, machines - {_REPORTING}, 0)",
+    machines=ExpectedMachines(
         Query("machines", "GroupInServiceInstances", "Average"),
-        f"${{ExpectedMachines}} - {_PRESENT}",
+        f"${{ExpectedMachines}} - {_REPORTING}",
     ),
     comparison="GreaterThanOrEqualToThreshold",
-    threshold=Threshold("MissingMachines", 1, "machines that do not report", least=0.1),
-    period=60,
-    # Values are sent up to 1.8 intervals after their stamp: the last two points may be incomplete.
+    threshold=Threshold("MissingMachines", 1, "machines that do not report", minimum=0.1),
+    # Values are sent up to 1.8 intervals after their timestamp: the last two points may be
+    # incomplete.
     datapoints=(3, 5),
     missing="breaching",
-    because="no data at all means that nobody reports, or that the scaling group's metrics are not "
-    "collected; a group scaled to 0 expects nobody, and is well",
+    missing_reason="without any data no machine reports, or the metrics of the scaling group are "
+    "not collected; a group scaled to 0 is OK",
 )
 
 _MACHINE_HEARTBEAT = Rule(
     name="heartbeats",
-    means="The machine does not report: its exporter, its neuron-monitor or the machine is gone.",
-    first="If ExporterHeartbeat is 0, the exporter lives and neuron_exporter_source_state says why "
-    "neuron-monitor does not; if it is missing, look whether the machine is there and may call "
+    meaning="The machine does not report: the exporter, its neuron-monitor or the machine is down.",
+    action="If ExporterHeartbeat is 0, the exporter runs and neuron_exporter_source_state says why "
+    "neuron-monitor does not; if it is missing, check that the machine runs and can reach "
     "CloudWatch.",
     queries=(Query("beats", "ExporterHeartbeat", "Maximum"),),
     comparison="LessThanThreshold",
     threshold=Threshold(
         "LowestHeartbeat", 1, "1 while neuron-monitor reports, 0 while it does not"
     ),
-    period=60,
-    datapoints=(3, 5),
     missing="breaching",
-    because="a machine that says nothing is as bad as one that says 0",
+    missing_reason="a machine that sends nothing is as bad as one that sends 0",
 )
 
 _OTHERS = (
     Rule(
         name="uncorrected-ecc",
-        means="Memory or SRAM of a Neuron device had errors that could not be corrected: results "
-        "may be wrong, and the device may be failing.",
-        first="Find the device by hardware_ecc_events_total, take the work off that machine, and "
-        "replace the machine if it happens again.",
+        meaning="Memory or SRAM of a Neuron device had uncorrectable errors: results may be wrong, "
+        "and the device may be failing.",
+        action="Find the device by hardware_ecc_events_total, move the workload off the machine, "
+        "and replace the machine if the errors recur.",
         queries=(Query("errors", "EccUncorrected", "Sum"),),
-        comparison="GreaterThanThreshold",
         threshold=Threshold("UncorrectedEccCount", 0, "uncorrected errors in a period"),
         period=300,
-        # An hour back: it stays visible, and what waited out an outage comes late.
+        # One hour: the alarm stays visible, and includes values delayed by an outage.
         datapoints=(1, 12),
-        missing="notBreaching",
-        because="no reading is no error; that nobody reports is told by the heartbeats",
+        missing_reason=f"missing data is not an error; {_HEARTBEATS_COVER_IT}",
     ),
     Rule(
         name="error-ratio",
-        means="Too large a share of executions ends in any other way than completed.",
-        first="See which kind it is (neuron_execution_errors_total, or the metrics "
-        "ExecutionErrors* and ExecutionsTimedOut of the full preset) and what was deployed last.",
+        meaning="Too many executions fail.",
+        action="Find the kind of error (neuron_execution_errors_total, or the metrics "
+        "ExecutionErrors* and ExecutionsTimedOut of the full preset), and check what was deployed "
+        "last.",
         queries=(_COMPLETED, _ERRORS),
         expression="IF(completed + errors > 0, 100 * errors / (completed + errors), 0)",
-        comparison="GreaterThanThreshold",
         threshold=Threshold("ErrorRatioPercent", 1, "percent of executions that fail", 100),
-        period=60,
-        datapoints=(3, 5),
-        missing="notBreaching",
-        because="without executions nothing fails; that nobody reports is told by the heartbeats",
+        missing_reason=f"without executions nothing fails; {_HEARTBEATS_COVER_IT}",
     ),
     Rule(
         name="latency",
-        means="The slowest hundredth of executions takes too long.",
-        first="Compare ExecutionLatency with ExecutionDeviceLatency: if the device's share is "
-        "small, look at the host (HostCpuUtilization, queues), else at the model and its batches. "
-        "Below 1,000 executions in what is evaluated, the state stays as it is.",
+        meaning="The slowest 1 percent of executions takes too long.",
+        action="Compare ExecutionLatency with ExecutionDeviceLatency: if the device's share is "
+        "small, check the host (HostCpuUtilization, queues), otherwise the model and its batch "
+        "size. With fewer than 1,000 executions in the evaluated time the state stays as it is.",
         queries=(Query("latency", "ExecutionLatency", "p99"),),
-        comparison="GreaterThanThreshold",
         threshold=Threshold(
-            "LatencySeconds", 1, "seconds that p99 of executions may take: set your own"
+            "LatencySeconds", 1, "maximum p99 of execution latency in seconds: set your own"
         ),
         period=300,
         datapoints=(2, 3),
-        missing="notBreaching",
-        because="without executions there is no latency; cores that are busy and complete nothing "
-        "are told by the hang alarm",
+        missing_reason="without executions there is no latency; the hang alarm covers busy cores "
+        "that complete nothing",
         needs_samples=True,
     ),
     Rule(
         name="device-memory",
-        means="A Neuron device's memory is nearly full: the next model, or a larger batch, will "
-        "not load.",
-        first="See which core is full and of what (neuroncore_memory_usage_*, "
-        "neuroncore_runtime_info), then move or end a runtime.",
+        meaning="The memory of a Neuron device is nearly full: the next model or a larger batch "
+        "will not load.",
+        action="Find the full core and what uses its memory (neuroncore_memory_usage_*, "
+        "neuroncore_runtime_info), then move or stop a runtime.",
         queries=(Query("memory", "NeuronDeviceMemoryUtilization", "Maximum"),),
-        comparison="GreaterThanThreshold",
         threshold=Threshold(
             "DeviceMemoryPercent", 95, "percent of the fullest device's memory", 100
         ),
-        period=60,
-        datapoints=(3, 5),
-        missing="notBreaching",
-        because="no reading is no full device; that nobody reports is told by the heartbeats",
+        missing_reason=f"missing data does not mean a full device; {_HEARTBEATS_COVER_IT}",
     ),
     Rule(
         name="hang",
-        means="NeuronCores are busy and no execution ends: something hangs.",
-        first="Find the runtime of the busy cores (neuroncore_runtime_info), read its log, and "
-        "restart it. What the other machines of these dimensions complete hides one that hangs: "
-        "alarms with --instance-id, or in a set by service, see it.",
-        # Maximum: the runtime that hangs may hold one core of a hundred.
+        meaning="NeuronCores are busy but no execution ends: a workload hangs.",
+        action="Find the runtime on the busy cores (neuroncore_runtime_info), read its log, and "
+        "restart it. Executions of other machines with the same dimensions hide a machine that "
+        "hangs: alarms with --instance-id, or on a set by service, detect it.",
+        # Maximum: the runtime that hangs may use one core of a hundred.
         queries=(Query("busy", "NeuronCoreUtilization", "Maximum"), _COMPLETED, _ERRORS),
         expression="IF(completed + errors > 0, 0, busy)",
-        comparison="GreaterThanThreshold",
         threshold=Threshold(
-            "HangBusyPercent", 50, "percent that the busiest core is busy while nothing ends", 100
+            "HangBusyPercent",
+            50,
+            "percent that the busiest core is used while no execution ends",
+            100,
         ),
         period=300,
         datapoints=(3, 3),
-        missing="notBreaching",
-        because="nobody is busy where nothing is read; that nobody reports is told by the "
-        "heartbeats",
+        missing_reason=f"without data no core is known to be busy; {_HEARTBEATS_COVER_IT}",
     ),
     Rule(
         name="idle",
-        means="Machines run, report, and have had next to nothing to do for an hour: idle "
-        "accelerators are paid for. A matter of money, so no part of the composite alarm.",
-        first="Find whom they are waiting for (an empty queue, an input that is too slow, a "
-        "deployment that was forgotten), or scale in.",
-        # It is there only while the source lives: no heartbeat has to be asked.
+        meaning="Machines have run nearly idle for an hour: you pay for accelerators without work. "
+        "This is about cost, so it is not part of the composite alarm.",
+        action="Find out what they wait for (an empty queue, slow input, a forgotten deployment), "
+        "or scale in.",
+        # The metric exists only while the source is alive, so that no heartbeat is needed.
         queries=(Query("busy", "NeuronCoreUtilization", "Average"),),
         comparison="LessThanThreshold",
-        threshold=Threshold("IdlePercent", 5, "percent that cores are busy on average", 100),
+        threshold=Threshold("IdlePercent", 5, "average utilization of cores in percent", 100),
         period=300,
         datapoints=(12, 12),
-        missing="notBreaching",
-        because="the cores are read only while neuron-monitor reports; who does not report is not "
-        "known to be idle",
-        unhealthy=False,
+        missing_reason="a machine that does not report is not known to be idle; the metric exists "
+        "only while neuron-monitor reports",
+        is_health=False,
     ),
 )
 
-FLEET = (_FLEET_HEARTBEATS, *_OTHERS)
-"""The alarms on a set of dimensions that the machines of a fleet share."""
+FLEET_RULES = (_FLEET_HEARTBEATS, *_OTHERS)
+"""Alarms on a dimension set that the machines of a fleet share."""
 
-MACHINE = (_MACHINE_HEARTBEAT, *_OTHERS)
-"""The alarms on one machine."""
+MACHINE_RULES = (_MACHINE_HEARTBEAT, *_OTHERS)
+"""Alarms on one machine."""
 
-NAMES = tuple(rule.name for rule in FLEET)
+RULE_NAMES = tuple(rule.name for rule in FLEET_RULES)
+"""Names for `--without`."""

@@ -1,23 +1,23 @@
-"""Alarms as a CloudFormation template."""
+"""Build the CloudFormation template of the alarms."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.generate.alarms.rules import Query, Rule
 from neuron_exporter.metrics.catalogue import CATALOGUE
 
-LONGEST_DESCRIPTION = 1024
-"""Characters, of an alarm's description and of a template's."""
+MAX_DESCRIPTION = 1024
+"""Characters of the description of an alarm, and of a template."""
 
 _HOUR, _DAY, _WEEK = 3600, 86_400, 604_800
-_SHORTEST = 60
-"""Seconds. Metrics are sent with a resolution of a minute: an alarm of 10, 20 or 30 s would find no
-points in between, and cost three times as much."""
+_RESOLUTION = 60
+"""Seconds. Metrics have a resolution of one minute: alarms with periods of 10, 20 or 30 s would
+find no points in between, and cost three times as much."""
 
 _PERIODS = (60, 120, 180, 300, 600, 900, 1800, 3600, 21_600)
 
@@ -28,10 +28,13 @@ _NOTHING = {"Ref": "AWS::NoValue"}
 
 Node = dict[str, Any]
 
+_text: Callable[..., Node] = partial(dict, Type="String")
+_number: Callable[..., Node] = partial(dict, Type="Number")
+"""Makers of parameters."""
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A dimension's value: a text, or what a parameter of this name is given."""
+
+class Value(NamedTuple):
+    """A dimension's value: a text, or the value of the parameter with this name."""
 
     text: str = ""
     reference: str = ""
@@ -39,11 +42,11 @@ class Value:
 
     @property
     def node(self) -> Any:
-        """As it stands in the template."""
+        """The value as a node of the template."""
         return {"Ref": self.reference} if self.reference else self.text
 
 
-def template(
+def build_template(
     rules: Sequence[Rule],
     *,
     namespace: str,
@@ -51,108 +54,100 @@ def template(
     dimensions: Mapping[str, Value],
     machine: str | None,
 ) -> Node:
-    """The template.
+    """Build the template.
 
     Args:
         interval: seconds between two values of a machine.
-        machine: its id, where the alarms are on one machine and not on a fleet.
+        machine: its instance id for alarms on one machine, None for alarms on a fleet.
 
     Raises:
-        ConfigError: no alarm can have a period that such an interval divides.
+        ConfigError: no alarm period is a multiple of the interval.
     """
-    whom = "the fleet" if machine is None else f"the machine {machine}"
+    target = "the fleet" if machine is None else f"the machine {machine}"
     pairs = [{"Name": name, "Value": value.node} for name, value in dimensions.items()]
     grouped = any(rule.machines for rule in rules)
     writer = _Writer(namespace, interval, pairs)
     resources = {rule.key: writer.alarm(rule) for rule in rules}
-    ill = [rule.key for rule in rules if rule.unhealthy]
-    if ill:
+    health_keys = [rule.key for rule in rules if rule.is_health]
+    if health_keys:
         key = "NeuronFleetUnhealthy" if machine is None else "NeuronMachineUnhealthy"
-        resources[key] = _composite(ill, whom, machine is None)
+        resources[key] = _composite(health_keys, target, is_fleet=machine is None)
+    has_group = _NONE_EXPECTED if _names_group(dimensions) else _is_set(_GROUP)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": (
-            f"Alarms on what Neuron Exporter publishes of {whom}, in {namespace} with the "
-            f"dimensions {', '.join(dimensions)}."
-        )[:LONGEST_DESCRIPTION],
+            f"Alarms on the metrics that Neuron Exporter publishes for {target}, in namespace "
+            f"{namespace} with the dimensions {', '.join(dimensions)}."
+        )[:MAX_DESCRIPTION],
         "Parameters": _parameters(rules, interval, dimensions, grouped=grouped),
         **({"Rules": _rules()} if grouped else {}),
         "Conditions": {
-            _HAS_TOPIC: _given("SnsTopicArn"),
-            **({_EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]}} if ill else {}),
-            **({_HAS_GROUP: _reads_group(dimensions)} if grouped else {}),
+            _HAS_TOPIC: _is_set("SnsTopicArn"),
+            **({_EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]}} if health_keys else {}),
+            **({_HAS_GROUP: has_group} if grouped else {}),
         },
         "Resources": resources,
     }
 
 
 def alarm_metrics(document: Mapping[str, Any]) -> tuple[int, int]:
-    """What of a template is billed: metrics of alarms, and composite alarms.
+    """Count what is billed: metrics that the alarms read, and composite alarms.
 
-    Where a scaling group may be read, it is counted as if it were.
+    A scaling group's metric is counted even if the parameters do not use it.
     """
-    kinds = [(each["Type"], each["Properties"]) for each in document["Resources"].values()]
-    alarms = [made for kind, made in kinds if kind == "AWS::CloudWatch::Alarm"]
-    metrics = sum(
-        sum("MetricStat" in _with_group(query) for query in made["Metrics"])
-        if "Metrics" in made
-        else 1
-        for made in alarms
-    )
-    return metrics, len(kinds) - len(alarms)
-
-
-def _with_group(query: Node) -> Node:
-    chosen: Node = query["Fn::If"][1] if "Fn::If" in query else query
-    return chosen
+    resources = document["Resources"].values()
+    alarms = [each["Properties"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
+    queries = [query for each in alarms for query in each.get("Metrics", [{"MetricStat": each}])]
+    metrics = sum("MetricStat" in query.get("Fn::If", [None, query])[1] for query in queries)
+    return metrics, len(resources) - len(alarms)
 
 
 def periods(rule: Rule, interval: int) -> list[int]:
-    """The periods (s) that an alarm may have, its default first: whole numbers of minutes and of
-    intervals.
+    """Return the allowed periods of an alarm (s), the default first: whole numbers of minutes and
+    of intervals.
 
     Raises:
         ConfigError: there is none.
     """
-    base = math.lcm(_SHORTEST, interval)
+    base = math.lcm(_RESOLUTION, interval)
     default = math.ceil(rule.period / base) * base
     points = rule.datapoints[1]
-    if default * points > _longest(default):
+    if default * points > _max_evaluation(default):
         raise ConfigError(
             [f"cloudwatch.flush_interval: {rule.name} would need periods of {default} s, and "
              f"{points} of them are longer than CloudWatch allows; must be a divisor or a multiple "
              f"of a minute, such as 60s (got {interval}s)"]
         )  # fmt: skip
-    more = {at for at in _PERIODS if at % base == 0 and at * points <= _longest(at)}
+    more = {at for at in _PERIODS if at % base == 0 and at * points <= _max_evaluation(at)}
     return [default, *sorted(more - {default})]
 
 
-def _longest(period: int) -> int:
-    """Seconds that all periods of an alarm may last together."""
+def _max_evaluation(period: int) -> int:
+    """Return the maximum total duration of an alarm's periods (s)."""
     return _WEEK if period >= _HOUR else _DAY
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """Writes alarms on series of one set of dimensions."""
+class _Writer(NamedTuple):
+    """Writer of alarms on the series of one dimension set."""
 
     namespace: str
     interval: int
     dimensions: list[Node]
 
     def alarm(self, rule: Rule) -> Node:
-        missing, of = rule.datapoints
+        datapoints, periods = rule.datapoints
         properties: Node = {
             "AlarmName": {"Fn::Sub": f"${{AWS::StackName}}-{rule.name}"},
-            "AlarmDescription": _description(rule),
+            "AlarmDescription": f"{rule.meaning} What to do: {rule.action} Missing data is treated "
+            f"as {rule.missing}: {rule.missing_reason}.",
             **(self._math(rule) if rule.expression else self._plain(rule, rule.queries[0])),
             "ComparisonOperator": rule.comparison,
             "Threshold": {"Ref": rule.threshold.parameter},
-            "EvaluationPeriods": of,
-            "DatapointsToAlarm": missing,
+            "EvaluationPeriods": periods,
+            "DatapointsToAlarm": datapoints,
             "TreatMissingData": rule.missing,
             **({"EvaluateLowSampleCountPercentile": "ignore"} if rule.needs_samples else {}),
-            "ActionsEnabled": _if(_EACH, True, False) if rule.unhealthy else True,
+            "ActionsEnabled": _if(_EACH, True, False) if rule.is_health else True,
             **_actions(),
         }
         return {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}
@@ -169,23 +164,19 @@ class _Writer:
         }
 
     def _math(self, rule: Rule) -> Node:
-        expression: Any = self._filled(rule.expression)
+        expression: Any = self._with_interval(rule.expression)
         metrics: list[Any] = []
         if rule.machines:
-            otherwise = {"Fn::Sub": self._filled(rule.machines.expected)}
+            otherwise = {"Fn::Sub": self._with_interval(rule.machines.expression)}
             expression = _if(_HAS_GROUP, expression, otherwise)
-            group = _stat(
-                rule.machines.query,
-                rule,
-                "AWS/AutoScaling",
-                [{"Name": _GROUP, "Value": {"Ref": _GROUP}}],
-            )
+            dimensions = [{"Name": _GROUP, "Value": {"Ref": _GROUP}}]
+            group = _stat(rule.machines.query, rule, "AWS/AutoScaling", dimensions)
             metrics.append(_if(_HAS_GROUP, group, _NOTHING))
         metrics += [_stat(each, rule, self.namespace, self.dimensions) for each in rule.queries]
         watched = {"Id": "watched", "Expression": expression, "Label": rule.name}
         return {"Metrics": [{**watched, "ReturnData": True}, *metrics]}
 
-    def _filled(self, expression: str) -> str:
+    def _with_interval(self, expression: str) -> str:
         return expression.replace("{interval}", str(self.interval))
 
 
@@ -204,16 +195,15 @@ def _stat(query: Query, rule: Rule, namespace: str, dimensions: list[Node]) -> N
     }
 
 
-def _composite(keys: Iterable[str], whom: str, fleet: bool) -> Node:
-    name = "neuron-fleet-unhealthy" if fleet else "neuron-machine-unhealthy"
-    title = "Neuron fleet unhealthy" if fleet else "Neuron machine unhealthy"
+def _composite(keys: Iterable[str], target: str, *, is_fleet: bool) -> Node:
+    kind = "fleet" if is_fleet else "machine"
     return {
         "Type": "AWS::CloudWatch::CompositeAlarm",
         "Properties": {
-            "AlarmName": {"Fn::Sub": f"${{AWS::StackName}}-{name}"},
-            "AlarmDescription": f"{title}: at least one of the alarms on {whom} is in ALARM; its "
-            "own description says what to look at. Idle machines are a matter of money, not of "
-            "health, and are left out.",
+            "AlarmName": {"Fn::Sub": f"${{AWS::StackName}}-neuron-{kind}-unhealthy"},
+            "AlarmDescription": f"Neuron {kind} unhealthy: at least one alarm on {target} is in "
+            "ALARM. Read the description of that alarm. The alarm on idle machines is about cost "
+            "and is not included.",
             "AlarmRule": {"Fn::Sub": " OR ".join(f'ALARM("${{{key}.Arn}}")' for key in keys)},
             "ActionsEnabled": _if(_EACH, False, True),
             **_actions(),
@@ -221,94 +211,69 @@ def _composite(keys: Iterable[str], whom: str, fleet: bool) -> Node:
     }
 
 
-def _description(rule: Rule) -> str:
-    return f"{rule.means} First: {rule.first} Missing data is {rule.missing}: {rule.because}."
-
-
 def _parameters(
     rules: Iterable[Rule], interval: int, dimensions: Mapping[str, Value], *, grouped: bool
 ) -> Node:
-    made: Node = {}
+    parameters: Node = {}
     for name, value in dimensions.items():
         if value.reference and not value.reference.startswith("AWS::"):
-            made[value.reference] = {
-                "Type": "String",
-                "Description": f"Value of the dimension {name}, as the exporter publishes it",
-                "MinLength": 1,
-                **({"Default": value.default} if value.default else {}),
-            }
-    made["SnsTopicArn"] = {
-        "Type": "String",
-        "Default": "",
-        "Description": "SNS topic that is told when an alarm begins and ends; empty: nobody is",
-    }
-    if any(rule.unhealthy for rule in rules):
-        made["Notify"] = {
-            "Type": "String",
-            "Default": "each",
-            "AllowedValues": ["each", "composite"],
-            "Description": "Whether each alarm notifies, or the composite in place of its members",
-        }
+            about = f"Value of the dimension {name} as the exporter publishes it"
+            default = {"Default": value.default} if value.default else {}
+            parameters[value.reference] = _text(Description=about, MinLength=1, **default)
+    parameters["SnsTopicArn"] = _text(
+        Default="",
+        Description="SNS topic that is notified when an alarm starts and ends; empty for none",
+    )
+    if any(rule.is_health for rule in rules):
+        parameters["Notify"] = _text(
+            Default="each",
+            AllowedValues=["each", "composite"],
+            Description="each: every alarm notifies; composite: the composite alarm notifies in "
+            "place of its members",
+        )
     if grouped and not _names_group(dimensions):
-        made[_GROUP] = {
-            "Type": "String",
-            "Default": dimensions[_GROUP].text if _GROUP in dimensions else "",
-            "Description": "Scaling group of the machines, with its group metrics collected; "
-            f"empty: {_EXPECTED}",
-        }
+        parameters[_GROUP] = _text(
+            Default=dimensions[_GROUP].text if _GROUP in dimensions else "",
+            Description="Scaling group of the machines, with group metrics enabled; empty to use "
+            f"{_EXPECTED}",
+        )
     if grouped:
-        made[_EXPECTED] = {
-            "Type": "Number",
-            "Default": 0,
-            "MinValue": 0,
-            "Description": "How many machines there should be, where no scaling group counts them",
-        }
+        about = "Expected number of machines if no scaling group is set"
+        parameters[_EXPECTED] = _number(Default=0, MinValue=0, Description=about)
     for rule in rules:
-        made[rule.threshold.parameter] = {
-            "Type": "Number",
-            "Default": rule.threshold.default,
-            "MinValue": rule.threshold.least,
-            **({"MaxValue": rule.threshold.most} if rule.threshold.most is not None else {}),
-            "Description": f"{rule.name}: {rule.threshold.help}",
-        }
-        allowed = periods(rule, interval)
-        made[_period_of(rule)] = {
-            "Type": "Number",
-            "Default": allowed[0],
-            "AllowedValues": sorted(allowed),
-            "Description": f"{rule.name}: seconds of each of its {rule.datapoints[1]} periods, "
-            f"of which {rule.datapoints[0]} must breach",
-        }
-    return made
+        threshold, allowed = rule.threshold, periods(rule, interval)
+        parameters[threshold.parameter] = _number(
+            Default=threshold.default,
+            MinValue=threshold.minimum,
+            **({"MaxValue": threshold.maximum} if threshold.maximum is not None else {}),
+            Description=f"{rule.name}: {threshold.help}",
+        )
+        parameters[_period_of(rule)] = _number(
+            Default=allowed[0],
+            AllowedValues=sorted(allowed),
+            Description=f"{rule.name}: length of a period in seconds; {rule.datapoints[0]} of "
+            f"{rule.datapoints[1]} periods must breach",
+        )
+    return parameters
 
 
 _NONE_EXPECTED = {"Fn::Equals": [{"Ref": _EXPECTED}, "0"]}
 
 
 def _names_group(dimensions: Mapping[str, Value]) -> bool:
-    """Whether the series are those of a scaling group, whose name is then always given."""
+    """Return whether a dimension is the scaling group, whose name is then always set."""
     return _GROUP in dimensions and dimensions[_GROUP].reference == _GROUP
 
 
-def _reads_group(dimensions: Mapping[str, Value]) -> Node:
-    """Whether the scaling group counts the machines."""
-    return _NONE_EXPECTED if _names_group(dimensions) else _given(_GROUP)
-
-
 def _rules() -> Node:
-    """What CloudFormation asks of the parameters before it makes anything."""
-    nobody = {"Fn::Equals": [{"Ref": _GROUP}, ""]}
-    return {
-        "MachinesAreKnown": {
-            "Assertions": [
-                {
-                    "Assert": {"Fn::Not": [{"Fn::And": [nobody, _NONE_EXPECTED]}]},
-                    "AssertDescription": f"{_GROUP} or {_EXPECTED} must be given: else nobody "
-                    "would be missed",
-                }
-            ]
-        }
+    """Return the assertions on parameters that CloudFormation checks before it creates anything."""
+    no_group = {"Fn::Equals": [{"Ref": _GROUP}, ""]}
+    assertion = {
+        "Assert": {"Fn::Not": [{"Fn::And": [no_group, _NONE_EXPECTED]}]},
+        "AssertDescription": f"{_GROUP} or {_EXPECTED} must be set: otherwise no missing machine "
+        "could be detected",
     }
+    return {"MachinesAreKnown": {"Assertions": [assertion]}}
 
 
 def _actions() -> Node:
@@ -316,7 +281,7 @@ def _actions() -> Node:
     return {"AlarmActions": topic, "OKActions": topic}
 
 
-def _given(parameter: str) -> Node:
+def _is_set(parameter: str) -> Node:
     return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
 
 

@@ -1,41 +1,36 @@
-"""What a configuration's CloudWatch metrics cost: one machine, a fleet, and other ways."""
+"""Estimate the CloudWatch cost of a configuration: one machine, a fleet, and alternatives."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from typing import NamedTuple
 
-from neuron_exporter.config import ConfigError, Given, Loaded
-from neuron_exporter.facts.instance_types import Source
+from neuron_exporter.config import ConfigError, LoadedConfig, Override
+from neuron_exporter.facts.instance_types import Citation
 from neuron_exporter.facts.prices import (
     ALARM,
     ALARM_COMPOSITE,
-    HOURS_OF_A_MONTH,
+    HOURS_PER_MONTH,
     LOG_GIGABYTE,
     METRIC,
+    OTHER_SETUPS,
     OTLP_GIGABYTE,
     REQUEST,
-    SET_UPS,
     Price,
 )
-from neuron_exporter.generate.alarms.alarms import Asked, alarms
+from neuron_exporter.generate.alarms.alarms import alarms
 from neuron_exporter.generate.alarms.template import alarm_metrics
-from neuron_exporter.generate.dry_run import (
-    DEFAULT_INSTANCE_TYPE,
-    Configure,
-    Count,
-    check_type,
-    count,
-)
-from neuron_exporter.units import format_duration
+from neuron_exporter.generate.dry_run import DryRunResult, dry_run
+from neuron_exporter.generate.options import Configure, choose_type
+from neuron_exporter.text import format_duration
 
 _PRESETS = ("minimal", "standard", "full")
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What so many metrics, requests and bytes of logs cost in a month (USD)."""
+class Bill(NamedTuple):
+    """Cost of metrics, requests and log bytes in a month (USD)."""
 
     metrics: int
     requests: int
@@ -43,62 +38,59 @@ class Bill:
 
     @property
     def metrics_usd(self) -> float:
-        """The metrics alone."""
+        """Cost of the metrics."""
         return charge(METRIC, self.metrics)
 
     @property
     def requests_usd(self) -> float:
-        """The requests alone."""
+        """Cost of the requests."""
         return charge(REQUEST, self.requests)
 
     @property
     def logs_usd(self) -> float:
-        """The logs alone."""
+        """Cost of the logs."""
         return charge(LOG_GIGABYTE, self.log_bytes / 1e9)
 
     @property
     def usd(self) -> float:
-        """All together."""
+        """Total cost."""
         return self.metrics_usd + self.requests_usd + self.logs_usd
 
 
-@dataclass(frozen=True, slots=True)
-class Alarms:
-    """What `neuron-exporter alarms` writes for a fleet, or where nothing is shared, for a machine:
-    the metrics that its alarms read, and its composite alarms."""
+class AlarmCost(NamedTuple):
+    """Alarms of `neuron-exporter alarms` for a fleet, or for one machine if no set is shared: the
+    metrics that they read, and the composite alarms."""
 
-    whom: str
+    target: str
     metrics: int
     composites: int
 
     @property
     def usd(self) -> float:
-        """What they cost in a month (USD)."""
+        """Cost in a month (USD)."""
         return charge(ALARM, self.metrics) + charge(ALARM_COMPOSITE, self.composites)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Another way to watch one machine; its metrics are None where they are not what is billed."""
+class Alternative(NamedTuple):
+    """Another way to monitor one machine; `metrics` is None if metrics are not billed."""
 
     name: str
     metrics: int | None
     usd: float
-    source: Source | None = None
+    source: Citation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Everything that the command tells."""
+class Estimate(NamedTuple):
+    """Result of the `cost` command."""
 
     machine: str
     enabled: bool
-    counted: Count
+    result: DryRunResult
     one: Bill
     instances: int
     fleet: Bill
-    alarms: Alarms | None
-    beside: tuple[Choice, ...]
+    alarms: AlarmCost | None
+    alternatives: tuple[Alternative, ...]
 
 
 def estimate(
@@ -107,92 +99,83 @@ def estimate(
     stream: str | None = None,
     instances: int = 1,
 ) -> Estimate:
-    """Count and price.
+    """Count the metrics of a configuration and price them.
+
+    Args:
+        instance_type: the machine to simulate; None for the configured or default one.
+        stream: file with recorded reports, in place of a simulated machine.
 
     Raises:
-        ConfigError: configuration, type or file cannot be used.
+        ConfigError: the configuration, the type or the file is invalid.
     """
     config = configure(()).config
-    name = instance_type or config.identity.instance_type or DEFAULT_INSTANCE_TYPE
-    if stream is None:
-        check_type(name)
-    counted = count(configure, instance_type=name, stream=stream)
-    windows = HOURS_OF_A_MONTH * 3600 / counted.interval
-    # To standard output nothing is requested; what reads it asks for something else.
-    requests = 0 if counted.log_bytes_a_window else math.ceil(counted.requests_a_window * windows)
-    log_bytes = math.ceil(counted.log_bytes_a_window * windows)
-    own = sum(part.count for part in counted.parts if not part.shared)
+    name = choose_type(config, instance_type, stream)
+    result = dry_run(configure, instance_type=name, stream=stream)
+    windows = HOURS_PER_MONTH * 3600 / result.interval
+    # Transport emf sends no requests: CloudWatch Logs bills the bytes of the log instead.
+    requests = 0 if result.log_bytes_per_window else math.ceil(result.requests_per_window * windows)
+    log_bytes = math.ceil(result.log_bytes_per_window * windows)
+    per_machine = sum(each.count for each in result.sets if not each.shared)
+    metrics = result.metrics + (instances - 1) * per_machine
     return Estimate(
         machine=f"a simulated {name}" if stream is None else f"the machine of {stream}",
         enabled=config.cloudwatch.enabled,
-        counted=counted,
-        one=Bill(counted.metrics, requests, log_bytes),
+        result=result,
+        one=Bill(result.metrics, requests, log_bytes),
         instances=instances,
-        fleet=Bill(
-            counted.metrics + (instances - 1) * own, instances * requests, instances * log_bytes
-        ),
+        fleet=Bill(metrics, instances * requests, instances * log_bytes),
         alarms=_alarms(configure, name, stream),
-        beside=tuple(_beside(configure, name, stream, counted)),
+        alternatives=tuple(_alternatives(configure, name, stream, result)),
     )
 
 
-def _alarms(configure: Configure, name: str, stream: str | None) -> Alarms | None:
-    """All alarms that could be made; None where some of them would have nothing to watch."""
+def _alarms(configure: Configure, name: str, stream: str | None) -> AlarmCost | None:
+    """Return the cost of all alarms; None if some would watch metrics that are not published."""
 
-    def switched_on(flags: Iterable[Given]) -> Loaded:
-        return configure([Given("cost", "cloudwatch.enabled", True), *flags])
+    def enabled(flags: Iterable[Override]) -> LoadedConfig:
+        return configure([Override("cost", "cloudwatch.enabled", True), *flags])
 
-    for whom, instance_id in (("the fleet", None), ("one machine", "i-0")):
-        asked = Asked(
-            instance_type=name if stream is None else None, stream=stream, instance_id=instance_id
-        )
-        try:
-            return Alarms(whom, *alarm_metrics(alarms(switched_on, asked)))
-        except ConfigError:
-            continue
+    machine = {"instance_type": name} if stream is None else {"stream": stream}
+    for target, instance_id in (("the fleet", None), ("one machine", "i-0")):
+        with suppress(ConfigError):
+            template = alarms(enabled, **machine, instance_id=instance_id)
+            return AlarmCost(target, *alarm_metrics(template))
     return None
 
 
 def charge(price: Price, number: float) -> float:
-    """What so many units cost, the first ones at the first tier's price, and so on."""
-    total, below = 0.0, 0
+    """Return the cost of so many units, tier by tier."""
+    total, charged = 0.0, 0
     for tier in price.tiers:
         end = number if tier.up_to is None else min(number, tier.up_to)
-        total += max(0.0, end - below) * tier.usd
-        below = tier.up_to or below
+        total += max(0.0, end - charged) * tier.usd
+        charged = tier.up_to or charged
     return total
 
 
-def _beside(configure: Configure, name: str, stream: str | None, counted: Count) -> list[Choice]:
-    choices = []
+def _alternatives(
+    configure: Configure, name: str, stream: str | None, result: DryRunResult
+) -> list[Alternative]:
+    alternatives = []
+    no_lists: dict[str, object] = {"cloudwatch.include": [], "cloudwatch.exclude": []}
+    no_budget = {"cloudwatch.budget": {"max_metrics": None}}
     for preset in _PRESETS:
-        overrides = {
-            "cloudwatch.preset": preset,
-            "cloudwatch.include": [],
-            "cloudwatch.exclude": [],
-            "cloudwatch.budget": {"max_metrics": None},
-        }
-        other = count(configure, instance_type=name, stream=stream, overrides=overrides)
-        choices.append(_choice(f"preset {preset}, in the same sets", other.metrics))
-    choices.append(_choice("these, with one for each core and device", counted.spots))
-    choices += [
-        _choice(row.name, row.metrics, row.source)
-        for row in SET_UPS
+        overrides = {"cloudwatch.preset": preset, **no_lists, **no_budget}
+        other = dry_run(configure, instance_type=name, stream=stream, overrides=overrides)
+        alternatives.append(_alternative(f"preset {preset} in the same sets", other.metrics))
+    per_entity = "these metrics per core and device"
+    alternatives.append(_alternative(per_entity, result.metrics_per_entity))
+    alternatives += [
+        _alternative(row.name, row.metrics, row.source)
+        for row in OTHER_SETUPS
         if row.instance_type is None or (stream is None and row.instance_type == name)
     ]
-    gigabytes = counted.otlp_bytes * HOURS_OF_A_MONTH * 3600 / counted.interval / 1e9
-    every = format_duration(counted.interval)
-    choices.append(
-        Choice(
-            f"OTLP, all {counted.otlp_series:,} of Prometheus every {every}: "
-            f"about {gigabytes:.1f} GB",
-            None,
-            charge(OTLP_GIGABYTE, gigabytes),
-            OTLP_GIGABYTE.sources[0],
-        )
-    )
-    return choices
+    size = result.otlp_bytes * HOURS_PER_MONTH * 3600 / result.interval / 1e9
+    series = f"{result.otlp_series:,} Prometheus series every {format_duration(result.interval)}"
+    otlp = f"OTLP: {series}, about {size:.1f} GB"
+    usd = charge(OTLP_GIGABYTE, size)
+    return [*alternatives, Alternative(otlp, None, usd, OTLP_GIGABYTE.sources[0])]
 
 
-def _choice(name: str, metrics: int, source: Source | None = None) -> Choice:
-    return Choice(name, metrics, charge(METRIC, metrics), source)
+def _alternative(name: str, metrics: int, source: Citation | None = None) -> Alternative:
+    return Alternative(name, metrics, charge(METRIC, metrics), source)

@@ -1,4 +1,4 @@
-"""How the price of a configuration is told: for programs, and for people."""
+"""Print the cost of a configuration as JSON or as text."""
 
 from __future__ import annotations
 
@@ -6,69 +6,70 @@ import json
 from textwrap import wrap
 from typing import Any
 
-from neuron_exporter.facts.instance_types import Source
+from neuron_exporter.facts.instance_types import Citation
 from neuron_exporter.facts.prices import (
     ALARM,
     ALARM_COMPOSITE,
     LOG_GIGABYTE,
     METRIC,
+    OTHER_SETUPS,
     OTLP_GIGABYTE,
     REGION,
     REQUEST,
-    SET_UPS,
 )
 from neuron_exporter.generate.cost.estimate import Bill, Estimate, charge
-from neuron_exporter.sinks.cloudwatch.budget import Spending
+from neuron_exporter.sinks.cloudwatch.budget import BudgetStatus
 
 _WIDTH = 78
 
 
-def as_json(told: Estimate) -> str:
-    """Everything, for programs. The outermost numbers are those of one machine."""
+def as_json(estimate: Estimate) -> str:
+    """Return the estimate as JSON. The top-level numbers are those of one machine."""
+    result, alarms = estimate.result, estimate.alarms
     document = {
-        "machine": told.machine,
-        "cloudwatch_enabled": told.enabled,
+        "machine": estimate.machine,
+        "cloudwatch_enabled": estimate.enabled,
         "region": REGION,
-        "instances": told.instances,
-        **_bill(told.one),
+        "instances": estimate.instances,
+        **_bill(estimate.one),
         "parts": [
             {
-                "dimensions": list(part.dimensions),
-                "shared_by_fleet": part.shared,
-                "metrics": part.count,
-                "monthly_usd": _cents(_share(told.one, part.count)),
-                "names": dict(part.metrics),
+                "dimensions": list(each.dimensions),
+                "shared_by_fleet": each.shared,
+                "metrics": each.count,
+                "monthly_usd": round(_share(estimate.one, each.count), 2),
+                "names": dict(each.metrics),
             }
-            for part in told.counted.parts
+            for each in result.sets
         ],
-        "fleet": _bill(told.fleet),
-        "alarms": told.alarms
+        "fleet": _bill(estimate.fleet),
+        "alarms": alarms
         and {
-            "on": told.alarms.whom,
-            "metrics": told.alarms.metrics,
-            "composites": told.alarms.composites,
-            "monthly_usd": _cents(told.alarms.usd),
+            "on": alarms.target,
+            "metrics": alarms.metrics,
+            "composites": alarms.composites,
+            "monthly_usd": round(alarms.usd, 2),
         },
         "beside": [
             {
-                "name": choice.name,
-                "metrics": choice.metrics,
-                "monthly_usd": _cents(choice.usd),
-                "source": _cited(choice.source) if choice.source else None,
+                "name": alternative.name,
+                "metrics": alternative.metrics,
+                "monthly_usd": round(alternative.usd, 2),
+                "source": _cited(alternative.source) if alternative.source else None,
             }
-            for choice in told.beside
+            for alternative in estimate.alternatives
         ],
-        "assumed_dimensions": list(told.counted.assumed),
+        "assumed_dimensions": list(result.assumed),
         "dropped_sets": [
             {"dimensions": list(names), "unknown": list(unknown)}
-            for names, unknown in told.counted.dropped.items()
+            for names, unknown in result.dropped.items()
         ],
         "budget": {
-            "metrics": told.counted.spending.limit,
-            "wanted": told.counted.spending.wanted,
+            "metrics": result.budget.limit,
+            "wanted": result.budget.wanted,
             "not_sent": [
                 {"dimensions": list(names), "name": name, "metrics": number}
-                for (names, name), number in told.counted.spending.dropped.items()
+                for (names, name), number in result.budget.suppressed_items.items()
             ],
         },
         "sources": [_cited(source) for source in _sources()],
@@ -79,116 +80,102 @@ def as_json(told: Estimate) -> str:
 def _bill(bill: Bill) -> dict[str, Any]:
     return {
         "metrics": bill.metrics,
-        "monthly_usd": _cents(bill.usd),
-        "metrics_usd": _cents(bill.metrics_usd),
+        "monthly_usd": round(bill.usd, 2),
+        "metrics_usd": round(bill.metrics_usd, 2),
         "requests": bill.requests,
-        "requests_usd": _cents(bill.requests_usd),
+        "requests_usd": round(bill.requests_usd, 2),
         "log_bytes": bill.log_bytes,
-        "logs_usd": _cents(bill.logs_usd),
+        "logs_usd": round(bill.logs_usd, 2),
     }
 
 
-def as_text(told: Estimate) -> str:
-    """Everything, for people."""
-    off = [] if told.enabled else ["CloudWatch is off in this configuration; as if it were on:"]
-    lines = [f"CloudWatch, {told.machine}; USD a month in {REGION}", *off, ""]
+def as_text(estimate: Estimate) -> str:
+    """Return the estimate as text."""
+    result, alarms = estimate.result, estimate.alarms
+    lines = [f"CloudWatch cost of {estimate.machine} (USD per month, {REGION})"]
+    if not estimate.enabled:
+        lines.append("CloudWatch is disabled in this configuration; this is the cost if enabled.")
+    lines.append("")
     lines.append(_row("DIMENSION SET", "METRICS", "USD"))
-    for part in told.counted.parts:
-        shared = " (shared by the fleet)" if part.shared else ""
-        usd = _money(_share(told.one, part.count))
-        lines.append(_row(", ".join(part.dimensions) + shared, f"{part.count:,}", usd))
+    for each in result.sets:
+        shared = " (shared by the fleet)" if each.shared else ""
+        usd = _money(_share(estimate.one, each.count))
+        lines.append(_row(", ".join(each.dimensions) + shared, f"{each.count:,}", usd))
         listed = ", ".join(
-            name if number == 1 else f"{name} x {number}" for name, number in part.metrics.items()
+            name if number == 1 else f"{name} x {number}" for name, number in each.metrics.items()
         )
         lines += wrap(listed, _WIDTH, initial_indent="  ", subsequent_indent="  ")
-    lines += _over_budget(told.counted.spending)
-    for names, unknown in told.counted.dropped.items():
-        lines.append(f"{', '.join(names)}: not sent, for lack of {', '.join(unknown)}")
-    if told.counted.assumed:
-        lines.append(f"taken as known: {', '.join(told.counted.assumed)}")
+    lines += _over_budget(result.budget)
+    for names, unknown in result.dropped.items():
+        lines.append(f"{', '.join(names)}: not published ({', '.join(unknown)} unknown)")
+    if result.assumed:
+        lines.append(f"assumed to be known: {', '.join(result.assumed)}")
     lines += ["", _row("MACHINES", "METRICS", "USD")]
-    lines += _billed("1", told.one)
-    if told.instances > 1:
-        lines += _billed(f"{told.instances:,}", told.fleet)
-    if told.alarms is None:
-        lines += [
-            "",
-            "`neuron-exporter alarms` says which alarms this configuration lacks metrics for",
-        ]
+    lines += _billed("1", estimate.one)
+    if estimate.instances > 1:
+        lines += _billed(f"{estimate.instances:,}", estimate.fleet)
+    if alarms is None:
+        missing = "the metrics that this configuration lacks for alarms"
+        lines += ["", f"`neuron-exporter alarms` lists {missing}"]
     else:
-        lines += [
-            "",
-            _row("ALARMS, AS `neuron-exporter alarms` WRITES THEM", "METRICS", "USD"),
-            _row(
-                f"on {told.alarms.whom}, {told.alarms.composites} composite among them",
-                f"{told.alarms.metrics:,}",
-                _money(told.alarms.usd),
-            ),
-        ]
-    lines += ["", _row("BESIDE IT, FOR ONE MACHINE", "METRICS", "USD")]
+        name = f"for {alarms.target}, including {alarms.composites} composite"
+        lines += ["", _row("ALARMS (OF `neuron-exporter alarms`)", "METRICS", "USD")]
+        lines.append(_row(name, f"{alarms.metrics:,}", _money(alarms.usd)))
+    lines += ["", _row("ALTERNATIVES FOR ONE MACHINE", "METRICS", "USD")]
     sources = _sources()
-    for choice in told.beside:
-        mark = f" [{sources.index(choice.source) + 1}]" if choice.source else ""
-        number = "-" if choice.metrics is None else f"{choice.metrics:,}"
-        lines.append(_row(choice.name + mark, number, _money(choice.usd)))
+    for alternative in estimate.alternatives:
+        mark = f" [{sources.index(alternative.source) + 1}]" if alternative.source else ""
+        number = "-" if alternative.metrics is None else f"{alternative.metrics:,}"
+        lines.append(_row(alternative.name + mark, number, _money(alternative.usd)))
     lines += ["", *_notes(), "", "SOURCES"]
     lines += [f"{at:>3}  {_cited(source)}" for at, source in enumerate(sources, 1)]
     return "\n".join(lines) + "\n"
 
 
 def _billed(machines: str, bill: Bill) -> list[str]:
-    beside = f"  and {bill.requests:,} requests", bill.requests_usd
+    transport, usd = f"  and {bill.requests:,} requests", bill.requests_usd
     if bill.log_bytes:
-        beside = f"  and {bill.log_bytes / 1e9:,.2f} GB of logs", bill.logs_usd
-    return [
-        _row(machines, f"{bill.metrics:,}", _money(bill.metrics_usd)),
-        _row(beside[0], "", _money(beside[1])),
-    ]
+        transport, usd = f"  and {bill.log_bytes / 1e9:,.2f} GB of logs", bill.logs_usd
+    metrics = _row(machines, f"{bill.metrics:,}", _money(bill.metrics_usd))
+    return [metrics, _row(transport, "", _money(usd))]
 
 
-def _over_budget(spending: Spending) -> list[str]:
-    if not spending.dropped:
+def _over_budget(budget: BudgetStatus) -> list[str]:
+    if not budget.suppressed_items:
         return []
-    usd = charge(METRIC, spending.wanted)
-    told = (
-        f"over the budget of {spending.limit:,} metrics: {spending.wanted:,} ({_money(usd)}) are "
-        f"wanted; not sent: {'; '.join(spending.told())}"
-    )
-    return wrap(told, _WIDTH, subsequent_indent="  ")
+    usd = _money(charge(METRIC, budget.wanted))
+    text = f"over the budget of {budget.limit:,} metrics: {budget.wanted:,} ({usd}) are selected"
+    text += f"; not published: {'; '.join(budget.describe())}"
+    return wrap(text, _WIDTH, subsequent_indent="  ")
 
 
 def _notes() -> list[str]:
     return wrap(
-        "A set with InstanceId counts once for each machine, any other once for the fleet. The "
-        f"account's first {REQUEST.tiers[0].up_to:,} requests are free, and taken off; so are its "
-        "first ten metrics, which are not. The price of a metric is that of the account's own "
-        "tiers, from the first.",
+        "A set with InstanceId counts once per machine, any other set once for the fleet. The "
+        f"account's {REQUEST.tiers[0].up_to:,} free requests are deducted; its ten free metrics "
+        "are not. Metric prices start at the account's first tier.",
         _WIDTH,
     )
 
 
-def _sources() -> list[Source]:
-    """Where the prices are from, and what stands beside them."""
+def _sources() -> list[Citation]:
+    """Return the sources of the prices and of the alternatives."""
     priced = [*METRIC.sources, *REQUEST.sources, *OTLP_GIGABYTE.sources, *LOG_GIGABYTE.sources]
     priced += [*ALARM.sources, *ALARM_COMPOSITE.sources]
-    return list(dict.fromkeys([*priced, *(row.source for row in SET_UPS)]))
+    return list(dict.fromkeys([*priced, *(row.source for row in OTHER_SETUPS)]))
 
 
 def _share(bill: Bill, metrics: int) -> float:
     return bill.metrics_usd * metrics / bill.metrics if bill.metrics else 0.0
 
 
-def _cited(source: Source) -> str:
+def _cited(source: Citation) -> str:
     return f"{source.name}, {source.date}"
 
 
-def _row(what: str, metrics: str, usd: str) -> str:
-    return f"{what:<58}{metrics:>9}{usd:>11}".rstrip()
+def _row(name: str, metrics: str, usd: str) -> str:
+    return f"{name:<58}{metrics:>9}{usd:>11}".rstrip()
 
 
 def _money(usd: float) -> str:
     return f"{usd:,.2f}"
-
-
-def _cents(usd: float) -> float:
-    return round(usd, 2)

@@ -1,4 +1,4 @@
-"""Which of a machine's Neuron devices a task gets."""
+"""Select and map the Neuron devices of a task."""
 
 from __future__ import annotations
 
@@ -16,83 +16,79 @@ _FAMILIES = ("inf", "trn")
 ALL = "all"
 
 
-def machine(name: str) -> tuple[InstanceType, int]:
-    """A type by its name, and how many devices it has.
+def find_type(name: str) -> tuple[InstanceType, int]:
+    """Return an instance type by its name, and its number of devices.
 
     Raises:
-        ConfigError: it is not known, has no Neuron devices, or nobody says how many.
+        ConfigError: the type is unknown, has no Neuron devices, or their number is not public.
     """
     row = INSTANCE_TYPES.get(name)
     if row is None:
         problem = f"unknown type; {suggest(name, INSTANCE_TYPES)}"
         if not name.startswith(_FAMILIES):
-            problem = "is no type with Neuron devices; `neuron-exporter instance-types` lists those"
+            problem = "has no Neuron devices; `neuron-exporter instance-types` lists types that do"
         raise ConfigError([f"--instance-type: {problem} (got {name!r})"])
     if row.devices is None:
         raise ConfigError(
-            [f"--instance-type: how many devices {name} has is not public, and a task definition "
-             "has to name each (`neuron-exporter instance-types` tells what is known)"]
+            [f"--instance-type: the number of devices of {name} is not public, and a task "
+             "definition must list each device (see `neuron-exporter instance-types`)"]
         )  # fmt: skip
     return row, row.devices
 
 
-def chosen(text: str | None, name: str, count: int) -> tuple[int, ...]:
-    """The indices that `--devices` names, of a machine with so many, in rising order.
+def parse_devices(text: str | None, name: str, count: int) -> tuple[int, ...]:
+    """Parse `--devices` for a machine with so many devices, and return the indices in order.
 
-    None is all where there is one. On a larger machine a choice has to be made: tasks that share a
-    machine must not map the same device, and ECS does not see to that.
+    None selects the only device. On larger machines the option is required: tasks that share a
+    machine must not map the same device, and ECS does not check that.
 
     Raises:
-        ConfigError: it names none, one that there is not, or one twice.
+        ConfigError: the text is invalid, or has an unknown or repeated device.
     """
     if text == ALL or (text is None and count == 1):
         return tuple(range(count))
     last = f"0 to {count - 1}"
     if text is None:
         raise ConfigError(
-            [f"--devices: must be given, since {name} has {count}: one for each task, as in 0, or "
-             "0-3, 0,2 or all"]
-        )  # fmt: skip
+            [f"--devices: must be set, such as 0, 0-3 or all: {name} has {count} devices"]
+        )
     indices: list[int] = []
     for part in text.split(","):
         matched = _RANGE.fullmatch(part)
         if matched is None:
-            _refuse("must be a number, a range, a list of these or all, as in 0, 0-3 or 0,2", text)
+            _reject(
+                "must be a number, a range, a list of these, or all, such as 0, 0-3 or 0,2", text
+            )
         first, end = int(matched[1]), int(matched[2] or matched[1])
         if first > end:
-            _refuse(f"the range {part} ends before it begins", text)
+            _reject(f"the range {part} ends before it begins", text)
         if end >= count:
-            is_only = count == 1
-            _refuse(f"{name} has {'device 0 alone' if is_only else f'devices {last}'}", text)
+            _reject(f"{name} has {'only device 0' if count == 1 else f'devices {last}'}", text)
         indices += range(first, end + 1)
-    twice = {index for index in indices if indices.count(index) > 1}
-    if twice:
-        _refuse(f"must not name a device twice ({', '.join(map(str, sorted(twice)))})", text)
+    repeated = {index for index in indices if indices.count(index) > 1}
+    if repeated:
+        _reject(f"must not repeat a device ({', '.join(map(str, sorted(repeated)))})", text)
     return tuple(sorted(indices))
 
 
-def _refuse(message: str, given: str) -> NoReturn:
-    raise ConfigError([f"--devices: {message} (got {given!r})"])
+def _reject(message: str, value: str) -> NoReturn:
+    raise ConfigError([f"--devices: {message} (got {value!r})"])
 
 
-def mapped(indices: Iterable[int]) -> list[dict[str, object]]:
-    """The devices as `linuxParameters` has them.
+def device_mappings(indices: Iterable[int]) -> list[dict[str, object]]:
+    """Return the devices for `linuxParameters`.
 
-    A device has the same name in the container as on the host: by it the exporter knows which cores
-    are the task's. Nobody has to make device nodes (mknod).
+    A device has the same name in the container as on the host, since the exporter derives the cores
+    of the task from it. The container does not need mknod.
     """
     return [
-        {
-            "hostPath": f"/dev/neuron{index}",
-            "containerPath": f"/dev/neuron{index}",
-            "permissions": ["read", "write"],
-        }
-        for index in indices
+        {"hostPath": path, "containerPath": path, "permissions": ["read", "write"]}
+        for path in (f"/dev/neuron{index}" for index in indices)
     ]
 
 
-def shown(indices: Iterable[int]) -> str:
-    """The indices as they may stand in the name of a family: 0, 0-3, 0_2."""
+def format_devices(indices: Iterable[int]) -> str:
+    """Format device indices for the name of a family: 0, 0-3, 0_2."""
     ordered = list(indices)
     breaks = [at for at, (one, two) in enumerate(pairwise(ordered), 1) if two != one + 1]
     runs = [ordered[i:j] for i, j in zip([0, *breaks], [*breaks, len(ordered)], strict=True)]

@@ -1,25 +1,24 @@
-"""Task definitions for ECS, as `aws ecs register-task-definition --cli-input-json` takes them.
+"""Generate ECS task definitions for `aws ecs register-task-definition --cli-input-json`.
 
-ECS cannot be told on EC2 that a task needs Neuron devices: a definition maps the host's devices by
-name, and is therefore made for one type of machine, to which a placement constraint leads it.
+On EC2, a task cannot request Neuron devices from ECS: a definition maps the host's devices by name.
+It is therefore made for one instance type, and has a placement constraint for that type.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
-from neuron_exporter.generate.ecs import containers as containers
-from neuron_exporter.generate.ecs import devices as task_devices
-from neuron_exporter.generate.ecs.containers import PORT, SPOOL, Place
+from neuron_exporter.generate.ecs import containers
+from neuron_exporter.generate.ecs.containers import PORT, SPOOL, DeploymentTarget
+from neuron_exporter.generate.ecs.devices import ALL, find_type, format_devices, parse_devices
 
-NOBODY = "123456789012"
-"""The account that AWS's documentation uses for nobody's."""
+EXAMPLE_ACCOUNT = "123456789012"
+"""The account of AWS's documentation."""
 
 REGION = "us-east-1"
 
@@ -27,170 +26,150 @@ _ROLES = {"none": "neuron-exporter", "inference": "neuron-inference", "compile":
 _EXECUTION = "neuron-execution"
 
 _MACHINE_SET = "[InstanceId, InstanceType]"
-_GROUPS = {
+_SHARED_SETS = {
     "inference": "[ClusterName, ServiceName]",
     "compile": "[ClusterName, TaskDefinitionFamily]",
     "none": "[ClusterName, TaskDefinitionFamily]",
 }
-"""The set that pools all tasks of a kind: it costs once, however many there are. A service has its
-name; a task that was run by itself has its family alone, and so has one that is not known here."""
+"""The set that all tasks of a kind share, so that it costs once. A task of a service has the name
+of the service; one run by itself, or of an unknown kind, has only its family."""
+
+_DAEMON_SETTINGS = {
+    "cloudwatch.enabled": "true",
+    "cloudwatch.dimension_sets": f"[{_MACHINE_SET}, [ClusterName]]",
+    "cloudwatch.spool.path": f"{SPOOL}/daemon.db",
+}
+"""Those of `ecs/exporter-fleet.yaml`, which the alarms are made for. All tasks of the daemon on a
+machine use the same spool."""
 
 Node = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the command was asked for. `workload` is inference, compile or none; `launch` is sidecar
-    or daemon; `memory_mib` and `command` are the workload's."""
+def task_definition(
+    *,
+    instance_type: str,
+    workload: str,
+    launch: str,
+    devices: str | None = None,
+    image: str | None = None,
+    workload_image: str | None = None,
+    command: str | None = None,
+    memory_mib: int | None = None,
+    account: str = EXAMPLE_ACCOUNT,
+    region: str = REGION,
+) -> Node:
+    """Return a task definition; for a sidecar without a workload, the parts to add to another one.
 
-    instance_type: str
-    workload: str
-    launch: str
-    devices: str | None = None
-    image: str | None = None
-    workload_image: str | None = None
-    command: str | None = None
-    memory_mib: int | None = None
-    account: str = NOBODY
-    region: str = REGION
-
-
-def task_definition(asked: Asked) -> Node:
-    """The definition; for a sidecar without a workload, what is to be added to another one.
+    Args:
+        workload: inference, compile or none.
+        launch: sidecar or daemon.
+        devices: the devices of the task, such as 0-3.
 
     Raises:
-        ConfigError: type, devices, or a combination of flags cannot be used.
+        ConfigError: an option is invalid, or conflicts with another one.
     """
-    _check(asked)
-    row, count = task_devices.machine(asked.instance_type)
-    place = Place(account=asked.account, region=asked.region)
-    image = asked.image or (
-        f"{place.account}.dkr.ecr.{place.region}.amazonaws.com/neuron-exporter:{__version__}"
-    )
-    constraint = {
-        "type": "memberOf",
-        "expression": f"attribute:ecs.instance-type == {row.name}",
-    }
-    around: Node = {
-        # On the host, since a task's own volume would go with it: what an outage has left of a
-        # task that ended is sent by the next one.
+    target = DeploymentTarget(account=account, region=region)
+    images = {"--image": image, "--workload-image": workload_image}
+    of_workload = {"--workload-image": workload_image, "--command": command, "--memory": memory_mib}
+    _check_options(target, workload, launch, devices, images, of_workload)
+    row, count = find_type(instance_type)
+    image = image or f"{account}.dkr.ecr.{region}.amazonaws.com/neuron-exporter:{__version__}"
+    constraint = {"type": "memberOf", "expression": f"attribute:ecs.instance-type == {row.name}"}
+    common: Node = {
+        # On the host, since a volume of the task would be deleted with it: if a task ends during an
+        # outage, the next one sends its requests.
         "volumes": [{"name": "spool", "host": {"sourcePath": SPOOL}}],
         "placementConstraints": [constraint],
     }
-    kind = row.name.replace(".", "-")
-    if asked.launch == "daemon":
-        indices = tuple(range(count))
-        ours = containers.exporter(image, place, indices, _daemon(), essential=True, host_port=PORT)
+    type_name = row.name.replace(".", "-")
+    if launch == "daemon":
+        exporter = containers.exporter(
+            image, target, range(count), _DAEMON_SETTINGS, essential=True, host_port=PORT
+        )
         return {
-            **_head(f"neuron-exporter-{kind}", asked, network="host"),
-            # Whose a core is shows in the cgroup of the process that holds it.
+            **_head(f"neuron-exporter-{type_name}", workload, target, network="host"),
+            # The exporter finds the owner of a core by the cgroup of the process that uses it.
             "pidMode": "host",
-            "containerDefinitions": [ours],
-            **around,
+            "containerDefinitions": [exporter],
+            **common,
         }
-    indices = task_devices.chosen(asked.devices, row.name, count)
-    settings = _sidecar(asked.workload, shares=len(indices) < count)
-    ours = containers.exporter(image, place, indices, settings, essential=False, host_port=0)
-    if asked.workload == "none":
-        return {"containerDefinitions": [ours], **around}
-    theirs = containers.workload(
-        asked.workload,
-        row,
-        place,
-        indices,
-        image=asked.workload_image,
-        command=_words(asked.command),
-        memory_mib=asked.memory_mib,
+    indices = parse_devices(devices, row.name, count)
+    settings = _sidecar_settings(workload, is_shared=len(indices) < count)
+    exporter = containers.exporter(image, target, indices, settings, essential=False, host_port=0)
+    if workload == "none":
+        return {"containerDefinitions": [exporter], **common}
+    words = _split(command)
+    container = containers.workload(
+        workload, row, target, indices, image=workload_image, command=words, memory_mib=memory_mib
     )
-    which = "" if len(indices) == count else f"-{task_devices.shown(indices)}"
+    suffix = "" if len(indices) == count else f"-{format_devices(indices)}"
     return {
-        **_head(f"neuron-{asked.workload}-{kind}{which}", asked, network="bridge"),
-        "containerDefinitions": [theirs, ours],
-        **around,
+        **_head(f"neuron-{workload}-{type_name}{suffix}", workload, target, network="bridge"),
+        "containerDefinitions": [container, exporter],
+        **common,
     }
 
 
-def as_json(definition: Node) -> str:
-    """The definition for the aws command line."""
-    return json.dumps(definition, indent=2) + "\n"
-
-
-def _head(family: str, asked: Asked, *, network: str) -> Node:
+def _head(family: str, workload: str, target: DeploymentTarget, *, network: str) -> Node:
     def role(name: str) -> str:
-        return f"arn:aws:iam::{asked.account}:role/{name}-{asked.region}"
+        return f"arn:aws:iam::{target.account}:role/{name}-{target.region}"
 
     return {
         "family": family,
         "requiresCompatibilities": ["EC2"],
         "networkMode": network,
         "executionRoleArn": role(_EXECUTION),
-        "taskRoleArn": role(_ROLES[asked.workload]),
+        "taskRoleArn": role(_ROLES[workload]),
     }
 
 
-def _sidecar(workload: str, *, shares: bool) -> dict[str, str]:
-    """Settings beside one workload.
-
-    On a machine that is shared only the task's own series are sent: each task would send the
-    machine's once more.
-    """
-    group = _GROUPS[workload]
+def _sidecar_settings(workload: str, *, is_shared: bool) -> dict[str, str]:
+    """Return the settings of a sidecar. On a shared machine it publishes only the series of its
+    task: otherwise each task would publish those of the machine again."""
+    sets = [_SHARED_SETS[workload]] if is_shared else [_MACHINE_SET, _SHARED_SETS[workload]]
     return {
         "cloudwatch.enabled": "true",
-        "cloudwatch.scope": "task" if shares else "machine",
-        "cloudwatch.dimension_sets": f"[{group}]" if shares else f"[{_MACHINE_SET}, {group}]",
+        "cloudwatch.scope": "task" if is_shared else "machine",
+        "cloudwatch.dimension_sets": f"[{', '.join(sets)}]",
         "cloudwatch.spool.path": f"{SPOOL}/sidecar-{{task_id}}.db",
     }
 
 
-def _daemon() -> dict[str, str]:
-    """Settings of the one for a machine: those of `ecs/exporter-fleet.yaml`, which the alarms are
-    made for. The spool is the machine's, whichever task of the daemon has it."""
-    return {
-        "cloudwatch.enabled": "true",
-        "cloudwatch.dimension_sets": f"[{_MACHINE_SET}, [ClusterName]]",
-        "cloudwatch.spool.path": f"{SPOOL}/daemon.db",
-    }
-
-
-# Checking
-
-
-def _check(asked: Asked) -> None:
+def _check_options(
+    target: DeploymentTarget,
+    workload: str,
+    launch: str,
+    devices: str | None,
+    images: Mapping[str, str | None],
+    of_workload: Mapping[str, object],
+) -> None:
     problems = []
-    if not re.fullmatch(r"[0-9]{12}", asked.account):
-        problems.append(f"--account: must be the 12 digits of an account (got {asked.account!r})")
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", asked.region):
-        problems.append(f'--region: must be a region such as "us-east-1" (got {asked.region!r})')
-    if asked.launch == "daemon":
-        if asked.workload != "none":
+    if not re.fullmatch(r"[0-9]{12}", target.account):
+        problems.append(f"--account: must be the 12 digits of an account (got {target.account!r})")
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", target.region):
+        problems.append(f'--region: must be a region such as "us-east-1" (got {target.region!r})')
+    if launch == "daemon":
+        if workload != "none":
             problems.append(
-                "--with: must be none with --launch daemon: a daemon is one task for a machine, "
-                f"beside the tasks of workloads (got {asked.workload!r})"
+                "--with: must be none with --launch daemon: a daemon is one task per machine, "
+                f"separate from the tasks of workloads (got {workload!r})"
             )
-        if asked.devices not in (None, task_devices.ALL):
-            problems.append(
-                f"--devices: a daemon has all devices of its machine (got {asked.devices!r})"
-            )
-    if asked.workload == "none":
-        given = {
-            "--workload-image": asked.workload_image,
-            "--command": asked.command,
-            "--memory": asked.memory_mib,
-        }
+        if devices not in (None, ALL):
+            problems.append(f"--devices: must be all for a daemon (got {devices!r})")
+    if workload == "none":
         problems += [
-            f"{flag}: is the workload's, and there is none (got {value!r})"
-            for flag, value in given.items()
+            f"{flag}: must not be set without a workload (got {value!r})"
+            for flag, value in of_workload.items()
             if value is not None
         ]
-    for flag, image in (("--image", asked.image), ("--workload-image", asked.workload_image)):
+    for flag, image in images.items():
         if image is not None and not re.fullmatch(r"[A-Za-z0-9][\w./:@-]{0,254}", image, re.ASCII):
             problems.append(f"{flag}: must be the name of an image (got {image!r})")
     if problems:
         raise ConfigError(problems)
 
 
-def _words(command: str | None) -> list[str] | None:
+def _split(command: str | None) -> list[str] | None:
     if command is None:
         return None
     try:
@@ -198,5 +177,5 @@ def _words(command: str | None) -> list[str] | None:
     except ValueError as error:
         raise ConfigError([f"--command: {error} (got {command!r})"]) from None
     if not words:
-        raise ConfigError([f"--command: must name a program (got {command!r})"])
+        raise ConfigError([f"--command: must have a program (got {command!r})"])
     return words

@@ -1,8 +1,8 @@
-"""The container that a process runs in, by the names of its cgroups.
+"""The container of a process, from the names of its cgroups.
 
-Every container runtime puts the container's id into the path of its cgroup, each in a way of its
-own; the tests list the shapes that are known. The processes of a container may have cgroups below
-it, and a container may run in another (a node of `kind` does): the deepest id counts.
+Every container runtime writes the container id into the cgroup path, each in its own format; the
+tests list the known formats. The processes of a container may have cgroups below it, and a
+container may run inside another (a `kind` node does): the deepest id counts.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 
-_LONGEST = 64 * 1024
+_MAX_BYTES = 64 * 1024
 _ID = re.compile(
     r"(?:.*:)?"  # containerd with the systemd driver on version 1: SLICE:cri-containerd:ID
     r"(?:(?:docker|cri-containerd|crio|containerd|libpod|nerdctl)-)?"
-    r"([0-9a-f]{64}|[0-9a-f]{32}-[0-9]{1,10})"  # the latter is ECS's own, where it needs no Docker
+    r"([0-9a-f]{64}|[0-9a-f]{32}-[0-9]{1,10})"  # the second is ECS's own id, without Docker
     r"(?:\.scope)?"
 )
 _POD = re.compile(
@@ -28,45 +28,46 @@ _POD = re.compile(
 
 
 class Container(NamedTuple):
-    """A container's id, and where it is a pod's, the pod's uid as Kubernetes writes it."""
+    """A container id, and the uid of its pod (as Kubernetes writes it) if it belongs to one."""
 
     id: str
     pod_uid: str = ""
 
 
-class Gone(Exception):
-    """There is no such process in our pid namespace, or it does not let us look."""
+class ProcessUnavailable(Exception):
+    """The process does not exist in our pid namespace, or may not be read."""
 
 
-def of_process(pid: int, proc: Path = PROC) -> Container | None:
-    """The container of a process; None where it runs in none, or in one of an unknown shape.
+def container_of(pid: int, proc: Path = PROC) -> Container | None:
+    """Return the container of a process, or None if it has none or its format is unknown.
 
     Raises:
-        Gone: nothing can be read of it.
+        ProcessUnavailable: the process's cgroups cannot be read.
     """
     try:
         with (proc / str(pid) / "cgroup").open("rb") as file:
-            text = file.read(_LONGEST).decode("utf-8", "replace")
+            text = file.read(_MAX_BYTES).decode("utf-8", "replace")
     except OSError as error:
-        raise Gone(error.strerror) from None
+        raise ProcessUnavailable(error.strerror) from None
     if not text:
-        raise Gone("it has just ended")
+        raise ProcessUnavailable("the process has just ended")
     return parse(text)
 
 
-def of_processes(pids: Iterable[int], proc: Path = PROC) -> dict[int, Container]:
-    """The containers of those processes that are seen to run in one."""
+def containers_of(pids: Iterable[int], proc: Path = PROC) -> dict[int, Container]:
+    """Return the containers of those processes that run in one."""
     found = {}
     for pid in pids:
-        with suppress(Gone):
-            found[pid] = of_process(pid, proc)
-    return {pid: container for pid, container in found.items() if container is not None}
+        with suppress(ProcessUnavailable):
+            if container := container_of(pid, proc):
+                found[pid] = container
+    return found
 
 
 def parse(text: str) -> Container | None:
-    """The container that /proc/PID/cgroup tells of: lines of `NUMBER:CONTROLLERS:PATH`.
+    """Return the container in the content of /proc/PID/cgroup (lines NUMBER:CONTROLLERS:PATH).
 
-    Hierarchies that know nothing of containers are the root's. Those that disagree name none.
+    Hierarchies without containers have the path of the root. Returns None if hierarchies disagree.
     """
     found = {_container(line.split(":", 2)[2]) for line in text.splitlines() if line.count(":") > 1}
     found.discard(None)
@@ -77,8 +78,8 @@ def _container(path: str) -> Container | None:
     uid = container = ""
     for part in path.split("/"):
         if pod := _POD.search(part):
-            # Systemd's names have no place for the dashes of a uid.
+            # Systemd unit names cannot contain the dashes of a uid.
             uid, container = pod[1].replace("_", "-"), ""
-        if named := _ID.fullmatch(part):
-            container = named[1]
+        if match := _ID.fullmatch(part):
+            container = match[1]
     return Container(container, uid) if container else None

@@ -1,7 +1,7 @@
-"""Which pod a process belongs to: its cgroup names its container, and the kubelet names each
-container's log by pod, namespace and container.
+"""Pods of processes, from cgroups and the names of container logs.
 
-No kubelet API tells ids of containers without credentials; the links of /var/log/containers do.
+A process's cgroup contains its container id. The kubelet API maps no container ids to pods without
+credentials, but the log links in /var/log/containers do.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from neuron_exporter.identity.fields import text
+from neuron_exporter.identity.fields import parse_text
 from neuron_exporter.identity.owners import cgroup
-from neuron_exporter.identity.owners.resolver import Told
+from neuron_exporter.identity.owners.lookup import OwnersResult
 from neuron_exporter.model import Owner, Owners
 
 FOLDER = Path("/var/log/containers")
@@ -22,8 +22,8 @@ FOLDER = Path("/var/log/containers")
 _NAME = re.compile(r"([a-z0-9.-]+)_([a-z0-9-]+)_([a-z0-9-]+)-([0-9a-f]{64})\.log")
 
 
-class PodsByContainer:
-    """Reads both; the folder again where a container is not known."""
+class ContainerLogProvider:
+    """Provider of process owners. Reads the folder again only if a container is unknown."""
 
     name = "containers"
 
@@ -32,25 +32,27 @@ class PodsByContainer:
         self._proc = proc
         self._owners: Mapping[str, Owner] = {}
 
-    def ask(self, pids: frozenset[int]) -> Told:
-        """Whose these processes are, as far as they run in pods."""
-        found = cgroup.of_processes(pids, self._proc)
-        ids = {pid: each.id for pid, each in found.items() if each.pod_uid}
-        why = ""
+    def lookup(self, pids: frozenset[int]) -> OwnersResult:
+        """Return the pods of those processes that run in one."""
+        containers = cgroup.containers_of(pids, self._proc)
+        ids = {pid: each.id for pid, each in containers.items() if each.pod_uid}
+        error = ""
         if not self._owners.keys() >= {*ids.values()}:
             try:
-                self._owners = _owners(os.listdir(self._folder))
-            except OSError as error:
-                why = f"{self._folder}: {error.strerror}"
-        return Told(
+                self._owners = _owners_by_container(os.listdir(self._folder))
+            except OSError as failure:
+                error = f"{self._folder}: {failure.strerror}"
+        return OwnersResult(
             Owners(by_pid={pid: self._owners[id] for pid, id in ids.items() if id in self._owners}),
-            why,
+            error,
         )
 
 
-def _owners(names: list[str]) -> dict[str, Owner]:
-    found = filter(None, map(_NAME.fullmatch, names))
+def _owners_by_container(names: list[str]) -> dict[str, Owner]:
+    matches = filter(None, map(_NAME.fullmatch, names))
     return {
-        id: Owner(namespace=text(namespace), pod=text(pod), container=text(container))
-        for pod, namespace, container, id in (each.groups() for each in found)
+        id: Owner(
+            namespace=parse_text(namespace), pod=parse_text(pod), container=parse_text(container)
+        )
+        for pod, namespace, container, id in (each.groups() for each in matches)
     }

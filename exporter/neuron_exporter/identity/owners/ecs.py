@@ -1,53 +1,54 @@
-"""Whose processes and devices are on a machine of an ECS cluster.
+"""Owners of processes and devices on a machine of an ECS cluster.
 
-Beside a workload (a sidecar) it is our own task, by the task metadata endpoint. On a machine of
-others (a daemon) it is whoever's container a process runs in: its cgroup names the container, and
-the agent's introspection endpoint, which lists all tasks of the machine, the task.
+A sidecar attributes its devices to its own task, which the task metadata endpoint describes. A
+daemon attributes each process: its cgroup contains the container id, and the agent's introspection
+endpoint lists the containers of all tasks on the machine.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neuron_exporter.identity.devices import devices
-from neuron_exporter.identity.ecs_task import from_task
-from neuron_exporter.identity.fields import text
-from neuron_exporter.identity.local_http import NoAnswer, as_object, ask
+from neuron_exporter.identity.ecs_task import parse_task
+from neuron_exporter.identity.fields import parse_text
+from neuron_exporter.identity.local import present_devices
+from neuron_exporter.identity.local_http import RequestFailed, request, request_object
 from neuron_exporter.identity.owners import cgroup
-from neuron_exporter.identity.owners.resolver import Told
+from neuron_exporter.identity.owners.lookup import OwnersResult
 from neuron_exporter.model import Owner, Owners, Task
 
+if TYPE_CHECKING:
+    from neuron_exporter.identity.owners.ecs_services import EcsServiceProvider
+
 AGENT = "http://127.0.0.1:51678"
-"""The agent's introspection endpoint (amazon-ecs-agent, README). It is open to the host's own
-network, and with that to containers that share it (`networkMode: host`)."""
+"""The agent's introspection endpoint (amazon-ecs-agent, README). It is reachable from the host's
+network, and thus from containers that share it (`networkMode: host`)."""
 
 _ALL_DEVICES = Path("/dev/mem")
-"""Present where a container is privileged, and sees devices that others have as well."""
+"""Exists only in privileged containers, which also see the devices of other containers."""
 
-_TASK = re.compile(r"arn:[^:]+:ecs:[^:]+:[^:]+:task/.+")
-
-ByContainer = Mapping[str, Owner]
-"""Owners by the ids of their containers."""
-
-_Own = tuple[str, ByContainer, Owner | None]
-"""Our own container's id, the owners of those beside it, and what these have in common."""
+_TASK_ARN = re.compile(r"arn:[^:]+:ecs:[^:]+:[^:]+:task/.+")
 
 
-class Services(Protocol):
-    """Somebody who knows the services of tasks."""
+class _OwnTask(NamedTuple):
+    """Our own container's id, the owners of the task's other containers by container id, and the
+    owner of the task's devices (None if the task has no other container)."""
 
-    def of(self, tasks: Iterable[str]) -> tuple[Mapping[str, str], str]:
-        """The services by the tasks' ARNs; and why some could not be told."""
+    own_id: str = ""
+    by_container: Mapping[str, Owner] = {}
+    owner: Owner | None = None
 
 
-class EcsOwners:
-    """Asks the agent, by both of its endpoints. `base` is the metadata endpoint's address, None
-    where we run in no task."""
+class EcsOwnerProvider:
+    """Provider of owners from both endpoints of the agent.
+
+    `base` is the URL of the task metadata endpoint, None outside a task.
+    """
 
     name = "ECS"
 
@@ -55,9 +56,9 @@ class EcsOwners:
         self,
         base: str | None,
         agent: str = AGENT,
-        services: Services | None = None,
+        services: EcsServiceProvider | None = None,
         *,
-        present: Callable[[], frozenset[int]] = devices,
+        present: Callable[[], frozenset[int]] = present_devices,
         proc: Path = cgroup.PROC,
         all_devices: Path = _ALL_DEVICES,
     ) -> None:
@@ -67,100 +68,112 @@ class EcsOwners:
         self._present = present
         self._proc = proc
         self._all_devices = all_devices
-        self._own: _Own = "", {}, None
-        self._machine: ByContainer = {}
-        self._is_complete = True
-        self._is_of_host = False
+        self._own_task = _OwnTask()
+        self._by_container: Mapping[str, Owner] = {}
+        self._has_all_services = True
+        self._is_on_host_network = False
 
-    def ask(self, pids: frozenset[int]) -> Told:
-        """Whose these processes are, and whose the devices that our own container has."""
-        reasons: list[str] = []
-        ours, beside, whose = self._own_task(reasons)
-        found = cgroup.of_processes(pids, self._proc)
-        containers = {pid: each.id for pid, each in found.items() if each.id != ours}
-        strangers = {*containers.values()} - beside.keys()
-        if strangers - self._machine.keys() or not self._is_complete:
-            self._ask_agent(reasons)
-        known = {**self._machine, **beside}
-        by_pid: dict[int | None, Owner] = {
-            pid: known[name] for pid, name in containers.items() if name in known
+    def lookup(self, pids: frozenset[int]) -> OwnersResult:
+        """Return the owners of these processes, and of our own container's devices."""
+        errors: list[str] = []
+        own = self._refresh_own_task(errors)
+        containers = {
+            pid: each.id
+            for pid, each in cgroup.containers_of(pids, self._proc).items()
+            if each.id != own.own_id
         }
-        return Told(Owners(by_pid=by_pid, task=self._task(whose)), "; ".join(reasons))
+        other_tasks = {*containers.values()} - own.by_container.keys()
+        if other_tasks - self._by_container.keys() or not self._has_all_services:
+            self._refresh_all_tasks(errors)
+        owners = {**self._by_container, **own.by_container}
+        found = Owners(
+            by_pid={pid: owners[id] for pid, id in containers.items() if id in owners},
+            task=self._task(own.owner),
+        )
+        return OwnersResult(found, "; ".join(errors))
 
-    def _own_task(self, reasons: list[str]) -> _Own:
-        """What was told of it last: whose it is does not change."""
+    def _refresh_own_task(self, errors: list[str]) -> _OwnTask:
+        """Return our own task. After a failure the last result stays valid: it does not change."""
         if self._base is not None:
             try:
-                ours = as_object(ask(self._base, ""))
-                self._own = _beside(text(ours.get("DockerId")), as_object(ask(self._base, "/task")))
-            except NoAnswer as error:
-                reasons.append(f"task metadata: {error}")
-        return self._own
+                own_id = parse_text(request_object(self._base, "").get("DockerId"))
+                self._own_task = _parse_own_task(own_id, request_object(self._base, "/task"))
+            except RequestFailed as error:
+                errors.append(f"task metadata: {error}")
+        return self._own_task
 
-    def _task(self, whose: Owner | None) -> Task | None:
-        """Our own devices, where nobody else can have them: not beside a daemon, who is in the
-        host's network, nor in a privileged container."""
+    def _task(self, owner: Owner | None) -> Task | None:
+        """Return our own devices with their owner, if no other task can use them.
+
+        That excludes daemons, which run in the host's network, and privileged containers.
+        """
         present = self._present()
-        if whose is None or not present or self._all_devices.exists() or self._sees_agent():
+        if owner is None or not present or self._all_devices.exists() or self._reaches_agent():
             return None
-        return Task(whose, present)
+        return Task(owner, present)
 
-    def _sees_agent(self) -> bool:
-        if not self._is_of_host:
-            with suppress(NoAnswer):
-                ask(self._agent, "/v1/metadata")
-                self._is_of_host = True
-        return self._is_of_host
+    def _reaches_agent(self) -> bool:
+        if not self._is_on_host_network:
+            with suppress(RequestFailed):
+                request(self._agent, "/v1/metadata")
+                self._is_on_host_network = True
+        return self._is_on_host_network
 
-    def _ask_agent(self, reasons: list[str]) -> None:
-        """Learn every container of the machine's tasks."""
+    def _refresh_all_tasks(self, errors: list[str]) -> None:
+        """Read the containers of all tasks on the machine."""
         try:
-            tasks = _objects(as_object(ask(self._agent, "/v1/tasks")).get("Tasks"))
-        except NoAnswer as error:
-            reasons.append(f"agent at {self._agent}: {error}")
+            tasks = _objects(request_object(self._agent, "/v1/tasks").get("Tasks"))
+        except RequestFailed as failure:
+            errors.append(f"agent at {self._agent}: {failure}")
             return
         services: Mapping[str, str] = {}
-        why = ""
+        error = ""
         if self._services is not None:
-            services, why = self._services.of(arn for task in tasks if (arn := _arn(task)))
-        reasons += [why] if why else []
-        self._is_complete = not why
-        self._machine = {
+            services, error = self._services.lookup(arn for task in tasks if (arn := _arn(task)))
+        if error:
+            errors.append(error)
+        self._has_all_services = not error
+        self._by_container = {
             id: owner
             for task in tasks
-            for id, owner in _containers(
+            for id, owner in _owners_by_container(
                 _objects(task.get("Containers")),
-                Owner(task_family=text(task.get("Family")), service=services.get(_arn(task), "")),
+                Owner(
+                    task_family=parse_text(task.get("Family")),
+                    service=services.get(_arn(task), ""),
+                ),
             )
         }
 
 
-def _beside(ours: str, task: Mapping[str, Any]) -> _Own:
-    beside = [
+def _parse_own_task(own_id: str, task: Mapping[str, Any]) -> _OwnTask:
+    others = [
         each
         for each in _objects(task.get("Containers"))
-        if text(each.get("DockerId")) != ours
-        and text(each.get("Type")) in ("", "NORMAL")
-        and text(each.get("KnownStatus")) != "STOPPED"
+        if parse_text(each.get("DockerId")) != own_id
+        and parse_text(each.get("Type")) in ("", "NORMAL")
+        and parse_text(each.get("KnownStatus")) != "STOPPED"
     ]
-    machine = from_task(task)
-    whose = Owner(task_family=machine.task_family, service=machine.service)
-    if not ours or not beside:
-        return ours, {}, None  # who has nobody beside it holds nothing
-    if len(beside) == 1:
-        whose = replace(whose, container=text(beside[0].get("Name")))
-    return ours, dict(_containers(beside, whose)), whose
+    if not own_id or not others:
+        return _OwnTask(own_id)  # a daemon, alone in its task: its devices belong to other tasks
+    machine = parse_task(task)
+    owner = Owner(task_family=machine.task_family, service=machine.service)
+    if len(others) == 1:
+        owner = replace(owner, container=parse_text(others[0].get("Name")))
+    return _OwnTask(own_id, dict(_owners_by_container(others, owner)), owner)
 
 
-def _containers(listed: list[dict[str, Any]], whose: Owner) -> Iterator[tuple[str, Owner]]:
-    for each in listed:
-        if id := text(each.get("DockerId")):
-            yield id, replace(whose, container=text(each.get("Name")))
+def _owners_by_container(
+    containers: list[dict[str, Any]], owner: Owner
+) -> Iterator[tuple[str, Owner]]:
+    for each in containers:
+        if id := parse_text(each.get("DockerId")):
+            yield id, replace(owner, container=parse_text(each.get("Name")))
 
 
 def _arn(task: Mapping[str, Any]) -> str:
-    arn = text(task.get("Arn"))
-    return arn if _TASK.fullmatch(arn) else ""
+    arn = parse_text(task.get("Arn"))
+    return arn if _TASK_ARN.fullmatch(arn) else ""
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

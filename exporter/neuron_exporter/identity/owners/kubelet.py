@@ -1,7 +1,7 @@
-"""Which pod was given which cores and devices, by the kubelet's pod-resources API.
+"""Owners of cores and devices, from the kubelet's pod-resources API.
 
-It is gRPC over a unix socket without TLS. The ids of devices are the device plugin's own, and no
-form of them is promised; those of Neuron's plugin are plain numbers.
+The API is gRPC over a unix socket without TLS. Device ids are defined by the device plugin, which
+guarantees no format; those of Neuron's plugin are plain numbers.
 """
 
 from __future__ import annotations
@@ -14,53 +14,52 @@ from typing import NamedTuple, TypeVar
 
 import grpc
 
-from neuron_exporter.identity.fields import text
+from neuron_exporter.identity.fields import parse_text
+from neuron_exporter.identity.owners.lookup import REFRESH_INTERVAL, OwnersResult
 from neuron_exporter.identity.owners.pod_resources_pb2 import (
     AllocatableResourcesResponse,
     ContainerDevices,
+    EmptyRequest,
     ListPodResourcesResponse,
-    Nothing,
 )
-from neuron_exporter.identity.owners.resolver import REFRESH, Told
-from neuron_exporter.model import NOBODY, Allocation, Owner, Owners
+from neuron_exporter.model import NO_OWNER, Allocation, Owner, Owners
 
-SECONDS = 1.0
-"""All of a question."""
+TIMEOUT = 1.0
+"""Seconds for all calls of one lookup."""
 
-CORES = "aws.amazon.com/neuroncore"
-DEVICES = ("aws.amazon.com/neuron", "aws.amazon.com/neurondevice")
-"""What Neuron's device plugin offers; the last name is deprecated."""
+CORE_RESOURCE = "aws.amazon.com/neuroncore"
+DEVICE_RESOURCES = ("aws.amazon.com/neuron", "aws.amazon.com/neurondevice")
+"""Resources of Neuron's device plugin; the last name is deprecated."""
 
 DRA_DRIVER = "neuron.aws.com"
 
+_NEURON_PREFIX = "aws.amazon.com/neuron"
 _NUMBER = re.compile(r"[0-9]{1,4}")
-_MOST_UNREADABLE = 5
-_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
-_OURS = "aws.amazon.com/neuron"
+_MAX_LISTED = 5
 _OPTIONS = (
-    # Of a socket's path gRPC makes a name of the host that the kubelet's server refuses.
+    # By default gRPC derives a host name from the socket's path, which the kubelet rejects.
     ("grpc.default_authority", "localhost"),
-    ("grpc.max_receive_message_length", 16 << 20),  # the kubelet's own bound
+    ("grpc.max_receive_message_length", 16 << 20),  # the kubelet's own limit
     ("grpc.enable_http_proxy", 0),
 )
 
 T = TypeVar("T")
 
 
-class NoKubelet(Exception):
-    """The kubelet did not answer; the text says what happened instead."""
+class KubeletError(Exception):
+    """A failed call to the kubelet; the message is the reason."""
 
 
-class Answer(NamedTuple):
-    """What the kubelet told: what was given to pods, and every resource's name that was seen."""
+class PodAllocations(NamedTuple):
+    """The Neuron allocations of all pods, all resource names in use, and what was not parsed."""
 
     allocation: Allocation
     resources: frozenset[str]
-    unreadable: tuple[str, ...]
+    unparsed: tuple[str, ...]
 
 
-class KubeletOwners:
-    """Asks the kubelet. What it said last counts for two rounds in which it says nothing."""
+class KubeletOwnerProvider:
+    """Provider of core and device owners. After a failure the last result counts for two rounds."""
 
     name = "kubelet"
 
@@ -68,111 +67,121 @@ class KubeletOwners:
         self._path = path
         self._clock = clock
         self._last: Allocation | None = None
-        self._until = 0.0
+        self._valid_until = 0.0
 
-    def ask(self, pids: frozenset[int]) -> Told:
-        """Whose cores and devices are; the kubelet knows no processes."""
+    def lookup(self, pids: frozenset[int]) -> OwnersResult:
+        """Return the allocation of cores and devices; the kubelet reports no processes."""
         try:
-            answer = ask(self._path)
-        except NoKubelet as error:
-            if self._clock() >= self._until:
+            found = list_allocations(self._path)
+        except KubeletError as failure:
+            if self._clock() >= self._valid_until:
                 self._last = None
-            return Told(Owners(allocation=self._last), str(error))
-        self._last = answer.allocation
-        self._until = self._clock() + 2 * REFRESH
-        why = ", ".join(f"{each} is not understood" for each in answer.unreadable)
-        return Told(Owners(allocation=self._last), why, ", ".join(sorted(answer.resources)))
+            return OwnersResult(Owners(allocation=self._last), str(failure))
+        self._last = found.allocation
+        self._valid_until = self._clock() + 2 * REFRESH_INTERVAL
+        error = ", ".join(f"{each} is not supported" for each in found.unparsed)
+        return OwnersResult(
+            Owners(allocation=self._last), error, ", ".join(sorted(found.resources))
+        )
 
 
-def ask(path: str) -> Answer:
-    """Everything that was given to pods.
+def list_allocations(path: str) -> PodAllocations:
+    """Return the allocations of all pods on this node.
 
     Raises:
-        NoKubelet: there is no answer.
+        KubeletError: the kubelet did not answer.
     """
-    until = time.monotonic() + SECONDS
-    _knock(path)
-    # A channel of its own for each round: one that has failed waits before it connects again.
+    deadline = time.monotonic() + TIMEOUT
+    _check_socket(path)
+    # Each lookup opens a new channel: after a failure, a channel delays its next connection.
     with grpc.insecure_channel(f"unix://{path}", _OPTIONS) as channel:
         try:
-            listed = _call(channel, "List", ListPodResourcesResponse.FromString, until)
+            listed = _call(channel, "List", ListPodResourcesResponse.FromString, deadline)
         except grpc.RpcError as error:
-            raise NoKubelet(f"{path}: {_said(error)}") from None
+            raise KubeletError(f"{path}: {_message(error)}") from None
         try:
-            read = AllocatableResourcesResponse.FromString
-            offered = _call(channel, "GetAllocatableResources", read, until)
+            parse = AllocatableResourcesResponse.FromString
+            allocatable = _call(channel, "GetAllocatableResources", parse, deadline)
         except grpc.RpcError:
-            # Not before Kubernetes 1.23. It only helps to read numbers.
-            offered = AllocatableResourcesResponse()
-    return _read(listed, offered.devices)
+            # Missing before Kubernetes 1.23. It only helps to interpret core numbers.
+            allocatable = AllocatableResourcesResponse()
+    return _parse(listed, allocatable.devices)
 
 
-def _knock(path: str) -> None:
-    """Why nobody can be reached there is lost in gRPC's words, or cut off their end."""
-    with socket.socket(socket.AF_UNIX) as trial:
-        trial.settimeout(SECONDS)
+def _check_socket(path: str) -> None:
+    """Raise KubeletError if the socket cannot be connected to.
+
+    gRPC's own message omits the reason or truncates it.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(TIMEOUT)
         try:
-            trial.connect(path)
+            probe.connect(path)
         except FileNotFoundError:
-            raise NoKubelet(f"{path} is not there: is its folder mounted?") from None
+            raise KubeletError(f"{path} does not exist: is its folder mounted?") from None
         except OSError as error:
-            raise NoKubelet(f"{path}: {error.strerror or error}") from None
+            raise KubeletError(f"{path}: {error.strerror or error}") from None
 
 
-def _call(channel: grpc.Channel, method: str, read: Callable[[bytes], T], until: float) -> T:
+def _call(channel: grpc.Channel, method: str, parse: Callable[[bytes], T], deadline: float) -> T:
     call = channel.unary_unary(
         f"/v1.PodResourcesLister/{method}",
-        request_serializer=Nothing.SerializeToString,
-        response_deserializer=read,
+        request_serializer=EmptyRequest.SerializeToString,
+        response_deserializer=parse,
     )
-    answer: T = call(Nothing(), timeout=max(0.01, until - time.monotonic()))
-    return answer
+    response: T = call(EmptyRequest(), timeout=max(0.01, deadline - time.monotonic()))
+    return response
 
 
-def _said(error: grpc.RpcError) -> str:
-    # Every error of a call is a call as well, which its type does not say.
+def _message(error: grpc.RpcError) -> str:
+    # Errors of calls also have the methods of a call, which their type does not declare.
     code, details = error.code(), error.details()
-    return f"no answer within {SECONDS:g} s" if code is _LATE else f"{code.name}: {text(details)}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer within {TIMEOUT:g} s"
+    return f"{code.name}: {parse_text(details)}"
 
 
-def _read(listed: ListPodResourcesResponse, offered: Iterable[ContainerDevices]) -> Answer:
+def _parse(
+    listed: ListPodResourcesResponse, allocatable: Iterable[ContainerDevices]
+) -> PodAllocations:
     cores: dict[int, Owner] = {}
     devices: dict[int, Owner] = {}
-    seen: set[str] = set()
-    unreadable: dict[str, None] = {}
-    for owner, name, ids in _given(listed):
-        seen.add(name)
-        numbers = [int(id) for id in ids if _NUMBER.fullmatch(id)]
-        if name == CORES:
-            _give(cores, numbers, owner)
-        elif name in DEVICES:
-            _give(devices, numbers, owner)
-        elif name.startswith((_OURS, DRA_DRIVER)):
-            unreadable[f"resource {name}"] = None
-        if name in (CORES, *DEVICES):
-            unreadable |= {f"{name} {id!r}": None for id in ids if not _NUMBER.fullmatch(id)}
-    ids = [id for each in offered if each.resource_name == CORES for id in each.device_ids]
+    resources: set[str] = set()
+    unparsed: dict[str, None] = {}
+    owners_of = {CORE_RESOURCE: cores, **dict.fromkeys(DEVICE_RESOURCES, devices)}
+    for owner, name, ids in _entries(listed):
+        resources.add(name)
+        if name in owners_of:
+            _assign(owners_of[name], (int(id) for id in ids if _NUMBER.fullmatch(id)), owner)
+            unparsed |= {f"{name} {id!r}": None for id in ids if not _NUMBER.fullmatch(id)}
+        elif name.startswith((_NEURON_PREFIX, DRA_DRIVER)):
+            unparsed[f"resource {name}"] = None
+    ids = [
+        id for each in allocatable if each.resource_name == CORE_RESOURCE for id in each.device_ids
+    ]
     highest = max((int(id) for id in ids if _NUMBER.fullmatch(id)), default=None)
-    return Answer(
-        Allocation(cores, devices, highest, is_whole=not unreadable),
-        frozenset(seen),
-        tuple(unreadable)[:_MOST_UNREADABLE],
+    return PodAllocations(
+        Allocation(cores, devices, highest, is_complete=not unparsed),
+        frozenset(resources),
+        tuple(unparsed)[:_MAX_LISTED],
     )
 
 
-def _given(listed: ListPodResourcesResponse) -> Iterator[tuple[Owner, str, Iterable[str]]]:
-    """Owners, and the names and ids of what they were given."""
+def _entries(listed: ListPodResourcesResponse) -> Iterator[tuple[Owner, str, Iterable[str]]]:
+    """Yield each owner with the name and the ids of a resource that is allocated to it."""
     for pod in listed.pod_resources:
         for container in pod.containers:
-            owner = Owner(text(pod.namespace), text(pod.name), text(container.name))
+            owner = Owner(
+                parse_text(pod.namespace), parse_text(pod.name), parse_text(container.name)
+            )
             for each in container.devices:
-                yield owner, text(each.resource_name), each.device_ids
+                yield owner, parse_text(each.resource_name), each.device_ids
             for dynamic in container.dynamic_resources:
                 for claim in dynamic.claim_resources:
-                    yield owner, text(claim.driver_name), (claim.device_name,)
+                    yield owner, parse_text(claim.driver_name), (claim.device_name,)
 
 
-def _give(owners: dict[int, Owner], numbers: Iterable[int], owner: Owner) -> None:
-    """What two have is known to be given, and not to whom."""
+def _assign(owners: dict[int, Owner], numbers: Iterable[int], owner: Owner) -> None:
+    """Set the owner of these numbers. One with two owners stays allocated, to an unknown owner."""
     for number in numbers:
-        owners[number] = owner if owners.get(number, owner) == owner else NOBODY
+        owners[number] = owner if owners.get(number, owner) == owner else NO_OWNER

@@ -1,4 +1,7 @@
-"""The thread that asks whose cores are: now and then, and at once for a process not seen before."""
+"""The thread that looks up the owners of cores, devices and processes.
+
+It queries all providers periodically, and at once when a new process or core appears.
+"""
 
 from __future__ import annotations
 
@@ -10,169 +13,165 @@ from typing import NamedTuple, Protocol
 from neuron_exporter.log import get_logger
 from neuron_exporter.model import Owner, Owners
 
-REFRESH = 10.0
-"""Seconds between two rounds in which nothing is new."""
+REFRESH_INTERVAL = 10.0
+"""Seconds between rounds while no new process or core appears."""
 
-_FIRST_PAUSE = 1.0
+_MIN_PAUSE = 1.0
 
-_UNKNOWN = Owners(asked=True)
+_UNKNOWN = Owners(lookup_enabled=True)
 
 _log = get_logger(part="owners")
 
 
-class Told(NamedTuple):
-    """What one place knows of owners; where something could not be told, why; and what else it saw,
-    for people."""
+class OwnersResult(NamedTuple):
+    """The owners that one provider found, and an error message if some could not be looked up.
+
+    `resources` lists the device plugin resources in use; only the kubelet reports them.
+    """
 
     owners: Owners = Owners()
-    why: str = ""
-    seen: str = ""
+    error: str = ""
+    resources: str = ""
 
 
-class Place(Protocol):
-    """Somebody who knows owners. Used by one thread."""
+class OwnerProvider(Protocol):
+    """A source of owners. Called by one thread only."""
 
-    @property
-    def name(self) -> str:
-        """What people call it."""
+    name: str
+    """Name in logs and on the page."""
 
-    def ask(self, pids: frozenset[int]) -> Told:
-        """Whose these processes, and all cores and devices, are. Takes seconds at most."""
+    def lookup(self, pids: frozenset[int]) -> OwnersResult:
+        """Return the owners of these processes, and of cores and devices.
 
-
-class Labels(Protocol):
-    """Somebody who knows more of owners that are known. Used by one thread."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    def add(self, owners: Owners) -> tuple[Owners, str]:
-        """The owners with what else is known of them; and why some of it is not."""
+        Must return within a few seconds.
+        """
 
 
-class OwnersFinder:
-    """Asks every place, and holds what they said last. The first place that names an owner counts.
+class LabelProvider(Protocol):
+    """A source of additional labels for known owners. Called by one thread only."""
 
-    A round follows a process that was not seen before at once, others after 1, 2, 4 … up to
-    `REFRESH` seconds: whose a container is may be known a moment after its processes are seen.
+    name: str
+    """Name in logs and on the page."""
+
+    def add_labels(self, owners: Owners) -> tuple[Owners, str]:
+        """Return the owners with their labels, and an error message if some are missing."""
+
+
+class OwnerLookup:
+    """Lookup of owners, merged from all providers; earlier providers take precedence.
+
+    A new process or core triggers a round at once. The next rounds follow after 1, 2, 4 … up to
+    `REFRESH_INTERVAL` seconds, because a container's owner may become known only shortly after its
+    processes.
     """
 
     def __init__(
         self,
-        places: Sequence[Place],
-        labels: Labels | None = None,
+        providers: Sequence[OwnerProvider],
+        label_provider: LabelProvider | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._places = places
-        self._labels = labels
+        self.providers = providers
+        self.label_provider = label_provider
         self._clock = clock
         self._pids: frozenset[int] = frozenset()
         self._cores: frozenset[int] = frozenset()
         self._owners = _UNKNOWN
-        self._asked_at = clock()
-        self._status = {each.name: "not asked yet" for each in (*places, labels) if each}
-        self._news = threading.Event()
+        self._updated_at = clock()
+        self._status = {each.name: "pending" for each in (*providers, label_provider) if each}
+        self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
 
-    # From other threads.
-
-    @property
-    def places(self) -> Sequence[Place]:
-        """Who is asked, in the order in which they are believed."""
-        return self._places
-
-    @property
-    def labels(self) -> Labels | None:
-        """Who knows more of owners that are known."""
-        return self._labels
+    # Called by other threads.
 
     def owners(self) -> Owners:
-        """What is known now; the same object while nothing changes. What nobody has confirmed for
-        three rounds is not known."""
-        return self._owners if self._clock() - self._asked_at < 3 * REFRESH else _UNKNOWN
+        """Return the last result; the same object while nothing changes.
 
-    def see(self, pids: frozenset[int], cores: frozenset[int]) -> None:
-        """Tell which processes there are, to be asked for from now on, and which cores they hold.
-        Those that were not there before start a round."""
-        are_known = pids <= self._pids and cores <= self._cores
+        A result that three rounds did not confirm is dropped.
+        """
+        is_current = self._clock() - self._updated_at < 3 * REFRESH_INTERVAL
+        return self._owners if is_current else _UNKNOWN
+
+    def observe(self, pids: frozenset[int], cores: frozenset[int]) -> None:
+        """Set the processes to look up; start a round if a process or a core in use is new."""
+        is_known = pids <= self._pids and cores <= self._cores
         self._pids = pids
-        self._cores |= cores  # one that is busy now and then is not news each time
-        if not are_known:
-            self._news.set()
+        self._cores |= cores  # a core that is busy now and then is new only once
+        if not is_known:
+            self._changed.set()
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the lookups."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more; a request that is under way ends by itself."""
+        """Start no further lookup; a pending one ends by its own timeout."""
         self._stopping.set()
-        self._news.set()
+        self._changed.set()
 
     def status(self) -> Mapping[str, str]:
-        """What each place said last, for people."""
+        """Return the last result of each provider as text."""
         return dict(self._status)
 
-    # The thread of its own.
+    # Called by the lookup's own thread.
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        pause = _MIN_PAUSE
         while not self._stopping.is_set():
-            self._news.clear()
+            self._changed.clear()
             began = self._clock()
-            self._ask_all(self._pids)
-            if self._news.wait(pause):
-                pause = _FIRST_PAUSE
-                # Processes that come one after another are asked for together.
-                self._stopping.wait(max(0.0, began + _FIRST_PAUSE - self._clock()))
+            self._run_round(self._pids)
+            if self._changed.wait(pause):
+                pause = _MIN_PAUSE
+                # Look up processes that start shortly after each other in one round.
+                self._stopping.wait(max(0.0, began + _MIN_PAUSE - self._clock()))
             else:
-                pause = min(2 * pause, REFRESH)
+                pause = min(2 * pause, REFRESH_INTERVAL)
 
-    def _ask_all(self, pids: frozenset[int]) -> None:
-        told = [self._ask(place, pids) for place in self._places]
-        owners = self._label(merge([each.owners for each in told]))
+    def _run_round(self, pids: frozenset[int]) -> None:
+        results = [self._query(provider, pids) for provider in self.providers]
+        owners = self._add_labels(merge([each.owners for each in results]))
         if owners != self._owners:
             self._owners = owners
-        self._asked_at = self._clock()
+        self._updated_at = self._clock()
 
-    def _ask(self, place: Place, pids: frozenset[int]) -> Told:
+    def _query(self, provider: OwnerProvider, pids: frozenset[int]) -> OwnersResult:
         try:
-            told = place.ask(pids)
-        except Exception as error:  # noqa: BLE001 (a bug must not end the thread, nor go unsaid)
-            told = Told(why=f"internal error: {error!r}")
-        self._say(place.name, told.why)
-        return told
+            result = provider.lookup(pids)
+        except Exception as error:  # noqa: BLE001 (a bug must not end the thread, and must be logged)
+            result = OwnersResult(error=f"internal error: {error!r}")
+        self._set_status(provider.name, result.error)
+        return result
 
-    def _label(self, owners: Owners) -> Owners:
-        if self._labels is None:
+    def _add_labels(self, owners: Owners) -> Owners:
+        if self.label_provider is None:
             return owners
         try:
-            owners, why = self._labels.add(owners)
-        except Exception as error:  # noqa: BLE001 (as above)
-            why = f"internal error: {error!r}"
-        self._say(self._labels.name, why)
+            owners, error = self.label_provider.add_labels(owners)
+        except Exception as bug:  # noqa: BLE001 (as above)
+            error = f"internal error: {bug!r}"
+        self._set_status(self.label_provider.name, error)
         return owners
 
-    def _say(self, name: str, why: str) -> None:
-        said = why or "answered"
-        if said != self._status[name]:
-            self._status[name] = said
-            say = _log.warning if why else _log.info
-            say("owners_asked", of=name, answer=said)
+    def _set_status(self, name: str, error: str) -> None:
+        result = error or "answered"
+        if result != self._status[name]:
+            self._status[name] = result
+            log = _log.warning if error else _log.info
+            log("owner_lookup", provider=name, result=result)
 
 
-def merge(told: Sequence[Owners]) -> Owners:
-    """All that is known; what is told first goes before what is told later."""
+def merge(results: Sequence[Owners]) -> Owners:
+    """Merge owners by precedence: an earlier element wins over a later one."""
     by_core: dict[int, Owner] = {}
     by_pid: dict[int | None, Owner] = {}
     by_device: dict[int, Owner] = {}
     task = allocation = None
-    for owners in reversed(told):
+    for owners in reversed(results):
         by_core.update(owners.by_core)
         by_pid.update(owners.by_pid)
         by_device.update(owners.by_device)
         task = owners.task or task
         allocation = owners.allocation or allocation
-    return Owners(by_core, by_pid, by_device, task, allocation, asked=True)
+    return Owners(by_core, by_pid, by_device, task, allocation, lookup_enabled=True)

@@ -1,4 +1,4 @@
-"""Labels of pods, as the Kubernetes API tells them to the service account of our own pod."""
+"""Labels of pods, read from the Kubernetes API with the service account of our own pod."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from neuron_exporter.identity.fields import text
-from neuron_exporter.model import Allocation, Labels, Owner, Owners
+from neuron_exporter.identity.fields import parse_text
+from neuron_exporter.model import Labels, Owner, Owners
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Token and authority of the service account (kubernetes.io, Accessing the API from a Pod)."""
+"""Token and CA of the service account (kubernetes.io, Accessing the API from a Pod)."""
 
-SECONDS = 1.0
-"""All questions of a round; what is left waits for the next."""
+TIMEOUT = 1.0
+"""Seconds for all requests of one round; the remaining pods follow in the next."""
 
-MOST_LABELS = 16
-"""Labels of a pod that become ours."""
+MAX_LABELS = 16
+"""Maximum number of labels of one pod that become metric labels."""
 
-_KEPT = 300.0  # a pod's labels may change while it lives
-_PAUSE = 30.0  # after a failure
-_LONGEST = 1 << 20
+_MAX_AGE = 300.0  # labels of a running pod may change
+_RETRY_SECONDS = 30.0
+_MAX_BODY_BYTES = 1 << 20
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_UNFIT = re.compile(r"[^A-Za-z0-9_]")
+_INVALID = re.compile(r"[^A-Za-z0-9_]")
 
 _Pod = tuple[str, str]
 
 
-class PodLabels:
-    """Adds labels to owners, those whose names match a pattern. Asks for each pod once in a while:
-    one that is not known yet stays without."""
+class PodLabelProvider:
+    """Provider of pod labels whose names match a pattern. Requests each pod every 5 minutes."""
 
     name = "pod labels"
 
@@ -50,57 +49,61 @@ class PodLabels:
         self._address = address
         self._account = account
         self._clock = clock
-        self._known: dict[_Pod, tuple[float, Labels]] = {}
-        self._not_before = 0.0
-        self._why = ""
+        self._labels: dict[_Pod, tuple[float, Labels]] = {}
+        self._next_attempt = 0.0
+        self._error = ""
 
-    def add(self, owners: Owners) -> tuple[Owners, str]:
-        """The owners with their pods' labels; and why some could not be told."""
+    def add_labels(self, owners: Owners) -> tuple[Owners, str]:
+        """Return the owners with their pods' labels, and an error message if some are missing."""
         pods = {(each.namespace, each.pod): None for each in _all(owners) if each.pod}
-        self._known = {pod: known for pod, known in self._known.items() if pod in pods}
+        self._labels = {pod: known for pod, known in self._labels.items() if pod in pods}
         now = self._clock()
-        old = [pod for pod in pods if now - self._known.get(pod, (-_KEPT, ()))[0] >= _KEPT]
-        if old and now >= self._not_before:
-            self._ask(old, now)
-        return _with(owners, {pod: labels for pod, (_, labels) in self._known.items()}), self._why
+        old = [pod for pod in pods if now - self._labels.get(pod, (-_MAX_AGE, ()))[0] >= _MAX_AGE]
+        if old and now >= self._next_attempt:
+            self._refresh(old, now)
+        labels = {pod: found for pod, (_, found) in self._labels.items()}
+        return _with_labels(owners, labels), self._error
 
-    def _ask(self, pods: Iterable[_Pod], now: float) -> None:
-        self._why = ""
-        until = time.monotonic() + SECONDS
+    def _refresh(self, pods: Iterable[_Pod], now: float) -> None:
+        self._error = ""
+        deadline = time.monotonic() + TIMEOUT
         try:
             tls = ssl.create_default_context(cafile=str(self._account / "ca.crt"))
             token = (self._account / "token").read_text().strip()
-            connection = http.client.HTTPSConnection(self._address, timeout=SECONDS, context=tls)
+            connection = http.client.HTTPSConnection(self._address, timeout=TIMEOUT, context=tls)
             try:
                 for pod in pods:
-                    if time.monotonic() > until:
+                    if time.monotonic() > deadline:
                         break
-                    self._known[pod] = now, self._chosen(_labels(connection, token, *pod))
+                    self._labels[pod] = now, self._select(_request(connection, token, *pod))
             finally:
                 connection.close()
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-            self._not_before = now + _PAUSE
-            self._why = f"https://{self._address}: {text(str(error)) or type(error).__name__}"
+            self._next_attempt = now + _RETRY_SECONDS
+            self._error = (
+                f"https://{self._address}: {parse_text(str(error)) or type(error).__name__}"
+            )
 
-    def _chosen(self, labels: Mapping[str, str]) -> Labels:
-        chosen: dict[str, str] = {}
+    def _select(self, labels: Mapping[str, str]) -> Labels:
+        selected: dict[str, str] = {}
         for name, value in sorted(labels.items()):
             if value and any(fnmatchcase(name, pattern) for pattern in self._patterns):
-                chosen.setdefault(f"label_{_UNFIT.sub('_', name)}", text(value))
-        return tuple(chosen.items())[:MOST_LABELS]
+                selected.setdefault(f"label_{_INVALID.sub('_', name)}", parse_text(value))
+        return tuple(selected.items())[:MAX_LABELS]
 
 
-def _labels(
+def _request(
     connection: http.client.HTTPSConnection, token: str, namespace: str, pod: str
 ) -> Mapping[str, str]:
+    """Return the labels of a pod; none if it has just ended."""
     headers = {"Accept": _METADATA, "Authorization": f"Bearer {token}"}
     connection.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}", headers=headers)
     with connection.getresponse() as response:
-        body = response.read(_LONGEST)
+        body = response.read(_MAX_BODY_BYTES)
     if response.status == 404:
-        return {}  # it has just ended
+        return {}
     if response.status != 200:
-        raise ValueError(f"the answer was {response.status} {response.reason}")
+        raise ValueError(f"HTTP status {response.status} {response.reason}")
     document = json.loads(body)
     metadata = document.get("metadata") if isinstance(document, dict) else None
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
@@ -118,19 +121,18 @@ def _all(owners: Owners) -> Iterable[Owner]:
         yield from owners.allocation.devices.values()
 
 
-def _with(owners: Owners, labels: Mapping[_Pod, Labels]) -> Owners:
+def _with_labels(owners: Owners, labels: Mapping[_Pod, Labels]) -> Owners:
     def labelled(owner: Owner) -> Owner:
-        more = labels.get((owner.namespace, owner.pod))
-        return replace(owner, pod_labels=more) if more else owner
+        pod_labels = labels.get((owner.namespace, owner.pod))
+        return replace(owner, pod_labels=pod_labels) if pod_labels else owner
 
     allocation = owners.allocation
     return replace(
         owners,
         by_pid={pid: labelled(owner) for pid, owner in owners.by_pid.items()},
         allocation=allocation
-        and Allocation(
-            {core: labelled(owner) for core, owner in allocation.cores.items()},
-            {device: labelled(owner) for device, owner in allocation.devices.items()},
-            allocation.highest_core,
+        and allocation._replace(
+            cores={core: labelled(owner) for core, owner in allocation.cores.items()},
+            devices={device: labelled(owner) for device, owner in allocation.devices.items()},
         ),
     )

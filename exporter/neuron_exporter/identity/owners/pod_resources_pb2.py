@@ -24,27 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3neuron_exporter/identity/owners/pod_resources.proto\x12\x02v1\"\t\n\x07Nothing\"C\n\x18ListPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x03(\x0b\x32\x10.v1.PodResources\"E\n\x1c\x41llocatableResourcesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.v1.ContainerDevices\"[\n\x0cPodResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12*\n\ncontainers\x18\x03 \x03(\x0b\x32\x16.v1.ContainerResources\"y\n\x12\x43ontainerResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x14.v1.ContainerDevices\x12.\n\x11\x64ynamic_resources\x18\x05 \x03(\x0b\x32\x13.v1.DynamicResource\"=\n\x10\x43ontainerDevices\x12\x15\n\rresource_name\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\"=\n\x0f\x44ynamicResource\x12*\n\x0f\x63laim_resources\x18\x04 \x03(\x0b\x32\x11.v1.ClaimResource\"9\n\rClaimResource\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n3neuron_exporter/identity/owners/pod_resources.proto\x12\x02v1\"\x0e\n\x0c\x45mptyRequest\"C\n\x18ListPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x03(\x0b\x32\x10.v1.PodResources\"E\n\x1c\x41llocatableResourcesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.v1.ContainerDevices\"[\n\x0cPodResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12*\n\ncontainers\x18\x03 \x03(\x0b\x32\x16.v1.ContainerResources\"y\n\x12\x43ontainerResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x14.v1.ContainerDevices\x12.\n\x11\x64ynamic_resources\x18\x05 \x03(\x0b\x32\x13.v1.DynamicResource\"=\n\x10\x43ontainerDevices\x12\x15\n\rresource_name\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\"=\n\x0f\x44ynamicResource\x12*\n\x0f\x63laim_resources\x18\x04 \x03(\x0b\x32\x11.v1.ClaimResource\"9\n\rClaimResource\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'neuron_exporter.identity.owners.pod_resources_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NOTHING']._serialized_start=59
-  _globals['_NOTHING']._serialized_end=68
-  _globals['_LISTPODRESOURCESRESPONSE']._serialized_start=70
-  _globals['_LISTPODRESOURCESRESPONSE']._serialized_end=137
-  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_start=139
-  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_end=208
-  _globals['_PODRESOURCES']._serialized_start=210
-  _globals['_PODRESOURCES']._serialized_end=301
-  _globals['_CONTAINERRESOURCES']._serialized_start=303
-  _globals['_CONTAINERRESOURCES']._serialized_end=424
-  _globals['_CONTAINERDEVICES']._serialized_start=426
-  _globals['_CONTAINERDEVICES']._serialized_end=487
-  _globals['_DYNAMICRESOURCE']._serialized_start=489
-  _globals['_DYNAMICRESOURCE']._serialized_end=550
-  _globals['_CLAIMRESOURCE']._serialized_start=552
-  _globals['_CLAIMRESOURCE']._serialized_end=609
+  _globals['_EMPTYREQUEST']._serialized_start=59
+  _globals['_EMPTYREQUEST']._serialized_end=73
+  _globals['_LISTPODRESOURCESRESPONSE']._serialized_start=75
+  _globals['_LISTPODRESOURCESRESPONSE']._serialized_end=142
+  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_start=144
+  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_end=213
+  _globals['_PODRESOURCES']._serialized_start=215
+  _globals['_PODRESOURCES']._serialized_end=306
+  _globals['_CONTAINERRESOURCES']._serialized_start=308
+  _globals['_CONTAINERRESOURCES']._serialized_end=429
+  _globals['_CONTAINERDEVICES']._serialized_start=431
+  _globals['_CONTAINERDEVICES']._serialized_end=492
+  _globals['_DYNAMICRESOURCE']._serialized_start=494
+  _globals['_DYNAMICRESOURCE']._serialized_end=555
+  _globals['_CLAIMRESOURCE']._serialized_start=557
+  _globals['_CLAIMRESOURCE']._serialized_end=614
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Nothing(_message.Message):
+class EmptyRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

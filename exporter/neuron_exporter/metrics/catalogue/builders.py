@@ -1,109 +1,105 @@
-"""Short ways to write the rows of the catalogue."""
+"""Builders of catalogue rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 from neuron_exporter.model import (
     CloudWatchMetric,
-    Group,
-    Kind,
-    Labels,
+    EntityKind,
     Layout,
+    MetricKind,
     MetricSpec,
-    Place,
     Pooling,
     Preset,
     Unit,
 )
 
 ONLY_CLOUDWATCH: frozenset[Layout] = frozenset()
-"""The layouts of a row that Prometheus is not shown."""
+"""Layouts of a row that is not exposed to Prometheus."""
 
 ONLY_AWS = frozenset({Layout.AWS})
-"""Of a row that stands for another one of the same name where AWS's own series are wanted."""
+"""Layouts of a row that replaces another one of its name with the series of AWS's script."""
 
-BOTH = frozenset(Layout)
-"""Of a row that AWS's script has, too, with the same series."""
+ALL_LAYOUTS = frozenset(Layout)
+"""Layouts of a row that AWS's script has with the same series."""
+
+_POOLING = {
+    EntityKind.CORE: Pooling.CORES,
+    EntityKind.DEVICE: Pooling.DEVICES,
+    EntityKind.RUNTIME: Pooling.RUNTIMES,
+    EntityKind.MACHINE: Pooling.MACHINE,
+}
+
+_UNITS = {"ratio": Unit.RATIO, "bytes": Unit.BYTES, "seconds": Unit.SECONDS, "flops": Unit.FLOPS}
+
+_CLOUDWATCH_UNITS = {
+    Unit.NONE: ("Count", 1.0),
+    Unit.RATIO: ("Percent", 100.0),
+    Unit.BYTES: ("Bytes", 1.0),
+    Unit.SECONDS: ("Seconds", 1.0),
+    Unit.FLOPS: ("Count/Second", 1.0),
+}
+"""Unit in CloudWatch, and the factor that converts to it."""
+
+
+def metric(
+    name: str,
+    preset: Preset = Preset.FULL,
+    *,
+    only: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+) -> partial[CloudWatchMetric]:
+    """Define a metric in CloudWatch; `row` adds its unit and pooling."""
+    return partial(CloudWatchMetric, name=name, preset=preset, only=only, exclude=exclude)
 
 
 def row(
-    kind: Kind,
+    kind: MetricKind,
     name: str,
     help: str,
+    column: str = "ones",
     *,
-    place: Place,
-    group: Group | None,
-    also: frozenset[Group] = frozenset(),
-    reads: str = "one",
-    by: str = "",
-    starts: str = "",
-    unit: Unit = Unit.NONE,
-    labels: Labels = (),
-    layouts: frozenset[Layout] = frozenset({Layout.CORE}),
-    preset: Preset = Preset.FULL,
-    sends: tuple[CloudWatchMetric, ...] = (),
-    per_owner: MetricSpec | None = None,
+    entity_kind: EntityKind,
+    start_column: str = "",
+    unit: Unit | None = None,
+    cloudwatch: Sequence[partial[CloudWatchMetric]] = (),
+    pooling: Pooling | None = None,
     since: str = "1.x",
+    **fields: Any,
 ) -> MetricSpec:
-    """A row that reads one column, or one group of columns, of its place's table.
+    """Build a row that reads a column of the table of its entities.
 
-    `since` is the SDK whose neuron-monitor first had it; 1.x is older than anything that is read
-    here.
+    The default unit is the one in which the name ends. Counters are pooled as deltas, and other
+    kinds by entity unless `pooling` is set. A `since` of 1.x means that all supported versions of
+    neuron-monitor have the metric. `fields` are the other fields of `MetricSpec`.
     """
+    if kind is MetricKind.COUNTER:
+        pooling = Pooling.DELTA
+    if unit is None:
+        unit = _UNITS.get(name.rpartition("_")[2], Unit.NONE)
+    cloudwatch_unit, scale = _CLOUDWATCH_UNITS[unit]
     return MetricSpec(
         name=name,
         kind=kind,
         help=help,
-        place=place,
-        read=attrgetter(reads),
-        group=group,
-        also=also,
+        entity_kind=entity_kind,
+        read=attrgetter(column),
         unit=unit,
-        by=by,
-        constant_labels=labels,
-        start=attrgetter(starts) if starts else None,
-        layouts=layouts,
-        preset=preset,
-        cloudwatch=sends,
-        per_owner=per_owner,
+        read_start=attrgetter(start_column) if start_column else None,
+        cloudwatch=tuple(
+            build(unit=cloudwatch_unit, scale=scale, pooling=pooling or _POOLING[entity_kind])
+            for build in cloudwatch
+        ),
         since=since,
+        **fields,
     )
 
 
-gauge = partial(row, Kind.GAUGE)
-counter = partial(row, Kind.COUNTER)
-info = partial(row, Kind.INFO)
-distribution = partial(row, Kind.DISTRIBUTION, layouts=ONLY_CLOUDWATCH)
-
-
-def send(
-    name: str,
-    unit: str,
-    pooling: Pooling,
-    preset: Preset = Preset.FULL,
-    scale: float = 1.0,
-    only: tuple[str, ...] = (),
-    all_but: tuple[str, ...] = (),
-) -> CloudWatchMetric:
-    """A metric in CloudWatch; `only` and `all_but` are values of the row's `by` label."""
-    return CloudWatchMetric(
-        name=name,
-        unit=unit,
-        pooling=pooling,
-        preset=preset,
-        scale=scale,
-        only=only,
-        all_but=all_but,
-    )
-
-
-def rise(
-    name: str,
-    preset: Preset = Preset.FULL,
-    only: tuple[str, ...] = (),
-    all_but: tuple[str, ...] = (),
-) -> CloudWatchMetric:
-    """The rise of counters in an interval, in CloudWatch."""
-    return send(name, "Count", Pooling.DELTA, preset, only=only, all_but=all_but)
+gauge = partial(row, MetricKind.GAUGE)
+counter = partial(row, MetricKind.COUNTER)
+info = partial(row, MetricKind.INFO)
+distribution = partial(row, MetricKind.DISTRIBUTION, layouts=ONLY_CLOUDWATCH)

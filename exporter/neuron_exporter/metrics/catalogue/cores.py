@@ -1,125 +1,113 @@
-"""NeuronCores."""
+"""Metrics of NeuronCores."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from neuron_exporter.metrics.catalogue.builders import ONLY_AWS, gauge, info, send
-from neuron_exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
+from neuron_exporter.metrics.catalogue.builders import ONLY_AWS, gauge, info, metric
+from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset, Unit
+
+_counters = partial(gauge, group=Group.NEURONCORE_COUNTERS)
+_core = partial(_counters, entity_kind=EntityKind.CORE)
 
 
-def _memory(category: str, name: str, what: str) -> tuple[MetricSpec, MetricSpec]:
-    row = partial(
+def _memory(category: str, cloudwatch_name: str, purpose: str) -> tuple[MetricSpec, MetricSpec]:
+    memory = partial(
         gauge,
         f"neuroncore_memory_usage_{category}",
+        column=category,
         group=Group.MEMORY_USED,
-        reads=category,
         unit=Unit.BYTES,
         # AWS's script sets this label, always to this value.
-        labels=(("memory_location", "None"),),
+        constant_labels=(("memory_location", "None"),),
         preset=Preset.STANDARD,
         since="2.4",
     )
     return (
-        row(
-            f"Device memory of the NeuronCore taken up by {what}, all runtimes together.",
-            place=Place.CORE,
-            sends=(send(name, "Bytes", Pooling.CORES),),
+        memory(
+            f"Bytes of device memory used on the NeuronCore for {purpose}, summed over runtimes.",
+            entity_kind=EntityKind.CORE,
+            cloudwatch=[metric(cloudwatch_name)],
         ),
-        row(
-            f"Device memory of the NeuronCore taken up by {what} of one runtime.",
-            place=Place.RUNTIME_CORE,
+        memory(
+            f"Bytes of device memory used on the NeuronCore by one runtime for {purpose}.",
+            entity_kind=EntityKind.RUNTIME_CORE,
             layouts=ONLY_AWS,
         ),
     )
 
 
-UTILIZATION = gauge(
+UTILIZATION = _core(
     "neuroncore_utilization_ratio",
-    "Share of the period in which the NeuronCore was busy, all runtimes together.",
-    place=Place.CORE,
-    group=Group.NEURONCORE_COUNTERS,
-    reads="utilization",
-    unit=Unit.RATIO,
+    "Fraction of the period in which the NeuronCore was busy, summed over runtimes, at most 1.",
+    "utilization",
     preset=Preset.MINIMAL,
-    sends=(send("NeuronCoreUtilization", "Percent", Pooling.CORES, Preset.MINIMAL, scale=100),),
+    cloudwatch=[metric("NeuronCoreUtilization", Preset.MINIMAL)],
 )
 
 CORES: tuple[MetricSpec, ...] = (
     UTILIZATION,
-    gauge(
+    _counters(
         "neuroncore_utilization_ratio",
-        "Share of the period in which one runtime kept the NeuronCore busy.",
-        place=Place.RUNTIME_CORE,
-        group=Group.NEURONCORE_COUNTERS,
-        reads="utilization",
-        unit=Unit.RATIO,
+        "Fraction of the period in which one runtime kept the NeuronCore busy.",
+        "utilization",
+        entity_kind=EntityKind.RUNTIME_CORE,
         layouts=ONLY_AWS,
         preset=Preset.MINIMAL,
     ),
-    gauge(
+    _counters(
         "neuroncore_physical_utilization_ratio",
-        "Share of the period in which the physical core was busy, of which logical ones are made.",
-        place=Place.PHYSICAL_CORE,
-        group=Group.NEURONCORE_COUNTERS,
-        reads="utilization",
-        unit=Unit.RATIO,
+        "Fraction of the period in which the physical core of a logical NeuronCore was busy.",
+        "utilization",
+        entity_kind=EntityKind.PHYSICAL_CORE,
         since="2.21",
     ),
-    gauge(
+    _counters(
         "neuroncores_in_use",
-        "NeuronCores of the machine that were busy in the period.",
-        place=Place.MACHINE,
-        group=Group.NEURONCORE_COUNTERS,
-        reads="cores_in_use",
+        "Number of NeuronCores of the machine that were busy in the period.",
+        "cores_in_use",
+        entity_kind=EntityKind.MACHINE,
         preset=Preset.MINIMAL,
         per_owner=UTILIZATION,
-        sends=(send("NeuronCoresInUse", "Count", Pooling.MACHINE, Preset.STANDARD),),
+        cloudwatch=[metric("NeuronCoresInUse", Preset.STANDARD)],
     ),
-    gauge(
+    _core(
         "neuroncore_allocated",
-        "1 where the NeuronCore was given to a pod, busy or not, 0 where it was given to none; "
-        "absent where nobody tells.",
-        place=Place.CORE,
+        "1 if the NeuronCore is allocated to a pod, busy or not, 0 if it is free; absent if the "
+        "allocation is unknown.",
+        "allocated",
         group=None,
-        reads="allocated",
         preset=Preset.STANDARD,
     ),
-    gauge(
+    _core(
         "neuroncore_flops",
-        "Floating-point operations per second of the NeuronCore, all runtimes together.",
-        place=Place.CORE,
-        group=Group.NEURONCORE_COUNTERS,
-        reads="flops",
-        unit=Unit.FLOPS,
-        sends=(send("NeuronCoreFlops", "Count/Second", Pooling.CORES),),
+        "Floating-point operations per second of the NeuronCore, summed over runtimes.",
+        "flops",
+        cloudwatch=[metric("NeuronCoreFlops")],
         since="2.7",
     ),
-    gauge(
+    _core(
         "neuroncore_effective_flops",
-        "Effective floating-point operations per second of the NeuronCore.",
-        place=Place.CORE,
-        group=Group.NEURONCORE_COUNTERS,
-        reads="effective_flops",
-        unit=Unit.FLOPS,
+        "Effective floating-point operations per second of the NeuronCore, summed over runtimes.",
+        "effective_flops",
         preset=Preset.STANDARD,
-        sends=(send("NeuronCoreEffectiveFlops", "Count/Second", Pooling.CORES),),
+        cloudwatch=[metric("NeuronCoreEffectiveFlops")],
         since="2024",
     ),
     *_memory("constants", "NeuronCoreMemoryConstants", "constants of models"),
-    *_memory("model_code", "NeuronCoreMemoryModelCode", "models' executable code"),
+    *_memory("model_code", "NeuronCoreMemoryModelCode", "executable code of models"),
     *_memory(
         "model_shared_scratchpad",
         "NeuronCoreMemorySharedScratchpad",
-        "scratchpads that models share",
+        "scratchpads shared by models",
     ),
     *_memory("runtime_memory", "NeuronCoreMemoryRuntime", "structures of the Neuron Runtime"),
     *_memory("tensors", "NeuronCoreMemoryTensors", "tensors"),
     info(
         "neuroncore_runtime_info",
-        "Which runtime holds the NeuronCore: it was busy there or has memory there.",
-        place=Place.HOLDER,
+        "Runtime that uses the NeuronCore: it was busy there or has memory there.",
+        entity_kind=EntityKind.CORE_RUNTIME,
         group=Group.NEURONCORE_COUNTERS,
-        also=frozenset({Group.MEMORY_USED}),
+        extra_groups=frozenset({Group.MEMORY_USED}),
     ),
 )

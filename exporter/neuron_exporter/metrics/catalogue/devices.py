@@ -1,69 +1,57 @@
-"""Neuron devices."""
+"""Metrics of Neuron devices."""
 
 from __future__ import annotations
 
-from neuron_exporter.metrics.catalogue.builders import BOTH, counter, gauge, rise, send
-from neuron_exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
+from functools import partial
+
+from neuron_exporter.metrics.catalogue.builders import ALL_LAYOUTS, counter, gauge, metric
+from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset
+
+_memory = partial(gauge, entity_kind=EntityKind.DEVICE, group=Group.MEMORY_USED, since="2.4")
 
 DEVICES: tuple[MetricSpec, ...] = (
     counter(
         "hardware_ecc_events_total",
         "ECC events of the Neuron device's memory and SRAM by type.",
-        place=Place.DEVICE,
+        "ecc",
+        entity_kind=EntityKind.DEVICE,
         group=Group.HW_COUNTERS,
-        layouts=BOTH,
-        reads="ecc",
-        by="event_type",
-        starts="ecc_start",
+        split_by="event_type",
+        start_column="ecc_start",
+        layouts=ALL_LAYOUTS,
         preset=Preset.MINIMAL,
-        sends=(
-            rise(
+        cloudwatch=[
+            metric(
                 "EccUncorrected",
                 Preset.MINIMAL,
                 only=("mem_ecc_uncorrected", "sram_ecc_uncorrected"),
             ),
-            rise("EccCorrected", only=("mem_ecc_corrected", "sram_ecc_corrected")),
-        ),
+            metric("EccCorrected", only=("mem_ecc_corrected", "sram_ecc_corrected")),
+        ],
         since="1.16",
     ),
     gauge(
         "neurondevice_ecc_reading",
-        "ECC events as neuron-monitor last read them: a level or a tally, which nobody tells.",
-        place=Place.DEVICE,
+        "ECC events as last reported by neuron-monitor, which does not document whether they are "
+        "cumulative or per period.",
+        "ecc_reading",
+        entity_kind=EntityKind.DEVICE,
         group=Group.HW_COUNTERS,
-        reads="ecc_reading",
-        by="event_type",
+        split_by="event_type",
         since="1.16",
     ),
-    gauge(
+    _memory(
         "neurondevice_memory_used_bytes",
         "Memory of the Neuron device that runtimes use, in bytes.",
-        place=Place.DEVICE,
-        group=Group.MEMORY_USED,
-        reads="memory_used",
-        unit=Unit.BYTES,
+        "memory_used",
         preset=Preset.STANDARD,
-        sends=(send("NeuronDeviceMemoryUsed", "Bytes", Pooling.DEVICES),),
-        since="2.4",
+        cloudwatch=[metric("NeuronDeviceMemoryUsed")],
     ),
-    gauge(
+    _memory(
         "neurondevice_memory_utilization_ratio",
-        "Share of the Neuron device's memory that runtimes use; absent where its size is not "
-        "known.",
-        place=Place.DEVICE,
-        group=Group.MEMORY_USED,
-        reads="memory_utilization",
-        unit=Unit.RATIO,
+        "Fraction of the Neuron device's memory that runtimes use; absent if its size is unknown.",
+        "memory_utilization",
         preset=Preset.MINIMAL,
-        sends=(
-            send(
-                "NeuronDeviceMemoryUtilization",
-                "Percent",
-                Pooling.DEVICES,
-                Preset.STANDARD,
-                scale=100,
-            ),
-        ),
-        since="2.4",
+        cloudwatch=[metric("NeuronDeviceMemoryUtilization", Preset.STANDARD)],
     ),
 )

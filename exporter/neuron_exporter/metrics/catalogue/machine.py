@@ -1,208 +1,157 @@
-"""The machine: totals of all runtimes, the host, what there is, and the exporter."""
+"""Metrics of the machine: totals of all runtimes, the host, and info metrics."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from neuron_exporter.metrics.catalogue.builders import (
-    BOTH,
+    ALL_LAYOUTS,
     ONLY_AWS,
     ONLY_CLOUDWATCH,
     counter,
     gauge,
     info,
-    rise,
-    send,
+    metric,
 )
 from neuron_exporter.metrics.catalogue.runtimes import EXECUTION_ERRORS, EXECUTION_STATUS
-from neuron_exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
+from neuron_exporter.model import EntityKind, Group, MetricSpec, Pooling, Preset
+
+_total = partial(
+    counter, entity_kind=EntityKind.MACHINE, group=Group.EXECUTION_STATS, preset=Preset.MINIMAL
+)
+_cpu = partial(gauge, entity_kind=EntityKind.MACHINE, group=Group.VCPU_USAGE)
+_memory = partial(
+    gauge, entity_kind=EntityKind.MACHINE, group=Group.MEMORY_INFO, layouts=ALL_LAYOUTS
+)
+_info = partial(info, group=None, preset=Preset.MINIMAL)
 
 TOTALS: tuple[MetricSpec, ...] = (
-    counter(
+    _total(
         "neuron_executions_total",
-        "Executions of all runtimes of the machine by how they ended.",
-        place=Place.MACHINE,
-        group=Group.EXECUTION_STATS,
-        reads="statuses",
-        by="status_type",
-        preset=Preset.MINIMAL,
+        "Executions of all runtimes of the machine by outcome.",
+        "statuses",
+        split_by="status_type",
         per_owner=EXECUTION_STATUS,
-        sends=(
-            rise("ExecutionsCompleted", Preset.STANDARD, only=("completed",)),
-            rise("ExecutionErrors", Preset.MINIMAL, all_but=("completed",)),
-            rise("ExecutionsCompletedWithError", only=("completed_with_err",)),
-            rise("ExecutionsCompletedWithNumericalError", only=("completed_with_num_err",)),
-            rise("ExecutionsTimedOut", only=("timed_out",)),
-            rise("ExecutionsIncorrectInput", only=("incorrect_input",)),
-            rise("ExecutionsFailedToQueue", only=("failed_to_queue",)),
-        ),
+        cloudwatch=[
+            metric("ExecutionsCompleted", Preset.STANDARD, only=("completed",)),
+            metric("ExecutionErrors", Preset.MINIMAL, exclude=("completed",)),
+            metric("ExecutionsCompletedWithError", only=("completed_with_err",)),
+            metric("ExecutionsCompletedWithNumericalError", only=("completed_with_num_err",)),
+            metric("ExecutionsTimedOut", only=("timed_out",)),
+            metric("ExecutionsIncorrectInput", only=("incorrect_input",)),
+            metric("ExecutionsFailedToQueue", only=("failed_to_queue",)),
+        ],
     ),
-    counter(
+    _total(
         "neuron_execution_errors_total",
         "Errors of all executions of the machine by type.",
-        place=Place.MACHINE,
-        group=Group.EXECUTION_STATS,
-        reads="errors",
-        by="error_type",
-        preset=Preset.MINIMAL,
+        "errors",
+        split_by="error_type",
         per_owner=EXECUTION_ERRORS,
-        sends=(
-            rise("ExecutionErrorsNumerical", only=("numerical",)),
-            rise("ExecutionErrorsTransient", only=("transient",)),
-            rise("ExecutionErrorsModel", only=("model",)),
-            rise("ExecutionErrorsRuntime", only=("runtime",)),
-            rise("ExecutionErrorsHardware", only=("hardware",)),
-        ),
+        cloudwatch=[
+            metric(f"ExecutionErrors{kind.title()}", only=(kind,))
+            for kind in ("numerical", "transient", "model", "runtime", "hardware")
+        ],
     ),
 )
 
 HOST: tuple[MetricSpec, ...] = (
-    gauge(
-        "system_vcpu_count",
-        "CPUs of the host.",
-        place=Place.MACHINE,
-        group=Group.VCPU_USAGE,
-        layouts=BOTH,
-        reads="vcpu_count",
-    ),
-    gauge(
+    _cpu("system_vcpu_count", "Number of CPUs of the host.", "vcpu_count", layouts=ALL_LAYOUTS),
+    _cpu(
         "system_vcpu_usage_ratio",
-        "Share of the host's CPU time: user with nice, system with waiting and interrupts.",
-        place=Place.MACHINE,
-        group=Group.VCPU_USAGE,
-        layouts=BOTH,
-        reads="vcpu",
-        by="usage_type",
-        unit=Unit.RATIO,
+        "Fraction of the host's CPU time: user includes nice, system includes I/O wait and "
+        "interrupts.",
+        "vcpu",
+        split_by="usage_type",
+        layouts=ALL_LAYOUTS,
         preset=Preset.STANDARD,
     ),
-    gauge(
+    _cpu(
         "system_cpu_usage_ratio",
-        "Share of one CPU's time: user with nice, system with waiting and interrupts.",
-        place=Place.CPU,
-        group=Group.VCPU_USAGE,
-        reads="vcpu",
-        by="usage_type",
-        unit=Unit.RATIO,
+        "Fraction of the time of one CPU: user includes nice, system includes I/O wait and "
+        "interrupts.",
+        "vcpu",
+        entity_kind=EntityKind.CPU,
+        split_by="usage_type",
         preset=Preset.NONE,
     ),
     counter(
         "system_context_switches_total",
-        "Context switches of the host while reports came.",
-        place=Place.MACHINE,
+        "Context switches of the host, summed over received reports.",
+        "context_switches",
+        entity_kind=EntityKind.MACHINE,
         group=Group.VCPU_USAGE,
-        reads="context_switches",
     ),
-    gauge(
+    _cpu(
         "system_vcpu_utilization_ratio",
-        "Share of the host's CPU time that was busy.",
-        place=Place.MACHINE,
-        group=Group.VCPU_USAGE,
-        reads="vcpu_utilization",
-        unit=Unit.RATIO,
+        "Fraction of the host's CPU time that was busy.",
+        "vcpu_utilization",
         layouts=ONLY_CLOUDWATCH,
-        sends=(send("HostCpuUtilization", "Percent", Pooling.MACHINE, Preset.STANDARD, scale=100),),
+        cloudwatch=[metric("HostCpuUtilization", Preset.STANDARD)],
     ),
-    gauge(
+    _memory(
         "system_memory_total_bytes",
-        "Memory of the host, in bytes.",
-        place=Place.MACHINE,
-        group=Group.MEMORY_INFO,
-        layouts=BOTH,
-        reads="memory_total",
-        unit=Unit.BYTES,
+        "Memory of the host in bytes.",
+        "memory_total",
         preset=Preset.STANDARD,
     ),
-    gauge(
+    _memory(
         "system_memory_used_bytes",
         "Memory of the host that is in use, in bytes.",
-        place=Place.MACHINE,
-        group=Group.MEMORY_INFO,
-        layouts=BOTH,
-        reads="memory_used",
-        unit=Unit.BYTES,
+        "memory_used",
         preset=Preset.STANDARD,
-        sends=(send("HostMemoryUsed", "Bytes", Pooling.MACHINE),),
+        cloudwatch=[metric("HostMemoryUsed")],
     ),
-    gauge(
+    _memory(
         "system_memory_utilization_ratio",
-        "Share of the host's memory that is in use.",
-        place=Place.MACHINE,
-        group=Group.MEMORY_INFO,
-        reads="memory_utilization",
-        unit=Unit.RATIO,
+        "Fraction of the host's memory that is in use.",
+        "memory_utilization",
         layouts=ONLY_CLOUDWATCH,
-        sends=(
-            send("HostMemoryUtilization", "Percent", Pooling.MACHINE, Preset.STANDARD, scale=100),
-        ),
+        cloudwatch=[metric("HostMemoryUtilization", Preset.STANDARD)],
     ),
-    gauge(
-        "system_swap_total_bytes",
-        "Swap space of the host, in bytes.",
-        place=Place.MACHINE,
-        group=Group.MEMORY_INFO,
-        layouts=BOTH,
-        reads="swap_total",
-        unit=Unit.BYTES,
-    ),
-    gauge(
+    _memory("system_swap_total_bytes", "Swap space of the host in bytes.", "swap_total"),
+    _memory(
         "system_swap_used_bytes",
         "Swap space of the host that is in use, in bytes.",
-        place=Place.MACHINE,
-        group=Group.MEMORY_INFO,
-        layouts=BOTH,
-        reads="swap_used",
-        unit=Unit.BYTES,
-        sends=(send("HostSwapUsed", "Bytes", Pooling.MACHINE),),
+        "swap_used",
+        cloudwatch=[metric("HostSwapUsed")],
     ),
 )
 
-ABOUT: tuple[MetricSpec, ...] = (
-    info(
+INFO: tuple[MetricSpec, ...] = (
+    _info(
         "instance_info",
-        "The machine that the series are from.",
-        place=Place.MACHINE,
-        group=None,
-        layouts=BOTH,
-        preset=Preset.MINIMAL,
+        "Instance that the series come from.",
+        entity_kind=EntityKind.MACHINE,
+        layouts=ALL_LAYOUTS,
     ),
-    info(
+    _info(
         "neuron_hardware_info",
-        "The Neuron devices of the machine: how many, their logical cores, their memory, their "
-        "generation.",
-        place=Place.HARDWARE,
-        group=None,
-        preset=Preset.MINIMAL,
+        "Neuron devices of the machine: number, logical cores of each, memory and generation.",
+        entity_kind=EntityKind.HARDWARE,
         since="1.16",
     ),
-    info(
+    _info(
         "neuron_hardware_info",
-        "The Neuron devices of the machine: how many, their logical cores, their memory.",
-        place=Place.HARDWARE_COUNTS,
-        group=None,
+        "Neuron devices of the machine: number, logical cores of each and memory.",
+        entity_kind=EntityKind.HARDWARE_COUNTS,
         layouts=ONLY_AWS,
-        preset=Preset.MINIMAL,
         since="1.16",
     ),
-    info(
-        "neuron_driver_info",
-        "The Neuron driver of the machine.",
-        place=Place.DRIVER,
-        group=None,
-        preset=Preset.MINIMAL,
-    ),
-    info(
+    _info("neuron_driver_info", "Neuron driver of the machine.", entity_kind=EntityKind.DRIVER),
+    _info(
         "neuron_tools_info",
-        "The package that neuron-monitor is from, where its version is known.",
-        place=Place.TOOLS,
-        group=None,
-        preset=Preset.MINIMAL,
+        "Version of the package that contains neuron-monitor, if known.",
+        entity_kind=EntityKind.TOOLS,
     ),
     gauge(
         "exporter_heartbeat",
-        "1 for every window at whose end the source lived, 0 for every other.",
-        place=Place.MACHINE,
+        "1 if the source was healthy at the end of the window, otherwise 0.",
+        "no_columns",
+        entity_kind=EntityKind.MACHINE,
         group=None,
-        reads="nothing",
         layouts=ONLY_CLOUDWATCH,
-        sends=(send("ExporterHeartbeat", "Count", Pooling.HEARTBEAT, Preset.MINIMAL),),
+        cloudwatch=[metric("ExporterHeartbeat", Preset.MINIMAL)],
+        pooling=Pooling.HEARTBEAT,
     ),
 )

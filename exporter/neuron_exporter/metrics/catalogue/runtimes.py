@@ -1,128 +1,111 @@
-"""Runtimes: processes that use Neuron."""
+"""Metrics of runtimes, which are the processes that use Neuron."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from neuron_exporter.metrics.catalogue.builders import (
-    BOTH,
+    ALL_LAYOUTS,
     ONLY_AWS,
     counter,
     distribution,
     gauge,
-    send,
+    metric,
 )
-from neuron_exporter.model import Group, MetricSpec, Place, Pooling, Preset, Unit
+from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset, Unit
 
-EXECUTION_STATUS = counter(
+_usage = partial(gauge, entity_kind=EntityKind.RUNTIME, group=Group.MEMORY_USED)
+_count = partial(
+    counter, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, preset=Preset.STANDARD
+)
+_percentiles = partial(
+    gauge, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, split_by="percentile"
+)
+_latencies = partial(
+    distribution, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, unit=Unit.SECONDS
+)
+
+EXECUTION_STATUS = _count(
     "execution_status_total",
-    "Executions of the runtime by how they ended.",
-    place=Place.RUNTIME,
-    group=Group.EXECUTION_STATS,
-    layouts=BOTH,
-    reads="statuses",
-    by="status_type",
-    preset=Preset.STANDARD,
+    "Executions of the runtime by outcome.",
+    "statuses",
+    split_by="status_type",
+    layouts=ALL_LAYOUTS,
 )
 
-EXECUTION_ERRORS = counter(
+EXECUTION_ERRORS = _count(
     "execution_errors_total",
     "Errors of the runtime's executions by type.",
-    place=Place.RUNTIME,
-    group=Group.EXECUTION_STATS,
-    reads="errors",
-    by="error_type",
-    preset=Preset.STANDARD,
+    "errors",
+    split_by="error_type",
 )
 
 RUNTIMES: tuple[MetricSpec, ...] = (
-    gauge(
+    _usage(
         "neuron_runtime_memory_used_bytes",
         "Memory that the runtime uses on the host or on Neuron devices, in bytes.",
-        place=Place.RUNTIME,
-        group=Group.MEMORY_USED,
-        layouts=BOTH,
-        reads="memory",
-        by="memory_location",
-        unit=Unit.BYTES,
+        "memory",
+        split_by="memory_location",
+        layouts=ALL_LAYOUTS,
         preset=Preset.STANDARD,
-        sends=(
-            send("RuntimeHostMemoryUsed", "Bytes", Pooling.RUNTIMES, only=("host",)),
-            send("RuntimeDeviceMemoryUsed", "Bytes", Pooling.RUNTIMES, only=("neuron_device",)),
-        ),
+        cloudwatch=[
+            metric("RuntimeHostMemoryUsed", only=("host",)),
+            metric("RuntimeDeviceMemoryUsed", only=("neuron_device",)),
+        ],
     ),
-    gauge(
+    _usage(
         "neuron_runtime_host_memory_used_bytes",
-        "Memory that the runtime uses on the host, by what is in it, in bytes.",
-        place=Place.RUNTIME,
-        group=Group.MEMORY_USED,
-        reads="host_memory",
-        by="category",
-        unit=Unit.BYTES,
+        "Memory that the runtime uses on the host by category, in bytes.",
+        "host_memory",
+        split_by="category",
         since="2.4",
     ),
-    gauge(
+    _usage(
         "neuron_runtime_vcpu_usage_ratio",
-        "Share of the host's CPU time that the runtime's process used.",
-        place=Place.RUNTIME,
+        "Fraction of the host's CPU time that the runtime's process used.",
+        "vcpu",
         group=Group.RUNTIME_VCPU_USAGE,
-        layouts=BOTH,
-        reads="vcpu",
-        by="usage_type",
-        unit=Unit.RATIO,
-        sends=(
-            send("RuntimeCpuUser", "Percent", Pooling.RUNTIMES, scale=100, only=("user",)),
-            send("RuntimeCpuSystem", "Percent", Pooling.RUNTIMES, scale=100, only=("system",)),
-        ),
+        split_by="usage_type",
+        layouts=ALL_LAYOUTS,
+        cloudwatch=[
+            metric("RuntimeCpuUser", only=("user",)),
+            metric("RuntimeCpuSystem", only=("system",)),
+        ],
     ),
     EXECUTION_STATUS,
     EXECUTION_ERRORS,
-    counter(
+    _count(
         "execution_errors_total",
-        "Errors of the runtime's executions by type, with the level that 2022 called generic.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        reads="all_errors",
-        by="error_type",
+        "Errors of the runtime's executions by type, including generic, which neuron-monitor of "
+        "2022 reports as a level.",
+        "all_errors",
+        split_by="error_type",
         layouts=ONLY_AWS,
-        preset=Preset.STANDARD,
     ),
-    gauge(
+    _percentiles(
         "execution_latency_seconds",
-        "Percentiles of the time that an execution took in all, in the period.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        layouts=BOTH,
-        reads="latency",
-        by="percentile",
-        unit=Unit.SECONDS,
+        "Percentiles of the total latency of executions in the period.",
+        "latency",
+        layouts=ALL_LAYOUTS,
         preset=Preset.STANDARD,
     ),
-    gauge(
+    _percentiles(
         "execution_device_latency_seconds",
-        "Percentiles of the time that an execution spent on the device, in the period.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        reads="device_latency",
-        by="percentile",
-        unit=Unit.SECONDS,
+        "Percentiles of the latency of executions on the device in the period.",
+        "device_latency",
     ),
-    distribution(
+    _latencies(
         "execution_latency_distribution",
-        "How long executions took in all: each runtime's percentiles, weighted by what it "
-        "completed; an approximation.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        reads="latencies",
-        unit=Unit.SECONDS,
-        sends=(send("ExecutionLatency", "Seconds", Pooling.RUNTIMES, Preset.STANDARD),),
+        "Total latency of executions: each runtime's percentiles, weighted by its completed "
+        "executions; an approximation.",
+        "latencies",
+        cloudwatch=[metric("ExecutionLatency", Preset.STANDARD)],
     ),
-    distribution(
+    _latencies(
         "execution_device_latency_distribution",
-        "How long executions spent on the device: each runtime's percentiles, weighted by what it "
-        "completed; an approximation.",
-        place=Place.RUNTIME,
-        group=Group.EXECUTION_STATS,
-        reads="device_latencies",
-        unit=Unit.SECONDS,
-        sends=(send("ExecutionDeviceLatency", "Seconds", Pooling.RUNTIMES),),
+        "Latency of executions on the device: each runtime's percentiles, weighted by its "
+        "completed executions; an approximation.",
+        "device_latencies",
+        cloudwatch=[metric("ExecutionDeviceLatency")],
     ),
 )

@@ -1,1 +1,1 @@
-"""A chosen, affordable subset to CloudWatch, as distributions over aligned windows."""
+"""CloudWatch sink: selected metrics within a budget, as distributions over aligned windows."""

@@ -1,14 +1,14 @@
-"""Keeps what is published within a number of metrics.
+"""Limits the number of published metrics, and reports what is suppressed.
 
-What is dropped is a metric in a dimension set, with all machines' or workloads' values of it: the
-finest sets first, in a set what the smaller presets leave out first, and never what is kept. What
-would be published is judged by the largest number of each in the last day, so that something that
-comes and goes does not make metrics come and go.
+CloudWatch bills each combination of a metric's name and dimension values. The budget suppresses a
+name in a dimension set altogether, for all machines or owners: in the finest set first, within a
+set the metrics of the largest preset first, and never the protected ones. It counts each name with
+the largest number of combinations in the last day: otherwise metrics would come and go with jobs.
 
-CloudWatch bills a metric for each clock hour in which it gets a value. Within an hour nothing is
-published that was not yet, once the number is reached: a drop takes back nothing that was billed.
-In the first hour there is room for all metrics of the machine, though some come later than others:
-a latency when something has run.
+CloudWatch bills for each clock hour in which a combination receives a value. Once the limit is
+reached, no new one is published within the hour: suppressing another would not reduce the bill.
+In the first hour, room is reserved for all metrics of the machine, because some appear late, such
+as latency after the first execution.
 """
 
 from __future__ import annotations
@@ -17,176 +17,221 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from neuron_exporter.facts.prices import METRIC
+from neuron_exporter.log import get_logger
 from neuron_exporter.model import Pooling, Selection
-from neuron_exporter.sinks.cloudwatch.datums import Measured
-from neuron_exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, Dimensions, of_holder
-from neuron_exporter.sinks.cloudwatch.settings import Settings
+from neuron_exporter.sinks.cloudwatch.datums import MetricValues, selected_metrics
+from neuron_exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, Dimensions
+from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
+from neuron_exporter.telemetry import Telemetry
 
 HOUR = 3600.0
 
 REMEMBERED_HOURS = 24
 
-MOST_COUNTED = 10_000
-"""Different dimensions of one metric in a set that are counted: a bound on memory."""
+MAX_COUNTED = 10_000
+"""Combinations of one metric in a set that are counted. This limits the memory."""
 
-Unit = tuple[tuple[str, ...], str]
-"""What is dropped: a dimension set as it was configured, and a metric's name."""
+BudgetItem = tuple[tuple[str, ...], str]
+"""Unit of suppression: a dimension set as configured, and the name of a metric."""
+
+_log = get_logger(sink=NAME)
 
 
-class Spending(NamedTuple):
-    """What the budget says: how many metrics are wanted, of how many, and what is not published
-    for that; `waiting` are those that the next hour will have room for."""
+class BudgetStatus(NamedTuple):
+    """Numbers of metrics in one window. `suppressed_items` are not published at all; `deferred`
+    metrics have to wait for the next hour."""
 
     wanted: int = 0
     limit: int | None = None
-    dropped: Mapping[Unit, int] = {}
-    waiting: int = 0
+    suppressed_items: Mapping[BudgetItem, int] = {}
+    deferred: int = 0
     published: int = 0
 
     @property
     def exceeded(self) -> bool:
-        """Whether what is never dropped is more than the budget allows."""
+        """Whether the protected metrics alone exceed the limit."""
         return self.limit is not None and self.published > self.limit
 
     @property
-    def lost(self) -> int:
-        """How many metrics are not published now."""
-        return sum(self.dropped.values()) + self.waiting
+    def suppressed(self) -> int:
+        """Number of metrics that are not published now."""
+        return sum(self.suppressed_items.values()) + self.deferred
 
-    def told(self) -> list[str]:
-        """What is dropped, set by set, for people."""
+    def describe(self) -> list[str]:
+        """Return the suppressed metrics of each set as text."""
         by_set: dict[tuple[str, ...], list[str]] = {}
-        for names, metric in self.dropped:
+        for names, metric in self.suppressed_items:
             by_set.setdefault(names, []).append(metric)
         return [f"{', '.join(metrics)} in [{', '.join(s)}]" for s, metrics in by_set.items()]
 
 
 class Budget:
-    """Admits metrics; for one thread. Without a `limit` it admits all, and counts them."""
+    """Filter of metrics, for one thread. Without a limit it admits and counts all of them."""
 
-    def __init__(self, settings: Settings, selection: Selection) -> None:
+    def __init__(self, settings: SinkSettings, selection: Selection) -> None:
         self._hour = -1
-        self._wanted: dict[Unit, set[Dimensions]] = {}
-        self._earlier: dict[int, dict[Unit, int]] = {}
+        self._wanted: dict[BudgetItem, set[Dimensions]] = {}
+        self._earlier: dict[int, dict[BudgetItem, int]] = {}
         self._published: set[tuple[str, Dimensions]] = set()
-        self.change(settings, selection)
+        self.configure(settings, selection)
 
-    def change(self, settings: Settings, selection: Selection) -> None:
-        """Go by these from now on. What is wanted no more is judged no more; what was published in
-        this hour has been billed, and still takes its place until the hour is over."""
-        self.spending = Spending(limit=settings.limit)
-        self._limit = settings.limit
-        self._kept = kept(selection, settings.keep)
-        self._order = _order(settings, selection)
+    def configure(self, settings: SinkSettings, selection: Selection) -> None:
+        """Apply other settings, and forget the demand for metrics that are no longer selected.
+        Metrics published in this hour are already billed, and count until the hour is over."""
+        self.status = BudgetStatus(limit=settings.metric_limit)
+        self._limit = settings.metric_limit
+        self._protected = protected_names(selection, settings.keep)
+        self._rank = _ranking(settings, selection)
         self._expected = {
             (tuple(names), name): 1
             for names in settings.dimension_sets
-            if not of_holder(names, settings.holder, settings.extra_dimensions)
+            if not settings.owner_dimensions_in(names)
             for name in selection.names
         }
         sets = set(map(tuple, settings.dimension_sets))
-        demands: tuple[dict[Unit, Any], ...] = (self._wanted, *self._earlier.values())
+        demands: tuple[dict[BudgetItem, Any], ...] = (self._wanted, *self._earlier.values())
         for demand in demands:
-            for unit in [u for u in demand if u[0] not in sets or u[1] not in selection.names]:
-                del demand[unit]
+            for item in [i for i in demand if i[0] not in sets or i[1] not in selection.names]:
+                del demand[item]
 
-    def admit(self, measured: Sequence[Measured], now: float) -> list[Measured]:
-        """Those that may be published at this moment (Unix seconds), in the same order."""
-        self._turn(int(now // HOUR))
-        for each in measured:
-            wanted = self._wanted.setdefault(_unit(each), set())
-            if len(wanted) < MOST_COUNTED:
+    def admit(self, metrics: Sequence[MetricValues], now: float) -> list[MetricValues]:
+        """Return the metrics that may be published at `now` (Unix seconds), in the same order."""
+        self._start_hour(int(now // HOUR))
+        for each in metrics:
+            wanted = self._wanted.setdefault(_item(each), set())
+            if len(wanted) < MAX_COUNTED:
                 wanted.add(each.dimensions)
         demand = self._demand()
-        dropped = self._dropped({**({} if self._earlier else self._expected), **demand})
-        left = [each for each in measured if _unit(each) not in dropped]
+        suppressed = self._suppress({**({} if self._earlier else self._expected), **demand})
+        left = [each for each in metrics if _item(each) not in suppressed]
         admitted = self._within_hour(left)
-        waiting = len({_metric(each) for each in left}) - len({_metric(e) for e in admitted})
-        missing = {unit: number for unit, number in dropped.items() if unit in demand}
-        self.spending = Spending(sum(demand.values()), self._limit, missing, waiting, len(admitted))
+        deferred = len({_identity(each) for each in left}) - len({_identity(e) for e in admitted})
+        missing = {item: count for item, count in suppressed.items() if item in demand}
+        wanted_count = sum(demand.values())
+        self.status = BudgetStatus(wanted_count, self._limit, missing, deferred, len(admitted))
         return admitted
 
-    def _turn(self, hour: int) -> None:
+    def _start_hour(self, hour: int) -> None:
         if hour == self._hour:
             return
-        self._earlier[self._hour] = {unit: len(wanted) for unit, wanted in self._wanted.items()}
+        self._earlier[self._hour] = {item: len(wanted) for item, wanted in self._wanted.items()}
         self._hour = hour
-        # Two ends: a clock that was set back has hours ahead of it that were none.
+        # The upper limit is needed after the clock was set back.
         for old in [h for h in self._earlier if not hour - REMEMBERED_HOURS <= h < hour]:
             del self._earlier[old]
         self._wanted.clear()
         self._published.clear()
 
-    def _demand(self) -> dict[Unit, int]:
-        """The largest number of each in this hour and those that are remembered."""
-        demand = {unit: len(wanted) for unit, wanted in self._wanted.items()}
+    def _demand(self) -> dict[BudgetItem, int]:
+        """Return the largest number of metrics of each item in this and the remembered hours."""
+        demand = {item: len(wanted) for item, wanted in self._wanted.items()}
         for counts in self._earlier.values():
-            for unit, number in counts.items():
-                demand[unit] = max(demand.get(unit, 0), number)
+            for item, count in counts.items():
+                demand[item] = max(demand.get(item, 0), count)
         return demand
 
-    def _dropped(self, demand: Mapping[Unit, int]) -> dict[Unit, int]:
-        dropped: dict[Unit, int] = {}
+    def _suppress(self, demand: Mapping[BudgetItem, int]) -> dict[BudgetItem, int]:
+        """Return the items to suppress so that the rest fits into the limit."""
+        suppressed: dict[BudgetItem, int] = {}
         if self._limit is None:
-            return dropped
+            return suppressed
         excess = sum(demand.values()) - self._limit
-        for unit in sorted(demand, key=self._order, reverse=True):
+        for item in sorted(demand, key=self._rank, reverse=True):
             if excess <= 0:
                 break
-            if unit[1] not in self._kept:
-                dropped[unit] = demand[unit]
-                excess -= demand[unit]
-        return dropped
+            if item[1] not in self._protected:
+                suppressed[item] = demand[item]
+                excess -= demand[item]
+        return suppressed
 
-    def _within_hour(self, measured: Sequence[Measured]) -> list[Measured]:
-        """Those that were published in this hour already, and others while there is room."""
+    def _within_hour(self, metrics: Sequence[MetricValues]) -> list[MetricValues]:
+        """Return the metrics that were already published in this hour, and new ones up to the
+        limit."""
         if self._limit is None:
-            return list(measured)
+            return list(metrics)
         published = self._published
-        published.update(_metric(each) for each in measured if each.metric.name in self._kept)
-        for each in sorted(measured, key=lambda each: self._order(_unit(each))):
+        published.update(_identity(e) for e in metrics if e.metric.name in self._protected)
+        for each in sorted(metrics, key=lambda each: self._rank(_item(each))):
             if len(published) < self._limit:
-                published.add(_metric(each))
-        return [each for each in measured if _metric(each) in published]
+                published.add(_identity(each))
+        return [each for each in metrics if _identity(each) in published]
 
 
-def kept(selection: Selection, keep: Iterable[str]) -> frozenset[str]:
-    """The names that are never dropped: the heartbeat, and what matches one of the globs."""
+class BudgetReporter:
+    """Reporter of the budget in metrics, in the log and on the status page (`rows`)."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.rows: dict[str, str] = {}
+        self._telemetry = telemetry
+        self._logged: tuple[frozenset[BudgetItem], bool] = (frozenset(), False)
+
+    def report(self, status: BudgetStatus) -> None:
+        """Publish the status of a window, and log it if other metrics are suppressed."""
+        self._telemetry.published_metrics.set(status.published)
+        self._telemetry.wanted_metrics.set(status.wanted)
+        self._telemetry.budget_dropped.set(status.suppressed)
+        price = METRIC.tiers[0].usd
+        cost = f"{status.published * price:.2f} USD a month at most"
+        self.rows = {"metrics": f"{status.published}, {cost}"}
+        if status.suppressed:
+            self.rows |= {
+                "wanted": f"{status.wanted}, {status.wanted * price:.2f} USD a month at most; "
+                f"the budget is {status.limit}",
+                "dropped": "; ".join(status.describe()) or "until the hour is over",
+            }
+        state = frozenset(status.suppressed_items), status.exceeded
+        if state == self._logged:
+            return
+        if any(state):
+            _log.warning(
+                "over_budget",
+                budget=status.limit,
+                wanted=status.wanted,
+                published=status.published,
+                wanted_monthly_usd=round(status.wanted * price, 2),
+                dropped=status.describe(),
+            )
+        else:
+            _log.info("within_budget", budget=status.limit, wanted=status.wanted)
+        self._logged = state
+
+
+def protected_names(selection: Selection, keep: Iterable[str]) -> frozenset[str]:
+    """Return the metrics that are never suppressed: the heartbeat and those that match a glob."""
     globs = tuple(keep)
     return frozenset(
         metric.name
-        for row in selection.rows
-        for metric in row.cloudwatch
-        if metric.name in selection.names
-        and (
-            metric.pooling is Pooling.HEARTBEAT
-            or any(fnmatchcase(metric.name, glob) for glob in globs)
-        )
+        for metric in selected_metrics(selection)
+        if metric.pooling is Pooling.HEARTBEAT
+        or any(fnmatchcase(metric.name, glob) for glob in globs)
     )
 
 
-def _order(settings: Settings, selection: Selection) -> Callable[[Unit], tuple[int, ...]]:
-    """What sorts from the coarsest set to the finest, in a set from the most wanted metric on."""
+def _ranking(
+    settings: SinkSettings, selection: Selection
+) -> Callable[[BudgetItem], tuple[int, ...]]:
+    """Return a sort key: the coarsest set first, in a set the metrics of the smallest preset."""
     sets = {
         tuple(names): (
-            bool(of_holder(names, settings.holder, settings.extra_dimensions)),
+            bool(settings.owner_dimensions_in(names)),
             not ONE_MACHINE.isdisjoint(names),
             len(names),
-            at,
+            index,
         )
-        for at, names in enumerate(settings.dimension_sets)
+        for index, names in enumerate(settings.dimension_sets)
     }
     metrics = {
-        metric.name: (metric.preset, at)
-        for at, row in enumerate(selection.rows)
+        metric.name: (metric.preset, index)
+        for index, row in enumerate(selection.rows)
         for metric in row.cloudwatch
     }
-    return lambda unit: (*sets[unit[0]], *metrics[unit[1]])
+    return lambda item: (*sets[item[0]], *metrics[item[1]])
 
 
-def _unit(measured: Measured) -> Unit:
-    return measured.names, measured.metric.name
+def _item(values: MetricValues) -> BudgetItem:
+    return values.names, values.metric.name
 
 
-def _metric(measured: Measured) -> tuple[str, Dimensions]:
-    return measured.metric.name, measured.dimensions
+def _identity(values: MetricValues) -> tuple[str, Dimensions]:
+    return values.metric.name, values.dimensions

@@ -1,4 +1,4 @@
-"""From a window to the datums of PutMetricData, and from datums to requests of legal size.
+"""Conversion of windows to datums of PutMetricData, and batches of datums for its requests.
 
 Limits are those of PutMetricData in the CloudWatch API reference (botocore 1.43, 2026-08).
 """
@@ -13,21 +13,26 @@ from typing import Any, NamedTuple
 
 from neuron_exporter.model import CloudWatchMetric, Pooling, Selection
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet
-from neuron_exporter.sinks.cloudwatch.pooling import Key
+from neuron_exporter.sinks.cloudwatch.pooling import PoolKey
 from neuron_exporter.sinks.cloudwatch.window import Window
+from neuron_exporter.sinks.delivery.transport import AcceptedAges, split
 
-MOST_VALUES = 150
-MOST_DATUMS = 1000
-MOST_BYTES = 999_000  # of the 1,000,000 that are allowed: the envelope needs some
-LONGEST_PAST = 14 * 86400.0
-LONGEST_AHEAD = 2 * 3600.0
+MAX_VALUES = 150
+MAX_DATUMS = 1000
+MAX_BYTES = 999_000  # 1,000,000 are allowed; the rest is for the namespace and the frame
+MAX_AGE = 14 * 86400.0
+MAX_AHEAD = 2 * 3600.0
+
+ACCEPTED_AGES = AcceptedAges(past=MAX_AGE, future=MAX_AHEAD)
 
 Datum = dict[str, Any]
 
 
-class Measured(NamedTuple):
-    """What a window holds of one metric under one set of dimensions, which is what CloudWatch
-    bills: `names` is the dimension set as it was configured, `parts` are the values."""
+class MetricValues(NamedTuple):
+    """A window's values of one metric with one set of dimensions, the unit that CloudWatch bills.
+
+    `names` is the dimension set as configured. Each of `parts` has the values of one datum.
+    """
 
     names: tuple[str, ...]
     metric: CloudWatchMetric
@@ -35,47 +40,44 @@ class Measured(NamedTuple):
     parts: list[dict[str, Any]]
 
 
-def measure(
+def collect_metrics(
     window: Window, selection: Selection, dimension_sets: Iterable[DimensionSet]
-) -> list[Measured]:
-    """All that a window gathered and is selected, set by set in the order of the catalogue; the
-    heartbeat aside."""
+) -> list[MetricValues]:
+    """Return the selected metrics of a window without the heartbeat, by set, in catalogue order."""
     pools: dict[tuple[str, ...], dict[Dimensions, None]] = {}
-    for pool, _ in (*window.values, *window.rises):
+    for pool, _ in (*window.values, *window.deltas):
         pools.setdefault(tuple(name for name, _ in pool), {})[pool] = None
     return [
-        Measured(each.names, metric, each.held_by(pool), parts)
+        MetricValues(each.names, metric, each.with_owner(pool), parts)
         for each in dimension_sets
-        for pool in pools.get(each.holder, ())
-        for row in selection.rows
-        for metric in row.cloudwatch
-        if metric.name in selection.names
-        and (parts := list(_parts(window, (pool, metric.name), metric.scale)))
+        for pool in pools.get(each.owner, ())
+        for metric in selected_metrics(selection)
+        if (parts := list(_parts(window, (pool, metric.name), metric.scale)))
     ]
 
 
-def heartbeats(
-    window: Window,
-    interval: float,
-    selection: Selection,
-    dimension_sets: Iterable[DimensionSet],
-) -> list[Measured]:
-    """1 for a window at whose end the source lived, else 0; nothing where it is not selected. It is
-    the machine's, and of no holder."""
+def collect_heartbeats(
+    window: Window, interval: float, selection: Selection, dimension_sets: Iterable[DimensionSet]
+) -> list[MetricValues]:
+    """Return the selected heartbeats: 1 if the source was alive at the window's end, else 0. Sets
+    with owner dimensions have none."""
     alive = window.alive(window.start + interval)
     return [
-        Measured(each.names, metric, each.machine, [{"Value": float(alive)}])
+        MetricValues(each.names, metric, each.machine, [{"Value": float(alive)}])
         for each in dimension_sets
-        for row in selection.rows
-        for metric in row.cloudwatch
-        if metric.pooling is Pooling.HEARTBEAT
-        and metric.name in selection.names
-        and not each.holder
+        for metric in selected_metrics(selection)
+        if metric.pooling is Pooling.HEARTBEAT and not each.owner
     ]
+
+
+def selected_metrics(selection: Selection) -> Iterator[CloudWatchMetric]:
+    """Yield the selected metrics in catalogue order."""
+    for row in selection.rows:
+        yield from (metric for metric in row.cloudwatch if metric.name in selection.names)
 
 
 def heartbeat_names(selection: Selection) -> set[str]:
-    """The metrics that tell that the exporter lives."""
+    """Return the names of the heartbeats of the rows, selected or not."""
     return {
         metric.name
         for row in selection.rows
@@ -84,76 +86,49 @@ def heartbeat_names(selection: Selection) -> set[str]:
     }
 
 
-def datums(window: Window, measured: Iterable[Measured]) -> list[Datum]:
-    """What was measured in a window, as PutMetricData takes it."""
-    stamp = timestamp(window)
-    named: dict[Dimensions, list[dict[str, str]]] = {}
-    made: list[Datum] = []
-    for _, metric, dimensions, parts in measured:
-        if dimensions not in named:
-            named[dimensions] = [{"Name": name, "Value": value} for name, value in dimensions]
+def build_datums(window: Window, metrics: Iterable[MetricValues]) -> list[Datum]:
+    """Build the datums of a window's metrics, stamped with the window's start."""
+    stamp = datetime.fromtimestamp(window.start, UTC)
+    encoded: dict[Dimensions, list[dict[str, str]]] = {}
+    datums: list[Datum] = []
+    for _, metric, dimensions, parts in metrics:
+        if dimensions not in encoded:
+            encoded[dimensions] = [{"Name": name, "Value": value} for name, value in dimensions]
         base = {
             "MetricName": metric.name,
-            "Dimensions": named[dimensions],
+            "Dimensions": encoded[dimensions],
             "Timestamp": stamp,
             "Unit": metric.unit,
         }
-        made += [{**base, **part} for part in parts]
-    return made
+        datums += [{**base, **part} for part in parts]
+    return datums
 
 
-def requests(all_datums: Sequence[Datum]) -> Iterator[list[Datum]]:
-    """The datums in as few requests as the limits on number and size allow."""
-    batch: list[Datum] = []
-    size = 0
-    for datum in all_datums:
-        # As botocore writes it, spaces included; it writes stamps shorter.
-        own = len(json.dumps(datum, default=str)) + len(", ")
-        if batch and (len(batch) == MOST_DATUMS or size + own > MOST_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(datum)
-        size += own
-    if batch:
-        yield batch
+def batch_datums(datums: Sequence[Datum]) -> Iterator[list[Datum]]:
+    """Split datums into as few batches as the limits on number and size allow."""
+    # botocore writes the same spaces, and shorter stamps.
+    sized = ((datum, len(json.dumps(datum, default=str)) + len(", ")) for datum in datums)
+    return split(sized, MAX_DATUMS, MAX_BYTES)
 
 
-def untimely(request: Iterable[Datum], now: float) -> str:
-    """Why the stamps of a request would be refused now: too_old, too_far_ahead, or not at all."""
-    ages = [now - datum["Timestamp"].timestamp() for datum in request]
-    if max(ages) > LONGEST_PAST:
-        return "too_old"
-    return "too_far_ahead" if min(ages) < -LONGEST_AHEAD else ""
-
-
-def count_metrics(all_datums: Iterable[Datum]) -> int:
-    """How many metrics (name and dimensions) the datums belong to: what CloudWatch bills."""
+def count_metrics(datums: Iterable[Datum]) -> int:
+    """Return the number of different metrics, as CloudWatch bills them: by name and dimensions."""
     return len(
-        {
-            (datum["MetricName"], *(tuple(d.values()) for d in datum["Dimensions"]))
-            for datum in all_datums
-        }
+        {(each["MetricName"], *(tuple(d.values()) for d in each["Dimensions"])) for each in datums}
     )
 
 
-def timestamp(window: Window) -> datetime:
-    """The stamp of all that a window holds: its start."""
-    return datetime.fromtimestamp(window.start, UTC)
-
-
-def _parts(window: Window, key: Key, scale: float) -> Iterator[dict[str, Any]]:
-    """A rise, or values and counts, at most 150 of them at a time.
-
-    Values that came once stand together, since counts may then be left out.
-    """
-    if key in window.rises:
-        yield {"Value": window.rises[key]}
-    gathered = iter(
+def _parts(window: Window, key: PoolKey, scale: float) -> Iterator[dict[str, Any]]:
+    """Yield the increase, or values with their counts, at most 150 in a part. Values that occurred
+    once come last: CloudWatch assumes a count of 1."""
+    if key in window.deltas:
+        yield {"Value": window.deltas[key]}
+    values = iter(
         sorted(window.values.get(key, {}).items(), key=lambda pair: (pair[1] == 1, pair[0]))
     )
-    while chunk := list(islice(gathered, MOST_VALUES)):
-        # Ratios are made percent again; rounding takes back what the division added.
-        made = {"Values": [round(value * scale, 10) if scale != 1 else value for value, _ in chunk]}
+    while chunk := list(islice(values, MAX_VALUES)):
+        # Rounding removes the error of converting percent to a ratio and back.
+        part = {"Values": [round(value * scale, 10) if scale != 1 else value for value, _ in chunk]}
         if chunk[0][1] != 1:
-            made["Counts"] = [float(count) for _, count in chunk]
-        yield made
+            part["Counts"] = [float(count) for _, count in chunk]
+        yield part

@@ -1,4 +1,4 @@
-"""Dimensions: what they show, their values, and what CloudWatch takes of them.
+"""CloudWatch dimensions: the fields that they show, their values, and their limits.
 
 Limits are those of PutMetricData in the CloudWatch API reference (botocore 1.43, 2026-08).
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from neuron_exporter.model import Machine, Owner
 
-MOST_DIMENSIONS = 30
-LONGEST_NAME = 255
-LONGEST_VALUE = 1024
+MAX_DIMENSIONS = 30
+MAX_NAME_LENGTH = 255
+MAX_VALUE_LENGTH = 1024
 
-FIELDS: Mapping[str, str] = {
+MACHINE_DIMENSIONS: Mapping[str, str] = {
     "InstanceId": "instance_id",
     "InstanceType": "instance_type",
     "InstanceName": "instance_name",
@@ -33,20 +33,20 @@ FIELDS: Mapping[str, str] = {
     "PodName": "pod_name",
     "Namespace": "pod_namespace",
 }
-"""Dimensions and the fields of the identity that they show."""
+"""Dimensions, each with the field of the machine's identity that it shows."""
 
-HOLDER: Mapping[str, str] = {
+OWNER_DIMENSIONS: Mapping[str, str] = {
     "Namespace": "namespace",
     "PodName": "pod",
     "ContainerName": "container",
     "TaskDefinitionFamily": "task_family",
     "ServiceName": "service",
 }
-"""Dimensions of whoever holds a core, and the fields of the owner that they show. The exporter of a
-whole machine runs beside the workloads: its own pod or task says nothing of theirs."""
+"""Dimensions that identify the owner of a core, each with the field of the owner that it shows. In
+`scope: machine` they replace the machine's: the exporter's own pod or task is not the owner."""
 
 ONE_MACHINE = frozenset({"InstanceId", "InstanceName", "NodeName", "PodName", "TaskId"})
-"""Dimensions that tell the machines of a fleet apart: a set without them is shared by all."""
+"""Dimensions that distinguish the machines of a fleet. All machines share a set without them."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9 ./#:_-]+")
 
@@ -54,149 +54,114 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 class Problem(NamedTuple):
-    """A setting that CloudWatch would not take: its key, what was given, what is allowed."""
+    """A setting that CloudWatch would reject: its key, its value and what is allowed."""
 
     key: str
-    given: object
+    value: object
     message: str
 
 
-class Wanted(Protocol):
-    """Dimension sets as they are configured; `holder` has the dimensions that show who holds a
-    core, `extra_dimensions` those that are on every set, with their values."""
-
-    @property
-    def dimension_sets(self) -> Sequence[Sequence[str]]: ...
-    @property
-    def extra_dimensions(self) -> Mapping[str, str]: ...
-    @property
-    def holder(self) -> Mapping[str, str]: ...
-
-
 class DimensionSet(NamedTuple):
-    """A set whose values are known: those of the machine, and which dimensions of the holders
-    are added to these. `names` is the set as it was configured."""
+    """A dimension set whose machine values are known.
+
+    `names` are the dimensions as configured, `machine` those of the machine with their values, and
+    `owner` the names of those that show the owner.
+    """
 
     names: tuple[str, ...]
     machine: Dimensions
-    holder: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
 
-    def held_by(self, holder: Dimensions) -> Dimensions:
-        """All dimensions, in the order of the configuration, extra ones last."""
-        if not holder:
+    def with_owner(self, owner: Dimensions) -> Dimensions:
+        """Return all dimensions in the configured order, extra dimensions last."""
+        if not owner:
             return self.machine
-        known = dict((*holder, *self.machine))
-        return tuple((name, known[name]) for name in dict.fromkeys((*self.names, *known)))
+        values = dict((*owner, *self.machine))
+        return tuple((name, values[name]) for name in dict.fromkeys((*self.names, *values)))
 
 
-def of_holder(
-    names: Iterable[str], holder: Mapping[str, str], extra: Mapping[str, str]
+def owner_dimensions_in(
+    names: Iterable[str], owner_dimensions: Mapping[str, str], extra: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """The dimensions of a set that are the holder's."""
-    return tuple(name for name in names if name in holder and name not in extra)
+    """Return the dimensions of a set that show the owner."""
+    return tuple(name for name in names if name in owner_dimensions and name not in extra)
 
 
 def resolve(
     names: Sequence[str],
     machine: Machine,
     extra: Mapping[str, str],
-    holder: Mapping[str, str] = HOLDER,
+    owner_dimensions: Mapping[str, str] = OWNER_DIMENSIONS,
 ) -> DimensionSet | None:
-    """A dimension set's values; None while one of them is not known."""
-    owned = of_holder(names, holder, extra)
-    found = []
-    for name in names:
-        if name in owned:
+    """Return a dimension set with its values; None if a value of the machine is unknown."""
+    of_owner = owner_dimensions_in(names, owner_dimensions, extra)
+    values = {}
+    for name in (*names, *extra):
+        if name in of_owner:
             continue
-        value = clean(extra[name]) if name in extra else value_of(machine, name)
-        if not value:
+        raw = extra[name] if name in extra else getattr(machine, MACHINE_DIMENSIONS[name])
+        values[name] = sanitize_dimension_value(raw)
+        if not values[name] and name in names:
             return None
-        found.append((name, value))
-    found += [(name, clean(value)) for name, value in extra.items() if name not in names]
-    return DimensionSet(tuple(names), tuple(found), owned)
+    return DimensionSet(tuple(names), tuple(values.items()), of_owner)
 
 
-def value_of(machine: Machine, name: str) -> str:
-    """What a dimension shows of the machine; empty where that is not known, or nothing legal."""
-    return clean(getattr(machine, FIELDS[name]))
+def machine_value(machine: Machine, name: str) -> str:
+    """Return a dimension's value for the machine; empty if unknown or without a legal character."""
+    return sanitize_dimension_value(getattr(machine, MACHINE_DIMENSIONS[name]))
 
 
-def holders_of(wanted: Wanted) -> list[tuple[str, ...]]:
-    """By which dimensions of the holders the sets tell cores apart."""
-    holder, extra = wanted.holder, wanted.extra_dimensions
-    return sorted({of_holder(names, holder, extra) for names in wanted.dimension_sets})
-
-
-def resolve_all(wanted: Wanted, machine: Machine) -> tuple[list[DimensionSet], list[str]]:
-    """The sets whose values are known, and the dimensions that the others lack."""
-    holder, extra = wanted.holder, wanted.extra_dimensions
-    complete: list[DimensionSet] = []
-    missing: list[str] = []
-    for names in wanted.dimension_sets:
-        known = resolve(names, machine, extra, holder)
-        if known is not None:
-            complete.append(known)
-            continue
-        asked = [name for name in names if name not in extra and name not in holder]
-        missing += [name for name in asked if not value_of(machine, name)]
-    return complete, list(dict.fromkeys(missing))
-
-
-def dimensions_of(owner: Owner, names: Iterable[str]) -> Dimensions | None:
-    """The dimensions of an owner; None where one of them is not known."""
-    found = tuple((name, clean(getattr(owner, HOLDER[name]))) for name in names)
+def owner_values(owner: Owner, names: Iterable[str]) -> Dimensions | None:
+    """Return these dimensions of an owner; None if one of them is unknown."""
+    found = tuple(
+        (name, sanitize_dimension_value(getattr(owner, OWNER_DIMENSIONS[name]))) for name in names
+    )
     return found if all(value for _, value in found) else None
 
 
-def clean(value: str) -> str:
-    """A dimension's value as CloudWatch takes it: ASCII without control characters."""
+def sanitize_dimension_value(value: str) -> str:
+    """Return a legal dimension value: ASCII without control characters, of limited length."""
     ascii_only = value.encode("ascii", "replace").decode()
-    return "".join(c for c in ascii_only if c.isprintable()).strip()[:LONGEST_VALUE]
+    return "".join(c for c in ascii_only if c.isprintable()).strip()[:MAX_VALUE_LENGTH]
 
 
 def check(
     namespace: str, dimension_sets: Sequence[Sequence[str]], extra: Mapping[str, str]
 ) -> Iterable[Problem]:
-    """Everything in these settings that CloudWatch would refuse."""
+    """Yield every setting that CloudWatch would reject."""
     if (
         not _NAMESPACE.fullmatch(namespace)
-        or len(namespace) > LONGEST_NAME
+        or len(namespace) > MAX_NAME_LENGTH
         or namespace.startswith((":", "AWS/"))
         or not namespace.strip()
     ):
-        yield Problem(
-            "cloudwatch.namespace",
-            namespace,
-            "must be 1 to 255 of the characters A-Z a-z 0-9 . - _ / # : and space, and must not "
-            "start with : or AWS/",
+        message = (
+            f"must be 1 to {MAX_NAME_LENGTH} of the characters A-Z a-z 0-9 . - _ / # : and space, "
+            "and must not start with : or AWS/"
         )
+        yield Problem("cloudwatch.namespace", namespace, message)
     for name, value in extra.items():
         key = f"cloudwatch.extra_dimensions.{name}"
-        if not name.isascii() or not name.isprintable() or not 1 <= len(name) <= LONGEST_NAME:
-            yield Problem(key, name, "a dimension's name has 1 to 255 ASCII characters")
+        if not name.isascii() or not name.isprintable() or not 1 <= len(name) <= MAX_NAME_LENGTH:
+            message = f"the name must be 1 to {MAX_NAME_LENGTH} printable ASCII characters"
+            yield Problem(key, name, message)
         if not name.strip() or name.startswith(":"):
-            yield Problem(key, name, "a dimension's name must not be blank or start with :")
-        if not value.strip() or clean(value) != value.strip():
-            yield Problem(
-                key, value, "a dimension's value has 1 to 1024 printable ASCII characters"
-            )
+            yield Problem(key, name, "the name must not be blank or start with :")
+        if not value.strip() or sanitize_dimension_value(value) != value.strip():
+            yield Problem(key, value, f"must be 1 to {MAX_VALUE_LENGTH} printable ASCII characters")
     first_with: dict[frozenset[str], int] = {}
-    for at, names in enumerate(dimension_sets):
-        key = f"cloudwatch.dimension_sets.{at}"
+    for index, names in enumerate(dimension_sets):
+        key = f"cloudwatch.dimension_sets.{index}"
         count = len({*names, *extra})
-        if count > MOST_DIMENSIONS:
-            yield Problem(
-                key,
-                count,
-                f"a metric has at most {MOST_DIMENSIONS} dimensions, extra_dimensions included",
-            )
+        if count > MAX_DIMENSIONS:
+            message = f"must have at most {MAX_DIMENSIONS} dimensions, extra_dimensions included"
+            yield Problem(key, count, message)
         if len(set(names)) != len(names):
-            yield Problem(key, list(names), "names a dimension twice")
-        first = first_with.setdefault(frozenset({*names, *extra}), at)
-        if first != at:
-            yield Problem(
-                key,
-                list(names),
+            yield Problem(key, list(names), "must not name a dimension twice")
+        first = first_with.setdefault(frozenset({*names, *extra}), index)
+        if first != index:
+            message = (
                 "would count everything twice: with extra_dimensions it is the same set as "
-                f"dimension_sets.{first}, {list(dimension_sets[first])}",
+                f"dimension_sets.{first}, {list(dimension_sets[first])}"
             )
+            yield Problem(key, list(names), message)

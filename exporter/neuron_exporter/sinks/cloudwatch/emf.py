@@ -1,15 +1,17 @@
-"""The Embedded Metric Format: requests as lines of JSON that CloudWatch Logs makes metrics of.
+"""Embedded Metric Format (EMF): JSON lines from which CloudWatch Logs creates metrics.
 
-Limits are those of AWS's specification of the format. It names numbers and arrays of numbers as
-values. `Values` with `Counts`, which distributions need, is in none of its versions that could be
-read; it is what established writers of the format send (OpenTelemetry's awsemf exporter,
-aws-embedded-metrics-java, metrique), with the limit of the arrays. The members are those that all
-of them write.
+Limits are those of AWS's specification of the format, which allows numbers and arrays of numbers as
+values. Distributions need `Values` with `Counts`. No published version of the specification has
+them, but established writers send them (OpenTelemetry's awsemf exporter, aws-embedded-metrics-java,
+metrique), within the limit for arrays. The exporter writes the members that all of them write.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import select
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,120 +21,175 @@ from typing import Any, NamedTuple
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, Problem
-from neuron_exporter.sinks.cloudwatch.output import Output, OutputError
-from neuron_exporter.sinks.cloudwatch.transport import Outcome, Verdict
+from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict, split
 
-MOST_VALUES = 100
-MOST_METRICS = 100
-MOST_BYTES = 15 * 1024
-"""A line with its end: docker, containerd and the log routers behind them split at 16 KiB."""
+MAX_VALUES = 100
+MAX_METRICS = 100
+MAX_BYTES = 15 * 1024
+"""Length of a line with its end: docker, containerd and log routers split lines at 16 KiB."""
 
-MOST_DIMENSION_BYTES = 8 * 1024
-"""What extra dimensions may take of a document, so that every metric finds room beside them."""
+MAX_DIMENSION_BYTES = 8 * 1024
+"""Size of the extra dimensions in a document. Every metric fits beside them."""
 
-_LARGEST = 2.0**360
+WRITE_TIMEOUT = 3.0
+"""Seconds without progress after which the reader of standard output is considered stuck."""
+
+_MAX_NUMBER = 2.0**360
 _METADATA = "_aws"
 
-Readings = Sequence[tuple[float, float]]
-"""Values in ascending order, each with how often it came."""
+ValueCounts = Sequence[tuple[float, float]]
+"""Values in ascending order, each with its number of occurrences."""
+
+
+class OutputError(Exception):
+    """A line could not be written. With `blocked`, a later attempt may succeed."""
+
+    def __init__(self, code: str, message: str, *, blocked: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.blocked = blocked
+
+
+class Output:
+    """Writer of whole lines that waits for a slow reader, for a limited time.
+
+    The descriptor stays in blocking mode, since other processes may share it. Writes do not block,
+    because they have at most PIPE_BUF bytes and poll() reports room for as many.
+    """
+
+    def __init__(self, fd: int = 1, timeout: float = WRITE_TIMEOUT) -> None:
+        self._fd = fd
+        self._timeout = timeout
+        self._rest = b""
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def make_room(self) -> None:
+        """Write the rest of an unfinished line, and wait for room. Raises OutputError."""
+        if _is_dev_null(self._fd):
+            raise OutputError("NoOutput", "standard output is closed, or /dev/null")
+        self._write_rest()
+        self._wait()
+
+    def write(self, line: bytes) -> None:
+        """Write a line, after `make_room`. Raises OutputError if the line is incomplete; the next
+        `make_room` writes its rest."""
+        self._rest = line
+        self._write_rest()
+
+    def _write_rest(self) -> None:
+        while self._rest:
+            self._wait()
+            try:
+                written = os.write(self._fd, self._rest[: select.PIPE_BUF])
+            except OSError as error:
+                code = errno.errorcode.get(error.errno or 0, "OSError")
+                raise OutputError(code, f"standard output: {error.strerror}") from None
+            self._rest = self._rest[written:]
+
+    def _wait(self) -> None:
+        if not self._poll.poll(self._timeout * 1000):
+            message = "standard output is full, and not being read"
+            raise OutputError("OutputBlocked", message, blocked=True)
+
+
+def _is_dev_null(fd: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(os.devnull))
+    except OSError:
+        return False  # the write will report the error
 
 
 class Metric(NamedTuple):
-    """One metric of a document: its definition and its value, as they are written."""
+    """The encoded definition and value of one metric in a document."""
 
     definition: str
     value: str
 
 
-class Emf:
-    """A transport that writes requests to standard output."""
+class EmfTransport:
+    """Transport that writes requests to standard output."""
 
     def __init__(self, output: Output | None = None) -> None:
         self._output = output or Output()
 
-    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
-        """Write the datums. What was begun is not tried again, since it would count twice."""
-        begun = False
+    def send(self, request: Request) -> Outcome:
+        """Write the request. A partly written request is not retried: it would count twice."""
+        started = False
         try:
             self._output.make_room()
             too_large = 0
-            for document in documents(namespace, datums):
-                if len(document) > MOST_BYTES:
+            for document in documents(request.namespace, request.items):
+                if len(document) > MAX_BYTES:
                     too_large = len(document)
                     continue
-                begun = True
+                started = True
                 self._output.write(document)
         except OutputError as error:
-            verdict = Verdict.RETRY if error.blocked and not begun else Verdict.NEVER
+            verdict = Verdict.RETRY if error.blocked and not started else Verdict.REJECTED
             return Outcome(verdict, error.code, str(error))
         if too_large:
-            return Outcome(
-                Verdict.NEVER,
-                "DocumentTooLarge",
-                f"a metric and its dimensions take {too_large} bytes: log routers would split it",
+            message = (
+                f"a metric with its dimensions has {too_large} bytes: log routers would split it"
             )
+            return Outcome(Verdict.REJECTED, "DocumentTooLarge", message)
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
-        """Standard output is not ours to close."""
+        """Do nothing: standard output stays open."""
 
 
 def check(extra: Mapping[str, str], names: Iterable[str]) -> Iterable[Problem]:
-    """What this format cannot hold: `names` are those of the metrics."""
-    taken = {_METADATA, *names}
+    """Yield the extra dimensions that EMF cannot express. `names` are the names of the metrics."""
+    reserved = {_METADATA, *names}
     for name in extra:
-        if name in taken:
-            yield Problem(
-                f"cloudwatch.extra_dimensions.{name}",
-                name,
-                "with transport emf a dimension cannot have the name of a metric, or be _aws",
-            )
+        if name in reserved:
+            message = "with transport emf, the name must not be that of a metric or _aws"
+            yield Problem(f"cloudwatch.extra_dimensions.{name}", name, message)
     size = len(_json(extra)) + len(_json([*extra]))
-    if size > MOST_DIMENSION_BYTES:
-        yield Problem(
-            "cloudwatch.extra_dimensions",
-            f"{size} bytes",
-            f"with transport emf they take at most {MOST_DIMENSION_BYTES} bytes, as JSON, each "
-            "name counted twice",
+    if size > MAX_DIMENSION_BYTES:
+        message = (
+            f"with transport emf, must have at most {MAX_DIMENSION_BYTES} bytes as JSON, each "
+            "name counted twice"
         )
+        yield Problem("cloudwatch.extra_dimensions", f"{size} bytes", message)
 
 
 def documents(namespace: str, datums: Iterable[Datum]) -> Iterator[bytes]:
-    """The datums as lines. One longer than MOST_BYTES is a single metric that cannot be shorter."""
-    for (stamp, sets), metrics in _shared(datums).items():
-        yield from _packed(namespace, stamp, sets, metrics)
+    """Encode datums as lines. A line longer than MAX_BYTES has a single metric, which does not fit
+    into any line."""
+    for (stamp, sets), metrics in _group(datums).items():
+        yield from _pack(namespace, stamp, sets, metrics)
 
 
-def thinned(readings: Readings) -> Readings:
-    """At most 100 of the values, which stand for all.
+def downsample(readings: ValueCounts) -> ValueCounts:
+    """Reduce a distribution to at most 100 values.
 
-    Minimum and maximum keep their counts. The others are parted into 98 ranges of equal weight;
-    the middle value of each stands for all in it. So the sum of the counts is exact, and a
-    percentile is a value whose rank is wrong by at most a 98th of the readings.
+    Minimum and maximum keep their counts. The other values are divided into 98 ranges of equal
+    weight, each represented by its median. The sum of the counts stays exact, and the rank of a
+    percentile is wrong by at most 1/98 of the readings.
     """
-    if len(readings) <= MOST_VALUES:
+    if len(readings) <= MAX_VALUES:
         return readings
     low, *inner, high = readings
     ranges: dict[int, list[tuple[float, float]]] = {}
-    width = sum(count for _, count in inner) / (MOST_VALUES - 2)
-    reached = 0.0
+    width = sum(count for _, count in inner) / (MAX_VALUES - 2)
+    seen = 0.0
     for value, count in inner:
-        place = min(int((reached + count / 2) / width), MOST_VALUES - 3)
-        ranges.setdefault(place, []).append((value, count))
-        reached += count
-    return [low, *map(_middle, ranges.values()), high]
+        index = min(int((seen + count / 2) / width), MAX_VALUES - 3)
+        ranges.setdefault(index, []).append((value, count))
+        seen += count
+    return [low, *map(_median, ranges.values()), high]
 
 
-def _middle(readings: Readings) -> tuple[float, float]:
-    """The value that half of the readings do not exceed, for all of them."""
-    reached = list(accumulate(count for _, count in readings))
-    return readings[bisect_left(reached, reached[-1] / 2)][0], reached[-1]
+def _median(readings: ValueCounts) -> tuple[float, float]:
+    """Return the median of the readings with their total count."""
+    totals = list(accumulate(count for _, count in readings))
+    return readings[bisect_left(totals, totals[-1] / 2)][0], totals[-1]
 
 
-def _shared(
-    datums: Iterable[Datum],
-) -> dict[tuple[datetime, tuple[Dimensions, ...]], list[Metric]]:
-    """The metrics of each moment by the dimension sets that can share a document."""
+def _group(datums: Iterable[Datum]) -> dict[tuple[datetime, tuple[Dimensions, ...]], list[Metric]]:
+    """Group the metrics by stamp and by the dimension sets that can share a document."""
     pooled: dict[tuple[datetime, Dimensions, str, str], Counter[Any]] = {}
     for datum in datums:
         dimensions = tuple((each["Name"], each["Value"]) for each in datum["Dimensions"])
@@ -141,13 +198,13 @@ def _shared(
         values = datum.get("Values", [datum.get("Value")])
         counts = datum.get("Counts", [1] * len(values))
         for value, count in zip(values, counts, strict=True):
-            if abs(value) <= _LARGEST:  # which no NaN is
+            if abs(value) <= _MAX_NUMBER:  # false for NaN
                 readings[value] += count
     alike: dict[tuple[datetime, Metric], list[Dimensions]] = {}
     for (stamp, dimensions, name, unit), readings in pooled.items():
         if readings:
             definition = _json({"Name": name, "Unit": unit})
-            value = f"{_json(name)}:{_json(_value(thinned(sorted(readings.items()))))}"
+            value = f"{_json(name)}:{_json(_value(downsample(sorted(readings.items()))))}"
             alike.setdefault((stamp, Metric(definition, value)), []).append(dimensions)
     shared: dict[tuple[datetime, tuple[Dimensions, ...]], list[Metric]] = {}
     for (stamp, metric), sets in alike.items():
@@ -157,7 +214,7 @@ def _shared(
 
 
 def _compatible(sets: Iterable[Dimensions]) -> list[tuple[Dimensions, ...]]:
-    """The sets in groups, in none of which a dimension has two values."""
+    """Group the sets so that each dimension has one value in a group: a document shows it once."""
     groups: list[tuple[dict[str, str], list[Dimensions]]] = []
     for dimensions in sets:
         fitting = (
@@ -173,37 +230,26 @@ def _compatible(sets: Iterable[Dimensions]) -> list[tuple[Dimensions, ...]]:
     return [tuple(members) for _, members in groups]
 
 
-def _packed(
+def _pack(
     namespace: str, stamp: datetime, sets: tuple[Dimensions, ...], metrics: Sequence[Metric]
 ) -> Iterator[bytes]:
-    """The metrics in as few documents as the limits on number and size allow."""
+    """Encode the metrics in as few documents as the limits on number and size allow."""
     frame = len(_document(namespace, stamp, sets, []))
     sizes = [len(each.definition) + len(each.value) + len(",,") for each in metrics]
-    if len(sets) > 1 and frame + max(sizes) > MOST_BYTES:
+    if len(sets) > 1 and frame + max(sizes) > MAX_BYTES:
         for alone in sets:
-            yield from _packed(namespace, stamp, (alone,), metrics)
+            yield from _pack(namespace, stamp, (alone,), metrics)
         return
-    batch: list[Metric] = []
-    size = frame
-    for metric, own in zip(metrics, sizes, strict=True):
-        if batch and (len(batch) == MOST_METRICS or size + own > MOST_BYTES):
-            yield _document(namespace, stamp, sets, batch)
-            batch, size = [], frame
-        batch.append(metric)
-        size += own
-    yield _document(namespace, stamp, sets, batch)
+    for batch in split(zip(metrics, sizes, strict=True), MAX_METRICS, MAX_BYTES - frame):
+        yield _document(namespace, stamp, sets, batch)
 
 
 def _document(
     namespace: str, stamp: datetime, sets: Iterable[Dimensions], metrics: Iterable[Metric]
 ) -> bytes:
     fields = {name: value for dimensions in sets for name, value in dimensions}
-    members = ",".join(
-        [
-            *(f"{_json(name)}:{_json(value)}" for name, value in fields.items()),
-            *(metric.value for metric in metrics),
-        ]
-    )
+    own = [f"{_json(name)}:{_json(value)}" for name, value in fields.items()]
+    members = ",".join([*own, *(metric.value for metric in metrics)])
     names = _json([[name for name, _ in dimensions] for dimensions in sets])
     definitions = ",".join(metric.definition for metric in metrics)
     return (
@@ -213,8 +259,8 @@ def _document(
     ).encode()
 
 
-def _value(readings: Readings) -> object:
-    """The shortest of the three forms that says the same."""
+def _value(readings: ValueCounts) -> object:
+    """Return the shortest of the three equivalent forms."""
     values = [_short(value) for value, _ in readings]
     if all(count == 1 for _, count in readings):
         return values if len(values) > 1 else values[0]
@@ -223,9 +269,9 @@ def _value(readings: Readings) -> object:
 
 
 def _short(number: float) -> float:
-    """The same number without its decimals, where these are none: logs are paid by the byte."""
+    """Return a whole number without its decimals: logs are billed by the byte."""
     return int(number) if abs(number) < 2**53 and number == int(number) else number
 
 
-def _json(what: object) -> str:
-    return json.dumps(what, separators=(",", ":"), allow_nan=False)
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,14 +1,14 @@
-"""Which series make which metric, for the machine and for each of its workloads."""
+"""Assignment of series to the CloudWatch metrics that pool them, for the machine and each owner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from neuron_exporter.model import (
     CloudWatchMetric,
-    Kind,
+    MetricKind,
     MetricSpec,
     Pooling,
     Selection,
@@ -16,126 +16,130 @@ from neuron_exporter.model import (
     Shape,
     Value,
 )
-from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, dimensions_of
+from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, owner_values
 
-MACHINE: Dimensions = ()
-"""The pool of all series; each other pool is known by the dimensions of its holder."""
+MACHINE_POOL: Dimensions = ()
+"""The pool of all series. Every other pool is identified by the dimensions of its owner."""
 
-Holders = Collection[tuple[str, ...]]
-"""By which of the holder's dimensions to pool; none of them for the machine."""
+Groupings = Collection[tuple[str, ...]]
+"""Groups of owner dimensions to pool by; the empty group pools the whole machine."""
 
-WHOLE_MACHINE: Holders = ((),)
+WHOLE_MACHINE: Groupings = ((),)
 
-Key = tuple[Dimensions, str]
-"""A pool and the name of a metric: what is gathered as one."""
+PoolKey = tuple[Dimensions, str]
+"""A pool and the name of a metric."""
 
-_OF_THE_MACHINE = frozenset({Pooling.MACHINE, Pooling.HEARTBEAT})
+_MACHINE_ONLY = frozenset({Pooling.MACHINE, Pooling.HEARTBEAT})
 
 
-class Gauge(NamedTuple):
-    """A metric that gets one value a reading, or one distribution, from each of its series."""
+class PooledGauge(NamedTuple):
+    """A metric that receives one value, or one distribution, per report from each of its series."""
 
-    key: Key
+    key: PoolKey
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
-class Tally(NamedTuple):
-    """A metric that gets one value a reading: how many of the holder's series are above 0. Only
-    while the machine's own value, at `whole`, is known: else some may not have been read."""
+class PooledActiveCount(NamedTuple):
+    """A metric that receives one value per report: how many of the owner's series are above 0.
 
-    key: Key
+    It receives none if the machine's own value, at `machine_index`, is absent: some series may then
+    not have been read.
+    """
+
+    key: PoolKey
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
-    whole: int
+    machine_index: int
 
 
-class Delta(NamedTuple):
-    """A metric that gets the rise of its counters, which are given by their places in
-    `Plan.counters`."""
+class PooledDelta(NamedTuple):
+    """A metric that receives the increase of its counters, by index in `PoolingPlan.counters`."""
 
-    key: Key
-    places: tuple[int, ...]
+    key: PoolKey
+    positions: tuple[int, ...]
 
 
-class Plan:
-    """One shape as CloudWatch sees it."""
+class PoolingPlan:
+    """The pools of one shape."""
 
     def __init__(
-        self, shape: Shape, selection: Selection, holders: Holders = WHOLE_MACHINE
+        self, shape: Shape, selection: Selection, groupings: Groupings = WHOLE_MACHINE
     ) -> None:
         self.shape = shape
-        self.gauges: list[Gauge] = []
-        self.distributions: list[Gauge] = []
-        self.tallies: list[Tally] = []
-        self.deltas: list[Delta] = []
+        self.gauges: list[PooledGauge] = []
+        self.distributions: list[PooledGauge] = []
+        self.active_counts: list[PooledActiveCount] = []
+        self.deltas: list[PooledDelta] = []
         self._by_row: dict[MetricSpec, list[int]] = {}
         for index, series in enumerate(shape):
             self._by_row.setdefault(series.spec, []).append(index)
-        self._places: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         for row in selection.rows:
             for metric in row.cloudwatch:
                 if metric.name in selection.names:
-                    for names in holders:
+                    for names in groupings:
                         self._add(row, metric, names)
-        self.counters = tuple(self._places)
-        """Indices of all series whose rise is wanted, each once."""
+        self.counters = tuple(self._positions)
+        """Indices of all counters that metrics need, each once."""
 
     def _add(self, row: MetricSpec, metric: CloudWatchMetric, names: tuple[str, ...]) -> None:
         if not names:
-            self._feed(row, metric, MACHINE, self._fed_by(row, metric))
+            self._add_pool(row, metric, MACHINE_POOL, self._indices(row, metric))
             return
         source = row.per_owner or row
-        if metric.pooling in _OF_THE_MACHINE and source is row:
-            return  # nobody's in particular
-        for pool, indices in self._held(source, metric, names):
+        if metric.pooling in _MACHINE_ONLY and source is row:
+            return  # has no owner
+        for pool, indices in self._by_owner(source, metric, names).items():
             if metric.pooling is Pooling.MACHINE:
-                (whole,) = self._by_row[row]
-                self.tallies.append(Tally((pool, metric.name), _picker(indices), whole))
+                (machine_index,) = self._by_row[row]
+                self.active_counts.append(
+                    PooledActiveCount((pool, metric.name), _picker(indices), machine_index)
+                )
             else:
-                self._feed(source, metric, pool, indices)
+                self._add_pool(source, metric, pool, indices)
 
-    def _feed(
+    def _add_pool(
         self, row: MetricSpec, metric: CloudWatchMetric, pool: Dimensions, indices: list[int]
     ) -> None:
         key = pool, metric.name
         if not indices:
             return
         if metric.pooling is Pooling.DELTA:
-            places = self._places
-            own = tuple(places.setdefault(index, len(places)) for index in indices)
-            self.deltas.append(Delta(key, own))
-        elif row.kind is Kind.DISTRIBUTION:
-            self.distributions.append(Gauge(key, _picker(indices)))
+            positions = self._positions
+            own = tuple(positions.setdefault(index, len(positions)) for index in indices)
+            self.deltas.append(PooledDelta(key, own))
+        elif row.kind is MetricKind.DISTRIBUTION:
+            self.distributions.append(PooledGauge(key, _picker(indices)))
         else:
-            self.gauges.append(Gauge(key, _picker(indices)))
+            self.gauges.append(PooledGauge(key, _picker(indices)))
 
-    def _fed_by(self, row: MetricSpec, metric: CloudWatchMetric) -> list[int]:
-        return [i for i in self._by_row.get(row, ()) if _feeds(self.shape[i], metric)]
+    def _indices(self, row: MetricSpec, metric: CloudWatchMetric) -> list[int]:
+        return [i for i in self._by_row.get(row, ()) if _belongs(self.shape[i], metric)]
 
-    def _held(
+    def _by_owner(
         self, row: MetricSpec, metric: CloudWatchMetric, names: tuple[str, ...]
-    ) -> Iterator[tuple[Dimensions, list[int]]]:
-        """The holders of a row's series, and what each holds."""
+    ) -> dict[Dimensions, list[int]]:
+        """Return the indices of a row's series by owner."""
         pools: dict[Dimensions, list[int]] = {}
-        for index in self._fed_by(row, metric):
-            pool = dimensions_of(self.shape[index].owner, names)
+        for index in self._indices(row, metric):
+            pool = owner_values(self.shape[index].owner, names)
             if pool is not None:
                 pools.setdefault(pool, []).append(index)
-        yield from pools.items()
+        return pools
 
 
-def counted(values: tuple[Value, ...]) -> float:
-    """How many are above 0."""
+def count_active(values: tuple[Value, ...]) -> float:
+    """Return how many values are above 0."""
     return float(sum(map(bool, values)))
 
 
 def _picker(indices: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """What takes the values at these indices, as a tuple also when there is only one."""
+    """Return a function that picks the values at these indices, always as a tuple."""
     if len(indices) == 1:
         return itemgetter(slice(indices[0], indices[0] + 1))
     return itemgetter(*indices)
 
 
-def _feeds(series: Series, metric: CloudWatchMetric) -> bool:
+def _belongs(series: Series, metric: CloudWatchMetric) -> bool:
     if metric.only:
-        return series.by in metric.only
-    return series.by not in metric.all_but
+        return series.split_value in metric.only
+    return series.split_value not in metric.exclude

@@ -1,4 +1,4 @@
-"""PutMetricData by botocore: one attempt a request, and a verdict on how it ended."""
+"""PutMetricData with botocore: one attempt per request, classified by its outcome."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from neuron_exporter import __version__
-from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.cloudwatch.response import UnexpectedAnswer, watch
-from neuron_exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Outcome, Verdict
-from neuron_exporter.sinks.delivery.deadline import Attempts, Overdue, TooManyHang
-from neuron_exporter.text import hide_users
+from neuron_exporter.sinks.cloudwatch.response import UnexpectedAnswer, verify_responses
+from neuron_exporter.sinks.delivery.deadline import Attempts, DeadlineExceeded, TooManyStuckCalls
+from neuron_exporter.sinks.delivery.transport import ATTEMPT_SECONDS, Outcome, Request, Verdict
+from neuron_exporter.text import mask_credentials
 
 CONNECT_TIMEOUT = 2
 READ_TIMEOUT = 5
@@ -34,13 +33,14 @@ _SERVICE = "cloudwatch"
 _OPERATION = "PutMetricData"
 _ENDPOINT_PREFIXES = ("monitoring", "sts")
 
-_AFTER_SENDING = (HTTPClientError, ResponseParserError, UnexpectedAnswer)
-"""Errors of a connection that stood. What cannot connect is another kind (ConnectionError)."""
+_AFTER_CONNECTING = (HTTPClientError, ResponseParserError, UnexpectedAnswer)
+"""Errors of an established connection. A failure to connect is a ConnectionError."""
 
-_UNCERTAIN = (500, 502, 504)
-"""Statuses of a service or a gateway that failed on the way; 503 refuses before it begins."""
+_AMBIGUOUS_STATUSES = (500, 502, 504)
+"""Statuses of a service or gateway that may have processed the request. A service that answers 503
+has not started to."""
 
-# What AWS says of credentials, which others in the same place may replace.
+# Error codes of rejected credentials, which may have been replaced in the meantime.
 _CREDENTIALS = frozenset(
     {
         "AccessDenied",
@@ -57,9 +57,9 @@ _CREDENTIALS = frozenset(
     }
 )
 
-# What AWS says of a request that has nothing to do with it. That access is denied may have: the
-# right to publish is given by the namespace.
-_OF_NOW = _CREDENTIALS - {"AccessDenied", "AccessDeniedException"} | {
+# Error codes that the request itself cannot cause. Denied access is not among them: the permission
+# to publish depends on the namespace.
+_NOT_OF_REQUEST = _CREDENTIALS - {"AccessDenied", "AccessDeniedException"} | {
     "RequestExpired",
     "RequestLimitExceeded",
     "Throttling",
@@ -67,8 +67,8 @@ _OF_NOW = _CREDENTIALS - {"AccessDenied", "AccessDeniedException"} | {
     "TooManyRequestsException",
 }
 
-# What AWS says of a request that would be refused again.
-_NEVER = frozenset(
+# Error codes of a request that would be rejected again.
+_REJECTED = frozenset(
     {
         "InvalidFormat",
         "InvalidParameterCombination",
@@ -87,112 +87,110 @@ _NEVER = frozenset(
 )
 
 
-class Api:
-    """PutMetricData, for one thread.
+class PutMetricDataTransport:
+    """Transport by PutMetricData, for one thread.
 
-    The client is made by the first request, since making it looks for credentials, in files and
-    over the network. One that found none would never look again, nor one that found some in the
-    environment or in a file: where there were none, and where AWS refused them, the next request
-    makes another. So it does after an attempt that took too long, which may still hold the one
-    before.
+    The first request creates the client, since this looks up credentials in files and over the
+    network. A client that found none, or found them in the environment or a file, does not look
+    again. It is therefore replaced when credentials are missing or rejected. It is also replaced
+    after an attempt that exceeded its deadline, because the attempt may still use it.
     """
 
     def __init__(self, region: str, endpoint_url: str | None) -> None:
         self._region = region
         self._endpoint_url = endpoint_url
-        self._client = _Lazy(region, endpoint_url)
-        self._attempts: Attempts[None] = Attempts()
+        self._client = _LazyClient(region, endpoint_url)
+        self._attempts: Attempts[None] = Attempts("cloudwatch-attempt")
 
-    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
-        """Try once to deliver the datums, in at most `ATTEMPT_SECONDS`."""
+    def send(self, request: Request) -> Outcome:
+        """Try once to deliver the request, in at most `ATTEMPT_SECONDS`."""
         client = self._client
         try:
-            self._attempts.make(lambda: client.put(namespace, datums), ATTEMPT_SECONDS)
-        except TooManyHang as error:
+            self._attempts.run(lambda: client.put(request), ATTEMPT_SECONDS)
+        except TooManyStuckCalls as error:
             return Outcome(Verdict.RETRY, "TooManyHang", str(error), of_request=False)
-        except Overdue as error:
-            self._client = _Lazy(self._region, self._endpoint_url)
-            return Outcome(Verdict.RETRY, "Overdue", str(error), ambiguous=client.begun)
+        except DeadlineExceeded as error:
+            self._client = _LazyClient(self._region, self._endpoint_url)
+            return Outcome(Verdict.RETRY, "Overdue", str(error), ambiguous=client.sending)
         except (NoCredentialsError, PartialCredentialsError):
             self.close()
-            return Outcome(
-                Verdict.RETRY,
-                "NoCredentials",
-                "no AWS credentials found in the environment, the shared files, the container's "
-                "or the instance's role",
-                of_request=False,
+            message = (
+                "no AWS credentials found in the environment, the shared files, or the role of "
+                "the container or instance"
             )
+            return Outcome(Verdict.RETRY, "NoCredentials", message, of_request=False)
         except ParamValidationError as error:
-            return Outcome(Verdict.NEVER, "ParamValidation", str(error))
+            return Outcome(Verdict.REJECTED, "ParamValidation", str(error))
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "Unknown"))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if code in _CREDENTIALS:
                 self.close()
-            # The service that gives credentials knows nothing of what was to be sent.
-            if client.begun and (code in _NEVER or status == 413):
-                return Outcome(Verdict.NEVER, code, str(error))
-            uncertain = client.begun and status in _UNCERTAIN
-            own = client.begun and status < 500 and code not in _OF_NOW
-            return Outcome(Verdict.RETRY, code, str(error), ambiguous=uncertain, of_request=own)
-        except Exception as error:  # noqa: BLE001 (odd answers raise anything out of botocore)
-            # Who cannot connect says nothing of the request; a time-out may be for its size.
-            own = client.begun and isinstance(error, _AFTER_SENDING)
-            code, said = type(error).__name__, hide_users(str(error))  # it may name the endpoint
-            return Outcome(Verdict.RETRY, code, said, ambiguous=own, of_request=own)
+            # The request cannot be the cause of an error of the credentials service.
+            if client.sending and (code in _REJECTED or status == 413):
+                return Outcome(Verdict.REJECTED, code, str(error))
+            ambiguous = client.sending and status in _AMBIGUOUS_STATUSES
+            own = client.sending and status < 500 and code not in _NOT_OF_REQUEST
+            return Outcome(Verdict.RETRY, code, str(error), ambiguous=ambiguous, of_request=own)
+        except Exception as error:  # noqa: BLE001 (botocore raises anything for odd responses)
+            # After connecting, the request can be the cause: its size may lead to a timeout.
+            own = client.sending and isinstance(error, _AFTER_CONNECTING)
+            code = type(error).__name__
+            message = mask_credentials(str(error))  # it may contain the endpoint's URL
+            return Outcome(Verdict.RETRY, code, message, ambiguous=own, of_request=own)
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
         """Close kept connections."""
         self._client.close()
-        self._client = _Lazy(self._region, self._endpoint_url)
+        self._client = _LazyClient(self._region, self._endpoint_url)
 
 
-class _Lazy:
-    """A client that is made when it is first used.
+class _LazyClient:
+    """A client that is created on first use.
 
-    `begun` is whether its last request may have left: it was signed and handed to urllib3, which
-    looks up the name, connects and sends, and tells nobody how far it came. The look-up of
-    credentials is before that, with requests of its own.
+    `sending` is whether its last request may have left this machine. It is so once the request was
+    signed and passed to urllib3, which does not report whether it has connected or sent. The lookup
+    of credentials, with requests of its own, ends before that.
     """
 
     def __init__(self, region: str, endpoint_url: str | None) -> None:
-        self.begun = False
+        self.sending = False
         self._region = region
         self._endpoint_url = endpoint_url
-        self._made: Any = None
+        self._client: Any = None
 
-    def put(self, namespace: str, datums: list[Datum]) -> None:
-        """Make one request; raises whatever botocore does, and `UnexpectedAnswer`."""
-        self.begun = False
-        if self._made is None:
-            gc.collect()  # the client before is made of cycles, and the collector comes rarely
-            self._made = _client(self._region, self._endpoint_url)
-            watch(self._made, _OPERATION, self._begin)
-        self._made.put_metric_data(Namespace=namespace, MetricData=datums)
+    def put(self, request: Request) -> None:
+        """Send a request. Raises botocore's exceptions and `UnexpectedAnswer`."""
+        self.sending = False
+        if self._client is None:
+            gc.collect()  # the previous client consists of cycles, and the collector runs rarely
+            self._client = _client(self._region, self._endpoint_url)
+            verify_responses(self._client, _OPERATION, self._on_send)
+        self._client.put_metric_data(Namespace=request.namespace, MetricData=request.items)
 
-    def _begin(self) -> None:
-        self.begun = True
+    def _on_send(self) -> None:
+        self.sending = True
 
     def close(self) -> None:
         """Close kept connections."""
-        if self._made is not None:
-            self._made.close()
+        if self._client is not None:
+            self._client.close()
 
 
 def _client(region: str, endpoint_url: str | None) -> Any:
     session = Session()
-    # Credentials of an instance role come from its metadata service, where there is one.
+    # The metadata service supplies the credentials of an instance role, if there is one.
     session.set_config_variable("metadata_service_timeout", 1)
     session.set_config_variable("metadata_service_num_attempts", 1)
-    # For every client of the session: the one that exchanges a token for credentials, too.
+    # Also for the client that exchanges a token for credentials.
     session.set_default_client_config(
         Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
-            # The queue is the only one that retries.
+            # Retries are left to the spool.
             retries={"total_max_attempts": 1, "mode": "standard"},
-            parameter_validation=False,  # the limits are kept before this
+            parameter_validation=False,  # datums are within the limits
             disable_request_compression=True,
             max_pool_connections=1,
             user_agent_extra=f"neuron-exporter/{__version__}",
@@ -205,9 +203,9 @@ def _client(region: str, endpoint_url: str | None) -> Any:
 
 
 class _LeanLoader(loaders.JSONFileLoader):  # type: ignore[misc]
-    """Reads of botocore's data only what PutMetricData needs: 2 MiB of memory instead of 10.
+    """Loader of only the data that PutMetricData needs: 2 MiB of memory instead of 10.
 
-    Anything unexpected in the data leads back to botocore's own way of reading it.
+    Data in an unexpected form is left to botocore's own loader.
     """
 
     def load_file(self, file_path: str) -> Any:
@@ -233,19 +231,19 @@ def _read(file_path: str) -> bytes:
 
 
 def _parts(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """A JSON object whose values stay unread."""
+    """Decode a JSON object without its values."""
     return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
 
 
 def _lean_service(raw: bytes) -> dict[str, Any]:
-    """The service with one operation, and the shapes that this operation reaches."""
+    """Return the service with one operation and the shapes that it needs."""
     service = _parts(raw)
-    shapes = _parts(service["shapes"])
-    operation = msgspec.json.decode(_parts(service["operations"])[_OPERATION])
+    service.pop("documentation", None)
+    shapes = _parts(service.pop("shapes"))
+    operation = msgspec.json.decode(_parts(service.pop("operations"))[_OPERATION])
     kept: dict[str, Any] = {}
-    waiting = [operation[end]["shape"] for end in ("input", "output") if end in operation] + [
-        error["shape"] for error in operation.get("errors", ())
-    ]
+    waiting = [operation[end]["shape"] for end in ("input", "output") if end in operation]
+    waiting += [error["shape"] for error in operation.get("errors", ())]
     while waiting:
         name = waiting.pop()
         if name in kept:
@@ -257,23 +255,17 @@ def _lean_service(raw: bytes) -> dict[str, Any]:
         for member in members:
             member.pop("documentation", None)
             waiting.append(member["shape"])
-    lean = {
-        key: msgspec.json.decode(value)
-        for key, value in service.items()
-        if key not in ("shapes", "operations", "documentation")
-    }
+    lean = {key: msgspec.json.decode(value) for key, value in service.items()}
     return {**lean, "operations": {_OPERATION: operation}, "shapes": kept}
 
 
 def _lean_endpoints(raw: bytes) -> dict[str, Any]:
-    """The partitions with the endpoints of the services that are called."""
+    """Return the partitions with the endpoints of the services that the client calls."""
     document = _parts(raw)
     partitions = []
     for partition in msgspec.json.decode(document["partitions"], type=list[dict[str, msgspec.Raw]]):
-        services = _parts(partition["services"])
-        lean = {
-            key: msgspec.json.decode(value) for key, value in partition.items() if key != "services"
-        }
+        services = _parts(partition.pop("services"))
+        lean = {key: msgspec.json.decode(value) for key, value in partition.items()}
         lean["services"] = {
             name: msgspec.json.decode(services[name])
             for name in _ENDPOINT_PREFIXES

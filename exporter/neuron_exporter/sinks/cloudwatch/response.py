@@ -1,4 +1,4 @@
-"""What counts as CloudWatch's answer: botocore reads whatever comes, and takes it for a success."""
+"""Verification of CloudWatch's responses: botocore accepts any success status as delivered."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import msgspec
 from botocore.awsrequest import AWSResponse
 from urllib3.exceptions import HTTPError
 
-LONGEST_ANSWER = 64 * 1024
-"""Bytes that are read of an answer, decoded; CloudWatch's have less than one KiB."""
+MAX_RESPONSE_SIZE = 64 * 1024
+"""Bytes that are read of a response, decoded; CloudWatch's have less than 1 KiB."""
 
 
 class UnexpectedAnswer(Exception):
-    """It is not CloudWatch's, or was lost on the way: nobody knows whether it was delivered."""
+    """The response is not CloudWatch's, or was lost. The request may have arrived."""
 
 
-def watch(client: Any, operation: str, begin: Callable[[], None]) -> None:
-    """Have the answers to an operation of this client read with a bound, and verified.
+def verify_responses(client: Any, operation: str, on_send: Callable[[], None]) -> None:
+    """Limit the size of the responses to an operation of this client, and verify them.
 
-    `begin` is called when a request is signed, before a connection for it is looked for.
+    `on_send` is called when a request has been signed, before it is given a connection.
     """
 
     def send(request: Any, **_: object) -> AWSResponse | None:
-        begin()
+        on_send()
         session = _session_of(client)
         return None if session is None else _send(session, request)
 
@@ -33,61 +33,61 @@ def watch(client: Any, operation: str, begin: Callable[[], None]) -> None:
 
 
 def verify(http_response: Any, **_: object) -> None:
-    """See whether a success is CloudWatch's: a proxy's page has status 200, too.
+    """Check that a successful response is CloudWatch's: a proxy's page may have status 200 as well.
 
-    botocore reads no answer of an operation that gives nothing back. CloudWatch's is an empty JSON
-    object, or nothing.
+    botocore does not parse the response to an operation without output. CloudWatch's is empty or
+    an empty JSON object.
 
     Raises:
-        UnexpectedAnswer: it is another's, or broke off.
+        UnexpectedAnswer: the response is not CloudWatch's, or is truncated.
     """
     if http_response.status_code >= 300:
-        return  # botocore raises what it tells
+        return  # botocore raises the error
     content = http_response.content
     length = http_response.headers.get("Content-Length")
-    received = http_response.raw.tell()  # before decoding, as the length is
+    received = http_response.raw.tell()  # before decoding, like the length
     if length is not None and length != str(received):
-        raise UnexpectedAnswer(f"the answer broke off after {received} of {length} bytes")
+        raise UnexpectedAnswer(f"the response ended after {received} of {length} bytes")
     try:
         if content.strip():
             msgspec.json.decode(content, type=dict)
     except msgspec.MsgspecError as error:
-        beginning = content[:60].decode("utf-8", "replace")
-        raise UnexpectedAnswer(f"this is no answer of CloudWatch: {beginning!r}") from error
+        start = content[:60].decode("utf-8", "replace")
+        raise UnexpectedAnswer(f"not a response of CloudWatch: {start!r}") from error
 
 
 def _session_of(client: Any) -> Any:
-    """What the client sends with; None where botocore has changed, which then sends by itself."""
+    """Return the client's HTTP session, which is private; None if this botocore has none."""
     return getattr(getattr(client, "_endpoint", None), "http_session", None)
 
 
 def _send(session: Any, request: Any) -> AWSResponse:
-    """Send as botocore does, and read no more than an answer can have: it may have no end."""
-    request.stream_output = True  # it is read here
+    """Send as botocore does, but limit the response, which may be endless."""
+    request.stream_output = True  # the response is read here
     response = session.send(request)
     try:
-        # CloudWatch compresses nothing, but a proxy may, and a refusal's code is to be read, too.
-        content = response.raw.read(LONGEST_ANSWER + 1, decode_content=True)
-    except HTTPError as error:  # botocore translates those of its own reading only
-        raise UnexpectedAnswer(f"the answer was lost: {error}") from error
-    if len(content) > LONGEST_ANSWER:
+        # CloudWatch does not compress, but a proxy may, and error codes must be readable.
+        content = response.raw.read(MAX_RESPONSE_SIZE + 1, decode_content=True)
+    except HTTPError as error:  # botocore translates only errors of its own reads
+        raise UnexpectedAnswer(f"the response was lost: {error}") from error
+    if len(content) > MAX_RESPONSE_SIZE:
         response.raw.close()
-        raise UnexpectedAnswer(f"the answer is longer than {LONGEST_ANSWER} bytes")
-    body = _Read(content, response.raw.tell())
+        raise UnexpectedAnswer(f"the response is longer than {MAX_RESPONSE_SIZE} bytes")
+    body = _ReadBody(content, response.raw.tell())
     return AWSResponse(response.url, response.status_code, response.headers, body)
 
 
-class _Read:
-    """A body that has been read: as urllib3's, as far as it is used."""
+class _ReadBody:
+    """A body that has been read, with the part of urllib3's interface that botocore uses."""
 
     def __init__(self, content: bytes, received: int) -> None:
         self._content = content
         self._received = received
 
     def tell(self) -> int:
-        """Bytes that came for it."""
+        """Return the number of received bytes."""
         return self._received
 
     def stream(self, *_: object) -> Iterator[bytes]:
-        """All of it."""
+        """Yield the content."""
         yield self._content

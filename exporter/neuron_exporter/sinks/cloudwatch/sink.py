@@ -1,262 +1,268 @@
-"""The thread that sends windows when they are due."""
+"""CloudWatch sink: a thread that sends each window when it is due."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.model import Machine, Selection, Snapshot
-from neuron_exporter.sinks.cloudwatch.budget import Budget, Spending
+from neuron_exporter.sinks.cloudwatch.budget import Budget, BudgetReporter, BudgetStatus
 from neuron_exporter.sinks.cloudwatch.datums import (
-    LONGEST_PAST,
-    Measured,
-    datums,
+    ACCEPTED_AGES,
+    MetricValues,
+    batch_datums,
+    build_datums,
+    collect_heartbeats,
+    collect_metrics,
     heartbeat_names,
-    heartbeats,
-    measure,
-    requests,
 )
-from neuron_exporter.sinks.cloudwatch.dimensions import DimensionSet, holders_of, resolve_all
-from neuron_exporter.sinks.cloudwatch.settings import Settings
-from neuron_exporter.sinks.cloudwatch.transport import ATTEMPT_SECONDS, Transport, Verdict
+from neuron_exporter.sinks.cloudwatch.dimensions import DimensionSet
+from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
-from neuron_exporter.sinks.delivery.jitter import Turn
-from neuron_exporter.sinks.delivery.sender import Delivery
-from neuron_exporter.sinks.delivery.spool.rows import Entry
-from neuron_exporter.sinks.delivery.spool.spool import MOST_IN_MEMORY, Spool
-from neuron_exporter.sinks.delivery.status import NAME, Standing
+from neuron_exporter.sinks.delivery.jitter import SendSlot
+from neuron_exporter.sinks.delivery.sender import Sender
+from neuron_exporter.sinks.delivery.spool.spool import MAX_IN_MEMORY, Spool
+from neuron_exporter.sinks.delivery.status import DeliveryStatus
+from neuron_exporter.sinks.delivery.transport import ATTEMPT_SECONDS, Request, Transport, Verdict
 from neuron_exporter.telemetry import Telemetry
 
-IDENTITY_PATIENCE = 60.0
-"""Seconds that windows wait for the fields that their dimension sets name."""
+IDENTITY_TIMEOUT = 60.0
+"""Seconds that windows wait for the values of their dimensions."""
 
 SOURCE_GRACE = 60.0
-"""Seconds from the start in which a source that has not spoken yet is not said to be dead."""
+"""Seconds from the start during which a source without a report is not considered dead."""
 
-MOST_RESENT = 10
-"""Requests of the past that are sent beside each new window: a fleet that catches up after an
-outage stays far below its quota, and a day is made good in two and a half hours."""
+MAX_RESENT = 10
+"""Spooled requests that are sent with each new window. A fleet stays far below its quota after an
+outage, and sends the backlog of a day in two and a half hours."""
 
-MOST_BEATEN = 1440
-"""Windows of which it is remembered that they had their heartbeat: a day of minutes."""
+MAX_REMEMBERED_HEARTBEATS = 1440
+"""Windows whose heartbeat is remembered as sent: a day of minutes."""
 
-_LONGEST_WAIT = 5.0
+_MAX_WAIT = 5.0
 
 _log = get_logger(sink=NAME)
 
 T = TypeVar("T")
 
-Dropped = Callable[[str, int], None]
-"""Told why requests are lost, and how many."""
+OnDrop = Callable[[str, int], None]
+"""Called with a reason and a number of lost requests."""
 
 
 class CloudWatchSink:
-    """Gathers snapshots in windows and delivers these, each at least once, from its own thread."""
+    """Collects snapshots in windows and delivers each at least once, from its own thread."""
 
     name = NAME
 
     def __init__(
         self,
         selection: Selection,
-        settings: Settings,
+        settings: SinkSettings,
         identity: Callable[[], Machine],
         connect: Callable[[str], Transport],
         telemetry: Telemetry,
-        open_spool: Callable[[Machine, Dropped], Spool] | None = None,
+        open_spool: Callable[[Machine, OnDrop], Spool] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connect` opens a transport to a region, `open_spool` what requests wait in on this
-        machine (by default, memory); both are called from the sink's thread."""
+        """`connect` opens a transport to a region, `open_spool` the spool of this machine (by
+        default in memory). Both are called from the sink's thread."""
         self.selection = selection
         self._settings = settings
         self._identity = identity
         self._connect = connect
-        self._open_spool = open_spool or self._in_memory
+        self._open_spool = open_spool or self._memory_spool
         self._telemetry = telemetry
         self._clock = clock
         self._monotonic = monotonic
-        self._asked: deque[tuple[Selection, Settings]] = deque(maxlen=1)
-        self._sets_age = 0.0
-        self._windows = Windows(selection, settings.interval, holders_of(settings))
+        self._reconfiguration: deque[tuple[Selection, SinkSettings]] = deque(maxlen=1)
+        self._windows = Windows(selection, settings.interval, settings.owner_groupings())
         self._budget = Budget(settings, selection)
+        self._budget_reporter = BudgetReporter(telemetry)
         self._heartbeat_names = {*heartbeat_names(selection)}
-        self._delivery: Delivery | None = None
+        self._sender: Sender | None = None
         self._region = ""
         self._sets: list[DimensionSet] = []
-        self._held: list[Window] = []
+        self._sets_age = 0.0
+        self._unsent: list[Window] = []
         self._started = monotonic()
         self._next_end = self._windows.start_of(clock()) + settings.interval
-        self._standing = Standing(telemetry, clock)
+        self._status = DeliveryStatus(NAME, telemetry, clock)
         self._stopping = threading.Event()
-        self._turn = Turn(identity, settings.interval, alone=not settings.spread)
-        self._patience = 0.0
-        self._late_from = float("inf")
-        self._beaten: dict[float, None] = {}
+        self._slot = SendSlot(identity, settings.interval, spread=settings.spread)
+        self._stop_timeout = 0.0
+        self._last_attempt_at = float("inf")
+        self._heartbeats_sent: dict[float, None] = {}
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
-        telemetry.sink_queue.labels(NAME).set_function(self._waiting)
+        telemetry.sink_queue.labels(NAME).set_function(self._backlog)
 
     # From other threads.
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the thread."""
         self._thread.start()
 
     def offer(self, snapshot: Snapshot) -> None:
-        """Gather a snapshot. Never waits for the network."""
+        """Add a snapshot to its window. Never waits for the network."""
         self._windows.add(snapshot)
 
-    def reconfigure(self, selection: Selection, settings: Settings) -> None:
-        """Publish by these from the next cycle on, in 5 s at most. Only selection, dimensions and
-        budget may differ, and what the selection needs is collected already. A window is sent
-        once, whole, by what holds then; it waits for fields of new sets as at the start."""
-        self._asked.append((selection, settings))
+    def reconfigure(self, selection: Selection, settings: SinkSettings) -> None:
+        """Apply these from the next cycle on, in 5 s at most.
 
-    def step(self) -> None:
-        """Do what is due now, for those who keep the time themselves and start no thread."""
-        self._safely(self._cycle, None)
+        Only selection, dimensions and budget may differ, and the rows of the selection must be
+        collected already. A window is sent as configured when it is due. Windows wait for the
+        values of new dimensions as at the start.
+        """
+        self._reconfiguration.append((selection, settings))
+
+    def run_once(self) -> None:
+        """Run one cycle synchronously, without the sink's thread (dry runs and tests)."""
+        self._guarded(self._cycle, None)
 
     def close(self, timeout: float) -> bool:
-        """Send what is left, in at most `timeout` seconds; gives whether the thread has ended."""
-        self._patience = timeout
-        self._late_from = time.monotonic() + timeout - min(ATTEMPT_SECONDS, timeout / 2)
+        """Send the remaining windows and requests within `timeout` seconds; return whether the
+        thread has ended."""
+        self._stop_timeout = timeout
+        self._last_attempt_at = time.monotonic() + timeout - min(ATTEMPT_SECONDS, timeout / 2)
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
         ended = not self._thread.is_alive()
         if not ended:
-            self._tell_losses()
+            self._log_losses()
         return ended
 
     @property
-    def spending(self) -> Spending:
-        """What the budget said of the last window."""
-        return self._budget.spending
+    def budget_status(self) -> BudgetStatus:
+        """Status of the budget for the last window."""
+        return self._budget.status
 
     def status(self) -> Mapping[str, str]:
-        """How the sink is, for people."""
+        """Return the status of the sink as text."""
         return {
-            "state": self._standing.state,
-            "queued requests": str(self._waiting()),
-            **self._standing.spooling,
-            **self._standing.spending,
+            "state": self._status.state,
+            "queued requests": str(self._backlog()),
+            **self._status.spool_rows,
+            **self._budget_reporter.rows,
         }
 
     # The sink's thread.
 
     def _run(self) -> None:
         try:
-            while not self._stopping.wait(self._safely(self._pause, _LONGEST_WAIT)):
-                self._safely(self._cycle, None)
-            if self._held or self._waiting() or len(self._windows):
-                # Who is throttled now has to wait for the next start.
-                time.sleep(self._safely(lambda: self._turn.at_stop(self._patience), 0.0))
-            self._safely(self._flush_rest, None)
-            if self._delivery is not None and (kept := self._delivery.close()):
-                _log.info("kept_for_the_next_start", requests=kept)
-        except BaseException as error:  # noqa: BLE001 (the others go on, and nobody else would tell)
-            self._standing.died(error)
-        self._tell_losses()
+            while not self._stopping.wait(self._guarded(self._wait_seconds, _MAX_WAIT)):
+                self._guarded(self._cycle, None)
+            if self._unsent or self._backlog() or len(self._windows):
+                # A request that is throttled now would have to wait for the next start.
+                time.sleep(self._guarded(lambda: self._slot.at_stop(self._stop_timeout), 0.0))
+            self._guarded(self._flush_rest, None)
+            if self._sender is not None and (spooled := self._sender.close()):
+                _log.info("requests_spooled", requests=spooled)
+        except BaseException as error:  # noqa: BLE001 (the other threads go on; report it here)
+            self._status.thread_died(error)
+        self._log_losses()
 
-    def _safely(self, step: Callable[[], T], otherwise: T) -> T:
-        """What the step gives. A bug in it is told, and does not end the thread."""
+    def _guarded(self, step: Callable[[], T], default: T) -> T:
+        """Return the step's result; after an error, report it and return the default."""
         try:
             return step()
-        except Exception as error:  # noqa: BLE001 (one sink never takes another down)
-            self._standing.complain(type(error).__name__, f"internal error: {error}")
+        except Exception as error:  # noqa: BLE001 (a bug in one sink must not affect the others)
+            self._status.record_failure(type(error).__name__, f"internal error: {error}")
             self._next_end = self._windows.start_of(self._clock()) + self._settings.interval
-            return otherwise
+            return default
         finally:
-            self._standing.settle()
+            self._status.evaluate()
 
-    def _tell_losses(self) -> None:
-        windows = len(self._held) + len(self._windows)
-        lost = 0 if self._delivery is None else self._delivery.spool.volatile
-        if lost or windows:
-            _log.warning("data_lost", requests=lost, windows=windows)
+    def _log_losses(self) -> None:
+        windows = len(self._unsent) + len(self._windows)
+        requests = 0 if self._sender is None else self._sender.spool.volatile
+        if requests or windows:
+            _log.warning("data_lost", requests=requests, windows=windows)
 
-    def _waiting(self) -> int:
-        return 0 if self._delivery is None else len(self._delivery.spool)
+    def _backlog(self) -> int:
+        return 0 if self._sender is None else len(self._sender.spool)
 
-    def _pause(self) -> float:
-        """Seconds until the next window is due; short enough to see the clock being set."""
-        return min(_LONGEST_WAIT, max(0.0, self._due() - self._clock()))
+    def _wait_seconds(self) -> float:
+        """Return the seconds until the next window is due, short enough to notice a clock step."""
+        return min(_MAX_WAIT, max(0.0, self._due() - self._clock()))
 
     def _due(self) -> float:
-        """When the next windows are sent, in Unix seconds of a clock that may have been set."""
+        """Return when the next windows are to be sent, in Unix seconds."""
         now = self._clock()
-        if self._next_end > now + 2 * self._settings.interval:
+        if self._next_end > now + 2 * self._settings.interval:  # the clock was set back
             self._next_end = self._windows.start_of(now) + self._settings.interval
-        return self._next_end + self._turn.after_window()
+        return self._next_end + self._slot.after_window()
 
-    def _reconfigure(self) -> None:
-        selection, settings = self._asked.pop()
+    def _apply_reconfiguration(self) -> None:
+        selection, settings = self._reconfiguration.pop()
         before, self._settings, self.selection = self._settings, settings, selection
-        self._windows.reselect(selection, holders_of(settings), self._monotonic())
-        sets = settings.dimension_sets
-        self._budget.change(settings, selection)
+        self._windows.reselect(selection, settings.owner_groupings(), self._monotonic())
+        self._budget.configure(settings, selection)
         self._heartbeat_names |= heartbeat_names(selection)
-        if (sets, settings.extra_dimensions) != (before.dimension_sets, before.extra_dimensions):
+        now = settings.dimension_sets, settings.extra_dimensions
+        if now != (before.dimension_sets, before.extra_dimensions):
             self._sets, self._sets_age = [], self._age_at(self._clock())
 
     def _cycle(self) -> None:
-        if self._asked:
-            self._reconfigure()
+        if self._reconfiguration:
+            self._apply_reconfiguration()
         now = self._clock()
         if now < self._due():
             return
-        until = self._windows.start_of(now - self._turn.after_window())
+        until = self._windows.start_of(now - self._slot.after_window())
         self._next_end = until + self._settings.interval
-        self._held += self._windows.take(until)
-        if self._is_ready(patient=self._age_at(now) - self._sets_age < IDENTITY_PATIENCE):
-            # The windows that a stop leaves go before what has waited for long.
-            self._send(MOST_RESENT, self._stopping.is_set)
-        lost = self._windows.lost()
+        self._unsent += self._windows.take(until)
+        if self._is_ready(wait=self._age_at(now) - self._sets_age < IDENTITY_TIMEOUT):
+            # A stop interrupts the backlog, so that the last windows are sent first.
+            self._send(MAX_RESENT, self._stopping.is_set)
+        lost = self._windows.pop_lost_count()
         if lost:
-            self._standing.drop("too_many_windows", lost)
-            self._standing.complain(
-                "TooManyWindows", f"{lost} windows ended before those ahead of them were sent"
+            self._status.drop("too_many_windows", lost)
+            self._status.record_failure(
+                "TooManyWindows", f"{lost} windows were dropped: sending takes too long"
             )
 
     def _flush_rest(self) -> None:
-        self._held += self._windows.rest()
-        if self._is_ready(patient=False):
-            # No heartbeat for a window that is not over: whoever comes next may send it.
-            beats_before = self._windows.start_of(self._clock())
-            self._send(self._waiting(), self._is_late, beats_before)
+        self._unsent += self._windows.take_rest()
+        if self._is_ready(wait=False):
+            # No heartbeat for the open window: the next process may send it.
+            heartbeat_cutoff = self._windows.start_of(self._clock())
+            self._send(self._backlog(), self._deadline_passed, heartbeat_cutoff)
 
-    def _is_late(self) -> bool:
-        """Whether a stop has no time for another attempt."""
-        return time.monotonic() > self._late_from
+    def _deadline_passed(self) -> bool:
+        """Return whether a stop leaves no time for another attempt."""
+        return time.monotonic() > self._last_attempt_at
 
     def _age_at(self, wall: float) -> float:
-        """How long the sink had been running at that moment, however the clock was set since."""
+        """Return how long the sink had been running at a moment. Clock steps do not change it."""
         return self._monotonic() - self._started - (self._clock() - wall)
 
-    def _is_ready(self, *, patient: bool) -> bool:
-        """Whether it is known where to send, and under which dimensions."""
+    def _is_ready(self, *, wait: bool) -> bool:
+        """Return whether the region and the values of a dimension set are known. With `wait`, the
+        values of all sets and of the spool's path must be; without, incomplete sets are dropped."""
         if self._sets:
             return True
         machine = self._identity()
         region = self._settings.region or machine.region
-        complete, missing = resolve_all(self._settings, machine)
+        complete, missing = self._settings.resolve(machine)
         unnamed = [field for field in self._settings.spool_names if not getattr(machine, field)]
-        if (missing or (unnamed and self._delivery is None)) and patient:
+        if (missing or (unnamed and self._sender is None)) and wait:
             return False
-        wanted = len(self._settings.dimension_sets)
-        self._telemetry.dropped_dimension_sets.set(wanted - len(complete))
-        lost = self._settings.needs_region and not region
-        if not complete or lost:
-            if self._held and not patient:
-                self._standing.drop("identity", len(self._held))
-                self._held.clear()
-                lacking = ", ".join([*missing, *(("region",) if lost else ())])
-                self._standing.complain(
-                    "IdentityIncomplete", f"not known of this machine: {lacking}"
+        configured = len(self._settings.dimension_sets)
+        self._telemetry.dropped_dimension_sets.set(configured - len(complete))
+        needs_region = self._settings.needs_region and not region
+        if not complete or needs_region:
+            if self._unsent and not wait:
+                self._status.drop("identity", len(self._unsent))
+                self._unsent.clear()
+                unknown = ", ".join([*missing, *(("region",) if needs_region else ())])
+                self._status.record_failure(
+                    "IdentityIncomplete", f"unknown for this machine: {unknown}"
                 )
             return False
         self._region, self._sets = region, complete
@@ -265,68 +271,77 @@ class CloudWatchSink:
         return True
 
     def _send(
-        self, resent: int, enough: Callable[[], bool], beats_before: float = float("inf")
+        self,
+        max_resent: int,
+        should_stop: Callable[[], bool],
+        heartbeat_cutoff: float = float("inf"),
     ) -> None:
-        """Send the windows that are held, and up to `resent` requests that wait."""
-        delivery = self._delivery = self._delivery or self._deliver()
-        delivery.spool.upkeep()
+        """Send the unsent windows and up to `max_resent` spooled requests. Windows from
+        `heartbeat_cutoff` on are sent without a heartbeat."""
+        if self._sender is None:
+            spool = self._open_spool(self._identity(), self._status.drop)
+            self._sender = Sender(
+                self._connect,
+                spool,
+                self._status,
+                ACCEPTED_AGES,
+                self._clock,
+                to_spool=self._without_heartbeat,
+                confirms_clock=self._settings.needs_region,
+            )
+        sender = self._sender
+        sender.spool.maintain()
         verdicts: set[Verdict] = set()
         try:
-            while self._held:
-                window = self._held.pop(0)
+            while self._unsent:
+                window = self._unsent.pop(0)
                 try:
-                    made = self._requests(window, window.start < beats_before)
-                    delivery.send(made, verdicts, self._is_late)
+                    requests = self._requests(window, window.start < heartbeat_cutoff)
+                    sender.send(requests, verdicts, self._deadline_passed)
                 except Exception:
-                    self._standing.drop("internal_error")
+                    self._status.drop("internal_error")
                     raise
-            delivery.catch_up(verdicts, resent, enough)
+            sender.drain_backlog(verdicts, max_resent, should_stop)
         finally:
-            self._standing.spool(delivery.spool)
+            self._status.show_spool(sender.spool)
 
-    def _deliver(self) -> Delivery:
-        """The way to CloudWatch, once it is known who this machine is."""
-        return Delivery(
-            self._connect,
-            self._open_spool(self._identity(), self._standing.drop),
-            self._standing,
-            self._clock,
-            only_live=self._heartbeat_names,
-            proves_clock=self._settings.needs_region,
-        )
-
-    def _in_memory(self, _: Machine, dropped: Dropped) -> Spool:
+    def _memory_spool(self, _: Machine, on_drop: OnDrop) -> Spool:
         return Spool(
             None,
-            MOST_IN_MEMORY,
-            LONGEST_PAST,
-            dropped,
+            MAX_IN_MEMORY,
+            ACCEPTED_AGES,
+            on_drop,
+            sink=NAME,
             clock=self._clock,
             monotonic=self._monotonic,
         )
 
-    def _requests(self, window: Window, with_heartbeat: bool) -> Iterator[Entry]:
-        """What a window makes."""
-        measured = self._heartbeats(window) if with_heartbeat else []
-        measured += measure(window, self.selection, self._sets)
-        for request in requests(datums(window, self._affordable(measured))):
-            yield Entry(self._settings.namespace, self._region, request)
+    def _without_heartbeat(self, request: Request) -> Request | None:
+        """Return the request to spool: a late heartbeat says nothing about the present."""
+        names = self._heartbeat_names
+        datums = [datum for datum in request.items if datum["MetricName"] not in names]
+        return replace(request, items=datums) if datums else None
 
-    def _affordable(self, measured: Sequence[Measured]) -> list[Measured]:
-        """What the budget allows of a window."""
-        admitted = self._budget.admit(measured, self._clock())
-        self._standing.spend(self._budget.spending)
-        return admitted
+    def _requests(self, window: Window, with_heartbeat: bool) -> Iterator[Request]:
+        metrics = self._heartbeats(window) if with_heartbeat else []
+        metrics += collect_metrics(window, self.selection, self._sets)
+        admitted = self._budget.admit(metrics, self._clock())
+        self._budget_reporter.report(self._budget.status)
+        for datums in batch_datums(build_datums(window, admitted)):
+            yield Request(self._settings.namespace, self._region, window.start, datums)
 
-    def _heartbeats(self, window: Window) -> list[Measured]:
-        """Those of a window, unless the source had not spoken and need not have; once for each
-        stamp, though a report that came late, or a clock that was set, may open it again."""
+    def _heartbeats(self, window: Window) -> list[MetricValues]:
+        """Return the heartbeats of a window, unless the source is still within its grace period.
+
+        A late report, or a clock that was set back, may open a window again: its heartbeats are
+        returned once.
+        """
         end = window.start + self._settings.interval
-        if window.start in self._beaten or (
-            window.seen is None and self._age_at(end) < SOURCE_GRACE
+        if window.start in self._heartbeats_sent or (
+            window.last_snapshot is None and self._age_at(end) < SOURCE_GRACE
         ):
             return []
-        self._beaten[window.start] = None
-        while len(self._beaten) > MOST_BEATEN:
-            del self._beaten[next(iter(self._beaten))]
-        return heartbeats(window, self._settings.interval, self.selection, self._sets)
+        self._heartbeats_sent[window.start] = None
+        while len(self._heartbeats_sent) > MAX_REMEMBERED_HEARTBEATS:
+            del self._heartbeats_sent[next(iter(self._heartbeats_sent))]
+        return collect_heartbeats(window, self._settings.interval, self.selection, self._sets)

@@ -1,7 +1,8 @@
-"""Gathers readings in windows that are aligned to the wall clock.
+"""Windows of readings, aligned to the wall clock.
 
-A window keeps each value and how often it came, so that percentiles survive, and the rise of
-counters. Offered to by the reader's thread and taken from by the sink's.
+A window keeps each value with its number of occurrences, from which CloudWatch computes
+percentiles, and the increase of counters. The reader's thread adds snapshots, the sink's thread
+takes windows.
 """
 
 from __future__ import annotations
@@ -12,53 +13,59 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from neuron_exporter.model import Labels, MetricSpec, Place, Selection, Shape, Snapshot
-from neuron_exporter.sinks.cloudwatch.pooling import WHOLE_MACHINE, Holders, Key, Plan, counted
+from neuron_exporter.model import EntityKind, Labels, MetricSpec, Selection, Shape, Snapshot
+from neuron_exporter.sinks.cloudwatch.pooling import (
+    WHOLE_MACHINE,
+    Groupings,
+    PoolingPlan,
+    PoolKey,
+    count_active,
+)
 
-MOST_OPEN = 64
-"""Windows that wait to be taken. A sink whose windows are shorter than an answer takes leaves some
-behind; the oldest of too many is lost, and counted."""
+MAX_OPEN = 64
+"""Windows that may wait to be taken. If sending takes longer than a window, they accumulate; beyond
+this number, the oldest is dropped and counted."""
 
 
 @dataclass(slots=True)
 class Window:
-    """What was gathered from `start` (Unix seconds) until the next window.
+    """Readings from `start` (Unix seconds) until the start of the next window.
 
-    `seen` is the last snapshot known at its end; it tells whether the source lived.
+    `last_snapshot` is the newest snapshot at its end, and tells whether the source is alive.
     """
 
     start: float
-    values: dict[Key, Counter[Any]] = field(default_factory=dict)
-    rises: dict[Key, float] = field(default_factory=dict)
-    seen: Snapshot | None = None
+    values: dict[PoolKey, Counter[Any]] = field(default_factory=dict)
+    deltas: dict[PoolKey, float] = field(default_factory=dict)
+    last_snapshot: Snapshot | None = None
 
-    def gathered(self, key: Key) -> Counter[Any]:
-        """The values of a pool's metric and how often each came, to be added to."""
+    def value_counts(self, key: PoolKey) -> Counter[Any]:
+        """Return the counter of a pool's values."""
         found = self.values.get(key)
         if found is None:
             found = self.values[key] = Counter()
         return found
 
     def alive(self, end: float) -> bool:
-        """Whether the source lived at `end`, the end of the window (Unix seconds)."""
-        return self.seen is not None and _lives(self.seen, end)
+        """Return whether the source was alive at `end`, the end of the window (Unix seconds)."""
+        return self.last_snapshot is not None and _is_alive(self.last_snapshot, end)
 
 
 class Windows:
-    """The windows that are open. `interval` is their length in seconds."""
+    """Open windows of `interval` seconds."""
 
     def __init__(
-        self, selection: Selection, interval: float, holders: Holders = WHOLE_MACHINE
+        self, selection: Selection, interval: float, groupings: Groupings = WHOLE_MACHINE
     ) -> None:
         self.interval = interval
         self._selection = selection
-        self._holders = holders
+        self._groupings = groupings
         self._lock = threading.Lock()
         self._open: dict[float, Window] = {}
         self._latest: Snapshot | None = None
         self._taken_until = 0.0
         self._lost = 0
-        self._plan = Plan((), selection, holders)
+        self._plan = PoolingPlan((), selection, groupings)
         self._last: list[float | None] = []
         self._remembered: dict[tuple[MetricSpec, Labels], float] = {}
         self._new_rows: frozenset[MetricSpec] = frozenset()
@@ -68,65 +75,65 @@ class Windows:
         return len(self._open)
 
     def start_of(self, wall: float) -> float:
-        """The start of the window that a moment belongs to."""
+        """Return the start of the window that contains a moment."""
         return wall - wall % self.interval
 
     def add(self, snapshot: Snapshot) -> None:
-        """Gather one report's readings."""
+        """Add the readings of one report."""
         with self._lock:
             start = self.start_of(snapshot.taken_at.wall)
-            self._pass_over(start)
+            self._open_skipped(start)
             window = self._window(start)
-            window.seen = self._latest = snapshot
+            window.last_snapshot = self._latest = snapshot
             if snapshot.shape is not self._plan.shape:
                 self._replan(snapshot.shape)
             values = snapshot.values
             if self._new_rows:
-                self._begin_at(values, self._new_rows)
+                self._set_baselines(values, self._new_rows)
                 if snapshot.taken_at.monotonic >= self._new_since:
                     self._new_rows = frozenset()
             for key, pick in self._plan.gauges:
-                gathered = window.gathered(key)
-                gathered.update(pick(values))
-                del gathered[None]  # counted, but no reading
-            for key, pick, whole in self._plan.tallies:
-                if values[whole] is not None:
-                    window.gathered(key)[counted(pick(values))] += 1
+                counts = window.value_counts(key)
+                counts.update(pick(values))
+                del counts[None]  # absent values
+            for key, pick, machine_index in self._plan.active_counts:
+                if values[machine_index] is not None:
+                    window.value_counts(key)[count_active(pick(values))] += 1
             for key, pick in self._plan.distributions:
-                gathered = window.gathered(key)
+                counts = window.value_counts(key)
                 for distribution in pick(values):
                     for value, count in distribution or ():
-                        gathered[value] += count
-            rises = self._rises(values)
-            for key, places in self._plan.deltas:
-                rise = sum(rises[place] for place in places)
-                window.rises[key] = window.rises.get(key, 0.0) + rise
+                        counts[value] += count
+            increases = self._increases(values)
+            for key, positions in self._plan.deltas:
+                delta = sum(increases[position] for position in positions)
+                window.deltas[key] = window.deltas.get(key, 0.0) + delta
 
-    def reselect(self, selection: Selection, holders: Holders, monotonic: float) -> None:
-        """Gather for another selection from now on, in the windows that are open, too.
+    def reselect(self, selection: Selection, groupings: Groupings, monotonic: float) -> None:
+        """Collect for another selection from now on, also in the open windows.
 
-        What was counted before goes on from where it stood. What was not begins at its present
-        value: at that of the latest snapshot, or where it is in none yet, at the first one. Those
-        that are taken after `monotonic` must hold all rows of the selection.
+        A counter that was selected before continues. A new one starts at its value in the latest
+        snapshot or, if it is not there yet, at its first value. Snapshots taken after `monotonic`
+        must contain all rows of the selection.
         """
         with self._lock:
             old, before = self._plan, self._selection
-            self._selection, self._holders = selection, holders
-            shown = (series.spec for series in old.shape)
-            self._new_rows = frozenset(selection.rows).difference(before.rows, shown)
+            self._selection, self._groupings = selection, groupings
+            collected = (series.spec for series in old.shape)
+            self._new_rows = frozenset(selection.rows).difference(before.rows, collected)
             self._new_since = monotonic
             self._replan(old.shape)
-            kept = {self._plan.shape[index].counts() for index in self._plan.counters}
-            gone = {old.shape[index].counts() for index in old.counters} - kept
+            kept = {self._plan.shape[index].counter_key() for index in self._plan.counters}
+            gone = {old.shape[index].counter_key() for index in old.counters} - kept
             for key in [k for k in self._remembered if k in gone or k[0] not in selection.rows]:
                 del self._remembered[key]
             if self._latest is not None:
-                self._begin_at(self._latest.values, frozenset(selection.rows))
+                self._set_baselines(self._latest.values, frozenset(selection.rows))
 
     def take(self, until: float) -> list[Window]:
-        """Remove and give all windows that begin before `until`, oldest first.
+        """Remove and return all windows that start before `until`, oldest first.
 
-        The last window before `until` is given even if it is empty: that nothing came is news.
+        The last one is returned even if it is empty, for its heartbeat.
         """
         with self._lock:
             self._taken_until = until
@@ -135,84 +142,82 @@ class Windows:
                 self._window(last)
             return [self._open.pop(start) for start in sorted(self._open) if start < until]
 
-    def lost(self) -> int:
-        """How many windows were lost since the last time."""
+    def pop_lost_count(self) -> int:
+        """Return how many windows were dropped since the last call."""
         with self._lock:
-            number, self._lost = self._lost, 0
-            return number
+            count, self._lost = self._lost, 0
+            return count
 
-    def rest(self) -> list[Window]:
-        """Remove and give all windows in which something came, oldest first: also those that a
-        clock which has been set back has left ahead of now."""
+    def take_rest(self) -> list[Window]:
+        """Remove and return all windows with readings, oldest first. Some are in the future if the
+        clock was set back."""
         with self._lock:
             left = [self._open.pop(start) for start in sorted(self._open)]
-            return [window for window in left if window.values or window.rises]
+            return [window for window in left if window.values or window.deltas]
 
     def _window(self, start: float) -> Window:
         window = self._open.get(start)
         if window is None:
-            while len(self._open) >= MOST_OPEN:
+            while len(self._open) >= MAX_OPEN:
                 del self._open[min(self._open)]
                 self._lost += 1
-            known = self._latest
-            before = known is not None and known.taken_at.wall < start + self.interval
-            window = self._open[start] = Window(start, seen=known if before else None)
+            latest = self._latest
+            before = latest is not None and latest.taken_at.wall < start + self.interval
+            window = self._open[start] = Window(start, last_snapshot=latest if before else None)
         return window
 
-    def _pass_over(self, until: float) -> None:
-        """Open the windows before `until` through which the source lived without a report.
-
-        Made after `_latest` is replaced, they would look as if it had been dead.
-        """
+    def _open_skipped(self, until: float) -> None:
+        """Open the windows before `until` in which the source was alive but sent no report, while
+        `_latest` is still the snapshot that shows it."""
         latest = self._latest
         if latest is None:
             return
         start = max(self._after(self.start_of(latest.taken_at.wall)), self._taken_until)
-        while start < until and _lives(latest, start + self.interval):
+        while start < until and _is_alive(latest, start + self.interval):
             self._window(start)
             start = self._after(start)
 
     def _after(self, start: float) -> float:
-        """The start of the next window, by the same rounding as that of every other."""
+        """Return the start of the next window, rounded as every other start."""
         return self.start_of(start + 1.5 * self.interval)
 
     def _replan(self, shape: Shape) -> None:
-        """Prepare for another shape; what counters stood at is remembered for their return, but
-        for those of runtimes: one that has gone has ended, and would begin again."""
+        """Prepare for another shape. Remember the last value of counters that are gone, since they
+        may return. Counters of runtimes are not remembered: a new runtime starts from zero."""
         old = self._plan
         self._remembered.update(
-            (old.shape[index].counts(), last)
+            (old.shape[index].counter_key(), last)
             for index, last in zip(old.counters, self._last, strict=True)
             if last is not None
         )
-        self._plan = Plan(shape, self._selection, self._holders)
+        self._plan = PoolingPlan(shape, self._selection, self._groupings)
         counters = [shape[index] for index in self._plan.counters]
-        self._last = [self._remembered.pop(series.counts(), None) for series in counters]
-        for ended in [key for key in self._remembered if key[0].place is Place.RUNTIME]:
+        self._last = [self._remembered.pop(series.counter_key(), None) for series in counters]
+        for ended in [key for key in self._remembered if key[0].entity_kind is EntityKind.RUNTIME]:
             del self._remembered[ended]
 
-    def _begin_at(self, values: tuple[Any, ...], rows: Collection[MetricSpec]) -> None:
-        """Let counters of these rows that have not begun begin at these values."""
-        for place, index in enumerate(self._plan.counters):
-            if self._last[place] is None and self._plan.shape[index].spec in rows:
-                self._last[place] = values[index]
+    def _set_baselines(self, values: tuple[Any, ...], rows: Collection[MetricSpec]) -> None:
+        """For the counters of these rows without a last value, record these values."""
+        for position, index in enumerate(self._plan.counters):
+            if self._last[position] is None and self._plan.shape[index].spec in rows:
+                self._last[position] = values[index]
 
-    def _rises(self, values: tuple[Any, ...]) -> list[float]:
-        """By how much each counter rose. One that fell has begun again, as has one that is new;
-        one without a value stands where it stood."""
+    def _increases(self, values: tuple[Any, ...]) -> list[float]:
+        """Return the increase of each counter. A counter that fell was reset. The increase of a
+        counter without a value is 0."""
         shape, counters = self._plan.shape, self._plan.counters
-        rises = []
-        for place, index in enumerate(counters):
-            value, last = values[index], self._last[place]
+        increases = []
+        for position, index in enumerate(counters):
+            value, last = values[index], self._last[position]
             if value is None or value == last:
-                rises.append(0.0)
+                increases.append(0.0)
                 continue
-            begun = last is None or value < last
-            rises.append(value - (shape[index].start if begun else last))
-            self._last[place] = value
-        return rises
+            started = last is None or value < last
+            increases.append(value - (shape[index].start_value if started else last))
+            self._last[position] = value
+        return increases
 
 
-def _lives(snapshot: Snapshot, wall: float) -> bool:
-    """Whether a source that gave this report last is alive at that moment (Unix seconds)."""
+def _is_alive(snapshot: Snapshot, wall: float) -> bool:
+    """Return whether the source is alive at a moment (Unix seconds), by its last snapshot."""
     return snapshot.health.alive and wall - snapshot.taken_at.wall <= snapshot.fresh_for

@@ -1,1 +1,1 @@
-"""Delivery of requests, shared by sinks that send: spool, sender, deadline, jitter, status."""
+"""At-least-once delivery of requests, shared by the sinks that send."""

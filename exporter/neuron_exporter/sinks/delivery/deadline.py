@@ -1,7 +1,7 @@
-"""One deadline for a whole call, however many waits it is made of.
+"""Calls with a deadline.
 
-botocore bounds each read, not their sum, and nothing bounds the look-up of a name: an endpoint that
-answers a byte a second, or a resolver that hangs, would hold the caller for ever.
+botocore limits each read but not their sum, and it does not limit a DNS lookup. An endpoint that
+sends one byte per second, or a resolver that hangs, would block the caller for ever.
 """
 
 from __future__ import annotations
@@ -11,62 +11,66 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-MOST_LEFT = 4
-"""Calls that may hang in the system while another is tried; each holds a thread and no more."""
+MAX_STUCK = 4
+"""Calls that may be stuck in the system while another is started. Each occupies a thread."""
 
 T = TypeVar("T")
 
 
-class Overdue(Exception):
-    """The call took too long."""
+class DeadlineExceeded(Exception):
+    """The call did not end before its deadline."""
 
 
-class TooManyHang(Exception):
-    """The call was not made, since too many before it still hang."""
+class TooManyStuckCalls(Exception):
+    """The call was not started because too many earlier ones are stuck."""
 
 
-class _BreakOff(SystemExit):
-    """Raised in a thread that took too long. No library catches it, and no hook prints it."""
+class _Abort(SystemExit):
+    """Raised in a thread that exceeds its deadline. No library catches it, no hook prints it."""
 
 
 class Attempts(Generic[T]):
-    """Makes calls, one after the other, each in a thread of its own and for a limited time."""
+    """Runner of calls, one at a time, each in a thread of its own."""
 
-    def __init__(self) -> None:
-        self._left: list[_Attempt[T]] = []
+    def __init__(self, thread_name: str = "attempt") -> None:
+        self._thread_name = thread_name
+        self._stuck: list[_Attempt[T]] = []
 
-    def make(self, call: Callable[[], T], seconds: float) -> T:
-        """What the call gives, or raises.
+    def run(self, call: Callable[[], T], seconds: float) -> T:
+        """Return the call's result, or raise its exception.
 
         Raises:
-            Overdue: after `seconds`. Whatever else may come of the call is not looked at.
-            TooManyHang: at once, and without the call having begun.
+            DeadlineExceeded: after `seconds`. A later result of the call is ignored.
+            TooManyStuckCalls: at once; the call was not started.
         """
-        self._left = [each for each in self._left if each.is_alive()]
-        if len(self._left) >= MOST_LEFT:
-            raise TooManyHang(
-                f"{len(self._left)} attempts before hang, maybe in looking up its name"
+        self._stuck = [each for each in self._stuck if each.is_alive()]
+        if len(self._stuck) >= MAX_STUCK:
+            raise TooManyStuckCalls(
+                f"{len(self._stuck)} earlier attempts are stuck, probably in a DNS lookup"
             )
-        attempt = _Attempt(call)
+        attempt = _Attempt(call, self._thread_name)
         attempt.start()
         attempt.join(seconds)
-        if attempt.break_off():
-            self._left.append(attempt)
-            raise Overdue(f"not over after {seconds:g} s")
+        if attempt.abort():
+            self._stuck.append(attempt)
+            raise DeadlineExceeded(f"no result after {seconds:g} s")
+        error, attempt.error = attempt.error, None
+        if error is None:
+            return attempt.results[0]
         try:
-            return attempt.outcome()
+            raise error
         finally:
-            del attempt  # an error holds this frame, and so must not be held by it
+            del error, attempt  # the error's traceback references this frame: avoid a cycle
 
 
 class _Attempt(threading.Thread, Generic[T]):
-    """A call under way."""
+    """A call in its thread. Once it has ended, it has either one result or an error."""
 
-    def __init__(self, call: Callable[[], T]) -> None:
-        super().__init__(name="cloudwatch-attempt", daemon=True)
+    def __init__(self, call: Callable[[], T], name: str) -> None:
+        super().__init__(name=name, daemon=True)
         self._call = call
         self._lock = threading.Lock()
-        self._over = False
+        self._finished = False
         self.results: list[T] = []
         self.error: BaseException | None = None
 
@@ -74,37 +78,27 @@ class _Attempt(threading.Thread, Generic[T]):
         """Make the call."""
         try:
             result = self._call()
-        except _BreakOff:
+        except _Abort:
             return
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
-            self._end(error=error)
+        except BaseException as error:  # noqa: BLE001 (raised again in the waiting thread)
+            self._finish(error=error)
         else:
-            self._end(result)
+            self._finish(result)
 
-    def _end(self, *results: T, error: BaseException | None = None) -> None:
+    def _finish(self, *results: T, error: BaseException | None = None) -> None:
         with self._lock:
-            self._over = True
+            self._finished = True
             self.results, self.error = list(results), error
 
-    def outcome(self) -> T:
-        """What the call gave, or raises what it raised."""
-        error, self.error = self.error, None
-        if error is None:
-            return self.results[0]
-        try:
-            raise error
-        finally:
-            del error
+    def abort(self) -> bool:
+        """Abort the call if it is unfinished; return whether it was.
 
-    def break_off(self) -> bool:
-        """Make a call that is under way raise, once the system lets it; gives whether it was.
-
-        Sockets are its own and cannot be closed from here, but every wait of a socket is bounded:
-        it raises after that. Only what hangs in the system itself goes on.
+        The thread ends as soon as it runs Python code again. A wait for a socket ends by its own
+        timeout. Only a call that is stuck in the system, such as a DNS lookup, goes on.
         """
         with self._lock:
-            if not self._over and self.ident is not None:
+            if not self._finished and self.ident is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self.ident), ctypes.py_object(_BreakOff)
+                    ctypes.c_ulong(self.ident), ctypes.py_object(_Abort)
                 )
-            return not self._over
+            return not self._finished

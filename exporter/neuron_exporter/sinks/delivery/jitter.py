@@ -1,8 +1,8 @@
-"""When a machine of a fleet sends, so that not all of them send at once.
+"""Distribution of a fleet's requests over time.
 
-A fleet shares its account's quota: PutMetricData takes 500 requests a second in a region
-(CloudWatch's service quotas). Nobody coordinates the machines; each has its place by a hash of its
-id, the same on every day.
+The machines share the quota of their account: CloudWatch accepts 500 PutMetricData requests per
+second and region (CloudWatch service quotas). The machines do not coordinate. Each one sends at a
+moment of the interval that follows from a hash of its id.
 """
 
 from __future__ import annotations
@@ -14,39 +14,40 @@ from collections.abc import Callable
 from neuron_exporter.model import Machine
 
 STOP_SECONDS = 6.0
-"""Over which a fleet that is stopped at once sends what is left: a thousand machines have up to two
-requests each. `docker stop` gives ten seconds."""
+"""Time over which a fleet that is stopped at once sends its last requests, at most two per machine:
+enough for a thousand machines. `docker stop` allows ten seconds."""
 
 _SHARE = 0.9
 _STOP_SHARE = 0.3
 
 
-class Turn:
-    """A machine's turn to send. `interval` is that of the windows, in seconds; whoever is `alone`
-    need not wait. Tasks of one machine have turns of their own; where nothing else is known, the
-    name of the host tells machines apart, or containers."""
+class SendSlot:
+    """The moment in each interval (seconds) at which this machine sends; without `spread`, at once.
+
+    Tasks of one machine have different moments. If no id is known, the host name is hashed.
+    """
 
     def __init__(
-        self, identity: Callable[[], Machine], interval: float, *, alone: bool = False
+        self, identity: Callable[[], Machine], interval: float, *, spread: bool = True
     ) -> None:
         self._identity = identity
         self._interval = interval
-        self._alone = alone
+        self._spread = spread
 
     def after_window(self) -> float:
-        """Seconds from the end of a window until it is sent. The longer, the flatter; the rest of
-        the interval lets a slow request end before the next window does."""
-        return self._place() * self._interval * _SHARE
+        """Return the seconds from the end of a window until it is sent. The end of the interval is
+        left for slow requests, which should end before the next window."""
+        return self._position() * self._interval * _SHARE
 
-    def at_stop(self, patience: float) -> float:
-        """Seconds until what is left is sent, of the `patience` that a stop has."""
-        return self._place() * min(self._interval, STOP_SECONDS, patience * _STOP_SHARE)
+    def at_stop(self, timeout: float) -> float:
+        """Return the seconds to wait before the last flush, if the stop must end in `timeout`."""
+        return self._position() * min(self._interval, STOP_SECONDS, timeout * _STOP_SHARE)
 
-    def _place(self) -> float:
-        """From 0 to below 1."""
-        if self._alone:
+    def _position(self) -> float:
+        """Return the position in the interval, from 0 to below 1."""
+        if not self._spread:
             return 0.0
-        known = self._identity()
-        names = (known.instance_id, known.task_id, known.pod_uid)
-        name = "".join(names) or known.node_name or socket.gethostname()
+        machine = self._identity()
+        ids = (machine.instance_id, machine.task_id, machine.pod_uid)
+        name = "".join(ids) or machine.node_name or socket.gethostname()
         return zlib.crc32(name.encode()) / 2**32

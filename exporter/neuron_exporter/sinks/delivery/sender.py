@@ -1,142 +1,137 @@
-"""Sends requests, each at least once, and keeps what could not be sent until it can.
+"""Sends new requests, and retries those in the spool.
 
-A request is in the spool before it is sent, so that neither an outage nor a kill loses it. Its
-heartbeat is not: that the exporter lives is news only now.
+A request is spooled before it is sent, so that neither an outage nor a kill loses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
-from neuron_exporter.sinks.cloudwatch.datums import Datum, untimely
-from neuron_exporter.sinks.cloudwatch.transport import Outcome, Transport, Verdict
-from neuron_exporter.sinks.delivery.spool.rows import Entry
-from neuron_exporter.sinks.delivery.spool.spool import Kept, Spool
-from neuron_exporter.sinks.delivery.status import Standing
+from neuron_exporter.sinks.delivery.spool.spool import Spool
+from neuron_exporter.sinks.delivery.status import DeliveryStatus
+from neuron_exporter.sinks.delivery.transport import (
+    AcceptedAges,
+    Outcome,
+    Request,
+    Transport,
+    Verdict,
+)
 
-MOST_FAILURES = 10
-"""Failures of one request, while others were delivered, after which it is given up."""
+MAX_FAILURES = 10
+"""Failures of one request, while others were delivered, after which it is dropped."""
 
-MOST_REGIONS = 4
-"""Regions to which connections are kept: an adopted spool may hold requests for another one."""
+MAX_REGIONS = 4
+"""Regions with open connections: an adopted spool may contain requests for another region."""
 
 
-class Delivery:
-    """The way of requests to their region; for one thread."""
+class Sender:
+    """Sender of requests to their regions, for one thread."""
 
     def __init__(
         self,
         connect: Callable[[str], Transport],
         spool: Spool,
-        standing: Standing,
+        status: DeliveryStatus,
+        accepted: AcceptedAges,
         clock: Callable[[], float],
         *,
-        only_live: Collection[str] = (),
-        proves_clock: bool = True,
+        to_spool: Callable[[Request], Request | None] = lambda request: request,
+        confirms_clock: bool = True,
     ) -> None:
-        """`connect` opens a transport to a region; `only_live` are names of metrics that are not
-        kept. What is delivered `proves_clock` where it is signed: AWS refuses a wrong one."""
+        """`connect` opens a transport to a region. `to_spool` returns the part of a request that is
+        worth a retry, or None. With `confirms_clock`, a delivery shows that the clock is right,
+        because the receiver would reject the signature of a wrong one."""
         self.spool = spool
         self._connect = connect
-        self._standing = standing
+        self._status = status
+        self._accepted = accepted
         self._clock = clock
-        self._only_live = only_live
-        self._proves_clock = proves_clock
+        self._to_spool = to_spool
+        self._confirms_clock = confirms_clock
         self._transports: dict[str, Transport] = {}
 
     def send(
         self,
-        requests: Iterable[Entry],
+        requests: Iterable[Request],
         verdicts: set[Verdict],
-        is_late: Callable[[], bool] = lambda: False,
+        deadline_passed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Send new requests; once one has to be tried again, or it is too late for another attempt,
-        those after it are kept unsent. `verdicts` are those of this cycle, and are added to."""
+        """Send new requests. After a failure, or once the deadline has passed, only spool them.
+        `verdicts` collects the verdicts of this cycle."""
         for request in requests:
-            if Verdict.RETRY in verdicts or (verdicts and is_late()):
-                kept = self._without_heartbeat(request)
-                if kept is not None:
-                    self.spool.add(kept)
+            if Verdict.RETRY in verdicts or (verdicts and deadline_passed()):
+                spooled = self._to_spool(request)
+                if spooled is not None:
+                    self.spool.add(spooled)
             else:
-                verdicts.add(self._send_live(request))
+                verdicts.add(self._send_new(request))
 
-    def catch_up(
-        self,
-        verdicts: set[Verdict],
-        at_most: int,
-        enough: Callable[[], bool] = lambda: False,
+    def drain_backlog(
+        self, verdicts: set[Verdict], limit: int, should_stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Send what waits, oldest first, until one fails; `verdicts` are those of this cycle.
+        """Send up to `limit` spooled requests, until one fails.
 
-        A request that fails although another was delivered, and not for a trouble of now, goes
-        behind the others, so that it does not hold them up, and is given up in the end.
+        A request that fails while others are delivered moves behind them, so that it does not
+        block them. After `MAX_FAILURES` it is dropped.
         """
-        for _ in range(at_most):
-            if Verdict.RETRY in verdicts or enough():
+        for _ in range(limit):
+            if Verdict.RETRY in verdicts or should_stop():
                 return
-            waiting = self.spool.next()
-            if waiting is None:
+            taken = self.spool.take()
+            if taken is None:
                 return
-            outcome = self._try(waiting.entry)
+            outcome = self._attempt(taken.request)
             verdict = outcome.verdict
             if verdict is not Verdict.RETRY:
-                self.spool.settled(waiting.key)
+                self.spool.discard(taken.key)
             elif Verdict.DELIVERED not in verdicts or not outcome.of_request:
-                self.spool.returned(waiting.key)
-            elif waiting.failures + 1 < MOST_FAILURES:
-                self.spool.returned(waiting.key, failed=True)
+                self.spool.requeue(taken.key)
+            elif taken.failures + 1 < MAX_FAILURES:
+                self.spool.requeue(taken.key, failed=True)
             else:
-                self._give_up(waiting, outcome)
+                self.spool.discard(taken.key)
+                self._status.drop("attempts")
+                self._status.record_failure(outcome.code, f"given up: {outcome.message}")
             verdicts.add(verdict)
 
     def close(self) -> int:
-        """Let go of connections and files; gives how many requests wait for the next start."""
+        """Close connections and files; return how many requests stay on disk."""
         for transport in self._transports.values():
             transport.close()
         self._transports.clear()
         return self.spool.close()
 
-    def _send_live(self, request: Entry) -> Verdict:
-        stamp = request.datums[0]["Timestamp"].isoformat()
-        reason = untimely(request.datums, self._clock())
+    def _send_new(self, request: Request) -> Verdict:
+        reason = self._accepted.rejection(request.stamp, self._clock())
         if reason:
-            self._standing.drop(reason)
-            self._standing.complain(reason, f"CloudWatch takes no stamp of {stamp} now")
-            return Verdict.NEVER
-        kept = self._without_heartbeat(request)
-        key = None if kept is None else self.spool.keep(kept)
-        verdict = self._try(request).verdict
+            stamp = datetime.fromtimestamp(request.stamp, UTC).isoformat()
+            self._status.drop(reason)
+            self._status.record_failure(reason, f"a request stamped {stamp} would be rejected now")
+            return Verdict.REJECTED
+        spooled = self._to_spool(request)
+        key = None if spooled is None else self.spool.add_in_flight(spooled)
+        verdict = self._attempt(request).verdict
         if key is not None and verdict is Verdict.RETRY:
-            self.spool.returned(key)
+            self.spool.requeue(key)
         elif key is not None:
-            self.spool.settled(key)
+            self.spool.discard(key)
         return verdict
 
-    def _without_heartbeat(self, request: Entry) -> Entry | None:
-        kept: list[Datum] = [
-            datum for datum in request.datums if datum["MetricName"] not in self._only_live
-        ]
-        return Entry(request.namespace, request.region, kept) if kept else None
-
-    def _try(self, request: Entry) -> Outcome:
+    def _attempt(self, request: Request) -> Outcome:
         try:
-            outcome = self._transport(request.region).send(request.namespace, request.datums)
+            outcome = self._transport(request.region).send(request)
         except Exception as error:  # noqa: BLE001 (a transport's bug must not cost the request)
             outcome = Outcome(Verdict.RETRY, type(error).__name__, f"internal error: {error}")
-        if outcome.verdict is Verdict.DELIVERED and self._proves_clock:
+        if outcome.verdict is Verdict.DELIVERED and self._confirms_clock:
             self.spool.confirm_clock()
-        self._standing.count(outcome)
+        self._status.record(outcome)
         return outcome
 
     def _transport(self, region: str) -> Transport:
-        known = self._transports.get(region)
-        if known is None:
-            while len(self._transports) >= MOST_REGIONS:
+        transport = self._transports.get(region)
+        if transport is None:
+            while len(self._transports) >= MAX_REGIONS:
                 self._transports.pop(next(iter(self._transports))).close()
-            known = self._transports[region] = self._connect(region)
-        return known
-
-    def _give_up(self, waiting: Kept, outcome: Outcome) -> None:
-        self.spool.settled(waiting.key)
-        self._standing.drop("attempts")
-        self._standing.complain(outcome.code, f"given up: {outcome.message}")
+            transport = self._transports[region] = self._connect(region)
+        return transport

@@ -1,28 +1,44 @@
-"""What a transport is, and what can become of a request."""
+"""Requests, transports that send them, and the outcome of an attempt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
-
-from neuron_exporter.sinks.cloudwatch.datums import Datum
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 ATTEMPT_SECONDS = 8.0
-"""What an attempt may take, credentials included: two fit into the time of an orderly stop."""
+"""Time limit of one attempt, including the lookup of credentials. Two attempts fit into an orderly
+stop."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request with at least one item. `stamp` is that of its oldest item, in Unix seconds."""
+
+    namespace: str
+    region: str
+    stamp: float
+    items: list[dict[str, Any]]
 
 
 class Verdict(Enum):
-    """What became of a request; the values are labels of a metric."""
+    """What becomes of a request after an attempt. The values are labels of a metric."""
 
     DELIVERED = "delivered"
     RETRY = "retried"
-    NEVER = "rejected"
+    REJECTED = "rejected"
 
 
 class Outcome(NamedTuple):
-    """A verdict with its reason: a code to count by, a sentence to read. `ambiguous` is what may
-    have been delivered all the same, and would then count twice. What is `of_request` may fail
-    again and again because of what is in it; everything else is a trouble of now."""
+    """Result of one attempt.
+
+    `code` identifies the failure in metrics, `message` describes it. An `ambiguous` request may
+    have arrived although the attempt failed; a retry then delivers it twice. `of_request` is False
+    if the request cannot be the cause of the failure, such as throttling.
+    """
 
     verdict: Verdict
     code: str = ""
@@ -31,11 +47,44 @@ class Outcome(NamedTuple):
     of_request: bool = True
 
 
-class Transport(Protocol):
-    """Something that takes requests."""
+class AcceptedAges(NamedTuple):
+    """Stamps that the receiver accepts: up to `past` seconds before now, and `future` after."""
 
-    def send(self, namespace: str, datums: list[Datum]) -> Outcome:
-        """Try once to deliver the datums. Does not raise."""
+    past: float
+    future: float
+
+    def bounds(self, now: float) -> tuple[float, float]:
+        """Return the earliest and the latest accepted stamp."""
+        return now - self.past, now + self.future
+
+    def rejection(self, stamp: float, now: float) -> str:
+        """Return why a stamp would be rejected, `too_old` or `too_far_ahead`; empty if accepted."""
+        earliest, latest = self.bounds(now)
+        if stamp < earliest:
+            return "too_old"
+        return "too_far_ahead" if stamp > latest else ""
+
+
+class Transport(Protocol):
+    """Sender of single requests to one region."""
+
+    def send(self, request: Request) -> Outcome:
+        """Try once to deliver the request. Must not raise."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
+
+
+def split(sized: Iterable[tuple[T, int]], max_items: int, max_bytes: int) -> Iterator[list[T]]:
+    """Split items with their sizes into as few lists as their order and the limits allow. An item
+    that is larger than `max_bytes` gets a list of its own."""
+    batch: list[T] = []
+    total = 0
+    for item, size in sized:
+        if batch and (len(batch) == max_items or total + size > max_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += size
+    if batch:
+        yield batch

@@ -1,6 +1,6 @@
-"""The live page: its files, and the readings that it shows."""
+"""The live page: its files and the hardware part of its document."""
 
-from neuron_exporter.web.page.document import reading
-from neuron_exporter.web.page.files import files
+from neuron_exporter.web.page.document import build_reading
+from neuron_exporter.web.page.files import page_routes
 
-__all__ = ["files", "reading"]
+__all__ = ["build_reading", "page_routes"]

@@ -1,35 +1,35 @@
-// The heat map of all cores, the one that is looked at, and the same as a table.
+// The heat map of all cores, the details of the selected core, and a table of all cores.
 
-import { attribute, bars, byId, children, either, facts, fill, make, text } from "./dom.js";
-import { NOTHING, absent, bytes, flops, owner, percent, plural, sum, words } from "./format.js";
+import { attribute, bars, byId, children, facts, fill, make, showContentOr, text } from "./dom.js";
+import { NO_VALUE, bytes, flops, missingReason, owner, percent, plural, sum, words } from "./format.js";
 
 const CATEGORIES = ["model_code", "constants", "tensors", "model_shared_scratchpad", "runtime_memory"];
-let chosen = null;
+let selected = null;
 let latest = [];
 let hardware = {};
 
-const used = (core) => (core.memory_bytes ? sum(Object.values(core.memory_bytes)) : undefined);
+const memoryOf = (core) => (core.memory_bytes ? sum(Object.values(core.memory_bytes)) : undefined);
 const level = (share) => (share === undefined ? "none" : String(Math.min(10, Math.ceil(share * 10 - 1e-9))));
-const holders = (core) => [...new Set((core.runtimes ?? []).map((each) => each.tag || `process ${each.pid}`))];
-const parts = (core) => [...new Set([...CATEGORIES, ...Object.keys(core.memory_bytes ?? {})])];
+const runtimesOf = (core) => [...new Set((core.runtimes ?? []).map((each) => each.tag || `process ${each.pid}`))];
+const categoriesOf = (core) => [...new Set([...CATEGORIES, ...Object.keys(core.memory_bytes ?? {})])];
 
 export function showCores(snapshot) {
   const { cores = [], devices = [] } = snapshot.reading;
   latest = cores;
   hardware = snapshot.reading.hardware ?? {};
-  const none = cores.length ? "" : absent(snapshot, "neuroncore_counters", "cores");
-  either(byId("cores-none"), byId("cores-body"), none);
+  const reason = cores.length ? "" : missingReason(snapshot, "neuroncore_counters", "cores");
+  showContentOr(byId("cores-none"), byId("cores-body"), reason);
   byId("all").hidden = !cores.length;
-  text(byId("cores-about"), about(cores));
+  text(byId("cores-about"), summary(cores));
   if (!cores.length) return;
   const groups = Map.groupBy ? Map.groupBy(cores, (core) => core.device ?? 0) : grouped(cores);
-  const known = new Map(devices.map((each) => [each.device, each]));
-  const holder = byId("devices");
-  attribute(holder, "data-size", groups.size <= 2 ? "few" : groups.size <= 8 ? "some" : "many");
-  const cards = children(holder, groups.size, makeDevice);
-  [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, known.get(number)));
-  if (!cores.some((core) => core.core === chosen)) chosen = cores[0].core;
-  mark();
+  const deviceByNumber = new Map(devices.map((each) => [each.device, each]));
+  const grid = byId("devices");
+  attribute(grid, "data-size", groups.size <= 2 ? "few" : groups.size <= 8 ? "some" : "many");
+  const cards = children(grid, groups.size, makeDevice);
+  [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, deviceByNumber.get(number)));
+  if (!cores.some((core) => core.core === selected)) selected = cores[0].core;
+  showSelection();
   if (byId("all").open) showTable();
 }
 
@@ -39,7 +39,7 @@ function grouped(cores) {
   return groups;
 }
 
-function about(cores) {
+function summary(cores) {
   if (!cores.length) return "";
   const devices = new Set(cores.map((core) => core.device)).size;
   const physical = hardware.physical_cores_per_core;
@@ -73,37 +73,37 @@ function showCell(button, core, device) {
   const share = core.utilization;
   attribute(button, "data-core", String(core.core));
   attribute(button, "data-level", level(share));
-  const busy = share === undefined ? "no reading" : `${percent(share)} busy`;
+  const busy = share === undefined ? "no value" : `${percent(share)} busy`;
   attribute(button, "aria-label", `Core ${core.core} of device ${device}: ${busy}`);
   text(button.firstChild, String(core.core));
-  text(button.lastChild, share === undefined ? NOTHING : (100 * share).toFixed(0));
+  text(button.lastChild, share === undefined ? NO_VALUE : (100 * share).toFixed(0));
 }
 
-function mark() {
+function showSelection() {
   for (const button of byId("devices").querySelectorAll(".cell")) {
-    const mine = Number(button.dataset.core) === chosen;
+    const mine = Number(button.dataset.core) === selected;
     attribute(button, "aria-pressed", String(mine));
     attribute(button, "tabindex", mine ? "0" : "-1");
   }
-  const core = latest.find((each) => each.core === chosen);
+  const core = latest.find((each) => each.core === selected);
   if (core) showCore(core);
 }
 
 function showCore(core) {
   text(byId("core-title"), `Core ${core.core}`);
   const physical = Object.entries(core.physical_utilization ?? {});
-  const rows = [["Busy", percent(core.utilization, 1)]];
+  const rows = [["Utilization", percent(core.utilization, 1)]];
   if (physical.length) rows.push(["Physical cores", physical.map(([name, share]) => `${name}: ${percent(share)}`).join(", ")]);
   if (core.device !== undefined) rows.push(["Device", String(core.device)]);
   const speed = core.effective_flops ?? core.flops;
   if (speed !== undefined) rows.push([core.effective_flops === undefined ? "Speed" : "Effective speed", flops(speed)]);
-  rows.push(["Runtimes", holders(core).join(", ") || "none holds it"]);
-  if (core.allocated !== undefined) rows.push(["Allocated", core.allocated ? "to a pod" : "to nobody"]);
+  rows.push(["Runtimes", runtimesOf(core).join(", ") || "none"]);
+  if (core.allocated !== undefined) rows.push(["Allocated", core.allocated ? "to a pod" : "no"]);
   if (core.owner) rows.push(["Owner", owner(core.owner)]);
-  rows.push(["Device memory", bytes(used(core))]);
+  rows.push(["Device memory", bytes(memoryOf(core))]);
   facts(byId("core-facts"), rows);
-  const largest = Math.max(1, used(core) ?? 0);
-  bars(byId("core-memory"), core.memory_bytes === undefined ? [] : parts(core).map((name) => {
+  const largest = Math.max(1, memoryOf(core) ?? 0);
+  bars(byId("core-memory"), core.memory_bytes === undefined ? [] : categoriesOf(core).map((name) => {
     const value = core.memory_bytes[name];
     return { name: words(name), value: bytes(value), share: (value ?? 0) / largest };
   }));
@@ -111,26 +111,26 @@ function showCore(core) {
 
 function showTable() {
   const [head, body] = byId("all-table").children;
-  const names = ["Core", "Device", "Busy", ...CATEGORIES.map(words), "All memory", "Runtimes", "Owner"];
+  const names = ["Core", "Device", "Utilization", ...CATEGORIES.map(words), "Total memory", "Runtimes", "Owner"];
   const [line] = children(head, 1, () => make("tr"));
   children(line, names.length, () => make("th", { scope: "col" })).forEach((cell, at) => text(cell, names[at]));
   children(body, latest.length, () => make("tr", {}, make("th", { scope: "row" }), ...names.slice(1).map(() => make("td"))))
     .forEach((row, at) => {
       const core = latest[at];
       const memory = CATEGORIES.map((name) => bytes(core.memory_bytes?.[name]));
-      const values = [String(core.core), String(core.device ?? NOTHING), percent(core.utilization, 1), ...memory,
-        bytes(used(core)), holders(core).join(", ") || NOTHING, owner(core.owner) || NOTHING];
+      const values = [String(core.core), String(core.device ?? NO_VALUE), percent(core.utilization, 1), ...memory,
+        bytes(memoryOf(core)), runtimesOf(core).join(", ") || NO_VALUE, owner(core.owner) || NO_VALUE];
       values.forEach((value, column) => text(row.children[column], value));
     });
 }
 
-function choose(button) {
-  chosen = Number(button.dataset.core);
-  mark();
+function select(button) {
+  selected = Number(button.dataset.core);
+  showSelection();
   button.focus();
 }
 
-// The next cell in a direction, as the eye sees it, whatever the width makes of the grid.
+// Returns the next cell in a direction, by its position on the screen.
 function neighbour(from, key) {
   const cells = [...byId("devices").querySelectorAll(".cell")];
   const at = cells.indexOf(from);
@@ -156,11 +156,11 @@ byId("devices").addEventListener("keydown", (event) => {
   if (!KEYS.includes(event.key) || !event.target.matches(".cell")) return;
   event.preventDefault();
   const next = neighbour(event.target, event.key);
-  if (next) choose(next);
+  if (next) select(next);
 });
 byId("devices").addEventListener("click", (event) => {
   const button = event.target.closest(".cell");
-  if (button) choose(button);
+  if (button) select(button);
 });
 byId("all").addEventListener("toggle", () => {
   if (byId("all").open) showTable();

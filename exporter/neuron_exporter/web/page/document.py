@@ -1,28 +1,35 @@
-"""A snapshot as the page's document tells it: by core, device and runtime, not by series.
+"""The hardware part of the page's document: a snapshot by core, device and runtime.
 
-What the selections of the sinks leave out is not there, and neither is what has no value now.
+Metrics that no sink selects are missing, and so are series without a current value.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from neuron_exporter.model import Labels, Owner, Place, Series, Snapshot, Value
+from neuron_exporter.model import EntityKind, Labels, Owner, Series, Snapshot
 
 Document = dict[str, Any]
 
-_CORE_MEMORY = "neuroncore_memory_usage_"
+_CORE_MEMORY_PREFIX = "neuroncore_memory_usage_"
 _COMPLETED = "completed"
+_RATED = ("execution_status_total", "neuron_executions_total")
+_RUNTIME_SPLITS = {
+    "execution_status_total": "executions",
+    "execution_errors_total": "errors",
+    "execution_latency_seconds": "latency_seconds",
+    "execution_device_latency_seconds": "device_latency_seconds",
+}
 _LOCATIONS = {"neuron_device": "device_memory_bytes", "host": "host_memory_bytes"}
-_COUNTS = {
+_HARDWARE_COUNTS = {
     "neuron_device_count": "devices",
     "neuroncore_per_device_count": "cores_per_device",
     "neuron_device_memory_size": "memory_per_device_bytes",
     "logical_neuroncore_config": "physical_cores_per_core",
 }
-_KINDS = {
+_HARDWARE_TYPES = {
     "neuron_device_type": "device_type",
     "neuron_device_version": "device_version",
     "neuroncore_version": "core_version",
@@ -37,7 +44,7 @@ _HOST = {
 
 
 class _Sample(NamedTuple):
-    """A series with its value, and its rise a second where two snapshots tell."""
+    """A series with its value, and its increase per second if a previous snapshot exists."""
 
     series: Series
     value: Any
@@ -48,91 +55,85 @@ class _Sample(NamedTuple):
         return dict(self.series.labels)
 
 
-Samples = Mapping[tuple[str, Place], list[_Sample]]
+Samples = Mapping[tuple[str, EntityKind], list[_Sample]]
 
 
-def reading(snapshot: Snapshot, before: Snapshot | None) -> Document:
-    """The hardware as of this snapshot; rates are since the one `before`."""
-    samples = _by_metric(snapshot, before)
+def build_reading(snapshot: Snapshot, previous: Snapshot | None) -> Document:
+    """Return the hardware state in a snapshot, with rates since the `previous` one."""
+    samples = _by_metric(snapshot, previous)
     hardware = _hardware(samples)
-    holders = list(_holders(samples))
+    core_runtimes = list(_core_runtimes(samples))
     return {
         "hardware": hardware,
-        "cores": _cores(samples, holders, hardware.get("cores_per_device", 0)),
+        "cores": _cores(samples, core_runtimes, hardware.get("cores_per_device", 0)),
         "devices": _devices(samples),
-        "runtimes": _runtimes(samples, holders),
+        "runtimes": _runtimes(samples, core_runtimes),
         "executions": _executions(samples),
         "host": _host(samples),
     }
 
 
-def _by_metric(snapshot: Snapshot, before: Snapshot | None) -> Samples:
-    """What has a value, by metric and place: a name may stand for two places in two layouts."""
-    earlier = _Earlier(snapshot, before)
-    found: dict[tuple[str, Place], list[_Sample]] = defaultdict(list)
-    for index, (series, value) in enumerate(zip(snapshot.shape, snapshot.values, strict=True)):
-        if value is not None:
-            spec = series.spec
-            rate = earlier.rate(index, series, value) if spec.name in _RATED else None
-            found[spec.name, spec.place].append(_Sample(series, value, rate))
-    return found
+def _by_metric(snapshot: Snapshot, previous: Snapshot | None) -> Samples:
+    """Return the series with a value, by metric name and entity kind.
+
+    The same name may describe two kinds of entities in two layouts.
+    """
+    samples: dict[tuple[str, EntityKind], list[_Sample]] = defaultdict(list)
+    seconds = snapshot.taken_at.monotonic - previous.taken_at.monotonic if previous else 0.0
+    earlier_values = _earlier_values(snapshot, previous)
+    for series, value, earlier in zip(snapshot.shape, snapshot.values, earlier_values, strict=True):
+        if value is None:
+            continue
+        rate = None
+        if series.spec.name in _RATED and earlier is not None and seconds > 0:
+            rate = max(0.0, value - earlier) / seconds
+        samples[series.spec.name, series.spec.entity_kind].append(_Sample(series, value, rate))
+    return samples
 
 
-_RATED = ("execution_status_total", "neuron_executions_total")
-
-
-class _Earlier:
-    """The snapshot before, to tell how fast counters rise."""
-
-    def __init__(self, snapshot: Snapshot, before: Snapshot | None) -> None:
-        self._seconds = 0.0
-        self._values: Mapping[Series, Value] | tuple[Value, ...] = ()
-        if before is None:
-            return
-        self._seconds = snapshot.taken_at.monotonic - before.taken_at.monotonic
-        self._values = (
-            before.values
-            if before.shape is snapshot.shape
-            else {
-                series: value
-                for series, value in zip(before.shape, before.values, strict=True)
-                if series.spec.name in _RATED
-            }
-        )
-
-    def rate(self, index: int, series: Series, value: Any) -> float | None:
-        """The rise of a counter a second; None where it is not known."""
-        if self._seconds <= 0:
-            return None
-        was: Any
-        if isinstance(self._values, tuple):
-            was = self._values[index] if self._values else None
-        else:
-            was = self._values.get(series, series.start)
-        return None if was is None else max(0.0, value - was) / self._seconds
+def _earlier_values(snapshot: Snapshot, previous: Snapshot | None) -> Sequence[Any]:
+    """Return the previous values of the rated series; that of a new series is its start value."""
+    if previous is None:
+        return (None,) * len(snapshot.shape)
+    if previous.shape is snapshot.shape:
+        return previous.values
+    known = {
+        series: value
+        for series, value in zip(previous.shape, previous.values, strict=True)
+        if series.spec.name in _RATED
+    }
+    return [
+        known.get(series, series.start_value) if series.spec.name in _RATED else None
+        for series in snapshot.shape
+    ]
 
 
 def _hardware(samples: Samples) -> Document:
-    """What the machine has; with labels that a reading does not have left out."""
-    told: dict[str, str] = {}
-    for (_, place), found in samples.items():
-        if place in (Place.HARDWARE, Place.HARDWARE_COUNTS):
-            told |= found[0].labels
-    counts = {key: int(told[name]) for name, key in _COUNTS.items() if told.get(name, "").isdigit()}
-    return {**counts, **{key: told[name] for name, key in _KINDS.items() if told.get(name)}}
+    """Return types and counts of the hardware, from the labels of the hardware series."""
+    labels: dict[str, str] = {}
+    for (_, kind), found in samples.items():
+        if kind in (EntityKind.HARDWARE, EntityKind.HARDWARE_COUNTS):
+            labels |= found[0].labels
+    counts = {key: labels.get(name, "") for name, key in _HARDWARE_COUNTS.items()}
+    types = {key: labels.get(name, "") for name, key in _HARDWARE_TYPES.items()}
+    return {key: int(text) for key, text in counts.items() if text.isdigit()} | {
+        key: text for key, text in types.items() if text
+    }
 
 
-class _Holder(NamedTuple):
+class _CoreRuntime(NamedTuple):
+    """A runtime that uses a core."""
+
     core: int
     tag: str
     pid: int | None
     owner: Owner
 
 
-def _holders(samples: Samples) -> Iterator[_Holder]:
-    for sample in samples.get(("neuroncore_runtime_info", Place.HOLDER), ()):
+def _core_runtimes(samples: Samples) -> Iterator[_CoreRuntime]:
+    for sample in samples.get(("neuroncore_runtime_info", EntityKind.CORE_RUNTIME), ()):
         labels, pid = sample.labels, sample.labels.get("pid")
-        yield _Holder(
+        yield _CoreRuntime(
             int(labels["neuroncore"]),
             labels.get("runtime_tag", ""),
             None if pid is None else int(pid),
@@ -140,35 +141,38 @@ def _holders(samples: Samples) -> Iterator[_Holder]:
         )
 
 
-def _cores(samples: Samples, holders: Iterable[_Holder], per_device: int) -> list[Document]:
-    """Every core that has a reading, in order."""
+def _cores(
+    samples: Samples, core_runtimes: Iterable[_CoreRuntime], per_device: int
+) -> list[Document]:
+    """Return every core with a value, in order."""
     cores: dict[int, Document] = defaultdict(dict)
 
-    def of(sample: _Sample) -> Document:
+    def document_of(sample: _Sample) -> Document:
         return cores[int(sample.labels["neuroncore"])]
 
     for sample in _of_cores(samples, "neuroncore_utilization_ratio"):
-        core = of(sample)
+        core = document_of(sample)
         core["utilization"] = min(1.0, core.get("utilization", 0.0) + sample.value)
-        if sample.series.spec.place is Place.CORE:
-            _own(core, sample.series.owner)
-    for name in dict.fromkeys(name for name, _ in samples if name.startswith(_CORE_MEMORY)):
-        category = name.removeprefix(_CORE_MEMORY)
+        if sample.series.spec.entity_kind is EntityKind.CORE:
+            _set_owner(core, sample.series.owner)
+    for name in dict.fromkeys(name for name, _ in samples if name.startswith(_CORE_MEMORY_PREFIX)):
+        category = name.removeprefix(_CORE_MEMORY_PREFIX)
         for sample in _of_cores(samples, name):
-            memory = of(sample).setdefault("memory_bytes", {})
+            memory = document_of(sample).setdefault("memory_bytes", {})
             memory[category] = memory.get(category, 0) + sample.value
-    for sample in samples.get(("neuroncore_physical_utilization_ratio", Place.PHYSICAL_CORE), ()):
-        physical = of(sample).setdefault("physical_utilization", {})
+    name = "neuroncore_physical_utilization_ratio"
+    for sample in samples.get((name, EntityKind.PHYSICAL_CORE), ()):
+        physical = document_of(sample).setdefault("physical_utilization", {})
         physical[sample.labels["physical_neuroncore"]] = sample.value
     for name in ("flops", "effective_flops"):
-        for sample in samples.get((f"neuroncore_{name}", Place.CORE), ()):
-            of(sample)[name] = sample.value
-    for sample in samples.get(("neuroncore_allocated", Place.CORE), ()):
-        of(sample)["allocated"] = bool(sample.value)
-        _own(of(sample), sample.series.owner)
-    for holder in holders:
-        held = cores[holder.core].setdefault("runtimes", [])
-        held.append({"tag": holder.tag, "pid": holder.pid})
+        for sample in samples.get((f"neuroncore_{name}", EntityKind.CORE), ()):
+            document_of(sample)[name] = sample.value
+    for sample in samples.get(("neuroncore_allocated", EntityKind.CORE), ()):
+        document_of(sample)["allocated"] = bool(sample.value)
+        _set_owner(document_of(sample), sample.series.owner)
+    for each in core_runtimes:
+        runtime = {"tag": each.tag, "pid": each.pid}
+        cores[each.core].setdefault("runtimes", []).append(runtime)
     return [
         {"core": core, **({"device": core // per_device} if per_device else {}), **cores[core]}
         for core in sorted(cores)
@@ -176,8 +180,10 @@ def _cores(samples: Samples, holders: Iterable[_Holder], per_device: int) -> lis
 
 
 def _of_cores(samples: Samples, name: str) -> Iterable[_Sample]:
-    """The readings of cores; in AWS's layout there are only those of each runtime, to be added."""
-    return samples.get((name, Place.CORE)) or samples.get((name, Place.RUNTIME_CORE)) or ()
+    """Return the values of cores; in AWS's layout these are values per runtime, to be added up."""
+    return (
+        samples.get((name, EntityKind.CORE)) or samples.get((name, EntityKind.RUNTIME_CORE)) or ()
+    )
 
 
 def _devices(samples: Samples) -> list[Document]:
@@ -186,93 +192,86 @@ def _devices(samples: Samples) -> list[Document]:
         ("neurondevice_memory_used_bytes", "memory_used_bytes"),
         ("neurondevice_memory_utilization_ratio", "memory_utilization"),
     ):
-        for sample in samples.get((name, Place.DEVICE), ()):
+        for sample in samples.get((name, EntityKind.DEVICE), ()):
             device = devices[int(sample.labels["neuron_device_index"])]
             device[key] = sample.value
-            _own(device, sample.series.owner)
-    for sample in samples.get(("hardware_ecc_events_total", Place.DEVICE), ()):
+            _set_owner(device, sample.series.owner)
+    for sample in samples.get(("hardware_ecc_events_total", EntityKind.DEVICE), ()):
         device = devices[int(sample.labels["neuron_device_index"])]
-        device.setdefault("ecc_events", {})[sample.series.by] = sample.value - sample.series.start
+        device.setdefault("ecc_events", {})[sample.series.split_value] = (
+            sample.value - sample.series.start_value
+        )
     return [{"device": device, **devices[device]} for device in sorted(devices)]
 
 
-def _runtimes(samples: Samples, holders: Iterable[_Holder]) -> list[Document]:
-    """Runtimes, those with equal labels as one: that is how the metrics tell them."""
+def _runtimes(samples: Samples, core_runtimes: Iterable[_CoreRuntime]) -> list[Document]:
+    """Return the runtimes; those with equal labels are merged, as in the metrics."""
     runtimes: dict[Labels, Document] = {}
-    for (name, place), found in samples.items():
-        if place is Place.RUNTIME:
-            for sample in found:
-                labels = tuple(pair for pair in sample.series.labels if pair[0] != _by(sample))
-                runtime = runtimes.setdefault(labels, _runtime(labels, sample.series.owner))
-                _tell(runtime, name, sample)
-    held: dict[tuple[str, Owner], list[_Holder]] = defaultdict(list)
-    for holder in holders:
-        held[holder.tag, holder.owner].append(holder)
+    owners: dict[Labels, Owner] = {}
+    for (name, kind), found in samples.items():
+        if kind is not EntityKind.RUNTIME:
+            continue
+        for sample in found:
+            split_by = sample.series.spec.split_by
+            labels = tuple(pair for pair in sample.series.labels if pair[0] != split_by)
+            if labels not in runtimes:
+                tag = dict(labels).get("runtime_tag", "")
+                owners[labels] = sample.series.owner
+                runtimes[labels] = _set_owner({"tag": tag}, owners[labels])
+            _add_value(runtimes[labels], name, sample)
+    by_tag: dict[tuple[str, Owner], list[_CoreRuntime]] = defaultdict(list)
+    for each in core_runtimes:
+        by_tag[each.tag, each.owner].append(each)
     for labels, runtime in runtimes.items():
-        own = dict(labels)
-        mine = [
+        pid = dict(labels).get("pid")
+        merged = [
             each
-            for each in held[runtime["tag"], runtime.pop("of")]
-            if own.get("pid") in (None, str(each.pid))
+            for each in by_tag[runtime["tag"], owners[labels]]
+            if pid is None or pid == str(each.pid)
         ]
-        runtime["pids"] = sorted({each.pid for each in mine if each.pid is not None})
-        runtime["cores"] = sorted({each.core for each in mine})
+        runtime["pids"] = sorted({each.pid for each in merged if each.pid is not None})
+        runtime["cores"] = sorted({each.core for each in merged})
     return list(runtimes.values())
 
 
-def _by(sample: _Sample) -> str:
-    return sample.series.spec.by
-
-
-def _runtime(labels: Labels, owner: Owner) -> Document:
-    return _own({"tag": dict(labels).get("runtime_tag", ""), "of": owner}, owner)
-
-
-def _tell(runtime: Document, name: str, sample: _Sample) -> None:
-    by, value = sample.series.by, sample.value
-    match name:
-        case "execution_status_total":
-            runtime.setdefault("executions", {})[by] = value
-            if by == _COMPLETED and sample.rate is not None:
-                runtime["executions_per_second"] = sample.rate
-        case "execution_errors_total":
-            runtime.setdefault("errors", {})[by] = value
-        case "execution_latency_seconds":
-            runtime.setdefault("latency_seconds", {})[by] = value
-        case "execution_device_latency_seconds":
-            runtime.setdefault("device_latency_seconds", {})[by] = value
-        case "neuron_runtime_memory_used_bytes" if by in _LOCATIONS:
-            runtime[_LOCATIONS[by]] = value
-        case "neuron_runtime_vcpu_usage_ratio":
-            runtime["cpu_utilization"] = runtime.get("cpu_utilization", 0.0) + value
+def _add_value(runtime: Document, name: str, sample: _Sample) -> None:
+    by, value = sample.series.split_value, sample.value
+    if name in _RUNTIME_SPLITS:
+        runtime.setdefault(_RUNTIME_SPLITS[name], {})[by] = value
+        if by == _COMPLETED and sample.rate is not None:
+            runtime["executions_per_second"] = sample.rate
+    elif name == "neuron_runtime_memory_used_bytes" and by in _LOCATIONS:
+        runtime[_LOCATIONS[by]] = value
+    elif name == "neuron_runtime_vcpu_usage_ratio":
+        runtime["cpu_utilization"] = runtime.get("cpu_utilization", 0.0) + value
 
 
 def _executions(samples: Samples) -> Document:
-    """The machine's totals since the exporter's start."""
-    by_status = samples.get(("neuron_executions_total", Place.MACHINE), ())
-    by_error = samples.get(("neuron_execution_errors_total", Place.MACHINE), ())
-    told: Document = {}
-    if by_status:
-        told["by_status"] = {sample.series.by: sample.value for sample in by_status}
-    if by_error:
-        told["errors"] = {sample.series.by: sample.value for sample in by_error}
+    """Return the machine's totals since the exporter started."""
+    by_status = samples.get(("neuron_executions_total", EntityKind.MACHINE), ())
+    by_error = samples.get(("neuron_execution_errors_total", EntityKind.MACHINE), ())
+    executions: Document = {
+        key: {sample.series.split_value: sample.value for sample in found}
+        for key, found in (("by_status", by_status), ("errors", by_error))
+        if found
+    }
     for sample in by_status:
-        if sample.series.by == _COMPLETED and sample.rate is not None:
-            told["completed_per_second"] = sample.rate
-    return told
+        if sample.series.split_value == _COMPLETED and sample.rate is not None:
+            executions["completed_per_second"] = sample.rate
+    return executions
 
 
 def _host(samples: Samples) -> Document:
-    told: Document = {}
+    host: Document = {}
     for (name, _), found in samples.items():
         if name in _HOST:
-            told[_HOST[name]] = found[0].value
+            host[_HOST[name]] = found[0].value
         elif name == "system_vcpu_usage_ratio":
-            told["cpu"] = {sample.series.by: sample.value for sample in found}
-    return told
+            host["cpu"] = {sample.series.split_value: sample.value for sample in found}
+    return host
 
 
-def _own(document: Document, owner: Owner) -> Document:
+def _set_owner(document: Document, owner: Owner) -> Document:
     if labels := owner.labels():
         document["owner"] = dict(labels)
     return document

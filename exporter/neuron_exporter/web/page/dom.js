@@ -1,4 +1,4 @@
-// Small helpers. Text goes into the page by textContent alone, so that it stays text.
+// DOM helpers. Text is inserted by textContent only, so that markup in it has no effect.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -17,21 +17,21 @@ export function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Exactly so many children, the ones that are there kept: focus and selections survive.
+// Returns exactly `count` children. Existing ones are kept, so that focus and selection survive.
 export function children(parent, count, makeOne) {
   while (parent.children.length > count) parent.lastElementChild.remove();
   while (parent.children.length < count) parent.append(makeOne(parent.children.length));
   return [...parent.children];
 }
 
-// Either the content, or a sentence that says why there is none.
-export function either(none, content, why) {
-  none.hidden = !why;
-  content.hidden = Boolean(why);
-  if (why) text(none, why);
+// Shows the content or, if there is none, the reason.
+export function showContentOr(placeholder, content, reason) {
+  placeholder.hidden = !reason;
+  content.hidden = Boolean(reason);
+  if (reason) text(placeholder, reason);
 }
 
-// Pairs of a term and a value; a third item is a tone: "bad", "warn" or "zero".
+// Shows pairs of a term and a value; an optional third item is the tone: "bad", "warn" or "zero".
 export function facts(list, pairs) {
   const groups = children(list, pairs.length, () => make("div", {}, make("dt"), make("dd")));
   pairs.forEach(([term, value, tone = ""], at) => {
@@ -42,7 +42,7 @@ export function facts(list, pairs) {
   });
 }
 
-// Bars with a name and a value; `share` is 0 to 1, or null where it is of nothing known.
+// Shows bars with a name and a value. `share` is 0 to 1, or null if there is no maximum.
 export function bars(list, items) {
   const makeOne = () => make("li", {}, make("span", { class: "name" }), make("span", { class: "value" }),
     make("span", { class: "bar", "aria-hidden": "true" }, make("i")));

@@ -1,8 +1,9 @@
-"""The page's files as they are served: no build step, nothing from elsewhere."""
+"""Routes for the files of the page. They need no build step and load nothing from elsewhere."""
 
 from __future__ import annotations
 
-from importlib.resources import files as resources
+from functools import partial
+from importlib.resources import files
 
 from neuron_exporter.web.handler import Request, Response, Route
 
@@ -14,20 +15,20 @@ _TYPES = {
 }
 
 
-def files() -> dict[str, Route]:
-    """A route for each file; the page itself is at `/`, and names the others relative to it, so
-    that it also works below a path of a proxy."""
+def page_routes() -> dict[str, Route]:
+    """Return a route for each file.
+
+    The page itself is at `/` and links the others with relative URLs, so that it also works below
+    a path of a reverse proxy.
+    """
     routes: dict[str, Route] = {}
-    for file in sorted(resources(__package__).iterdir(), key=lambda each: each.name):
+    for file in sorted(files(__package__).iterdir(), key=lambda each: each.name):
         _, dot, ending = file.name.rpartition(".")
         if dot + ending in _TYPES:
             path = "/" if file.name == "index.html" else f"/page/{file.name}"
-            routes[path] = _serving(Response(file.read_bytes(), _TYPES[dot + ending]))
+            routes[path] = partial(_serve, Response(file.read_bytes(), _TYPES[dot + ending]))
     return routes
 
 
-def _serving(response: Response) -> Route:
-    def serve(_: Request) -> Response:
-        return response
-
-    return serve
+def _serve(response: Response, _: Request) -> Response:
+    return response

@@ -1,28 +1,28 @@
-// Numbers for people. What is not there is a dash, never a zero.
+// Formats values for display. A missing value is a dash, never a zero.
 
-export const NOTHING = "–";
+export const NO_VALUE = "–";
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const known = (value) => typeof value === "number" && Number.isFinite(value);
+const isKnown = (value) => typeof value === "number" && Number.isFinite(value);
 
 export function integer(value) {
-  return known(value) ? whole.format(value) : NOTHING;
+  return isKnown(value) ? whole.format(value) : NO_VALUE;
 }
 
-// Three digits that matter, and all of those before the point.
+// Three significant digits, and all digits before the decimal point.
 export function number(value) {
-  if (!known(value)) return NOTHING;
+  if (!isKnown(value)) return NO_VALUE;
   if (value !== 0 && Math.abs(value) < 0.001) return "< 0.001";
   const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
   return new Intl.NumberFormat("en", { minimumFractionDigits: value === 0 ? 0 : digits, maximumFractionDigits: digits }).format(value);
 }
 
 export function percent(share, digits = 0) {
-  return known(share) ? `${(100 * share).toFixed(digits)} %` : NOTHING;
+  return isKnown(share) ? `${(100 * share).toFixed(digits)} %` : NO_VALUE;
 }
 
 export function bytes(value) {
-  if (!known(value)) return NOTHING;
+  if (!isKnown(value)) return NO_VALUE;
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
   for (; Math.abs(value) >= 1024 && at < units.length - 1; at += 1) value /= 1024;
@@ -30,19 +30,19 @@ export function bytes(value) {
 }
 
 export function latency(seconds) {
-  if (!known(seconds)) return NOTHING;
+  if (!isKnown(seconds)) return NO_VALUE;
   if (seconds >= 1) return `${number(seconds)} s`;
   if (seconds >= 1e-3) return `${number(seconds * 1e3)} ms`;
   return `${number(seconds * 1e6)} µs`;
 }
 
 export function flops(value) {
-  if (!known(value)) return NOTHING;
+  if (!isKnown(value)) return NO_VALUE;
   return value >= 1e12 ? `${number(value / 1e12)} TFLOP/s` : `${number(value / 1e9)} GFLOP/s`;
 }
 
 export function duration(seconds) {
-  if (!known(seconds)) return NOTHING;
+  if (!isKnown(seconds)) return NO_VALUE;
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
@@ -51,11 +51,11 @@ export function duration(seconds) {
 }
 
 export function moment(unix) {
-  return known(unix) ? new Date(unix * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC" : NOTHING;
+  return isKnown(unix) ? new Date(unix * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC" : NO_VALUE;
 }
 
 export function dollars(value) {
-  return known(value) ? `${value.toFixed(2)} USD` : NOTHING;
+  return isKnown(value) ? `${value.toFixed(2)} USD` : NO_VALUE;
 }
 
 export function plural(count, one, many = `${one}s`) {
@@ -68,17 +68,17 @@ export function ranges(numbers) {
   for (let at = 0; at < numbers.length; at += 1) {
     const from = numbers[at];
     while (numbers[at + 1] === numbers[at] + 1) at += 1;
-    parts.push(from === numbers[at] ? `${from}` : `${from}\u2060–\u2060${numbers[at]}`); // does not break
+    parts.push(from === numbers[at] ? `${from}` : `${from}\u2060–\u2060${numbers[at]}`); // no line break within a range
   }
-  return parts.join(", ") || NOTHING;
+  return parts.join(", ") || NO_VALUE;
 }
 
-// What short names of the stream stand for.
-const LONG = { mem: "memory", ecc: "ECC", sram: "SRAM", id: "ID" };
+// Abbreviations in the names of neuron-monitor's fields.
+const ABBREVIATIONS = { mem: "memory", ecc: "ECC", sram: "SRAM", id: "ID" };
 
 export function words(name) {
   const long = name.replace("with_num_err", "with_numerical_errors").replace("with_err", "with_errors");
-  return long.split("_").map((word) => LONG[word] ?? word).join(" ");
+  return long.split("_").map((word) => ABBREVIATIONS[word] ?? word).join(" ");
 }
 
 export function owner(labels) {
@@ -89,13 +89,13 @@ export function sum(values) {
   return values.reduce((total, value) => total + value, 0);
 }
 
-// Why there are no readings of a group, by what the exporter says of it.
-export function absent(snapshot, group, what) {
+// Returns the reason why a group has no values.
+export function missingReason(snapshot, group, what) {
   if (!snapshot.source.is_fresh) {
     return snapshot.source.last_report_at === null
-      ? `No ${what}: there has been no report yet.`
-      : `No ${what}: the last report is too old to be shown.`;
+      ? `No ${what}: no report yet.`
+      : `No ${what}: the last report is stale.`;
   }
   const missing = snapshot.missing.find((each) => each.group === group);
-  return missing ? `No ${what}: ${group}: ${missing.why}.` : `No ${what} in the last report.`;
+  return missing ? `No ${what}: ${group}: ${missing.reason}.` : `No ${what} in the last report.`;
 }

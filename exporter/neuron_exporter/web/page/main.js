@@ -1,38 +1,38 @@
-// Asks for the snapshot once a second and shows it. Nothing is asked while nobody looks.
+// Requests the snapshot once a second and shows it. Pauses while the page is hidden.
 
 import { attribute, byId, pill, text } from "./dom.js";
 import { duration } from "./format.js";
 import { showCores } from "./cores.js";
 import { showConfiguration, showErrors, showFigures, showLinks, showLog, showMachine, showMemory, showSinks, showSource } from "./panels.js";
 import { showRuntimes } from "./runtimes.js";
-import { judge } from "./state.js";
+import { stateOf } from "./state.js";
 
-const EVERY = 1000;
-const PATIENCE = 5000;
+const INTERVAL = 1000; // milliseconds
+const TIMEOUT = 5000;
 const address = new URL("api/v1/snapshot", document.baseURI);
-address.username = address.password = ""; // fetch refuses them; the browser sends its own
+address.username = address.password = ""; // fetch rejects URLs with credentials; the browser adds them
 
 let snapshot = null;
 let tag = "";
-let read = 0; // when the snapshot was read, by the page's own clock
+let receivedAt = 0; // seconds on the page's own clock
 let problem = "";
 let lostAt = null;
 let timer = 0;
 
 const now = () => performance.now() / 1000;
-const age = () => (snapshot?.age_seconds == null ? null : snapshot.age_seconds + now() - read);
+const age = () => (snapshot?.age_seconds == null ? null : snapshot.age_seconds + now() - receivedAt);
 
-// Seconds since a moment of the exporter's clock, whatever this machine's clock says.
-const since = (unix) => snapshot.at + now() - read - unix;
+// Seconds since a time on the exporter's clock, independent of this machine's clock.
+const since = (unix) => snapshot.at + now() - receivedAt - unix;
 
-async function ask() {
+async function update() {
   const headers = tag ? { "If-None-Match": tag } : {};
-  const answer = await fetch(address, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-  if (answer.status === 304) return;
-  if (!answer.ok) throw new Error(`it answers with status ${answer.status}`);
-  const told = await answer.json();
-  tag = answer.headers.get("ETag") ?? "";
-  [snapshot, read] = [told, now()];
+  const response = await fetch(address, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+  if (response.status === 304) return;
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  const latest = await response.json();
+  tag = response.headers.get("ETag") ?? "";
+  [snapshot, receivedAt] = [latest, now()];
   show();
 }
 
@@ -51,11 +51,11 @@ function show() {
 }
 
 function showState() {
-  const { word, tone, notice, old } = judge(snapshot, age(), problem);
+  const { word, tone, notice, old } = stateOf(snapshot, age(), problem);
   pill(byId("state"), tone, word);
   const seconds = age();
   const reported = seconds === null ? "" : `last report ${duration(seconds)} ago`;
-  text(byId("age"), problem ? `no answer for ${duration(now() - lostAt)}` : reported);
+  text(byId("age"), problem ? `no response for ${duration(now() - lostAt)}` : reported);
   const box = byId("notice");
   box.hidden = !notice;
   text(box, notice);
@@ -63,20 +63,20 @@ function showState() {
   attribute(byId("main"), "data-old", String(old));
 }
 
-async function turn() {
+async function refresh() {
   clearTimeout(timer);
   if (document.hidden) return;
   try {
-    await ask();
+    await update();
     [problem, lostAt] = ["", null];
   } catch (error) {
-    problem = error.name === "TimeoutError" ? "it takes too long" : error instanceof TypeError ? "it cannot be reached" : error.message;
+    problem = error.name === "TimeoutError" ? "timeout" : error instanceof TypeError ? "connection failed" : error.message;
     lostAt ??= now();
   }
   showState();
   clearTimeout(timer);
-  timer = setTimeout(turn, EVERY);
+  timer = setTimeout(refresh, INTERVAL);
 }
 
-document.addEventListener("visibilitychange", turn);
-turn();
+document.addEventListener("visibilitychange", refresh);
+refresh();

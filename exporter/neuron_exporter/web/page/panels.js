@@ -1,11 +1,11 @@
-// Everything beside cores and runtimes: figures, memory, errors, sinks, source, machine, log.
+// All panels other than cores and runtimes: figures, memory, errors, sinks, source, machine, log.
 
-import { attribute, bars, byId, children, either, facts, make, pill, text } from "./dom.js";
-import { NOTHING, absent, bytes, dollars, duration, integer, moment, number, percent, plural, sum, words } from "./format.js";
+import { attribute, bars, byId, children, facts, make, pill, showContentOr, text } from "./dom.js";
+import { NO_VALUE, bytes, dollars, duration, integer, missingReason, moment, number, percent, plural, sum, words } from "./format.js";
 
 const HISTORY = 90;
 const history = [];
-let counted = null;
+let lastReportAt = null;
 
 const defined = (values) => values.filter((value) => value !== undefined);
 
@@ -26,8 +26,8 @@ export function showFigures(snapshot) {
   const { reading, source, sinks } = snapshot;
   const { cores = [], devices = [], hardware = {}, executions = {} } = reading;
   const share = utilization(reading);
-  if (source.last_report_at !== counted && share !== undefined) {
-    counted = source.last_report_at;
+  if (source.last_report_at !== lastReportAt && share !== undefined) {
+    lastReportAt = source.last_report_at;
     history.push(share);
     history.splice(0, history.length - HISTORY);
   }
@@ -39,11 +39,11 @@ export function showFigures(snapshot) {
   const cloudwatch = sinks.cloudwatch;
   const tiles = [
     ["Utilization", percent(share, 1), "mean of all cores"],
-    ["Cores in use", shares.length ? `${shares.filter((each) => each > 0).length}` : NOTHING, shares.length ? `of ${shares.length}` : ""],
-    ["Executions", number(executions.completed_per_second), "completed a second"],
-    ["Errors", integer(bad), "since the start", bad ? "bad" : ""],
-    ["Device memory", memory.length ? bytes(sum(memory)) : NOTHING, capacity ? `of ${bytes(capacity)}` : ""],
-    ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? "a month at most" : "nothing is sent", ""],
+    ["Cores in use", shares.length ? `${shares.filter((each) => each > 0).length}` : NO_VALUE, shares.length ? `of ${shares.length}` : ""],
+    ["Executions", number(executions.completed_per_second), "per second"],
+    ["Errors", integer(bad), "since start", bad ? "bad" : ""],
+    ["Device memory", memory.length ? bytes(sum(memory)) : NO_VALUE, capacity ? `of ${bytes(capacity)}` : ""],
+    ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? "per month at most" : "not enabled", ""],
   ];
   const nodes = children(byId("figures"), tiles.length, (at) => {
     const tile = make("div", { class: "card figure" }, make("dt"), make("dd"), make("dd", { class: "quiet" }));
@@ -88,7 +88,7 @@ export function showMemory(snapshot) {
     const busy = sum(Object.values(host.cpu));
     items.push({ name: `Host: CPU${host.vcpus ? `, ${plural(host.vcpus, "vCPU")}` : ""}`, value: percent(busy, 1), share: busy });
   }
-  either(byId("memory-none"), byId("memory-bars"), items.length ? "" : absent(snapshot, "memory_used", "memory readings"));
+  showContentOr(byId("memory-none"), byId("memory-bars"), items.length ? "" : missingReason(snapshot, "memory_used", "memory values"));
   bars(byId("memory-bars"), items);
 }
 
@@ -105,8 +105,8 @@ export function showErrors(snapshot) {
     for (const [name, value] of Object.entries(device.ecc_events ?? {})) ecc[name] = (ecc[name] ?? 0) + value;
   }
   for (const [name, value] of Object.entries(ecc)) add(words(name), value);
-  const none = rows.length + never.length ? "" : absent(snapshot, "execution_stats", "counts");
-  either(byId("errors-none"), byId("errors-facts"), none);
+  const reason = rows.length + never.length ? "" : missingReason(snapshot, "execution_stats", "counts");
+  showContentOr(byId("errors-none"), byId("errors-facts"), reason);
   facts(byId("errors-facts"), rows);
   text(byId("errors-never"), never.length ? `None: ${never.join(", ")}.` : "");
 }
@@ -115,7 +115,7 @@ export function showSinks({ sinks }, since) {
   const { cloudwatch, prometheus } = sinks;
   pill(byId("prometheus-state"), prometheus.is_on ? "good" : "off", prometheus.is_on ? "On" : "Off");
   facts(byId("prometheus-facts"), prometheus.is_on
-    ? [["Shows", `${plural(prometheus.series, "series", "series")} of ${plural(prometheus.metrics, "metric")}`]] : []);
+    ? [["Exposes", `${plural(prometheus.series, "series", "series")} of ${plural(prometheus.metrics, "metric")}`]] : []);
   byId("published").hidden = !cloudwatch.is_on;
   if (!cloudwatch.is_on) {
     pill(byId("cloudwatch-state"), "off", "Off");
@@ -127,17 +127,17 @@ export function showSinks({ sinks }, since) {
     cloudwatch.is_up ? "Delivering" : waiting ? "Waiting" : "Failing");
   const rows = [
     ["Metrics", `${integer(cloudwatch.metrics)}${cloudwatch.budget_metrics === null ? "" : ` of ${integer(cloudwatch.budget_metrics)} budgeted`}`],
-    ["Cost", `${dollars(cloudwatch.monthly_usd)} a month at most (${cloudwatch.price_region})`],
+    ["Cost", `${dollars(cloudwatch.monthly_usd)} per month at most (${cloudwatch.price_region})`],
     ["Last delivery", cloudwatch.last_success_at === null ? "none yet" : `${duration(since(cloudwatch.last_success_at))} ago`],
-    ["Waiting", plural(cloudwatch.queued_requests, "request")],
-    ["Spool", cloudwatch.kept ?? NOTHING],
+    ["Queued", plural(cloudwatch.queued_requests, "request")],
+    ["Spool", cloudwatch.kept ?? NO_VALUE],
     ["Namespace", cloudwatch.namespace],
-    ["Way", cloudwatch.transport === "emf" ? "log lines on standard output" : "PutMetricData"],
+    ["Transport", cloudwatch.transport === "emf" ? "log lines on standard output (EMF)" : "PutMetricData"],
   ];
   if (!cloudwatch.is_up) rows.unshift(["State", cloudwatch.state, waiting ? "" : "bad"]);
   if (cloudwatch.wanted_metrics > cloudwatch.metrics) {
-    rows.push(["Wanted", `${integer(cloudwatch.wanted_metrics)}, ${dollars(cloudwatch.wanted_monthly_usd)} a month`, "warn"]);
-    rows.push(["Not published", cloudwatch.dropped.join("; ") || "until the hour is over", "warn"]);
+    rows.push(["Without budget", `${integer(cloudwatch.wanted_metrics)} metrics, ${dollars(cloudwatch.wanted_monthly_usd)} per month`, "warn"]);
+    rows.push(["Not published", cloudwatch.dropped.join("; ") || "until the end of the hour", "warn"]);
   }
   facts(byId("cloudwatch-facts"), rows);
   const names = cloudwatch.names;
@@ -149,47 +149,47 @@ export function showSource({ source, missing, exporter }, since) {
     ["Kind", source.kind],
     ["State", words(source.state), source.state === "ok" ? "" : "bad"],
   ];
-  if (source.why) rows.push(["Why", source.why, "bad"]);
+  if (source.reason) rows.push(["Reason", source.reason, "bad"]);
   rows.push(
     ["Last report", source.last_report_at === null ? "none yet" : moment(source.last_report_at)],
     ["Period", `${number(source.period_seconds)} s`],
     ["Reports", integer(source.reports)],
     ["Restarts", integer(source.restarts), source.restarts ? "warn" : ""],
-    ["Exporter runs for", duration(since(exporter.started_at))],
+    ["Exporter uptime", duration(since(exporter.started_at))],
   );
   facts(byId("source-facts"), rows);
   children(byId("missing"), missing.length, () => make("li"))
-    .forEach((item, at) => text(item, `${words(missing[at].group)} is missing: ${missing[at].why}`));
+    .forEach((item, at) => text(item, `${words(missing[at].group)} is missing: ${missing[at].reason}`));
 }
 
-export function showMachine({ machine, reading, asked }) {
+export function showMachine({ machine, reading, lookups }) {
   const { hardware = {} } = reading;
   const rows = Object.entries(machine).map(([name, value]) => [words(name), value]);
   for (const [name, value] of Object.entries(hardware)) {
     rows.push([words(name.replace("_bytes", "")), name.endsWith("_bytes") ? bytes(value) : String(value)]);
   }
-  for (const [what, steps] of Object.entries(asked)) {
-    for (const [of, said] of Object.entries(steps)) rows.push([`${what}: ${of}`, said]);
+  for (const [what, providers] of Object.entries(lookups)) {
+    for (const [provider, status] of Object.entries(providers)) rows.push([`${what}: ${provider}`, status]);
   }
-  facts(byId("machine-facts"), rows.length ? rows : [["Identity", "not known yet"]]);
+  facts(byId("machine-facts"), rows.length ? rows : [["Identity", "unknown"]]);
 }
 
 export function showConfiguration({ configuration, exporter }, since) {
   const rows = [["File", configuration.file ?? "none"], ["Version", exporter.version]];
   const last = configuration.last_reload;
-  if (!last) rows.push(["Last reload", "none since the start"]);
-  else rows.push(["Last reload", `${duration(since(last.at))} ago: ${last.outcome}`, last.outcome.startsWith("refused") ? "bad" : ""]);
+  if (!last) rows.push(["Last reload", "none since start"]);
+  else rows.push(["Last reload", `${duration(since(last.at))} ago: ${last.outcome}`, last.outcome.startsWith("failure") ? "bad" : ""]);
   facts(byId("configuration-facts"), rows);
 }
 
 export function showLog({ log }) {
   const lines = [...(log.lines ?? [])].reverse();
-  either(byId("log-none"), byId("log-lines"), lines.length ? "" : log.why ?? "None since the start.");
+  showContentOr(byId("log-none"), byId("log-lines"), lines.length ? "" : log.reason ?? "None since start.");
   children(byId("log-lines"), lines.length, () =>
     make("li", {}, make("time"), make("strong"), make("b"), make("span"))).forEach((item, at) => {
     const { timestamp, level, event, fields } = lines[at];
-    const said = Object.entries(fields).map(([name, value]) => `${name}: ${value}`).join("; ");
-    [timestamp.replace("T", " ").slice(0, 19), level, words(event), said]
+    const details = Object.entries(fields).map(([name, value]) => `${name}: ${value}`).join("; ");
+    [timestamp.replace("T", " ").slice(0, 19), level, words(event), details]
       .forEach((value, part) => text(item.children[part], value));
     attribute(item, "data-tone", level === "warning" ? "warn" : "bad");
   });
@@ -200,6 +200,6 @@ export function showLinks({ links }) {
   links.forEach((path, at) => {
     const link = nodes[at].firstChild;
     text(link, path);
-    attribute(link, "href", path.slice(1)); // relative, so that it works below a path of a proxy
+    attribute(link, "href", path.slice(1)); // relative, to work below a path of a reverse proxy
   });
 }

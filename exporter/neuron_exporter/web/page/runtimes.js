@@ -1,17 +1,17 @@
-// Runtimes: who they are, what they hold, how fast they are.
+// The table of runtimes.
 
-import { attribute, byId, children, either, make, text } from "./dom.js";
-import { NOTHING, absent, bytes, integer, latency, number, owner, plural, ranges, sum } from "./format.js";
+import { attribute, byId, children, make, showContentOr, text } from "./dom.js";
+import { NO_VALUE, bytes, integer, latency, missingReason, number, owner, plural, ranges, sum } from "./format.js";
 
 const COLUMNS = [
-  ["Runtime", (each) => each.tag || "(no tag)", "who"],
-  ["Owner", (each) => Object.values(each.owner ?? {}).join(" / ") || NOTHING, "who owner"],
-  ["Process", (each) => each.pids.join(", ") || NOTHING, "list"],
+  ["Runtime", (each) => each.tag || "(no tag)", "wide"],
+  ["Owner", (each) => Object.values(each.owner ?? {}).join(" / ") || NO_VALUE, "wide owner"],
+  ["Process", (each) => each.pids.join(", ") || NO_VALUE, "list"],
   ["Cores", (each) => ranges(each.cores), "list"],
   ["Executions/s", (each) => number(each.executions_per_second), "number"],
   ["Latency p50", (each) => latency(each.latency_seconds?.p50), "number"],
   ["p99", (each) => latency(each.latency_seconds?.p99), "number"],
-  ["Longest", (each) => latency(each.latency_seconds?.p100), "number"],
+  ["Max", (each) => latency(each.latency_seconds?.p100), "number"],
   ["On device p50", (each) => latency(each.device_latency_seconds?.p50), "number"],
   ["On device p99", (each) => latency(each.device_latency_seconds?.p99), "number"],
   ["Errors", (each) => integer(failures(each)), "number"],
@@ -28,10 +28,10 @@ function failures(runtime) {
 export function showRuntimes(snapshot) {
   const { runtimes = [] } = snapshot.reading;
   const running = snapshot.source.is_fresh && snapshot.reading.cores?.length;
-  const why = running ? "No process uses the Neuron devices now." : absent(snapshot, "execution_stats", "runtimes");
+  const reason = running ? "No process is using the Neuron devices." : missingReason(snapshot, "execution_stats", "runtimes");
   const table = byId("runtimes-table");
-  either(byId("runtimes-none"), table, runtimes.length ? "" : why);
-  text(byId("runtimes-about"), runtimes.length ? `${plural(runtimes.length, "runtime")}, those with equal labels as one` : "");
+  showContentOr(byId("runtimes-none"), table, runtimes.length ? "" : reason);
+  text(byId("runtimes-about"), runtimes.length ? `${plural(runtimes.length, "runtime")} (runtimes with equal labels are merged)` : "");
   const owned = runtimes.some((each) => each.owner);
   attribute(table, "data-owned", String(owned));
   const [head, body] = table.children;

@@ -1,16 +1,16 @@
-"""A fleet asks for little more at its worst moment than on average: real sinks, simulated time."""
+"""A fleet's peak request rate is close to its average: real sinks, simulated time."""
 
 from __future__ import annotations
 
 import pytest
 
 from neuron_exporter import log
-from neuron_exporter.sinks.cloudwatch.sink import MOST_RESENT
-from tests.support.exporters import MIDNIGHT, MINUTE, Fleet
+from neuron_exporter.sinks.cloudwatch.sink import MAX_RESENT
+from tests.support.cloudwatch_fleet import MIDNIGHT, MINUTE, Fleet
 
 SIZE = 1000
 QUOTA = 500
-"""Requests a second that PutMetricData takes in one account and region."""
+"""PutMetricData requests per second that an account has in a region."""
 
 MEAN = SIZE / MINUTE
 
@@ -20,35 +20,31 @@ def _silence() -> None:
     log.configure("critical")
 
 
-def told(what: str, fleet: Fleet, since: float, until: float) -> float:
-    """The peak of any second, printed beside the mean."""
-    peak, mean = fleet.peak(since, until), fleet.mean(since, until)
-    calm = fleet.peak(since, until, 5.0)
-    print(f"{what}: {mean:.1f} requests a second, {peak:.0f} at most, {calm:.1f} over any 5 s")
+def print_rates(label: str, fleet: Fleet, since: float, until: float) -> float:
+    """Print the rates of a period; return the peak of any second."""
+    peak, mean = fleet.peak_rate(since, until), fleet.mean_rate(since, until)
+    calm = fleet.peak_rate(since, until, 5.0)
+    print(f"{label}: {mean:.1f} requests a second, {peak:.0f} at most, {calm:.1f} over any 5 s")
     return peak
 
 
 @pytest.mark.parametrize("second", [0.0, 31.0, 59.5])
-def test_a_fleet_that_starts_at_once_sends_evenly(second: float) -> None:
-    """Whenever in a minute a thousand exporters start, no second has twice the mean; every window
-    begins with a minute, and every minute has a datum of every machine."""
+def test_simultaneous_start_sends_evenly(second: float) -> None:
     fleet = Fleet(SIZE)
     fleet.run(second)
     fleet.start()
     fleet.run(4 * MINUTE - second)
     settled = MIDNIGHT + 2 * MINUTE
-    assert told("a fleet", fleet, settled, fleet.now) <= 2 * MEAN
-    assert fleet.peak(MIDNIGHT, fleet.now) <= 2 * MEAN
-    assert fleet.mean(settled, fleet.now) == pytest.approx(MEAN)
-    assert all(stamp % MINUTE == 0 for stamp in fleet.stamps())
+    assert print_rates("a fleet", fleet, settled, fleet.now) <= 2 * MEAN
+    assert fleet.peak_rate(MIDNIGHT, fleet.now) <= 2 * MEAN
+    assert fleet.mean_rate(settled, fleet.now) == pytest.approx(MEAN)
+    assert all(timestamp % MINUTE == 0 for timestamp in fleet.timestamps())
     begun = MIDNIGHT + (MINUTE if second > 50 else 0.0)
-    assert fleet.unknown(begun, fleet.now - MINUTE) == 0
+    assert fleet.missing_minutes(begun, fleet.now - MINUTE) == 0
 
 
 @pytest.mark.parametrize("second", [3.0, 11.0, 40.0])
-def test_a_fleet_that_restarts_at_once_stays_under_the_quota(second: float) -> None:
-    """The last flush of a thousand machines is under the quota, what follows is as even as ever,
-    and every minute has one heartbeat of each."""
+def test_simultaneous_restart_stays_under_quota(second: float) -> None:
     fleet = Fleet(SIZE, QUOTA)
     fleet.start()
     fleet.run(2 * MINUTE + second)
@@ -57,16 +53,14 @@ def test_a_fleet_that_restarts_at_once_stays_under_the_quota(second: float) -> N
     fleet.run(8)
     fleet.start()
     fleet.run(3 * MINUTE - second - 8)
-    assert told("a stop", fleet, stopped, stopped + 8) < QUOTA
+    assert print_rates("a stop", fleet, stopped, stopped + 8) < QUOTA
     assert fleet.throttled == 0
-    assert fleet.peak(stopped + 8, fleet.now) <= 2 * MEAN
-    assert fleet.unknown(MIDNIGHT, fleet.now - MINUTE) == 0
-    assert fleet.beats(MIDNIGHT, fleet.now - MINUTE).keys() == {1}
+    assert fleet.peak_rate(stopped + 8, fleet.now) <= 2 * MEAN
+    assert fleet.missing_minutes(MIDNIGHT, fleet.now - MINUTE) == 0
+    assert fleet.heartbeats(MIDNIGHT, fleet.now - MINUTE).keys() == {1}
 
 
-def test_a_restart_over_the_end_of_a_minute_costs_that_heartbeat_at_most() -> None:
-    """Who stops before a minute is over and starts after it leaves that minute's readings, but
-    cannot say that it lived to the end."""
+def test_restart_across_a_minute_costs_one_heartbeat() -> None:
     fleet = Fleet(SIZE, QUOTA)
     fleet.start()
     fleet.run(3 * MINUTE - 9)
@@ -75,16 +69,14 @@ def test_a_restart_over_the_end_of_a_minute_costs_that_heartbeat_at_most() -> No
     fleet.start()
     fleet.run(3 * MINUTE - 3)
     assert fleet.throttled == 0
-    assert fleet.unknown(MIDNIGHT, fleet.now - MINUTE) == 0
-    assert fleet.beats(MIDNIGHT + 2 * MINUTE, MIDNIGHT + 3 * MINUTE) == {0: SIZE}
+    assert fleet.missing_minutes(MIDNIGHT, fleet.now - MINUTE) == 0
+    assert fleet.heartbeats(MIDNIGHT + 2 * MINUTE, MIDNIGHT + 3 * MINUTE) == {0: SIZE}
     for since, until in ((0, 2), (3, 5)):
-        assert fleet.beats(MIDNIGHT + since * MINUTE, MIDNIGHT + until * MINUTE).keys() == {1}
+        assert fleet.heartbeats(MIDNIGHT + since * MINUTE, MIDNIGHT + until * MINUTE).keys() == {1}
 
 
 @pytest.mark.parametrize("minutes", [12, pytest.param(60, marks=pytest.mark.soak)])
-def test_an_outage_makes_no_stampede(minutes: int) -> None:
-    """When the endpoint is back a thousand machines with full queues stay under the quota, and
-    send every minute that it missed."""
+def test_outage_causes_no_stampede(minutes: int) -> None:
     fleet = Fleet(SIZE, QUOTA)
     fleet.start()
     fleet.run(2 * MINUTE)
@@ -93,18 +85,17 @@ def test_an_outage_makes_no_stampede(minutes: int) -> None:
     fleet.is_down = False
     back = fleet.now
     fleet.run((minutes / 10 + 2) * MINUTE)
-    assert told(f"after {minutes} min", fleet, back, back + MINUTE) < QUOTA
-    assert fleet.mean(back, back + MINUTE) == pytest.approx((1 + MOST_RESENT) * MEAN)
+    assert print_rates(f"after {minutes} min", fleet, back, back + MINUTE) < QUOTA
+    assert fleet.mean_rate(back, back + MINUTE) == pytest.approx((1 + MAX_RESENT) * MEAN)
     assert fleet.throttled == 0
-    assert fleet.unknown(MIDNIGHT, back) == 0
+    assert fleet.missing_minutes(MIDNIGHT, back) == 0
 
 
 @pytest.mark.soak
-def test_an_account_has_room_for_ten_thousand() -> None:
-    """Ten thousand machines that start at once stay under one account's quota."""
+def test_ten_thousand_machines_stay_under_quota() -> None:
     fleet = Fleet(10_000, QUOTA)
     fleet.start()
     fleet.run(4 * MINUTE)
-    assert told("10,000 machines", fleet, MIDNIGHT + 2 * MINUTE, fleet.now) < QUOTA
+    assert print_rates("10,000 machines", fleet, MIDNIGHT + 2 * MINUTE, fleet.now) < QUOTA
     assert fleet.throttled == 0
-    assert fleet.unknown(MIDNIGHT, fleet.now - MINUTE) == 0
+    assert fleet.missing_minutes(MIDNIGHT, fleet.now - MINUTE) == 0

@@ -1,4 +1,4 @@
-"""A kill at any point loses nothing that was written, and repeats one request at most."""
+"""A kill at any point loses no written request, and repeats at most one."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from pathlib import Path
 import pytest
 
 from tests.support.endpoint import Endpoint, accept, cloudwatch_endpoint
-from tests.support.entries import entry
 from tests.support.paths import ROOT
 from tests.support.processes import ended
-from tests.support.spooler import spooler
-from tests.support.spools import Shelf
-from tests.support.spools import closed as closed
+from tests.support.spool_requests import make_request
+from tests.support.spooler import spool_command
+from tests.support.spools import SpoolHarness
+from tests.support.spools import close_spools as close_spools
 from tests.support.waiting import wait_for
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    """A server in CloudWatch's place."""
+    """An HTTP server in place of CloudWatch."""
     with cloudwatch_endpoint() as serving:
         yield serving
 
 
 def arrived(endpoint: Endpoint) -> Counter[str]:
-    """How often each request came."""
+    """Return how often each request arrived."""
     return Counter(datum["MetricName"] for datum in endpoint.datums())
 
 
 def killed_at(point: str, which: str, path: Path, endpoint: Endpoint) -> None:
-    """Run until the exporter has come to this point, and kill it there."""
+    """Run the program up to a point and kill it there."""
     answer = threading.Event()
 
     def hold(handler: BaseHTTPRequestHandler) -> None:
-        answer.wait(30)
+        answer.wait(60)
         handler.close_connection = True
 
     endpoint.answer = hold if point == "sent" else accept
     with (
         subprocess.Popen(
-            spooler(path, endpoint.url, which, point), cwd=ROOT, stdout=subprocess.PIPE, text=True
+            spool_command(path, endpoint.url, which, point),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process,
         ended(process),
     ):
@@ -58,9 +61,9 @@ def killed_at(point: str, which: str, path: Path, endpoint: Endpoint) -> None:
 
 
 def drained(path: Path, endpoint: Endpoint) -> int:
-    """Send all that is left, by a new process; gives how many were ambiguous."""
+    """Send the rest with a new process; return the number of ambiguous requests."""
     done = subprocess.run(
-        spooler(path, endpoint.url, "drain"), cwd=ROOT, stdout=subprocess.PIPE, check=True
+        spool_command(path, endpoint.url, "drain"), cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     return int(done.stdout)
 
@@ -69,14 +72,13 @@ def drained(path: Path, endpoint: Endpoint) -> int:
     ("point", "times", "ambiguous"),
     [("before", 0, 0), ("written", 1, 1), ("sent", 2, 1), ("answered", 2, 1)],
 )
-def test_a_kill_around_a_live_request(
+def test_kill_around_new_request(
     tmp_path: Path, endpoint: Endpoint, point: str, times: int, ambiguous: int
 ) -> None:
-    """Only what was not written yet is lost, and only what was being sent can come twice."""
     path = tmp_path / "spool.db"
-    shelf = Shelf(path)
-    shelf.add("waiting 1", "waiting 2")
-    shelf.spool.close()
+    harness = SpoolHarness(path)
+    harness.add("waiting 1", "waiting 2")
+    harness.spool.close()
     killed_at(point, "live", path, endpoint)
     assert drained(path, endpoint) == ambiguous
     assert arrived(endpoint) == +Counter({"live": times, "waiting 1": 1, "waiting 2": 1})
@@ -88,25 +90,23 @@ def test_a_kill_around_a_live_request(
     ("point", "times", "ambiguous"),
     [("before", 1, 0), ("written", 1, 1), ("sent", 2, 1), ("answered", 2, 1)],
 )
-def test_a_kill_around_a_request_that_is_sent_again(
+def test_kill_around_resent_request(
     tmp_path: Path, endpoint: Endpoint, point: str, times: int, ambiguous: int
 ) -> None:
-    """Of many that wait, only the one whose turn it was can come twice."""
     path = tmp_path / "spool.db"
-    shelf = Shelf(path)
-    shelf.add("first", "second", "third")
-    shelf.spool.close()
+    harness = SpoolHarness(path)
+    harness.add("first", "second", "third")
+    harness.spool.close()
     killed_at(point, "resent", path, endpoint)
     assert drained(path, endpoint) == ambiguous
     assert arrived(endpoint) == {"first": times, "second": 1, "third": 1}
 
 
-def test_kills_one_after_the_other(tmp_path: Path, endpoint: Endpoint) -> None:
-    """Each kill adds one repetition at most, and none of them loses what waits."""
+def test_repeated_kills(tmp_path: Path, endpoint: Endpoint) -> None:
     path = tmp_path / "spool.db"
-    shelf = Shelf(path)
-    shelf.spool.add(entry("first"))
-    shelf.spool.close()
+    harness = SpoolHarness(path)
+    harness.spool.add(make_request("first"))
+    harness.spool.close()
     for kill in range(1, 4):
         endpoint.requests.clear()
         killed_at("answered", "resent", path, endpoint)

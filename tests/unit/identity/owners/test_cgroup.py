@@ -1,4 +1,4 @@
-"""The container of a process, by the names of its cgroups."""
+"""The container of a process, from the names of its cgroups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.identity.owners.cgroup import Container, Gone, of_process, parse
+from neuron_exporter.identity.owners.cgroup import (
+    Container,
+    ProcessUnavailable,
+    container_of,
+    parse,
+)
 from tests.support.cgroups import process_in
 
 ID, NODE = "0123456789abcdef" * 4, "fedcba9876543210" * 4
@@ -93,35 +98,32 @@ NONE = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_known_shape_tells_its_container(shape: str) -> None:
-    """Whatever runs the container, its id is found, and the uid of its pod."""
+def test_known_formats(shape: str) -> None:
     text, uid = SHAPES[shape]
     assert parse(text + "\n") == Container(ID, uid)
 
 
-def test_ecs_own_ids_are_containers_too() -> None:
-    """Where ECS needs no Docker, a container's id is its task's with a number."""
+def test_ecs_container_id_without_docker() -> None:
     assert parse(f"0::/ecs/{TASK}/{TASK}-2495160603") == Container(f"{TASK}-2495160603")
 
 
 @pytest.mark.parametrize("shape", NONE)
-def test_what_is_not_known_names_nobody(shape: str) -> None:
-    """An unknown shape gives no container, never a wrong one."""
+def test_unknown_formats(shape: str) -> None:
+    """An unknown format yields no container, never a wrong one."""
     assert parse(NONE[shape]) is None
 
 
-def test_a_real_process_is_found_in_its_container() -> None:
-    """What the kernel writes of a process in such a cgroup is read."""
+def test_real_process() -> None:
     with process_in(f"/ecs/{TASK}/{ID}") as pid:
-        assert of_process(pid) == Container(ID)
+        assert container_of(pid) == Container(ID)
 
 
-def test_who_has_gone_is_no_error(tmp_path: Path) -> None:
-    """A process that ended, or is not ours to see, is told apart from one without container."""
-    with pytest.raises(Gone):
-        of_process(2**22 + 1)
+def test_unavailable_process(tmp_path: Path) -> None:
+    """A process that cannot be read is not mistaken for one without a container."""
+    with pytest.raises(ProcessUnavailable):
+        container_of(2**22 + 1)
     folder = tmp_path / "7"
     folder.mkdir()
     (folder / "cgroup").write_text("")
-    with pytest.raises(Gone, match="just ended"):
-        of_process(7, tmp_path)
+    with pytest.raises(ProcessUnavailable, match="just ended"):
+        container_of(7, tmp_path)

@@ -1,4 +1,4 @@
-"""What the kubelet tells of cores and devices, asked of a real gRPC server on a unix socket."""
+"""Owners from the kubelet, queried from a real gRPC server on a unix socket."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,42 +14,54 @@ from pathlib import Path
 import grpc
 import pytest
 
-from neuron_exporter.identity.owners.kubelet import SECONDS, KubeletOwners
+from neuron_exporter.identity.owners import kubelet as provider_module
+from neuron_exporter.identity.owners.kubelet import KubeletOwnerProvider
+from neuron_exporter.identity.owners.lookup import REFRESH_INTERVAL
 from neuron_exporter.identity.owners.pod_resources_pb2 import (
     ClaimResource,
     ContainerResources,
     DynamicResource,
 )
-from neuron_exporter.identity.owners.resolver import REFRESH
-from neuron_exporter.model import NOBODY, Allocation, Owner
-from tests.support.kubelet import CORE, DEVICE, Given, kubelet, listening
+from neuron_exporter.model import NO_OWNER, Allocation, Owner
+from tests.support.kubelet import CORE, DEVICE, PodResource, kubelet_server, listening
 
 NO_PIDS: frozenset[int] = frozenset()
 
 
+@pytest.fixture(autouse=True)
+def _long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lookups succeed on a busy machine."""
+    monkeypatch.setattr(provider_module, "TIMEOUT", 30.0)
+
+
+@pytest.fixture
+def short_timeout(_long_timeout: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lookups fail soon."""
+    monkeypatch.setattr(provider_module, "TIMEOUT", 0.5)
+
+
 def owner(pod: str, container: str = "main") -> Owner:
-    """A pod of the namespace `ml`."""
+    """Return a pod of the namespace `ml`."""
     return Owner(namespace="ml", pod=pod, container=container)
 
 
-def told(socket: Path) -> tuple[Allocation | None, str]:
-    """What is known after one question, and why not more is."""
-    answer = KubeletOwners(str(socket)).ask(NO_PIDS)
-    return answer.owners.allocation, answer.why
+def lookup(socket: Path) -> tuple[Allocation | None, str]:
+    """Return allocation and error of one lookup."""
+    result = KubeletOwnerProvider(str(socket)).lookup(NO_PIDS)
+    return result.owners.allocation, result.error
 
 
-def test_cores_and_devices_are_their_pods(tmp_path: Path) -> None:
-    """Both resources of Neuron's device plugin are read, the deprecated name, too, and what others
-    offer is not."""
-    given = [
-        Given("train", DEVICE, [3, 10]),
-        Given("infer", CORE, [0, 1], container="model"),
-        Given("old", "aws.amazon.com/neurondevice", [4]),
-        Given("other", "nvidia.com/gpu", ["GPU-0"]),
+def test_allocations(tmp_path: Path) -> None:
+    """Both resources of Neuron's device plugin are read, and the deprecated name."""
+    allocated = [
+        PodResource("train", DEVICE, [3, 10]),
+        PodResource("infer", CORE, [0, 1], container="model"),
+        PodResource("old", "aws.amazon.com/neurondevice", [4]),
+        PodResource("other", "nvidia.com/gpu", ["GPU-0"]),
     ]
-    with kubelet(tmp_path, *given) as played:
-        played.offered = {CORE: range(24), DEVICE: range(12), "nvidia.com/gpu": ["GPU-0"]}
-        assert told(played.socket) == (
+    with kubelet_server(tmp_path, *allocated) as kubelet:
+        kubelet.allocatable = {CORE: range(24), DEVICE: range(12), "nvidia.com/gpu": ["GPU-0"]}
+        assert lookup(kubelet.socket) == (
             Allocation(
                 {0: owner("infer", "model"), 1: owner("infer", "model")},
                 {3: owner("train"), 10: owner("train"), 4: owner("old")},
@@ -60,39 +71,41 @@ def test_cores_and_devices_are_their_pods(tmp_path: Path) -> None:
         )
 
 
-def test_nothing_given_is_known_to_be_nothing(tmp_path: Path) -> None:
-    """A node without workloads is no failure: every core is free."""
-    with kubelet(tmp_path) as played:
-        assert told(played.socket) == (Allocation({}, {}, None), "")
+def test_no_allocations(tmp_path: Path) -> None:
+    """A node without workloads is not an error: every core is free."""
+    with kubelet_server(tmp_path) as kubelet:
+        assert lookup(kubelet.socket) == (Allocation({}, {}, None), "")
 
 
-def test_five_hundred_pods_are_read(tmp_path: Path) -> None:
-    """An answer of half a megabyte and more is taken whole."""
-    with kubelet(tmp_path, *(Given(f"p{n:0>1000}", CORE, [n]) for n in range(500))) as played:
-        allocation, why = told(played.socket)
+def test_large_response(tmp_path: Path) -> None:
+    with kubelet_server(
+        tmp_path, *(PodResource(f"p{n:0>1000}", CORE, [n]) for n in range(500))
+    ) as kubelet:
+        allocation, error = lookup(kubelet.socket)
         assert allocation is not None
         assert len(allocation.cores) == 500
-        assert why == ""
+        assert error == ""
 
 
-def test_an_older_kubelet_tells_less(tmp_path: Path) -> None:
-    """Before Kubernetes 1.23 nobody tells what could be given; what is given is known."""
-    with kubelet(tmp_path, Given("train", CORE, [0])) as played:
-        played.offered = None
-        assert told(played.socket) == (Allocation({0: owner("train")}, {}, None), "")
+def test_older_kubelet(tmp_path: Path) -> None:
+    """Before Kubernetes 1.23 the allocatable resources are unknown."""
+    with kubelet_server(tmp_path, PodResource("train", CORE, [0])) as kubelet:
+        kubelet.allocatable = None
+        assert lookup(kubelet.socket) == (Allocation({0: owner("train")}, {}, None), "")
 
 
-def test_what_two_pods_have_is_neithers(tmp_path: Path) -> None:
-    """It is known to be given, and not to whom."""
-    with kubelet(tmp_path, Given("a", DEVICE, [0]), Given("b", DEVICE, [0])) as played:
-        allocation, _ = told(played.socket)
+def test_device_with_two_owners(tmp_path: Path) -> None:
+    """The device is allocated, but its owner is unknown."""
+    with kubelet_server(
+        tmp_path, PodResource("a", DEVICE, [0]), PodResource("b", DEVICE, [0])
+    ) as kubelet:
+        allocation, _ = lookup(kubelet.socket)
         assert allocation is not None
-        assert allocation.devices == {0: NOBODY}
+        assert allocation.devices == {0: NO_OWNER}
 
 
-def test_what_is_not_understood_is_named(tmp_path: Path) -> None:
-    """A resource or an id of another form, and devices that were claimed (DRA), name nobody and are
-    said."""
+def test_unsupported_resources(tmp_path: Path) -> None:
+    """Unknown resources, non-numeric ids and DRA claims are reported."""
     claimed = ContainerResources(
         name="main",
         dynamic_resources=[
@@ -101,62 +114,58 @@ def test_what_is_not_understood_is_named(tmp_path: Path) -> None:
             )
         ],
     )
-    with kubelet(
+    with kubelet_server(
         tmp_path,
-        Given("a", "aws.amazon.com/neuronlink", ["0"]),
-        Given("b", CORE, ["core-7", -1, 2]),
-    ) as played:
-        played.extra = [claimed]
-        allocation, why = told(played.socket)
-        assert allocation == Allocation({2: owner("b")}, {}, None, is_whole=False)
-        assert why == (
-            "resource aws.amazon.com/neuronlink is not understood, "
-            "aws.amazon.com/neuroncore 'core-7' is not understood, "
-            "aws.amazon.com/neuroncore '-1' is not understood, "
-            "resource neuron.aws.com is not understood"
+        PodResource("a", "aws.amazon.com/neuronlink", ["0"]),
+        PodResource("b", CORE, ["core-7", -1, 2]),
+    ) as kubelet:
+        kubelet.extra = [claimed]
+        allocation, error = lookup(kubelet.socket)
+        assert allocation == Allocation({2: owner("b")}, {}, None, is_complete=False)
+        assert error == (
+            "resource aws.amazon.com/neuronlink is not supported, "
+            "aws.amazon.com/neuroncore 'core-7' is not supported, "
+            "aws.amazon.com/neuroncore '-1' is not supported, "
+            "resource neuron.aws.com is not supported"
         )
 
 
 # What goes wrong
 
 
-def test_a_socket_that_is_not_there_is_said(tmp_path: Path) -> None:
-    """Most often its folder is not mounted."""
+def test_missing_socket(tmp_path: Path) -> None:
     path = tmp_path / "kubelet.sock"
-    assert told(path) == (None, f"{path} is not there: is its folder mounted?")
+    assert lookup(path) == (None, f"{path} does not exist: is its folder mounted?")
 
 
-def test_a_kubelet_that_hangs_is_left_after_a_second(tmp_path: Path) -> None:
-    """One question never takes longer."""
-    with kubelet(tmp_path) as played:
-        played.is_silent = True
-        began = time.monotonic()
-        assert told(played.socket) == (None, f"{played.socket}: no answer within 1 s")
-        assert time.monotonic() - began < SECONDS + 1
+@pytest.mark.usefixtures("short_timeout")
+def test_hanging_kubelet(tmp_path: Path) -> None:
+    with kubelet_server(tmp_path) as kubelet:
+        kubelet.hangs = True
+        assert lookup(kubelet.socket) == (None, f"{kubelet.socket}: no answer within 0.5 s")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_socket_that_we_may_not_open_is_said(tmp_path: Path) -> None:
-    """The kubelet's socket is root's: another user learns that, and that is all."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as another user")
+def test_permission_denied(tmp_path: Path) -> None:
     program = (
-        "import sys; from neuron_exporter.identity.owners.kubelet import KubeletOwners; "
-        "print(KubeletOwners(sys.argv[1]).ask(frozenset()).why)"
+        "import sys; from neuron_exporter.identity.owners.kubelet import KubeletOwnerProvider; "
+        "print(KubeletOwnerProvider(sys.argv[1]).lookup(frozenset()).error)"
     )
-    with kubelet(tmp_path, Given("a", CORE, [0])) as played:
-        played.socket.chmod(0o600)
+    with kubelet_server(tmp_path, PodResource("a", CORE, [0])) as kubelet:
+        kubelet.socket.chmod(0o600)
         for folder in (tmp_path, *tmp_path.parents[:3]):
             folder.chmod(folder.stat().st_mode | 0o055)
         done = subprocess.run(
             ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", program,
-             str(played.socket)],
+             str(kubelet.socket)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-    assert done.stdout == f"{played.socket}: Permission denied\n"
+    assert done.stdout == f"{kubelet.socket}: Permission denied\n"
 
 
 @contextmanager
-def _somebody_else(path: Path, says: bytes) -> Iterator[None]:
-    """Somebody who listens there and is no kubelet."""
+def other_server(path: Path, data: bytes) -> Iterator[None]:
+    """Run a server that is not a kubelet."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -170,7 +179,7 @@ def _somebody_else(path: Path, says: bytes) -> Iterator[None]:
                     return
                 connections.append(connection)
                 with suppress(OSError):  # who only knocked has gone
-                    connection.sendall(says)
+                    connection.sendall(data)
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
@@ -183,51 +192,48 @@ def _somebody_else(path: Path, says: bytes) -> Iterator[None]:
                 connection.close()
 
 
-@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100])
-def test_somebody_else_at_the_socket_is_no_kubelet(tmp_path: Path, says: bytes) -> None:
-    """Silence and garbage end within the same second, and name the socket."""
+@pytest.mark.usefixtures("short_timeout")
+@pytest.mark.parametrize("data", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100])
+def test_other_server_at_socket(tmp_path: Path, data: bytes) -> None:
+    """Silence and garbage end the lookup, and the error names the socket."""
     path = tmp_path / "kubelet.sock"
-    began = time.monotonic()
-    with _somebody_else(path, says):
-        allocation, why = told(path)
+    with other_server(path, data):
+        allocation, error = lookup(path)
     assert allocation is None
-    assert why.startswith(f"{path}: ")
-    assert time.monotonic() - began < SECONDS + 1
+    assert error.startswith(f"{path}: ")
 
 
-def test_a_refusal_says_why(tmp_path: Path) -> None:
-    """The kubelet's own words are passed on."""
-    with kubelet(tmp_path) as played:
-        played.refuse = grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert told(played.socket) == (None, f"{played.socket}: RESOURCE_EXHAUSTED: not now")
+def test_grpc_error(tmp_path: Path) -> None:
+    with kubelet_server(tmp_path) as kubelet:
+        kubelet.error_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert lookup(kubelet.socket) == (None, f"{kubelet.socket}: RESOURCE_EXHAUSTED: not now")
 
 
-def test_a_kubelet_that_restarts_is_found_again(tmp_path: Path) -> None:
-    """What it said holds while it is away, and the new one is asked at once."""
+def test_kubelet_restart(tmp_path: Path) -> None:
+    """The last allocation stays valid while the kubelet is away."""
     now = [0.0]
-    with kubelet(tmp_path, Given("a", CORE, [0])) as played:
-        asks = KubeletOwners(str(played.socket), clock=lambda: now[0])
-        first = asks.ask(NO_PIDS).owners.allocation
-    now[0] += REFRESH
-    away = asks.ask(NO_PIDS)
+    with kubelet_server(tmp_path, PodResource("a", CORE, [0])) as kubelet:
+        provider = KubeletOwnerProvider(str(kubelet.socket), clock=lambda: now[0])
+        first = provider.lookup(NO_PIDS).owners.allocation
+    now[0] += REFRESH_INTERVAL
+    away = provider.lookup(NO_PIDS)
     assert away.owners.allocation == first
-    assert away.why.endswith("is its folder mounted?")
-    played.given = [Given("b", CORE, [0])]
-    with listening(played):
-        back = asks.ask(NO_PIDS)
-    assert back.why == ""
+    assert away.error.endswith("is its folder mounted?")
+    kubelet.allocated = [PodResource("b", CORE, [0])]
+    with listening(kubelet):
+        back = provider.lookup(NO_PIDS)
+    assert back.error == ""
     assert back.owners.allocation == Allocation({0: owner("b")}, {}, None)
 
 
-def test_a_kubelet_that_stays_away_is_not_believed_for_ever(tmp_path: Path) -> None:
-    """After two rounds without an answer nobody is named: unknown is better than wrong."""
+def test_allocation_expires(tmp_path: Path) -> None:
     now = [0.0]
-    with kubelet(tmp_path, Given("a", CORE, [0])) as played:
-        asks = KubeletOwners(str(played.socket), clock=lambda: now[0])
-        asks.ask(NO_PIDS)
-        played.refuse = grpc.StatusCode.UNAVAILABLE
+    with kubelet_server(tmp_path, PodResource("a", CORE, [0])) as kubelet:
+        provider = KubeletOwnerProvider(str(kubelet.socket), clock=lambda: now[0])
+        provider.lookup(NO_PIDS)
+        kubelet.error_code = grpc.StatusCode.UNAVAILABLE
         known = []
         for _ in range(3):
-            now[0] += REFRESH
-            known.append(asks.ask(NO_PIDS).owners.allocation is not None)
+            now[0] += REFRESH_INTERVAL
+            known.append(provider.lookup(NO_PIDS).owners.allocation is not None)
     assert known == [True, False, False]

@@ -1,4 +1,4 @@
-"""Who is asked whose cores are, and when."""
+"""Owner lookups: which providers are queried, and when."""
 
 from __future__ import annotations
 
@@ -8,170 +8,173 @@ from contextlib import contextmanager
 
 from structlog.testing import capture_logs
 
-from neuron_exporter.identity.owners.resolver import REFRESH, OwnersFinder, Told, merge
+from neuron_exporter.identity.owners.lookup import (
+    REFRESH_INTERVAL,
+    OwnerLookup,
+    OwnersResult,
+    merge,
+)
 from neuron_exporter.model import Owner, Owners, Task
 from tests.support.waiting import wait_for
 
 RED, BLUE = Owner(container="red"), Owner(container="blue")
 
 
-class Place:
-    """Somebody who is asked, and keeps for which processes."""
+class FakeProvider:
+    """A provider that records the processes it is queried for."""
 
-    name = "somebody"
+    name = "fake"
 
-    def __init__(self, answer: Callable[[frozenset[int]], Told]) -> None:
-        self.asked: list[frozenset[int]] = []
+    def __init__(self, answer: Callable[[frozenset[int]], OwnersResult]) -> None:
+        self.queries: list[frozenset[int]] = []
         self._answer = answer
 
-    def ask(self, pids: frozenset[int]) -> Told:
-        """Answer as prepared."""
-        self.asked.append(pids)
+    def lookup(self, pids: frozenset[int]) -> OwnersResult:
+        """Return the prepared result."""
+        self.queries.append(pids)
         return self._answer(pids)
 
 
 @contextmanager
-def finding(*places: Place) -> Iterator[OwnersFinder]:
-    """A finder that runs."""
-    finder = OwnersFinder(places)
-    finder.start()
+def running_lookup(*providers: FakeProvider) -> Iterator[OwnerLookup]:
+    """Run a lookup."""
+    lookup = OwnerLookup(providers)
+    lookup.start()
     try:
-        yield finder
+        yield lookup
     finally:
-        finder.stop()
+        lookup.stop()
         wait_for(lambda: all(t.name != "owners" for t in threading.enumerate()))
 
 
-def everybody_is_red(pids: frozenset[int]) -> Told:
-    """An answer that knows every process."""
-    return Told(Owners(by_pid=dict.fromkeys(pids, RED)))
+def all_red(pids: frozenset[int]) -> OwnersResult:
+    """Return RED as the owner of every process."""
+    return OwnersResult(Owners(by_pid=dict.fromkeys(pids, RED)))
 
 
-def test_a_process_not_seen_before_is_asked_for_at_once() -> None:
-    """A report with a new process starts a round; the report does not wait for it."""
-    place = Place(everybody_is_red)
-    with finding(place) as finder:
-        wait_for(lambda: place.asked)
-        finder.see(frozenset({7}), frozenset())
-        assert finder.owners().asked
-        wait_for(lambda: finder.owners().by_pid == {7: RED}, seconds=3)
+def test_new_process_starts_round() -> None:
+    provider = FakeProvider(all_red)
+    with running_lookup(provider) as lookup:
+        wait_for(lambda: provider.queries)
+        lookup.observe(frozenset({7}), frozenset())
+        assert lookup.owners().lookup_enabled
+        wait_for(lambda: lookup.owners().by_pid == {7: RED})
 
 
-class Hurry(threading.Event):
-    """Notes how long it should be waited for, and does not wait for so long."""
+class FastEvent(threading.Event):
+    """An event that records timeouts and waits only a moment."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waited: list[float] = []
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a moment."""
+        """Record the timeout and wait for a moment."""
         self.waited.append(timeout or 0.0)
         return super().wait(0.001)
 
 
-def test_rounds_in_which_nothing_is_new_become_rare() -> None:
-    """Pauses double up to ten seconds, and a new process makes the next ones short again."""
-    place = Place(everybody_is_red)
-    finder = OwnersFinder([place])
-    finder._news = hurry = Hurry()
-    finder._stopping = Hurry()
-    finder.start()
-    wait_for(lambda: len(hurry.waited) > 6)
-    finder.see(frozenset({7}), frozenset())
-    wait_for(lambda: frozenset({7}) in place.asked)
-    before = len(hurry.waited)
-    wait_for(lambda: len(hurry.waited) > before + 3)
-    finder.stop()
-    assert hurry.waited[:6] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
-    assert 1.0 in hurry.waited[6:]
+def test_pauses() -> None:
+    """Pauses double up to ten seconds; a new process resets them."""
+    provider = FakeProvider(all_red)
+    lookup = OwnerLookup([provider])
+    lookup._changed = event = FastEvent()
+    lookup._stopping = FastEvent()
+    lookup.start()
+    wait_for(lambda: len(event.waited) > 6)
+    lookup.observe(frozenset({7}), frozenset())
+    wait_for(lambda: frozenset({7}) in provider.queries)
+    before = len(event.waited)
+    wait_for(lambda: len(event.waited) > before + 3)
+    lookup.stop()
+    assert event.waited[:6] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert 1.0 in event.waited[6:]
 
 
-def test_the_same_answer_is_the_same_object() -> None:
-    """While nothing changes nothing that is made of owners is made again."""
-    place = Place(everybody_is_red)
-    finder = OwnersFinder([place])
-    finder._ask_all(frozenset({1}))
-    first = finder.owners()
-    finder._ask_all(frozenset({1}))
-    assert finder.owners() is first
+def test_unchanged_owners_are_same_object() -> None:
+    provider = FakeProvider(all_red)
+    lookup = OwnerLookup([provider])
+    lookup._run_round(frozenset({1}))
+    first = lookup.owners()
+    lookup._run_round(frozenset({1}))
+    assert lookup.owners() is first
 
 
-def test_what_is_told_first_goes_before_what_is_told_later() -> None:
-    """Places are in the order in which they are believed."""
+def test_merge_precedence() -> None:
     task = Task(RED, frozenset({0}))
-    told = merge([Owners({0: RED}, {1: RED}), Owners({0: BLUE, 1: BLUE}, {2: BLUE}, task=task)])
-    assert told.by_core == {0: RED, 1: BLUE}
-    assert told.by_pid == {1: RED, 2: BLUE}
-    assert told.task is task
-    assert told.asked
+    merged = merge([Owners({0: RED}, {1: RED}), Owners({0: BLUE, 1: BLUE}, {2: BLUE}, task=task)])
+    assert merged.by_core == {0: RED, 1: BLUE}
+    assert merged.by_pid == {1: RED, 2: BLUE}
+    assert merged.task is task
+    assert merged.lookup_enabled
 
 
-def test_what_could_not_be_told_is_said_once() -> None:
-    """The log and the page say why, and again only when it is something else."""
+def test_status_is_logged_on_change() -> None:
     answers = iter(["no agent", "no agent", ""])
-    finder = OwnersFinder([Place(lambda _: Told(why=next(answers)))])
-    assert finder.status() == {"somebody": "not asked yet"}
-    with capture_logs() as said:
+    lookup = OwnerLookup([FakeProvider(lambda _: OwnersResult(error=next(answers)))])
+    assert lookup.status() == {"fake": "pending"}
+    with capture_logs() as logs:
         for _ in range(3):
-            finder._ask_all(frozenset())
-    assert [(each["log_level"], each["answer"]) for each in said] == [
+            lookup._run_round(frozenset())
+    assert [(each["log_level"], each["result"]) for each in logs] == [
         ("warning", "no agent"),
         ("info", "answered"),
     ]
-    assert finder.status() == {"somebody": "answered"}
+    assert lookup.status() == {"fake": "answered"}
 
 
-def test_a_bug_in_one_place_costs_that_place() -> None:
-    """Others are asked all the same, and the thread lives on."""
-
-    def fail(_: frozenset[int]) -> Told:
+def test_provider_exception() -> None:
+    def fail(_: frozenset[int]) -> OwnersResult:
         raise RuntimeError("boom")
 
-    bad, good = Place(fail), Place(everybody_is_red)
+    bad, good = FakeProvider(fail), FakeProvider(all_red)
     bad.name = "another"
-    finder = OwnersFinder([bad, good])
-    finder._ask_all(frozenset({1}))
-    assert finder.owners().by_pid == {1: RED}
-    assert "boom" in finder.status()["another"]
+    lookup = OwnerLookup([bad, good])
+    lookup._run_round(frozenset({1}))
+    assert lookup.owners().by_pid == {1: RED}
+    assert "boom" in lookup.status()["another"]
 
 
-def test_a_core_not_held_before_starts_a_round() -> None:
-    """Whoever takes a core in a process that is known, or without a process, is asked for at once;
-    one that is busy now and then is no news each time."""
-    place = Place(everybody_is_red)
-    finder = OwnersFinder([place])
-    for held, is_news in (((0,), True), ((0,), False), ((), False), ((0,), False), ((1,), True)):
-        finder._news.clear()
-        finder.see(frozenset(), frozenset(held))
-        assert finder._news.is_set() is is_news
+def test_new_core_starts_round() -> None:
+    """A core that is busy now and then starts a round only once."""
+    provider = FakeProvider(all_red)
+    lookup = OwnerLookup([provider])
+    for cores, starts_round in (
+        ((0,), True),
+        ((0,), False),
+        ((), False),
+        ((0,), False),
+        ((1,), True),
+    ):
+        lookup._changed.clear()
+        lookup.observe(frozenset(), frozenset(cores))
+        assert lookup._changed.is_set() is starts_round
 
 
-def test_owners_that_nobody_confirms_are_not_known() -> None:
-    """Should the thread hang or die, nobody is named after three rounds; and nobody is at first."""
+def test_owners_expire() -> None:
+    """Without a successful round for three intervals, owners are unknown again."""
     now = [0.0]
-    finder = OwnersFinder([Place(everybody_is_red)], clock=lambda: now[0])
-    assert finder.owners() == Owners(asked=True)
-    finder._ask_all(frozenset({1}))
-    now[0] += 3 * REFRESH - 1
-    assert finder.owners().by_pid == {1: RED}
+    lookup = OwnerLookup([FakeProvider(all_red)], clock=lambda: now[0])
+    assert lookup.owners() == Owners(lookup_enabled=True)
+    lookup._run_round(frozenset({1}))
+    now[0] += 3 * REFRESH_INTERVAL - 1
+    assert lookup.owners().by_pid == {1: RED}
     now[0] += 1
-    assert finder.owners() == Owners(asked=True)
+    assert lookup.owners() == Owners(lookup_enabled=True)
 
 
-class Labels:
-    """Somebody who knows more, and fails."""
+class FailingLabelProvider:
+    """A label provider that raises an exception."""
 
     name = "labels"
 
-    def add(self, owners: Owners) -> tuple[Owners, str]:
-        """Fail."""
+    def add_labels(self, owners: Owners) -> tuple[Owners, str]:
+        """Raise an exception."""
         raise RecursionError("deep")
 
 
-def test_a_bug_in_labels_costs_labels() -> None:
-    """Owners are named without them, and the reason is said."""
-    finder = OwnersFinder([Place(everybody_is_red)], Labels())
-    finder._ask_all(frozenset({1}))
-    assert finder.owners().by_pid == {1: RED}
-    assert "deep" in finder.status()["labels"]
+def test_label_provider_exception() -> None:
+    lookup = OwnerLookup([FakeProvider(all_red)], FailingLabelProvider())
+    lookup._run_round(frozenset({1}))
+    assert lookup.owners().by_pid == {1: RED}
+    assert "deep" in lookup.status()["labels"]

@@ -1,4 +1,4 @@
-"""Pods of processes by the names of containers' logs, and labels of pods by the Kubernetes API."""
+"""Labels of pods, from the Kubernetes API."""
 
 from __future__ import annotations
 
@@ -12,108 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.identity.owners.container_logs import PodsByContainer
-from neuron_exporter.identity.owners.pod_labels import MOST_LABELS, PodLabels
+from neuron_exporter.identity.owners.pod_labels import MAX_LABELS, PodLabelProvider
 from neuron_exporter.model import Allocation, Owner, Owners
-from tests.support.certificates import Authority
-from tests.support.cgroups import process_in
+from tests.support.certificates import CertificateAuthority
 
-ID, OTHER = "1" * 64, "2" * 64
-UID = "8dbc5577-d0e2-4706-8787-57d52c03ddf2"
 TRAIN = Owner(namespace="ml", pod="train-0", container="main")
 
 
-class Node:
-    """A folder in the place of /proc, and one with the links of logs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.proc = folder / "proc"
-        self.logs = folder / "containers"
-        self.proc.mkdir()
-        self.logs.mkdir()
-
-    def run(self, pid: int, cgroup: str) -> None:
-        """Have a process in this cgroup."""
-        (self.proc / str(pid)).mkdir()
-        (self.proc / str(pid) / "cgroup").write_text(f"0::{cgroup}\n")
-
-    def log(self, name: str) -> None:
-        """Have a link of this name, whose file the container need not see."""
-        (self.logs / name).symlink_to("/var/log/pods/elsewhere/0.log")
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    """Nobody yet."""
-    return Node(tmp_path)
-
-
-def of(container: str) -> str:
-    """A cgroup as containerd names it."""
-    slice = f"kubepods-pod{UID.replace('-', '_')}.slice"
-    return f"/kubepods.slice/{slice}/cri-containerd-{container}.scope"
-
-
-# Names
-
-
-def test_a_process_is_its_containers_pods(node: Node) -> None:
-    """Names of pods and containers may have dashes, names of pods dots as well."""
-    node.run(10, of(ID))
-    node.run(11, of(OTHER))
-    node.run(12, "/system.slice/kubelet.service")
-    node.log(f"train-0_ml_main-{ID}.log")
-    node.log(f"a.b-c_kube-system_side-car-2-{OTHER}.log")
-    node.log("README")
-    told = PodsByContainer(node.logs, node.proc).ask(frozenset({10, 11, 12, 13}))
-    assert told.why == ""
-    assert told.owners.by_pid == {
-        10: TRAIN,
-        11: Owner(namespace="kube-system", pod="a.b-c", container="side-car-2"),
-    }
-
-
-def test_a_container_that_is_new_is_looked_for(node: Node) -> None:
-    """The folder is read again for a container that was not there before."""
-    names = PodsByContainer(node.logs, node.proc)
-    node.run(10, of(ID))
-    assert names.ask(frozenset({10})).owners.by_pid == {}
-    node.log(f"train-0_ml_main-{ID}.log")
-    assert names.ask(frozenset({10})).owners.by_pid == {10: TRAIN}
-
-
-def test_a_real_process_is_its_pods(node: Node) -> None:
-    """What the kernel tells of a process in a pod's cgroup leads to the pod."""
-    node.log(f"train-0_ml_main-{ID}.log")
-    with process_in(f"/kubepods/burstable/pod{UID}/{ID}") as pid:
-        assert PodsByContainer(node.logs).ask(frozenset({pid})).owners.by_pid == {pid: TRAIN}
-
-
-def test_a_folder_that_is_not_mounted_is_said(node: Node) -> None:
-    """Only where there is a pod's process to be named."""
-    names = PodsByContainer(node.logs / "nowhere", node.proc)
-    assert names.ask(frozenset({10})).why == ""
-    node.run(10, of(ID))
-    assert names.ask(frozenset({10})).why == f"{node.logs}/nowhere: No such file or directory"
-
-
-# Labels
-
-
-class Api:
-    """Kubernetes' API as far as pods' metadata go, over TLS."""
+class KubernetesApi:
+    """The metadata of pods in the Kubernetes API, over TLS."""
 
     def __init__(self, folder: Path) -> None:
         self.account = folder
         self.labels: dict[str, Mapping[str, object]] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.status = 0
         self.address = ""
         (folder / "token").write_text("secret\n")
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """The metadata of a pod."""
-        self.asked.append(handler.path)
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Return the metadata of a pod."""
+        self.requests.append(handler.path)
         labels = self.labels.get(handler.path.rpartition("/")[2])
         allowed = handler.headers["Authorization"] == "Bearer secret"
         assert "PartialObjectMetadata" in handler.headers["Accept"]
@@ -126,17 +45,17 @@ class Api:
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[Api]:
-    authority = Authority(folder, "ca")
+def _serving(folder: Path) -> Iterator[KubernetesApi]:
+    authority = CertificateAuthority(folder, "ca")
     authority.file.rename(folder / "ca.crt")
     certificate, key = authority.sign("kubernetes")
-    api = Api(folder)
+    api = KubernetesApi(folder)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            api.answer(self)
+            api.handle(self)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -158,8 +77,8 @@ def _serving(folder: Path) -> Iterator[Api]:
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    """An API that knows one pod."""
+def api(tmp_path: Path) -> Iterator[KubernetesApi]:
+    """Run an API with one pod."""
     with _serving(tmp_path) as api:
         api.labels["train-0"] = {
             "team": "vision",
@@ -174,65 +93,66 @@ OWNERS = Owners(
 )
 
 
-def test_labels_that_are_allowed_are_added(api: Api) -> None:
-    """Their names are made fit as kube-state-metrics does; a pod that has gone has none."""
-    labels = PodLabels(["team", "app.kubernetes.io/*"], api.address, api.account)
-    owners, why = labels.add(OWNERS)
-    assert why == ""
+def test_selected_labels(api: KubernetesApi) -> None:
+    """Label names are sanitized as kube-state-metrics does; a deleted pod has none."""
+    labels = PodLabelProvider(["team", "app.kubernetes.io/*"], api.address, api.account)
+    owners, error = labels.add_labels(OWNERS)
+    assert error == ""
     expected = (("label_app_kubernetes_io_name", "resnet"), ("label_team", "vision"))
     assert owners.by_pid[7].labels() == (*TRAIN.labels(), *expected)
     assert owners.allocation is not None
     assert owners.allocation.cores[0].pod_labels == expected
     assert owners.allocation.devices[3].pod_labels == ()
-    assert sorted(api.asked) == [
+    assert sorted(api.requests) == [
         "/api/v1/namespaces/ml/pods/gone",
         "/api/v1/namespaces/ml/pods/train-0",
     ]
 
 
-def test_a_pod_is_asked_for_once_in_a_while(api: Api) -> None:
-    """A round costs the API nothing; a label that changes is seen within five minutes."""
+def test_labels_are_cached(api: KubernetesApi) -> None:
+    """Labels of a pod are requested every five minutes."""
     now = [0.0]
-    labels = PodLabels(["team"], api.address, api.account, clock=lambda: now[0])
+    labels = PodLabelProvider(["team"], api.address, api.account, clock=lambda: now[0])
     for _ in range(10):
-        labels.add(OWNERS)
-    assert len(api.asked) == 2
+        labels.add_labels(OWNERS)
+    assert len(api.requests) == 2
     api.labels["train-0"] = {"team": "speech"}
     now[0] += 300
-    owners, _ = labels.add(OWNERS)
+    owners, _ = labels.add_labels(OWNERS)
     assert owners.by_pid[7].pod_labels == (("label_team", "speech"),)
 
 
 @pytest.mark.parametrize(
-    ("status", "says"), [(403, "the answer was 403"), (500, "the answer was 500")]
+    ("status", "message"), [(403, "HTTP status 403"), (500, "HTTP status 500")]
 )
-def test_a_refusal_is_said_and_not_repeated_soon(api: Api, status: int, says: str) -> None:
-    """The pod is named all the same, without its labels; the API is left alone for a while."""
+def test_api_error(api: KubernetesApi, status: int, message: str) -> None:
+    """Owners stay without labels, and the request is repeated after 30 seconds."""
     now = [0.0]
-    labels = PodLabels(["team"], api.address, api.account, clock=lambda: now[0])
+    labels = PodLabelProvider(["team"], api.address, api.account, clock=lambda: now[0])
     api.status = status
-    owners, why = labels.add(OWNERS)
-    assert (owners.by_pid, says in why) == (OWNERS.by_pid, True)
-    labels.add(OWNERS)
-    assert len(api.asked) == 1
+    owners, error = labels.add_labels(OWNERS)
+    assert (owners.by_pid, message in error) == (OWNERS.by_pid, True)
+    labels.add_labels(OWNERS)
+    assert len(api.requests) == 1
     api.status = 0
     now[0] += 30
-    assert labels.add(OWNERS)[1] == ""
+    assert labels.add_labels(OWNERS)[1] == ""
 
 
-def test_an_api_that_is_not_there_or_not_known_is_said(api: Api, tmp_path: Path) -> None:
-    """A port where nobody listens, an account without its files, an authority that is another."""
-    assert "Connection refused" in PodLabels(["*"], "127.0.0.1:1", api.account).add(OWNERS)[1]
-    assert "No such file" in PodLabels(["*"], api.address, tmp_path / "none").add(OWNERS)[1]
+def test_connection_errors(api: KubernetesApi, tmp_path: Path) -> None:
+    def error(address: str, account: Path) -> str:
+        return PodLabelProvider(["*"], address, account).add_labels(OWNERS)[1]
+
+    assert "Connection refused" in error("127.0.0.1:1", api.account)
+    assert "No such file" in error(api.address, tmp_path / "none")
     other = tmp_path / "other"
     other.mkdir()
-    Authority(other, "ca").file.rename(other / "ca.crt")
+    CertificateAuthority(other, "ca").file.rename(other / "ca.crt")
     (other / "token").write_text("secret")
-    assert "CERTIFICATE_VERIFY_FAILED" in PodLabels(["*"], api.address, other).add(OWNERS)[1]
+    assert "CERTIFICATE_VERIFY_FAILED" in error(api.address, other)
 
 
-def test_labels_are_bounded(api: Api) -> None:
-    """However many a pod has, and whatever they hold."""
+def test_number_of_labels_is_limited(api: KubernetesApi) -> None:
     api.labels["train-0"] = {**{f"l{n}": "x" for n in range(100)}, "empty": "", "number": 7}
-    owners, _ = PodLabels(["*"], api.address, api.account).add(OWNERS)
-    assert len(owners.by_pid[7].pod_labels) == MOST_LABELS
+    owners, _ = PodLabelProvider(["*"], api.address, api.account).add_labels(OWNERS)
+    assert len(owners.by_pid[7].pod_labels) == MAX_LABELS

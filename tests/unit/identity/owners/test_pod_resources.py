@@ -12,8 +12,7 @@ ROOT = ROOT / "exporter"
 PROTO = "neuron_exporter/identity/owners/pod_resources.proto"
 
 
-def test_the_committed_code_is_what_the_generator_writes(tmp_path: Path) -> None:
-    """`make golden` was run after the last change of the .proto file, with the pinned tools."""
+def test_generated_code_is_current(tmp_path: Path) -> None:
     subprocess.run(
         [
             *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT}"),

@@ -1,4 +1,4 @@
-"""Datums keep CloudWatch's limits, and say what the window says."""
+"""Datums are within CloudWatch's limits and equal the window's content."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ import pytest
 from botocore.session import Session
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import for_cloudwatch
+from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Machine
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.system_section import hardware_counters
 from neuron_exporter.sinks.cloudwatch.datums import (
-    MOST_BYTES,
-    MOST_DATUMS,
-    MOST_VALUES,
+    ACCEPTED_AGES,
+    MAX_BYTES,
+    MAX_DATUMS,
+    MAX_VALUES,
+    batch_datums,
     count_metrics,
-    requests,
-    untimely,
 )
-from neuron_exporter.sinks.cloudwatch.dimensions import FIELDS, Dimensions, check, clean, resolve
+from neuron_exporter.sinks.cloudwatch.dimensions import (
+    MACHINE_DIMENSIONS,
+    Dimensions,
+    check,
+    resolve,
+    sanitize_dimension_value,
+)
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
-from tests.support.datums import beats, readings, window
-from tests.support.reports import Bench
+from tests.support.datums import heartbeat_datums, make_window, metric_datums
+from tests.support.reports import Harness
 from tests.unit.sinks.cloudwatch.test_window import at
 
-STANDARD, _ = for_cloudwatch("standard", [], [])
+STANDARD, _ = select_for_cloudwatch("standard", [], [])
 SET = (("InstanceId", "i-1"), ("InstanceType", "trn1.32xlarge"))
 TEN = {
     "ExporterHeartbeat": "Count",
@@ -50,21 +56,20 @@ TEN = {
 
 @pytest.fixture(scope="module")
 def limits() -> dict[str, Any]:
-    """The shapes of CloudWatch's own service model."""
+    """Shapes of CloudWatch's service model."""
     model = Session().get_service_model("cloudwatch")
     return {name: model.shape_for(name) for name in ("StandardUnit", "DatapointValues")}
 
 
 def values(names: list[str], machine: Machine, extra: dict[str, str]) -> Dimensions | None:
-    """The dimensions that a set of this machine has, where nobody holds anything."""
+    """Return the dimensions of a set for this machine, without owner dimensions."""
     found = resolve(names, machine, extra, {})
-    return found and found.held_by(())
+    return found and found.with_owner(())
 
 
-def test_the_standard_preset_is_ten_metrics() -> None:
-    """A busy machine publishes the ten documented metrics, each with its unit, in one request."""
+def test_standard_preset_has_ten_metrics() -> None:
     machine = SimulatedMachine(parse(["--instance-type", "trn1.32xlarge"]))
-    windows, bench = Windows(STANDARD, 60), Bench()
+    windows, harness = Windows(STANDARD, 60), Harness()
     for number in range(12):
         document = machine.report(number)
         document["system_data"]["neuron_hw_counters"] = {
@@ -72,36 +77,35 @@ def test_the_standard_preset_is_ten_metrics() -> None:
             **hardware_counters(hardware("trn1.32xlarge")),
             "error": "",
         }
-        windows.add(at(bench.collect(document).snapshot, 1_700_000_040 + 5 * number))
+        windows.add(at(harness.collect(document).snapshot, 1_700_000_040 + 5 * number))
     (full,) = windows.take(1_700_000_100)
-    made = beats(full, STANDARD, SET) + readings(full, STANDARD, SET)
+    made = heartbeat_datums(full, STANDARD, SET) + metric_datums(full, STANDARD, SET)
     assert {datum["MetricName"]: datum["Unit"] for datum in made} == TEN
     assert count_metrics(made) == 10
-    assert len(list(requests(made))) == 1
+    assert len(list(batch_datums(made))) == 1
 
 
-def test_units_are_cloudwatchs(limits: dict[str, Any]) -> None:
-    """Every metric has a unit that CloudWatch knows."""
+def test_units_are_known_to_cloudwatch(limits: dict[str, Any]) -> None:
     units = {metric.unit for row in CATALOGUE for metric in row.cloudwatch}
     assert units <= set(limits["StandardUnit"].enum)
 
 
-def test_values_keep_their_counts() -> None:
-    """What came once needs no count; what came more often keeps it."""
-    made = readings(window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1, 2.0: 5})), STANDARD, SET)
+def test_values_have_counts() -> None:
+    made = metric_datums(
+        make_window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1, 2.0: 5})), STANDARD, SET
+    )
     (datum,) = made
     assert dict(zip(datum["Values"], datum["Counts"], strict=True)) == {2.0: 5, 3.0: 1, 4.0: 1}
-    (once,) = readings(window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1})), STANDARD, SET)
+    (once,) = metric_datums(make_window(NeuronCoresInUse=Counter({3.0: 1, 4.0: 1})), STANDARD, SET)
     assert once["Values"] == [3.0, 4.0]
     assert "Counts" not in once
 
 
-def test_many_values_are_several_datums() -> None:
-    """A datum has at most 150 values; nothing is lost at the seams."""
+def test_many_values_become_several_datums() -> None:
     values = Counter({float(n): 1 + n % 3 for n in range(384)})
-    made = readings(window(NeuronCoresInUse=values), STANDARD, SET)
+    made = metric_datums(make_window(NeuronCoresInUse=values), STANDARD, SET)
     assert len(made) == 3
-    assert all(len(datum["Values"]) <= MOST_VALUES for datum in made)
+    assert all(len(datum["Values"]) <= MAX_VALUES for datum in made)
     together: Counter[float] = Counter()
     for datum in made:
         counts = datum.get("Counts", [1] * len(datum["Values"]))
@@ -110,68 +114,65 @@ def test_many_values_are_several_datums() -> None:
     assert count_metrics(made) == 1
 
 
-def test_ratios_are_percent() -> None:
-    """7 % of the report is 7, not 7.000000000000001."""
-    (datum,) = readings(window(NeuronCoreUtilization=Counter({0.07: 1, 0.155: 1})), STANDARD, SET)
+def test_ratios_become_exact_percents() -> None:
+    (datum,) = metric_datums(
+        make_window(NeuronCoreUtilization=Counter({0.07: 1, 0.155: 1})), STANDARD, SET
+    )
     assert datum["Values"] == [7.0, 15.5]
 
 
-def test_a_stamp_is_the_windows_start() -> None:
-    """All that a window holds is stamped with its start, in UTC."""
-    (datum,) = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET)
+def test_stamp_is_window_start() -> None:
+    (datum,) = metric_datums(make_window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET)
     assert datum["Timestamp"] == datetime(2023, 11, 14, 22, 14, tzinfo=UTC)
 
 
-def test_each_dimension_set_is_a_metric_of_its_own() -> None:
-    """Finer and coarser sets hold the same values, and are counted as they are billed."""
-    made = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET, SET[:1], ())
+def test_each_dimension_set_is_a_metric() -> None:
+    made = metric_datums(
+        make_window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET, SET[:1], ()
+    )
     assert [len(datum["Dimensions"]) for datum in made] == [2, 1, 0]
     assert count_metrics(made) == 3
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_the_heartbeat_is_one_or_zero(alive: bool) -> None:
-    """A window at whose end the source was dead says so with a zero."""
+def test_heartbeat_values(alive: bool) -> None:
     empty = Window(1_700_000_040.0)
     if alive:
         from tests.support.reports import report
 
-        empty.seen = at(Bench().collect(report()).snapshot, 1_700_000_095)
-    (beat,) = beats(empty, STANDARD, SET)
+        empty.last_snapshot = at(Harness().collect(report()).snapshot, 1_700_000_095)
+    (beat,) = heartbeat_datums(empty, STANDARD, SET)
     assert (beat["MetricName"], beat["Value"]) == ("ExporterHeartbeat", float(alive))
 
 
-def test_no_heartbeat_unless_it_is_selected() -> None:
-    """What is excluded is not sent."""
-    without, problems = for_cloudwatch("standard", [], ["ExporterHeartbeat"])
+def test_deselected_heartbeat_is_absent() -> None:
+    without, problems = select_for_cloudwatch("standard", [], ["ExporterHeartbeat"])
     assert not problems
-    assert beats(Window(0.0), without, SET) == []
+    assert heartbeat_datums(Window(0.0), without, SET) == []
 
 
-def test_requests_keep_the_number_of_datums() -> None:
-    """At most 1,000 datums go into a request, in their order."""
-    made = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET) * 2500
-    batches = list(requests(made))
-    assert [len(batch) for batch in batches] == [MOST_DATUMS, MOST_DATUMS, 500]
+def test_batches_limit_datum_count() -> None:
+    made = metric_datums(make_window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET) * 2500
+    batches = list(batch_datums(made))
+    assert [len(batch) for batch in batches] == [MAX_DATUMS, MAX_DATUMS, 500]
     assert list(chain.from_iterable(batches)) == made
 
 
-def test_requests_keep_the_number_of_bytes() -> None:
-    """No request is larger than CloudWatch takes, counted without compression."""
+def test_batches_limit_bytes() -> None:
     values = Counter({n + 1 / 3: 7 for n in range(150)})
-    made = readings(window(NeuronCoresInUse=values), STANDARD, SET) * 900
-    batches = list(requests(made))
+    made = metric_datums(make_window(NeuronCoresInUse=values), STANDARD, SET) * 900
+    batches = list(batch_datums(made))
     assert len(batches) > 1
     assert list(chain.from_iterable(batches)) == made
     for batch in batches:
-        assert len(json.dumps(batch, default=str)) <= MOST_BYTES + 1000
+        assert len(json.dumps(batch, default=str)) <= MAX_BYTES + 1000
 
 
 DAY = 86400.0
 
 
 @pytest.mark.parametrize(
-    ("age", "why"),
+    ("age", "reason"),
     [
         (0.0, ""),
         (14 * DAY, ""),
@@ -180,18 +181,15 @@ DAY = 86400.0
         (-2 * 3600 - 1, "too_far_ahead"),
     ],
 )
-def test_stamps_that_cloudwatch_refuses_are_known(age: float, why: str) -> None:
-    """Two weeks back and two hours ahead are the limits, and are legal themselves."""
-    made = readings(window(NeuronCoresInUse=Counter({1.0: 1})), STANDARD, SET)
-    assert untimely(made, made[0]["Timestamp"].timestamp() + age) == why
+def test_accepted_ages(age: float, reason: str) -> None:
+    assert ACCEPTED_AGES.rejection(1e9, 1e9 + age) == reason
 
 
 @pytest.mark.parametrize("namespace", ["", " ", ":x", "AWS/EC2", "a" * 256, "naïve", "a|b", "a\nb"])
-def test_a_namespace_that_cloudwatch_refuses_is_refused_before(namespace: str) -> None:
-    """The key, the value and what is allowed are named."""
+def test_illegal_namespace_is_rejected(namespace: str) -> None:
     (problem,) = check(namespace, [["InstanceId"]], {})
     assert problem.key == "cloudwatch.namespace"
-    assert problem.given == namespace
+    assert problem.value == namespace
 
 
 @pytest.mark.parametrize(
@@ -206,10 +204,7 @@ def test_a_namespace_that_cloudwatch_refuses_is_refused_before(namespace: str) -
         (["InstanceId"], {"x" * 256: "v"}, f"cloudwatch.extra_dimensions.{'x' * 256}"),
     ],
 )
-def test_dimensions_that_cloudwatch_refuses_are_refused_before(
-    names: list[str], extra: dict[str, str], key: str
-) -> None:
-    """Thirty-one dimensions, empty values and letters outside ASCII never leave the machine."""
+def test_illegal_dimensions_are_rejected(names: list[str], extra: dict[str, str], key: str) -> None:
     assert [problem.key for problem in check("NeuronExporter", [names], extra)] == [key]
 
 
@@ -221,22 +216,19 @@ def test_dimensions_that_cloudwatch_refuses_are_refused_before(
         ([[], []], {}),
     ],
 )
-def test_sets_that_are_one_set_are_refused(sets: list[list[str]], extra: dict[str, str]) -> None:
-    """Nothing is counted twice under one metric; both sets are named, the other ones are fine."""
+def test_equal_dimension_sets_are_rejected(sets: list[list[str]], extra: dict[str, str]) -> None:
     (problem,) = check("NeuronExporter", [["InstanceType"], *sets], extra)
     assert problem.key == "cloudwatch.dimension_sets.2"
-    assert problem.given == sets[1]
+    assert problem.value == sets[1]
     assert f"dimension_sets.1, {sets[0]}" in problem.message
 
 
 def test_thirty_dimensions_are_allowed() -> None:
-    """The limit itself is legal."""
     extra = {f"D{n}": "x" for n in range(29)}
     assert list(check("NeuronExporter", [["InstanceId"]], extra)) == []
 
 
-def test_a_set_needs_every_field() -> None:
-    """An empty string is no dimension: a set with a missing field does not exist."""
+def test_set_needs_every_field() -> None:
     here = Machine(instance_id="i-1")
     assert values(["InstanceId"], here, {}) == (("InstanceId", "i-1"),)
     assert resolve(["InstanceId", "ClusterName"], here, {}) is None
@@ -245,7 +237,6 @@ def test_a_set_needs_every_field() -> None:
 
 
 def test_extra_dimensions_are_on_every_set() -> None:
-    """What the user adds is on all metrics, and may stand in a set by its name."""
     here = Machine(instance_id="i-1")
     wanted = (("InstanceId", "i-1"), ("Stage", "prod"))
     assert values(["InstanceId"], here, {"Stage": "prod"}) == wanted
@@ -256,13 +247,11 @@ def test_extra_dimensions_are_on_every_set() -> None:
     ("value", "wanted"),
     [("Räck 7", "R?ck 7"), ("a\nb\x00", "ab"), ("x" * 2000, "x" * 1024), ("  a ", "a")],
 )
-def test_dimension_values_are_made_legal(value: str, wanted: str) -> None:
-    """A name that the machine was given is sent as CloudWatch can take it."""
-    assert clean(value) == wanted
+def test_dimension_values_are_sanitized(value: str, wanted: str) -> None:
+    assert sanitize_dimension_value(value) == wanted
 
 
-def test_every_dimension_is_a_field_of_the_identity() -> None:
-    """No documented dimension can fail when it is used."""
-    for name in FIELDS:
+def test_every_dimension_is_an_identity_field() -> None:
+    for name in MACHINE_DIMENSIONS:
         full = Machine(**{field: "x" for field in Machine.__dataclass_fields__})
         assert values([name], full, {}) == ((name, "x"),)

@@ -1,4 +1,4 @@
-"""A dimension set by workload pools what that workload holds, and nothing else."""
+"""A dimension set with owner dimensions pools the series of each owner."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.metrics.selection import for_cloudwatch
-from neuron_exporter.model import NOBODY, Machine, Moment, Owner, Owners
-from neuron_exporter.sinks.cloudwatch.datums import datums, heartbeats, measure
+from neuron_exporter.metrics.selection import select_for_cloudwatch
+from neuron_exporter.model import NO_OWNER, Machine, Owner, Owners, Timestamp
+from neuron_exporter.sinks.cloudwatch.datums import (
+    build_datums,
+    collect_heartbeats,
+    collect_metrics,
+)
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, DimensionSet, resolve
-from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE_POOL
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
-from tests.support.reports import Bench, cores, ecc, executions, memory, report, runtime
+from tests.support.reports import Harness, cores, ecc, executions, memory, report, runtime
 
 START = 1_700_000_040.0
-FULL, _ = for_cloudwatch("full", [], [], per_owner=True)
+FULL, _ = select_for_cloudwatch("full", [], [], per_owner=True)
 POD = ("Namespace", "PodName")
 
 RED = Owner(namespace="ml", pod="red", container="main")
 BLUE = Owner(namespace="ml", pod="blue", container="main")
 OWNERS = Owners(
-    by_core={0: RED, 1: RED, 2: BLUE, 3: NOBODY},
+    by_core={0: RED, 1: RED, 2: BLUE, 3: NO_OWNER},
     by_device={0: RED, 1: BLUE},
     by_pid={1: RED, 2: BLUE},
 )
-"""Red has the first device and process 1, blue a core of the second and process 2; a core is
-nobody's."""
+"""Red owns the first device and process 1, blue a core of the second device and process 2. One core
+has no owner."""
 
 
 def pod(name: str, namespace: str = "ml") -> Dimensions:
-    """The pool of a pod."""
+    """Return the pool of a pod."""
     return (("Namespace", namespace), ("PodName", name))
 
 
 def two(red: float = 6, blue: float = 9, blue_busy: float = 40) -> dict[str, Any]:
-    """A report in which both pods work."""
+    """Return a report in which both pods are busy."""
     return report(
         runtime(
             1,
@@ -57,56 +61,51 @@ def two(red: float = 6, blue: float = 9, blue_busy: float = 40) -> dict[str, Any
 
 
 class Minute:
-    """A window that pools by pod and for the machine."""
+    """A window with pools by pod and for the machine."""
 
-    def __init__(self, *holders: tuple[str, ...]) -> None:
-        self.windows = Windows(FULL, 60, holders or ((), POD))
-        self._bench = Bench()
+    def __init__(self, *groupings: tuple[str, ...]) -> None:
+        self.windows = Windows(FULL, 60, groupings or ((), POD))
+        self._bench = Harness()
         self._reports = 0
 
     def add(self, document: Any, owners: Owners = OWNERS) -> None:
         """Add a report."""
         wall = START + 2 * self._reports
         snapshot = self._bench.collect(document, owners=owners).snapshot
-        self.windows.add(replace(snapshot, taken_at=Moment(wall, wall)))
+        self.windows.add(replace(snapshot, taken_at=Timestamp(wall, wall)))
         self._reports += 1
 
     def take(self) -> Window:
-        """The window."""
+        """Return the window."""
         (window,) = self.windows.take(START + 60)
         return window
 
 
-def test_a_workload_pools_its_own_cores_alone() -> None:
-    """Cores of another pod, and those that are nobody's, are in no pod's metric; the machine's has
-    all of them."""
+def test_owner_pool_has_own_cores() -> None:
     minute = Minute()
     minute.add(two())
     values = minute.take().values
     assert values[pod("red"), "NeuronCoreUtilization"] == {0.8: 1, 0.0: 1}
     assert values[pod("blue"), "NeuronCoreUtilization"] == {0.4: 1}
-    assert values[MACHINE, "NeuronCoreUtilization"] == {0.8: 1, 0.4: 1, 0.05: 1, 0.0: 1}
+    assert values[MACHINE_POOL, "NeuronCoreUtilization"] == {0.8: 1, 0.4: 1, 0.05: 1, 0.0: 1}
 
 
-def test_a_workload_has_its_own_executions_latency_and_memory() -> None:
-    """What a pod's processes completed, how long that took and what they use is the pod's, although
-    both have the same tag."""
+def test_owner_pool_has_own_runtimes() -> None:
     minute = Minute()
     minute.add(two())
     minute.add(two(red=2))
     window = minute.take()
-    assert window.rises[pod("red"), "ExecutionsCompleted"] == 8
-    assert window.rises[pod("blue"), "ExecutionsCompleted"] == 18
-    assert window.rises[pod("red"), "ExecutionErrors"] == 2
-    assert window.rises[pod("blue"), "ExecutionErrors"] == 0
+    assert window.deltas[pod("red"), "ExecutionsCompleted"] == 8
+    assert window.deltas[pod("blue"), "ExecutionsCompleted"] == 18
+    assert window.deltas[pod("red"), "ExecutionErrors"] == 2
+    assert window.deltas[pod("blue"), "ExecutionErrors"] == 0
     assert window.values[pod("red"), "ExecutionLatency"] == {0.1: 8}
     assert window.values[pod("blue"), "ExecutionLatency"] == {0.4: 18}
     assert window.values[pod("blue"), "RuntimeHostMemoryUsed"] == {11: 2}
     assert window.values[pod("red"), "NeuronDeviceMemoryUsed"] == {10: 2}
 
 
-def test_a_workload_counts_its_own_busy_cores() -> None:
-    """NeuronCoresInUse of a pod is of its cores, one value a report, 0 included."""
+def test_owner_pool_counts_own_busy_cores() -> None:
     minute = Minute()
     minute.add(two())
     minute.add(two(blue_busy=0))
@@ -115,8 +114,7 @@ def test_a_workload_counts_its_own_busy_cores() -> None:
     assert values[pod("blue"), "NeuronCoresInUse"] == {1: 1, 0: 1}
 
 
-def test_busy_cores_are_not_counted_while_some_are_unread() -> None:
-    """A runtime that could not be read may keep cores busy: no number is better than a low one."""
+def test_unread_runtime_suppresses_busy_cores() -> None:
     minute = Minute()
     minute.add(
         report(
@@ -127,31 +125,27 @@ def test_busy_cores_are_not_counted_while_some_are_unread() -> None:
     assert (pod("red"), "NeuronCoresInUse") not in minute.take().values
 
 
-def test_events_of_a_device_are_its_holders() -> None:
-    """An uncorrected error is counted for the pod that holds the device, and only new ones are."""
+def test_device_events_belong_to_device_owner() -> None:
     minute = Minute()
     for reading in (3, 3, 5):
         system = {"neuron_hw_counters": ecc({}, {"mem_ecc_uncorrected": reading})}
         minute.add(report(system_data=system))
-    rises = minute.take().rises
-    assert rises[pod("blue"), "EccUncorrected"] == 2
-    assert rises[pod("red"), "EccUncorrected"] == 0
+    deltas = minute.take().deltas
+    assert deltas[pod("blue"), "EccUncorrected"] == 2
+    assert deltas[pod("red"), "EccUncorrected"] == 0
 
 
-def test_what_is_nobodys_is_in_no_workload() -> None:
-    """The host and the heartbeat are the machine's."""
+def test_host_metrics_have_no_owner() -> None:
     minute = Minute()
     minute.add(two())
     window = minute.take()
-    of_pods = {name for pool, name in (*window.values, *window.rises) if pool}
+    of_pods = {name for pool, name in (*window.values, *window.deltas) if pool}
     assert not [name for name in of_pods if name.startswith(("Host", "Exporter"))]
     by_pod = DimensionSet(POD, (), POD)
-    assert heartbeats(window, 60, FULL, [by_pod]) == []
+    assert collect_heartbeats(window, 60, FULL, [by_pod]) == []
 
 
-def test_a_pod_that_goes_ends_and_one_that_comes_begins() -> None:
-    """Executions of a pod are counted once, across the coming and going of others and its own end;
-    nothing is remembered of it."""
+def test_pods_come_and_go_without_double_counts() -> None:
     minute = Minute()
     only_red = Owners(by_pid={1: RED})
     one = report(runtime(1, "app", execution_stats=executions(5)))
@@ -160,48 +154,43 @@ def test_a_pod_that_goes_ends_and_one_that_comes_begins() -> None:
     minute.add(report(), Owners())
     minute.add(one, only_red)
     window = minute.take()
-    assert window.rises[pod("red"), "ExecutionsCompleted"] == 5 + 6 + 5
-    assert window.rises[pod("blue"), "ExecutionsCompleted"] == 9
-    assert window.rises[MACHINE, "ExecutionsCompleted"] == 5 + 6 + 9 + 5
+    assert window.deltas[pod("red"), "ExecutionsCompleted"] == 5 + 6 + 5
+    assert window.deltas[pod("blue"), "ExecutionsCompleted"] == 9
+    assert window.deltas[MACHINE_POOL, "ExecutionsCompleted"] == 5 + 6 + 9 + 5
 
 
-def test_a_pod_whose_name_is_learned_late_loses_nothing() -> None:
-    """Executions from while somebody was asked whose they are go to the pod when that is known,
-    once."""
+def test_late_owner_loses_nothing() -> None:
     minute = Minute()
     one = report(runtime(1, "app", execution_stats=executions(5)))
-    minute.add(one, Owners(asked=True))
+    minute.add(one, Owners(lookup_enabled=True))
     minute.add(one, Owners(by_pid={1: RED}))
     minute.add(one, Owners(by_pid={1: RED}))
     window = minute.take()
-    assert window.rises[pod("red"), "ExecutionsCompleted"] == 15
-    assert window.rises[MACHINE, "ExecutionsCompleted"] == 15
+    assert window.deltas[pod("red"), "ExecutionsCompleted"] == 15
+    assert window.deltas[MACHINE_POOL, "ExecutionsCompleted"] == 15
 
 
 @pytest.mark.parametrize(
-    "now_and_then",
+    "other_owners",
     [
-        Owners(asked=True),
+        Owners(lookup_enabled=True),
         Owners(by_pid={1: replace(RED, pod_labels=(("label_team", "a"),))}),
         Owners(by_pid={1: replace(RED, service="late")}),
     ],
     ids=["unknown", "a label of the pod", "a service"],
 )
-def test_owners_that_change_count_nothing_twice(now_and_then: Owners) -> None:
-    """A pod that is unknown for a while, or known by more, has each execution once at most, and
-    none of its past again."""
+def test_changing_owner_counts_nothing_twice(other_owners: Owners) -> None:
     minute = Minute()
     one = report(runtime(1, "app", execution_stats=executions(100)))
     for number in range(10):
-        minute.add(one, now_and_then if number % 4 == 2 else Owners(by_pid={1: RED}))
-    rises = minute.take().rises
-    assert rises[MACHINE, "ExecutionsCompleted"] == 1000
-    known = 9 if now_and_then.asked else 10  # the first time it is waited for
-    assert rises[pod("red"), "ExecutionsCompleted"] == 100 * known
+        minute.add(one, other_owners if number % 4 == 2 else Owners(by_pid={1: RED}))
+    deltas = minute.take().deltas
+    assert deltas[MACHINE_POOL, "ExecutionsCompleted"] == 1000
+    known = 9 if other_owners.lookup_enabled else 10  # the first report waits for the lookup
+    assert deltas[pod("red"), "ExecutionsCompleted"] == 100 * known
 
 
-def test_nothing_is_kept_of_runtimes_that_have_gone() -> None:
-    """A machine where pods come and go for a year does not remember each."""
+def test_ended_runtimes_are_forgotten() -> None:
     minute = Minute(POD)
     for number in range(30):
         owner = Owner(namespace="ml", pod=f"job-{number}")
@@ -221,8 +210,7 @@ def test_nothing_is_kept_of_runtimes_that_have_gone() -> None:
         ),
     ],
 )
-def test_any_field_of_an_owner_pools(names: tuple[str, ...], pools: Any) -> None:
-    """By namespace, pod or container: holders with equal values are one."""
+def test_pool_by_any_owner_field(names: tuple[str, ...], pools: Any) -> None:
     minute = Minute(names)
     minute.add(two())
     found = minute.take().values
@@ -230,30 +218,27 @@ def test_any_field_of_an_owner_pools(names: tuple[str, ...], pools: Any) -> None
     assert {key: found[key] for key in found if key[1] == "NeuronCoreUtilization"} == wanted
 
 
-def test_a_holder_without_one_of_the_fields_is_in_no_set_with_it() -> None:
-    """An empty string is no dimension: two containers of a pod are not told apart by guessing."""
+def test_owner_with_missing_field_has_no_pool() -> None:
     minute = Minute(("PodName", "ContainerName"))
     minute.add(two(), Owners(by_core={0: Owner(namespace="ml", pod="red")}))
     assert minute.take().values == {}
 
 
-def test_dimensions_of_machine_and_holder_stand_as_configured() -> None:
-    """A datum has the machine's and the holder's dimensions, and the extra ones, once each."""
+def test_dimensions_are_in_configured_order() -> None:
     minute = Minute(POD)
     minute.add(two())
     names = ["Namespace", "ClusterName", "PodName"]
     named = resolve(names, Machine(cluster="here", pod_name="exporter-x"), {"Stage": "prod"})
     assert named is not None
     window = minute.take()
-    made = datums(window, measure(window, FULL, [named]))
+    made = build_datums(window, collect_metrics(window, FULL, [named]))
     assert {tuple((d["Name"], d["Value"]) for d in datum["Dimensions"]) for datum in made} == {
         (("Namespace", "ml"), ("ClusterName", "here"), ("PodName", name), ("Stage", "prod"))
         for name in ("red", "blue")
     }
 
 
-def test_names_of_holders_are_made_legal() -> None:
-    """A name that CloudWatch would refuse is sent as it can take it."""
+def test_owner_values_are_sanitized() -> None:
     minute = Minute(("Namespace",))
     minute.add(two(), Owners(by_core={0: Owner(namespace="m\u00fcll\n")}))
     assert (("Namespace", "m?ll"),) in {pool for pool, _ in minute.take().values}

@@ -1,4 +1,4 @@
-"""Standard output that is slow, full, or gone costs lines, never the daemon."""
+"""Slow, full or closed standard output costs lines, but never stops the daemon."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch.emf import Emf
-from neuron_exporter.sinks.cloudwatch.output import Output, OutputError
-from neuron_exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.cloudwatch.emf import EmfTransport, Output, OutputError
+from neuron_exporter.sinks.delivery.transport import Verdict
+from tests.support.cloudwatch_sinks import request_of
 from tests.support.emf import published, sent, validate
 from tests.unit.sinks.cloudwatch.test_emf import datum
 
@@ -20,10 +20,10 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
-        self.output = Output(self.writer, patience=0.05)
+        self.output = Output(self.writer, timeout=0.05)
 
     def fill(self, rest: int = 0) -> int:
-        """Fill it but for so many pages; gives how much there is to be read first."""
+        """Fill the pipe except for `rest` pages; return the number of bytes in it."""
         os.set_blocking(self.writer, False)
         filled = 0
         try:
@@ -36,7 +36,7 @@ class Pipe:
         return filled - rest * 4096
 
     def read_all(self) -> bytes:
-        """Close our end of it, and read what is in it."""
+        """Close the writing end and read the content."""
         os.close(self.writer)
         with open(self.reader, "rb") as rest:
             return rest.read()
@@ -44,7 +44,7 @@ class Pipe:
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    """A pipe, closed afterwards if it still is open."""
+    """A pipe that is closed after the test."""
     made = Pipe()
     yield made
     for fd in (made.reader, made.writer):
@@ -54,33 +54,30 @@ def pipe() -> Iterator[Pipe]:
             continue
 
 
-def test_a_full_pipe_is_tried_again(pipe: Pipe) -> None:
-    """Nothing of the request was written: it may come later, and is complete then."""
+def test_full_pipe_is_retried(pipe: Pipe) -> None:
     filled = pipe.fill()
-    transport = Emf(pipe.output)
-    outcome = transport.send("N", [datum()])
+    transport = EmfTransport(pipe.output)
+    outcome = transport.send(request_of(datum()))
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "OutputBlocked")
     assert len(os.read(pipe.reader, filled)) == filled
-    assert transport.send("N", [datum()]).verdict is Verdict.DELIVERED
+    assert transport.send(request_of(datum())).verdict is Verdict.DELIVERED
     assert published([pipe.read_all()]) == sent([datum()])
 
 
-def test_what_was_begun_is_finished_and_not_repeated(pipe: Pipe) -> None:
-    """A line of which a part is out is completed before the next: neither is torn or twice."""
+def test_partial_line_is_completed_and_not_repeated(pipe: Pipe) -> None:
     filled = pipe.fill(rest=1)
     long = [datum(f"{'M' * 200}{n}") for n in range(30)]
-    transport = Emf(pipe.output)
-    outcome = transport.send("N", long)
-    assert (outcome.verdict, outcome.code) == (Verdict.NEVER, "OutputBlocked")
+    transport = EmfTransport(pipe.output)
+    outcome = transport.send(request_of(*long))
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "OutputBlocked")
     assert len(os.read(pipe.reader, filled)) == filled
-    assert transport.send("N", [datum("Next")]).verdict is Verdict.DELIVERED
+    assert transport.send(request_of(datum("Next"))).verdict is Verdict.DELIVERED
     first, second = pipe.read_all().splitlines(keepends=True)
     assert published([first]) == sent(long)
     assert "Next" in validate(second)
 
 
-def test_a_slow_reader_gets_everything(pipe: Pipe) -> None:
-    """More than a pipe holds goes through, as long as somebody reads."""
+def test_slow_reader_receives_everything(pipe: Pipe) -> None:
     got: list[bytes] = []
 
     def read_slowly() -> None:
@@ -91,28 +88,25 @@ def test_a_slow_reader_gets_everything(pipe: Pipe) -> None:
     reading = threading.Thread(target=read_slowly)
     reading.start()
     made = [datum(f"{'M' * 200}{n}") for n in range(1000)]
-    assert Emf(output).send("N", made).verdict is Verdict.DELIVERED
+    assert EmfTransport(output).send(request_of(*made)).verdict is Verdict.DELIVERED
     os.close(pipe.writer)
     reading.join()
     assert published(b"".join(got).splitlines(keepends=True)) == sent(made)
 
 
-def test_a_reader_that_left_is_no_error_of_ours(pipe: Pipe) -> None:
-    """The request is given up with the system's word for it, and nothing is raised."""
+def test_closed_pipe_rejects_request(pipe: Pipe) -> None:
     os.close(pipe.reader)
-    outcome = Emf(pipe.output).send("N", [datum()])
-    assert (outcome.verdict, outcome.code) == (Verdict.NEVER, "EPIPE")
+    outcome = EmfTransport(pipe.output).send(request_of(datum()))
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "EPIPE")
 
 
-def test_output_to_nowhere_is_said() -> None:
-    """Lines to /dev/null, as which a closed standard output is opened, are not delivered."""
+def test_dev_null_rejects_request() -> None:
     with open(os.devnull, "wb") as nowhere:
-        outcome = Emf(Output(nowhere.fileno())).send("N", [datum()])
-    assert (outcome.verdict, outcome.code) == (Verdict.NEVER, "NoOutput")
+        outcome = EmfTransport(Output(nowhere.fileno())).send(request_of(datum()))
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "NoOutput")
 
 
-def test_a_full_disk_is_said() -> None:
-    """Standard output may be a file, and that may not take another byte."""
+def test_full_disk_raises() -> None:
     with open("/dev/full", "wb") as full:
         output = Output(full.fileno())
         output.make_room()

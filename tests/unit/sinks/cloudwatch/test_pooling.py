@@ -1,4 +1,4 @@
-"""What each metric pools: a report in which every other pooling would give another number."""
+"""Pooling of each metric, with a report in which any other pooling would yield another number."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import for_cloudwatch
-from neuron_exporter.model import CloudWatchMetric, Kind, MetricSpec, Moment, Place, Pooling
-from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
+from neuron_exporter.metrics.selection import select_for_cloudwatch
+from neuron_exporter.model import (
+    CloudWatchMetric,
+    EntityKind,
+    MetricKind,
+    MetricSpec,
+    Pooling,
+    Timestamp,
+)
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE_POOL
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from tests.support.reports import (
     HARDWARE,
-    Bench,
+    Harness,
     cores,
     ecc,
     executions,
@@ -25,24 +32,24 @@ from tests.support.reports import (
 )
 
 START = 1_700_000_040.0
-FULL, _ = for_cloudwatch("full", [], [])
+FULL, _ = select_for_cloudwatch("full", [], [])
 
-PLACES = {
-    Pooling.CORES: Place.CORE,
-    Pooling.DEVICES: Place.DEVICE,
-    Pooling.RUNTIMES: Place.RUNTIME,
-    Pooling.MACHINE: Place.MACHINE,
-    Pooling.HEARTBEAT: Place.MACHINE,
+ENTITY_KINDS = {
+    Pooling.CORES: EntityKind.CORE,
+    Pooling.DEVICES: EntityKind.DEVICE,
+    Pooling.RUNTIMES: EntityKind.RUNTIME,
+    Pooling.MACHINE: EntityKind.MACHINE,
+    Pooling.HEARTBEAT: EntityKind.MACHINE,
 }
 
 
 def percentiles(p50: float) -> dict[str, float]:
-    """Latencies of which the median is known."""
+    """Return latencies with this median."""
     return {"p0": p50 / 2, "p50": p50, "p100": p50 * 2}
 
 
 def vcpu(user: float, system: float) -> dict[str, Any]:
-    """`neuron_runtime_vcpu_usage`."""
+    """Return a `neuron_runtime_vcpu_usage` group."""
     return group(vcpu_usage={"user": user, "system": system})
 
 
@@ -99,9 +106,9 @@ VALUES = {
     "HostMemoryUsed": {100: 1},
     "HostSwapUsed": {5: 1},
 }
-"""What one report gives, in the unit of the row, and how often."""
+"""Values from one report in the unit of the row, with their counts."""
 
-RISES = {
+DELTAS = {
     "ExecutionsCompleted": 16,
     "ExecutionErrors": 3,
     "ExecutionsTimedOut": 1,
@@ -109,59 +116,54 @@ RISES = {
     "EccUncorrected": 0,
     "EccCorrected": 0,
 }
-"""What the first report adds to each counter: of ECC it is only known where it stands."""
+"""Increase of each counter by the first report. The first ECC reading is only a baseline."""
 
 
-def sent() -> list[tuple[MetricSpec, CloudWatchMetric]]:
-    """Every metric of CloudWatch, and its row."""
+def cloudwatch_metrics() -> list[tuple[MetricSpec, CloudWatchMetric]]:
+    """Return every CloudWatch metric with its row."""
     return [(row, metric) for row in CATALOGUE for metric in row.cloudwatch]
 
 
-def gathered(*documents: Any) -> Window:
-    """A window with these reports."""
-    windows, bench = Windows(FULL, 60), Bench()
+def window_of(*documents: Any) -> Window:
+    """Return a window with these reports."""
+    windows, harness = Windows(FULL, 60), Harness()
     for number, document in enumerate(documents):
         wall = START + 5 * number
-        windows.add(replace(bench.collect(document).snapshot, taken_at=Moment(wall, wall)))
+        windows.add(replace(harness.collect(document).snapshot, taken_at=Timestamp(wall, wall)))
     (window,) = windows.take(START + 60)
     return window
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_each_metric_pools_what_it_says(name: str) -> None:
-    """One report gives one value for each core, device, runtime or the machine, and no other."""
-    values = gathered(REPORT).values[MACHINE, name]
+def test_pooled_values(name: str) -> None:
+    values = window_of(REPORT).values[MACHINE_POOL, name]
     assert {round(value, 9): count for value, count in values.items()} == VALUES[name]
 
 
-@pytest.mark.parametrize("name", RISES)
-def test_each_counter_gives_its_rise(name: str) -> None:
-    """One value an interval: what was counted in it, over all runtimes and devices."""
-    assert gathered(REPORT).rises[MACHINE, name] == RISES[name]
-    assert gathered(REPORT, REPORT).rises[MACHINE, name] == 2 * RISES[name]
+@pytest.mark.parametrize("name", DELTAS)
+def test_pooled_deltas(name: str) -> None:
+    assert window_of(REPORT).deltas[MACHINE_POOL, name] == DELTAS[name]
+    assert window_of(REPORT, REPORT).deltas[MACHINE_POOL, name] == 2 * DELTAS[name]
 
 
-def test_healthy_and_idle_is_zero() -> None:
-    """Nothing runs: the metrics that alarms need are there all the same, and 0."""
+def test_idle_machine_reports_zeros() -> None:
     idle = report(system_data=REPORT["system_data"], neuron_hardware_info=HARDWARE)
-    window = gathered(idle)
+    window = window_of(idle)
     for name in ("ExecutionsCompleted", "ExecutionErrors", "EccUncorrected"):
-        assert window.rises[MACHINE, name] == 0
-    assert window.values[MACHINE, "NeuronCoreUtilization"] == {0.0: 4}
-    assert window.values[MACHINE, "NeuronCoresInUse"] == {0.0: 1}
-    assert (MACHINE, "ExecutionLatency") not in window.values
+        assert window.deltas[MACHINE_POOL, name] == 0
+    assert window.values[MACHINE_POOL, "NeuronCoreUtilization"] == {0.0: 4}
+    assert window.values[MACHINE_POOL, "NeuronCoresInUse"] == {0.0: 1}
+    assert (MACHINE_POOL, "ExecutionLatency") not in window.values
 
 
-def test_every_pooling_is_of_its_place() -> None:
-    """A metric says to pool what its row is about; what rises is a counter."""
-    for row, metric in sent():
+def test_pooling_matches_entity_kind() -> None:
+    for row, metric in cloudwatch_metrics():
         if metric.pooling is Pooling.DELTA:
-            assert row.kind is Kind.COUNTER, metric.name
+            assert row.kind is MetricKind.COUNTER, metric.name
         else:
-            assert row.place is PLACES[metric.pooling], metric.name
+            assert row.entity_kind is ENTITY_KINDS[metric.pooling], metric.name
 
 
-def test_no_two_metrics_have_one_name() -> None:
-    """A name stands for one row, one unit and one pooling."""
-    names = [metric.name for _, metric in sent()]
+def test_metric_names_are_unique() -> None:
+    names = [metric.name for _, metric in cloudwatch_metrics()]
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""PutMetricData over real HTTP: one attempt, and a verdict on how it ended."""
+"""PutMetricData over real HTTP: one attempt per request, classified by its outcome."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 from botocore.config import Config
 
 from neuron_exporter.sinks.cloudwatch import put_metric_data as api
-from neuron_exporter.sinks.cloudwatch.datums import requests
-from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
-from neuron_exporter.sinks.cloudwatch.transport import Verdict
-from tests.support.endpoint import Answer, Endpoint, refuse, respond
+from neuron_exporter.sinks.cloudwatch.datums import batch_datums
+from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery.transport import Verdict
+from tests.support.cloudwatch_sinks import request_of
+from tests.support.endpoint import Answer, Endpoint, reject, respond
 
-pytestmark = pytest.mark.usefixtures("nobodys_credentials")
+pytestmark = pytest.mark.usefixtures("fake_credentials")
 
 DATUM: dict[str, Any] = {
     "MetricName": "NeuronCoreUtilization",
@@ -31,16 +32,15 @@ DATUM: dict[str, Any] = {
 
 
 @pytest.fixture
-def transport(endpoint: Endpoint) -> Iterator[Api]:
-    """A transport to it."""
-    opened = Api("us-east-1", endpoint.url)
+def transport(endpoint: Endpoint) -> Iterator[PutMetricDataTransport]:
+    """A transport to the endpoint."""
+    opened = PutMetricDataTransport("us-east-1", endpoint.url)
     yield opened
     opened.close()
 
 
-def test_a_request_is_what_botocore_itself_sends(endpoint: Endpoint, transport: Api) -> None:
-    """Reading less of botocore's data changes nothing that is sent."""
-    assert transport.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+def test_request_equals_botocores(endpoint: Endpoint, transport: PutMetricDataTransport) -> None:
+    assert transport.send(request_of(DATUM)).verdict is Verdict.DELIVERED
     client = botocore.session.Session().create_client(
         "cloudwatch",
         region_name="us-east-1",
@@ -57,14 +57,13 @@ def test_a_request_is_what_botocore_itself_sends(endpoint: Endpoint, transport: 
 
 
 @pytest.mark.parametrize("value", [1 / 3, 1e-7, 1e300, 5.0])
-def test_no_request_is_larger_than_a_megabyte(
-    endpoint: Endpoint, transport: Api, value: float
+def test_request_size_limit(
+    endpoint: Endpoint, transport: PutMetricDataTransport, value: float
 ) -> None:
-    """What goes over the wire, envelope included, keeps the limit, and comes near to it."""
     datum = {**DATUM, "Values": [value] * 150, "Counts": [1.0] * 150}
     namespace = "n" * 255
-    for request in requests([datum] * 800):
-        assert transport.send(namespace, request).verdict is Verdict.DELIVERED
+    for batch in batch_datums([datum] * 800):
+        assert transport.send(request_of(*batch, namespace=namespace)).verdict is Verdict.DELIVERED
     sizes = [int(headers["Content-Length"]) for headers in endpoint.headers]
     assert len(sizes) > 1
     assert max(sizes) <= 1_000_000
@@ -80,8 +79,7 @@ def test_no_request_is_larger_than_a_megabyte(
         ("eu-isoe-west-1", "https://monitoring.eu-isoe-west-1.cloud.adc-e.uk"),
     ],
 )
-def test_every_partition_has_its_endpoint(region: str, host: str) -> None:
-    """Regions of all partitions are reached at the address that botocore knows for them."""
+def test_endpoints_of_all_partitions(region: str, host: str) -> None:
     lean = api._client(region, None)
     full = botocore.session.Session().create_client("cloudwatch", region_name=region)
     assert lean.meta.endpoint_url == host == full.meta.endpoint_url
@@ -89,14 +87,14 @@ def test_every_partition_has_its_endpoint(region: str, host: str) -> None:
     full.close()
 
 
-REFUSED = [
-    (400, "InvalidParameterValue", Verdict.NEVER),
-    (400, "InvalidParameterValueException", Verdict.NEVER),
-    (400, "InvalidParameterCombination", Verdict.NEVER),
-    (400, "MissingParameter", Verdict.NEVER),
-    (400, "ValidationError", Verdict.NEVER),
-    (413, "RequestEntityTooLarge", Verdict.NEVER),
-    (413, "SomethingElse", Verdict.NEVER),
+ERRORS = [
+    (400, "InvalidParameterValue", Verdict.REJECTED),
+    (400, "InvalidParameterValueException", Verdict.REJECTED),
+    (400, "InvalidParameterCombination", Verdict.REJECTED),
+    (400, "MissingParameter", Verdict.REJECTED),
+    (400, "ValidationError", Verdict.REJECTED),
+    (413, "RequestEntityTooLarge", Verdict.REJECTED),
+    (413, "SomethingElse", Verdict.REJECTED),
     (400, "Throttling", Verdict.RETRY),
     (400, "ThrottlingException", Verdict.RETRY),
     (400, "ExpiredToken", Verdict.RETRY),
@@ -109,36 +107,35 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("status", "code", "verdict"), REFUSED)
-def test_refusals_are_told_apart(
-    endpoint: Endpoint, transport: Api, status: int, code: str, verdict: Verdict
+@pytest.mark.parametrize(("status", "code", "verdict"), ERRORS)
+def test_error_codes_are_classified(
+    endpoint: Endpoint, transport: PutMetricDataTransport, status: int, code: str, verdict: Verdict
 ) -> None:
-    """What would be refused again is given up; everything else may be tried later; once each."""
-    endpoint.answer = refuse(status, code)
-    outcome = transport.send("NeuronExporter", [DATUM])
+    endpoint.answer = reject(status, code)
+    outcome = transport.send(request_of(DATUM))
     assert outcome.verdict is verdict
     assert outcome.code == code
-    of_now = status >= 500 or code in ("Throttling", "ThrottlingException", "ExpiredToken")
-    of_now = of_now or code in ("RequestExpired", "SignatureDoesNotMatch")
-    assert verdict is Verdict.NEVER or outcome.of_request == (not of_now)
-    assert outcome.ambiguous == (status == 500)  # a service that fails may have taken it before
+    not_of_request = status >= 500 or code in ("Throttling", "ThrottlingException", "ExpiredToken")
+    not_of_request = not_of_request or code in ("RequestExpired", "SignatureDoesNotMatch")
+    assert verdict is Verdict.REJECTED or outcome.of_request == (not not_of_request)
+    assert outcome.ambiguous == (status == 500)  # it may have been accepted before the failure
     assert outcome.message
     assert len(endpoint.requests) == 1
 
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
 
 
 def html_error(handler: BaseHTTPRequestHandler) -> None:
-    """Answer as a proxy does."""
+    """Respond with a proxy's error page."""
     respond(handler, 502, "<html>bad gateway</html>")
 
 
-def says(status: int, text: str) -> Answer:
-    """An answer with this status and body."""
+def responds(status: int, text: str) -> Answer:
+    """Return a responder with this status and body."""
     return lambda handler: respond(handler, status, text)
 
 
@@ -147,57 +144,51 @@ def says(status: int, text: str) -> Answer:
     [
         reset,
         html_error,
-        says(503, '"busy"'),
-        says(503, "null"),
-        says(503, "[]"),
-        says(400, '{"__type": 7}'),
-        says(400, '{"message": []}'),
+        responds(503, '"busy"'),
+        responds(503, "null"),
+        responds(503, "[]"),
+        responds(400, '{"__type": 7}'),
+        responds(400, '{"message": []}'),
     ],
 )
-def test_a_broken_answer_may_be_tried_later(
-    endpoint: Endpoint, transport: Api, answer: Any
+def test_broken_response_is_retried(
+    endpoint: Endpoint, transport: PutMetricDataTransport, answer: Any
 ) -> None:
-    """An answer that is none is a trouble of now; the request is made once."""
     endpoint.answer = answer
-    outcome = transport.send("NeuronExporter", [DATUM])
+    outcome = transport.send(request_of(DATUM))
     assert outcome.verdict is Verdict.RETRY
     assert outcome.code
     assert len(endpoint.requests) == 1
 
 
-def test_an_endpoint_that_never_answers_is_left(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A request ends when its time is over."""
+def test_silent_endpoint_times_out(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "READ_TIMEOUT", 0.2)
-    stuck = Api("us-east-1", endpoint.url)
+    stuck = PutMetricDataTransport("us-east-1", endpoint.url)
     with socket.socket() as listening:
         endpoint.answer = lambda handler: listening.close() or handler.rfile.read(1)
-        outcome = stuck.send("NeuronExporter", [DATUM])
+        outcome = stuck.send(request_of(DATUM))
     stuck.close()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "ReadTimeoutError")
 
 
-def test_nobody_listening_may_be_tried_later() -> None:
-    """A refused connection is a trouble of now."""
+def test_refused_connection_is_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening
-        opened = Api("us-east-1", f"http://127.0.0.1:{taken.getsockname()[1]}")
-        outcome = opened.send("NeuronExporter", [DATUM])
+        opened = PutMetricDataTransport("us-east-1", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        outcome = opened.send(request_of(DATUM))
         opened.close()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "EndpointConnectionError")
 
 
-def test_unknown_data_files_are_read_as_botocore_reads_them(
+def test_unexpected_data_falls_back_to_botocores_loader(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should botocore's data change its form, the client works as before, with more memory."""
 
     def surprised(_: bytes) -> dict[str, Any]:
         raise KeyError("shapes")
 
     monkeypatch.setattr(api, "_lean_service", surprised)
     monkeypatch.setattr(api, "_lean_endpoints", surprised)
-    opened = Api("us-east-1", endpoint.url)
-    assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+    opened = PutMetricDataTransport("us-east-1", endpoint.url)
+    assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
     opened.close()

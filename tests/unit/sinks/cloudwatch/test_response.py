@@ -1,4 +1,4 @@
-"""An answer that a proxy has compressed counts as what it says, within the same bounds."""
+"""Responses compressed by a proxy are verified like others, within the same size limit."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch.put_metric_data import Api
-from neuron_exporter.sinks.cloudwatch.transport import Verdict
+from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery.transport import Verdict
+from tests.support.cloudwatch_sinks import request_of
 from tests.support.endpoint import Answer, Endpoint
 
 DATUM: dict[str, Any] = {"MetricName": "NeuronCoreUtilization", "Value": 7.0}
 
 
 @pytest.fixture
-def transport(endpoint: Endpoint, nobodys_credentials: None) -> Iterator[Api]:
-    """A transport to it, with credentials of nobody."""
-    opened = Api("us-east-1", endpoint.url)
-    assert opened.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+def transport(endpoint: Endpoint, fake_credentials: None) -> Iterator[PutMetricDataTransport]:
+    """A connected transport to the endpoint, with fake credentials."""
+    opened = PutMetricDataTransport("us-east-1", endpoint.url)
+    assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
     yield opened
     opened.close()
 
 
 def encoded(body: bytes, coding: str = "gzip", status: int = 200, cut: int = 0) -> Answer:
-    """An answer as a proxy that compresses passes it on, the length being of what it sends."""
+    """Return a responder like a compressing proxy: the length is that of the encoded body."""
 
     def respond_so(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -55,48 +56,45 @@ def encoded(body: bytes, coding: str = "gzip", status: int = 200, cut: int = 0) 
     ],
     ids=["gzip", "nothing", "deflate", "identity"],
 )
-def test_an_answer_that_a_proxy_compressed_is_a_success(
-    endpoint: Endpoint, transport: Api, body: bytes, coding: str
+def test_compressed_success(
+    endpoint: Endpoint, transport: PutMetricDataTransport, body: bytes, coding: str
 ) -> None:
-    """What was delivered through such a proxy is not sent again, and its connection is kept."""
     endpoint.answer = encoded(body, coding)
     for _ in range(3):
-        assert transport.send("NeuronExporter", [DATUM]).verdict is Verdict.DELIVERED
+        assert transport.send(request_of(DATUM)).verdict is Verdict.DELIVERED
     assert endpoint.connections == 1
 
 
-def test_a_refusal_that_a_proxy_compressed_is_read(endpoint: Endpoint, transport: Api) -> None:
-    """What would be refused again is told from what may be tried later, as without the proxy."""
+def test_compressed_rejection(endpoint: Endpoint, transport: PutMetricDataTransport) -> None:
     refusal = json.dumps({"__type": "InvalidParameterValue", "message": "no"}).encode()
     endpoint.answer = encoded(gzip.compress(refusal), status=400)
-    outcome = transport.send("NeuronExporter", [DATUM])
-    assert (outcome.verdict, outcome.code) == (Verdict.NEVER, "InvalidParameterValue")
+    outcome = transport.send(request_of(DATUM))
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "InvalidParameterValue")
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("responder", "reason"),
     [
-        (encoded(gzip.compress(b"{}"), cut=4), "broke off after 18 of 22 bytes"),
-        (encoded(b"no such thing"), "the answer was lost"),
+        (encoded(gzip.compress(b"{}"), cut=4), "ended after 18 of 22 bytes"),
+        (encoded(b"no such thing"), "the response was lost"),
         (
             encoded(gzip.compress(b"<html>Please log in</html>")),
-            "no answer of CloudWatch: '<html>Please",
+            "not a response of CloudWatch: '<html>Please",
         ),
         (encoded(gzip.compress(b" " * 2**16 + b"{}")), "longer than 65536 bytes"),
         (encoded(gzip.compress(b" " * 2**26)), "longer than 65536 bytes"),
     ],
     ids=["cut off", "not compressed", "a page", "a little too long", "a bomb"],
 )
-def test_compression_hides_no_wrong_answer(
-    endpoint: Endpoint, transport: Api, given: Answer, reason: str
+def test_compressed_wrong_response(
+    endpoint: Endpoint, transport: PutMetricDataTransport, responder: Answer, reason: str
 ) -> None:
-    """A compressed answer is held to the same rules, and its bound is of what it unpacks to."""
-    endpoint.answer = given
+    endpoint.answer = responder
     tracemalloc.start()
-    outcome = transport.send("NeuronExporter", [DATUM])
-    _, most = tracemalloc.get_traced_memory()
+    outcome = transport.send(request_of(DATUM))
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
     assert reason in outcome.message
     assert outcome.ambiguous
-    assert most < 10 * 2**20
+    assert peak < 10 * 2**20

@@ -1,4 +1,4 @@
-"""Readings gather in windows; percentiles and sums survive."""
+"""Windows keep value distributions and counter deltas."""
 
 from __future__ import annotations
 
@@ -7,58 +7,56 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.metrics.selection import for_cloudwatch
-from neuron_exporter.model import Health, Moment, Owner, Owners, Snapshot, SourceState
-from neuron_exporter.sinks.cloudwatch.pooling import MACHINE
-from neuron_exporter.sinks.cloudwatch.window import MOST_OPEN, Windows
-from tests.support.reports import Bench, cores, ecc, executions, report, runtime
+from neuron_exporter.metrics.selection import select_for_cloudwatch
+from neuron_exporter.model import Health, Owner, Owners, Snapshot, SourceState, Timestamp
+from neuron_exporter.sinks.cloudwatch.pooling import MACHINE_POOL
+from neuron_exporter.sinks.cloudwatch.window import MAX_OPEN, Windows
+from tests.support.reports import Harness, cores, ecc, executions, report, runtime
 
 MINUTE = 60.0
 START = 1_700_000_040.0
-STANDARD, _ = for_cloudwatch("standard", [], [])
-FULL, _ = for_cloudwatch("full", [], [])
+STANDARD, _ = select_for_cloudwatch("standard", [], [])
+FULL, _ = select_for_cloudwatch("full", [], [])
 
 
 def at(snapshot: Snapshot, wall: float) -> Snapshot:
-    """The snapshot, taken at another moment."""
-    return replace(snapshot, taken_at=Moment(wall, wall))
+    """Return the snapshot as if it had been taken at another time."""
+    return replace(snapshot, taken_at=Timestamp(wall, wall))
 
 
 class Minute:
-    """A window of a minute, filled by hand."""
+    """A window of a minute that the test fills."""
 
-    def __init__(self, selection: Any = STANDARD, **bench: Any) -> None:
+    def __init__(self, selection: Any = STANDARD, **harness: Any) -> None:
         self.windows = Windows(selection, MINUTE)
-        self.bench = Bench(**bench)
+        self.harness = Harness(**harness)
         self._seconds = 0.0
 
     def add(self, document: Any, after: float = 5) -> None:
         """Add a report."""
-        self.windows.add(at(self.bench.collect(document).snapshot, START + self._seconds))
+        self.windows.add(at(self.harness.collect(document).snapshot, START + self._seconds))
         self._seconds += after
 
     def take(self) -> Any:
-        """The window."""
+        """Return the window."""
         (window,) = self.windows.take(START + MINUTE)
         return window
 
 
 @pytest.mark.parametrize("wall", [START, START + 0.001, START + 59.999])
-def test_windows_are_aligned_to_the_wall_clock(wall: float) -> None:
-    """A window begins at a whole minute, wherever in it the exporter started."""
+def test_windows_are_aligned(wall: float) -> None:
     windows = Windows(STANDARD, MINUTE)
-    windows.add(at(Bench().collect(report()).snapshot, wall))
+    windows.add(at(Harness().collect(report()).snapshot, wall))
     (window,) = windows.take(START + MINUTE)
     assert window.start == START
     assert START % MINUTE == 0
 
 
-def test_every_core_gives_one_value_a_reading() -> None:
-    """The distribution over cores and reports is kept, with how often each value came."""
+def test_each_core_adds_one_value_per_report() -> None:
     minute = Minute()
     minute.add(report(runtime(neuroncore_counters=cores(_0=50, _1=25))))
     minute.add(report(runtime(neuroncore_counters=cores(_0=50, _1=75))))
-    assert minute.take().values[MACHINE, "NeuronCoreUtilization"] == {
+    assert minute.take().values[MACHINE_POOL, "NeuronCoreUtilization"] == {
         0.5: 2,
         0.25: 1,
         0.75: 1,
@@ -66,96 +64,88 @@ def test_every_core_gives_one_value_a_reading() -> None:
     }
 
 
-def test_absent_values_are_no_readings() -> None:
-    """A core that was not read leaves no trace in the distribution."""
+def test_absent_values_are_not_counted() -> None:
     minute = Minute()
     minute.add(report(runtime(neuroncore_counters=cores(_0=50)), runtime(2, "b")))
-    assert minute.take().values[MACHINE, "NeuronCoreUtilization"] == {0.5: 1}
+    assert minute.take().values[MACHINE_POOL, "NeuronCoreUtilization"] == {0.5: 1}
 
 
-def test_the_rise_of_counters_is_one_value_an_interval() -> None:
-    """Executions of a window sum up to the unit, errors are every status but completed."""
+def test_counter_delta_is_summed_over_window() -> None:
     minute = Minute()
     for completed in (3, 0, 4):
         stats = executions(completed, timed_out=1, completed_with_err=2)
         minute.add(report(runtime(execution_stats=stats)))
     window = minute.take()
-    assert window.rises[MACHINE, "ExecutionsCompleted"] == 7
-    assert window.rises[MACHINE, "ExecutionErrors"] == 9
+    assert window.deltas[MACHINE_POOL, "ExecutionsCompleted"] == 7
+    assert window.deltas[MACHINE_POOL, "ExecutionErrors"] == 9
 
 
-def test_nothing_that_happened_before_the_window_is_in_it() -> None:
-    """Each window has its own rise; together they are the whole."""
-    windows, bench = Windows(STANDARD, MINUTE), Bench()
+def test_windows_have_separate_deltas() -> None:
+    windows, harness = Windows(STANDARD, MINUTE), Harness()
     for number in range(24):
         stats = executions(number)
-        snapshot = bench.collect(report(runtime(execution_stats=stats))).snapshot
+        snapshot = harness.collect(report(runtime(execution_stats=stats))).snapshot
         windows.add(at(snapshot, START + 5 * number))
     first, second = windows.take(START + 2 * MINUTE)
-    assert first.rises[MACHINE, "ExecutionsCompleted"] == sum(range(12))
-    assert second.rises[MACHINE, "ExecutionsCompleted"] == sum(range(12, 24))
+    assert first.deltas[MACHINE_POOL, "ExecutionsCompleted"] == sum(range(12))
+    assert second.deltas[MACHINE_POOL, "ExecutionsCompleted"] == sum(range(12, 24))
 
 
-def test_counters_that_share_series_do_not_disturb_each_other() -> None:
-    """Two metrics of one row count the same rise, also after the shape has changed."""
+def test_metrics_may_share_counters() -> None:
     minute = Minute(FULL)
     minute.add(report(runtime(1, "a", execution_stats=executions(1, timed_out=1))))
     minute.add(report(runtime(1, "a", execution_stats=executions(1, timed_out=2)), runtime(2, "b")))
     minute.add(report(runtime(1, "a", execution_stats=executions(1, timed_out=4))))
-    rises = minute.take().rises
-    assert rises[MACHINE, "ExecutionsTimedOut"] == rises[MACHINE, "ExecutionErrors"] == 7
-    assert rises[MACHINE, "ExecutionsCompleted"] == 3
+    deltas = minute.take().deltas
+    assert (
+        deltas[MACHINE_POOL, "ExecutionsTimedOut"] == deltas[MACHINE_POOL, "ExecutionErrors"] == 7
+    )
+    assert deltas[MACHINE_POOL, "ExecutionsCompleted"] == 3
 
 
-def test_the_first_ecc_reading_is_no_event() -> None:
-    """Errors of the past are not reported as if they had just happened."""
+def test_first_ecc_reading_is_a_baseline() -> None:
     minute = Minute()
     for reading in (864, 864, 866):
         minute.add(
             report(system_data={"neuron_hw_counters": ecc({"mem_ecc_uncorrected": reading})})
         )
-    assert minute.take().rises[MACHINE, "EccUncorrected"] == 2
+    assert minute.take().deltas[MACHINE_POOL, "EccUncorrected"] == 2
 
 
 @pytest.mark.parametrize(
     "first", [ecc({"mem_ecc_uncorrected": 9}, error="busy"), {"neuron_devices": [None]}, None]
 )
-def test_a_first_ecc_reading_that_comes_late_is_no_event(first: Any) -> None:
-    """A device that is known before it can be read starts at its first reading, too."""
+def test_late_first_ecc_reading_is_a_baseline(first: Any) -> None:
     minute = Minute()
     late = ecc({"mem_ecc_uncorrected": 7}, {"mem_ecc_uncorrected": 0})
     minute.add(report(system_data={"neuron_hw_counters": first}))
     minute.add(report(system_data={"neuron_hw_counters": late}))
     minute.add(report(system_data={"neuron_hw_counters": late}))
-    assert minute.take().rises[MACHINE, "EccUncorrected"] == 0
+    assert minute.take().deltas[MACHINE_POOL, "EccUncorrected"] == 0
 
 
-def test_events_are_counted_once_whoever_holds_the_device() -> None:
-    """A device that changes hands has the errors that it had: only new ones are new, and nothing
-    of its former owners is kept."""
+def test_device_events_survive_owner_changes() -> None:
     minute = Minute()
     for number, reading in enumerate((0, 5, 5, 5, 7)):
         owner = Owner(namespace="ml", pod=f"pod-{number}")
         document = report(
             system_data={"neuron_hw_counters": ecc({"mem_ecc_uncorrected": reading}, {})}
         )
-        snapshot = minute.bench.collect(document, owners=Owners(by_device={0: owner})).snapshot
+        snapshot = minute.harness.collect(document, owners=Owners(by_device={0: owner})).snapshot
         minute.windows.add(at(snapshot, START + number))
-    assert minute.take().rises[MACHINE, "EccUncorrected"] == 7
+    assert minute.take().deltas[MACHINE_POOL, "EccUncorrected"] == 7
     assert len(minute.windows._remembered) == 0
 
 
-def test_ecc_that_is_away_for_a_while_counts_its_rise_once() -> None:
-    """A device that was not read in between counts from where it stood."""
+def test_absent_ecc_counts_its_delta_once() -> None:
     minute = Minute()
     for readings in ({"sram_ecc_uncorrected": 1}, None, {"sram_ecc_uncorrected": 4}):
         system = {"neuron_hw_counters": ecc(readings)} if readings else {}
         minute.add(report(system_data=system))
-    assert minute.take().rises[MACHINE, "EccUncorrected"] == 3
+    assert minute.take().deltas[MACHINE_POOL, "EccUncorrected"] == 3
 
 
-def test_a_runtimes_percentiles_weigh_by_what_it_completed() -> None:
-    """Latency is pooled over processes, also of those that share a tag."""
+def test_latency_is_weighted_by_executions() -> None:
     minute = Minute()
     minute.add(
         report(
@@ -163,17 +153,16 @@ def test_a_runtimes_percentiles_weigh_by_what_it_completed() -> None:
             runtime(2, "1", execution_stats=executions(10, {"p50": 2.0})),
         )
     )
-    assert minute.take().values[MACHINE, "ExecutionLatency"] == {1.0: 30, 2.0: 10}
+    assert minute.take().values[MACHINE_POOL, "ExecutionLatency"] == {1.0: 30, 2.0: 10}
 
 
-def test_a_window_without_a_report_is_given_once() -> None:
-    """That nothing came is news: an empty window follows a full one, each once."""
+def test_empty_window_is_returned_once() -> None:
     minute = Minute()
     minute.add(report())
     assert [w.start for w in minute.windows.take(START + MINUTE)] == [START]
     (empty,) = minute.windows.take(START + 2 * MINUTE)
     assert empty.start == START + MINUTE
-    assert empty.values == empty.rises == {}
+    assert empty.values == empty.deltas == {}
 
 
 @pytest.mark.parametrize(
@@ -185,35 +174,29 @@ def test_a_window_without_a_report_is_given_once() -> None:
         (1, SourceState.NO_DRIVER, False),
     ],
 )
-def test_a_window_knows_whether_the_source_lived_at_its_end(
-    age: float, state: SourceState, alive: bool
-) -> None:
-    """A source is dead when its last report is too old at the end, or finds no hardware."""
-    snapshot = replace(Bench().collect(report()).snapshot, health=Health(state))
+def test_source_is_judged_at_window_end(age: float, state: SourceState, alive: bool) -> None:
+    snapshot = replace(Harness().collect(report()).snapshot, health=Health(state))
     windows = Windows(STANDARD, MINUTE)
     windows.add(at(snapshot, START + MINUTE - age))
     (window,) = windows.take(START + MINUTE)
     assert window.alive(START + MINUTE) is alive
 
 
-def test_a_slow_source_lives_through_windows_without_a_report() -> None:
-    """With a period of ten minutes, minutes without a report are no outage."""
+def test_slow_source_stays_alive_between_reports() -> None:
     windows = Windows(STANDARD, MINUTE)
-    windows.add(at(Bench(period=600).collect(report()).snapshot, START))
+    windows.add(at(Harness(period=600).collect(report()).snapshot, START))
     windows.take(START + MINUTE)
     (window,) = windows.take(START + 2 * MINUTE)
     assert window.alive(START + 2 * MINUTE)
 
 
 @pytest.mark.parametrize("every", [2, 5])
-def test_a_window_that_is_taken_late_knows_what_was_known_at_its_end(every: int) -> None:
-    """Windows between the reports of a slow source lived, also when newer reports have come since,
-    and each is given once."""
-    windows, bench = Windows(STANDARD, MINUTE), Bench(period=every * MINUTE)
+def test_late_taken_windows_are_judged_at_their_end(every: int) -> None:
+    windows, harness = Windows(STANDARD, MINUTE), Harness(period=every * MINUTE)
     taken = []
     for minute in range(20):
         if minute % every == 0:
-            snapshot = bench.collect(report()).snapshot
+            snapshot = harness.collect(report()).snapshot
             windows.add(at(snapshot, START + minute * MINUTE + 10))
         if minute:  # later in the minute, as with the sending spread over a fleet
             taken += windows.take(START + minute * MINUTE)
@@ -221,11 +204,10 @@ def test_a_window_that_is_taken_late_knows_what_was_known_at_its_end(every: int)
     assert all(w.alive(w.start + MINUTE) for w in taken)
 
 
-def test_a_window_that_nobody_lived_through_stays_dead() -> None:
-    """A report after an outage makes only those windows alive whose end was within its reach."""
-    windows, bench = Windows(STANDARD, MINUTE), Bench(period=30)
-    windows.add(at(bench.collect(report()).snapshot, START + 5))
-    windows.add(at(bench.collect(report()).snapshot, START + 10 * MINUTE + 5))
+def test_windows_of_an_outage_stay_dead() -> None:
+    windows, harness = Windows(STANDARD, MINUTE), Harness(period=30)
+    windows.add(at(harness.collect(report()).snapshot, START + 5))
+    windows.add(at(harness.collect(report()).snapshot, START + 10 * MINUTE + 5))
     taken = windows.take(START + 10 * MINUTE)
     assert [(w.start, w.alive(w.start + MINUTE)) for w in taken] == [
         (START, True),
@@ -233,19 +215,17 @@ def test_a_window_that_nobody_lived_through_stays_dead() -> None:
     ]
 
 
-def test_later_reports_do_not_revive_an_earlier_window() -> None:
-    """A window that nobody reported in stays dead, however alive the source is afterwards."""
+def test_later_report_does_not_revive_window() -> None:
     windows = Windows(STANDARD, MINUTE)
-    windows.add(at(Bench().collect(report()).snapshot, START + MINUTE + 1))
+    windows.add(at(Harness().collect(report()).snapshot, START + MINUTE + 1))
     (window,) = windows.take(START + MINUTE)
     assert not window.alive(START + MINUTE)
 
 
-def test_windows_that_nobody_takes_are_bounded() -> None:
-    """A sink that has died does not make memory grow: the oldest window goes."""
-    windows, snapshot = Windows(STANDARD, MINUTE), Bench().collect(report()).snapshot
-    for number in range(3 * MOST_OPEN):
+def test_untaken_windows_are_bounded() -> None:
+    windows, snapshot = Windows(STANDARD, MINUTE), Harness().collect(report()).snapshot
+    for number in range(3 * MAX_OPEN):
         windows.add(at(snapshot, START + number * MINUTE))
-    taken = windows.take(START + 3 * MOST_OPEN * MINUTE)
-    assert len(taken) == MOST_OPEN
-    assert taken[-1].start == START + (3 * MOST_OPEN - 1) * MINUTE
+    taken = windows.take(START + 3 * MAX_OPEN * MINUTE)
+    assert len(taken) == MAX_OPEN
+    assert taken[-1].start == START + (3 * MAX_OPEN - 1) * MINUTE

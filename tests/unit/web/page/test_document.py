@@ -1,4 +1,4 @@
-"""A snapshot as the page's document tells it."""
+"""The hardware part of the page's document."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from neuron_exporter.model import Layout, Owner, Owners
-from neuron_exporter.web.page import reading
-from tests.support.reports import Bench, cores, ecc, executions, memory, report, runtime
+from neuron_exporter.web.page import build_reading
+from tests.support.reports import Harness, cores, ecc, executions, memory, report, runtime
 
 GROUPS = {
     "neuroncore_counters": cores(_0=50, _1=25),
@@ -19,16 +19,14 @@ GROUPS = {
 }
 
 
-def told(bench: Bench, *reports: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What is told of the last of these reports, after the others."""
-    snapshots = [bench.collect(each, **more).snapshot for each in reports]
-    return reading(snapshots[-1], snapshots[-2] if len(snapshots) > 1 else None)
+def reading(harness: Harness, *reports: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return the reading of the last report, after the others."""
+    snapshots = [harness.collect(each, **more).snapshot for each in reports]
+    return build_reading(snapshots[-1], snapshots[-2] if len(snapshots) > 1 else None)
 
 
-def test_a_core_has_everything_of_its_own() -> None:
-    """Utilization, memory by category and the runtimes that hold it stand by the core, and its
-    device is by the machine's own count."""
-    document = told(Bench(), report(runtime(7, "a", **GROUPS)))
+def test_core() -> None:
+    document = reading(Harness(), report(runtime(7, "a", **GROUPS)))
     first, second, third, fourth = document["cores"]
     assert (first["core"], first["device"], fourth["device"]) == (0, 0, 1)
     assert (first["utilization"], second["utilization"], third["utilization"]) == (0.5, 0.25, 0.0)
@@ -38,19 +36,17 @@ def test_a_core_has_everything_of_its_own() -> None:
     assert document["hardware"] == {"devices": 2, "cores_per_device": 2}
 
 
-def test_several_runtimes_on_a_core_are_added_up() -> None:
-    """In AWS's layout, which has a series for each runtime, a core shows the sum, at most 1."""
+def test_core_with_several_runtimes() -> None:
+    """AWS's layout has one series per runtime; their sum is shown, at most 1."""
     two = (runtime(1, "a", **GROUPS), runtime(2, "b", **GROUPS), runtime(3, "c", **GROUPS))
     for layout in Layout:
-        first = told(Bench(layout=layout), report(*two))["cores"][0]
+        first = reading(Harness(layout=layout), report(*two))["cores"][0]
         assert first["utilization"] == 1.0
         assert first["memory_bytes"]["tensors"] == 30
 
 
-def test_a_runtime_has_its_latency_and_its_cores() -> None:
-    """Percentiles in all and on the device, counts by how executions ended, memory by place, the
-    processes with its labels and the cores that they hold."""
-    document = told(Bench(), report(runtime(7, "a", **GROUPS), runtime(8, "a", **GROUPS)))
+def test_runtime() -> None:
+    document = reading(Harness(), report(runtime(7, "a", **GROUPS), runtime(8, "a", **GROUPS)))
     (only,) = document["runtimes"]
     assert only["tag"] == "a"
     assert (only["pids"], only["cores"]) == ([7, 8], [0, 1])
@@ -61,22 +57,22 @@ def test_a_runtime_has_its_latency_and_its_cores() -> None:
 
 
 @pytest.mark.parametrize("labels", [("runtime_tag",), ("runtime_tag", "pid")])
-def test_runtimes_are_told_as_the_metrics_tell_them(labels: tuple[str, ...]) -> None:
-    """Where the process id is a label, equal tags are two runtimes, each with its own process."""
-    document = told(
-        Bench(runtime_labels=labels),
+def test_runtimes_with_equal_tags(labels: tuple[str, ...]) -> None:
+    """They are merged unless the process id is a label."""
+    document = reading(
+        Harness(runtime_labels=labels),
         report(runtime(7, "a", **GROUPS), runtime(8, "a", **GROUPS)),
     )
     pids = [each["pids"] for each in document["runtimes"]]
     assert pids == ([[7], [8]] if "pid" in labels else [[7, 8]])
 
 
-def test_owners_stand_by_what_is_theirs() -> None:
-    """A runtime that a pod owns names it, and keeps it apart from another's of the same tag."""
+def test_owners() -> None:
+    """Runtimes with the same tag and different owners are not merged."""
     pod = Owner(namespace="ml", pod="bert-0")
-    owners = Owners(by_pid={7: pod}, by_core={0: pod}, allocated=frozenset({0}))
-    document = told(
-        Bench(),
+    owners = Owners(by_pid={7: pod}, by_core={0: pod}, allocated_cores=frozenset({0}))
+    document = reading(
+        Harness(),
         report(
             runtime(7, "a", neuroncore_counters=cores(_0=50), execution_stats=executions(1)),
             runtime(8, "a", neuroncore_counters=cores(_1=50), execution_stats=executions(1)),
@@ -91,39 +87,37 @@ def test_owners_stand_by_what_is_theirs() -> None:
     assert second["allocated"] is False
 
 
-def test_rates_are_what_came_between_two_reports() -> None:
-    """Executions a second are the rise over the seconds between, for each runtime and in all, and
-    with a newcomer among them; one report alone tells no rate."""
-    bench = Bench()
+def test_rates() -> None:
+    """Rates per runtime and in total, also when a new runtime appears."""
+    harness = Harness()
     busy = runtime(7, "a", execution_stats=executions(10))
-    first = bench.collect(report(busy)).snapshot
-    assert "completed_per_second" not in reading(first, None)["executions"]
-    second = bench.collect(report(busy)).snapshot
-    same = reading(second, first)
+    first = harness.collect(report(busy)).snapshot
+    assert "completed_per_second" not in build_reading(first, None)["executions"]
+    second = harness.collect(report(busy)).snapshot
+    same = build_reading(second, first)
     assert same["executions"]["completed_per_second"] == 2.0
     assert same["runtimes"][0]["executions_per_second"] == 2.0
     newcomer = runtime(8, "b", execution_stats=executions(5))
-    third = bench.collect(report(busy, newcomer)).snapshot
+    third = harness.collect(report(busy, newcomer)).snapshot
     assert third.shape is not second.shape
-    both = reading(third, second)
+    both = build_reading(third, second)
     assert both["executions"]["completed_per_second"] == 3.0
     assert [each["executions_per_second"] for each in both["runtimes"]] == [2.0, 1.0]
 
 
-def test_memory_events_are_counted_from_the_start() -> None:
-    """A device that was at 5 when the exporter began, and is at 7 now, had two."""
-    bench = Bench()
-    document = told(
-        bench,
+def test_ecc_events_since_start() -> None:
+    harness = Harness()
+    document = reading(
+        harness,
         report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": 5})}),
         report(system_data={"neuron_hw_counters": ecc({"mem_ecc_corrected": 7})}),
     )
     assert document["devices"][0]["ecc_events"]["mem_ecc_corrected"] == 2
 
 
-def test_what_is_not_there_is_not_told() -> None:
-    """A group that is missing leaves its fields out, and never makes a zero."""
-    document = told(Bench(), report(runtime(7, "a", execution_stats=executions(1))))
+def test_missing_groups() -> None:
+    """A missing group leaves its fields out; they are never 0."""
+    document = reading(Harness(), report(runtime(7, "a", execution_stats=executions(1))))
     assert "latency_seconds" not in document["runtimes"][0]
     assert "device_memory_bytes" not in document["runtimes"][0]
     assert document["devices"] == []

@@ -1,1 +1,1 @@
-"""What waits to be sent to CloudWatch again: on disk if that can be, else in memory."""
+"""Requests that wait to be sent, on disk where possible, else in memory."""

@@ -1,128 +1,124 @@
-"""Spool files that other tasks left behind, sent from where they are.
+"""Adoption of orphans: spool files that ended tasks left behind.
 
-An orphan is not copied: between a copy and the deletion of the original, a kill would leave every
-request twice. It is locked, its requests are taken, marked and deleted in it like those of the own
-file, and when it is empty it is deleted while it is still locked. The lock settles who adopts it.
+An orphan is not copied: a kill between the copy and the deletion of the original would send every
+request twice. The exporter that gets its lock adopts it, sends its requests directly from it, and
+deletes the empty file before it releases the lock.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
-from neuron_exporter.sinks.delivery.spool.paths import orphans
+from neuron_exporter.sinks.delivery.spool.database import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.paths import SpoolOptions, orphans
 from neuron_exporter.sinks.delivery.spool.store import Store
 
-SCAN_EVERY = 600.0
-"""Seconds between looks for orphans; one that failed is not tried again sooner."""
+SCAN_INTERVAL = 600.0
+"""Seconds between scans for orphans. An orphan that failed is not retried sooner."""
 
-_LASTING = (Reason.CORRUPT, Reason.FOREIGN)
-"""What another try would find again. Any other trouble may pass."""
+_UNLIMITED = 2**39  # an orphan does not grow
 
-_ANY_SIZE = 2**39  # it does not grow here
-
-_log = get_logger(sink="cloudwatch")
+_log = get_logger()
 
 
 class Orphans:
-    """Adopts one file at a time: `store`, if any. Files that can never be used are left alone."""
+    """Adopter of one orphan at a time, open as `store`. Unusable files are left alone.
 
-    def __init__(
-        self,
-        template: str,
-        own: Path,
-        clock: Callable[[], float],
-        monotonic: Callable[[], float],
-    ) -> None:
+    `ambiguous` is the number of requests that were in flight when their file was adopted.
+    """
+
+    def __init__(self, options: SpoolOptions) -> None:
         self.store: Store | None = None
         self.ambiguous = 0
-        self._template = template
-        self._own = own
-        self._clock = clock
-        self._monotonic = monotonic
-        self._next_scan = monotonic()
-        self._left: set[Path] = set()
+        self._options = options
+        self._next_scan = options.monotonic()
+        self._skipped: set[Path] = set()
         self._retry_at: dict[Path, float] = {}
 
-    def adopt(self, busy: set[str], obsolete: Mapping[str, set[int]]) -> None:
-        """Finish with a file that is empty, and adopt the next, if there is one.
+    def adopt(self, in_flight: set[str], undeleted: Mapping[str, set[int]]) -> None:
+        """Delete the adopted file if it is empty, and adopt the next one, if any.
 
-        `busy` are the tokens of files of which requests are in flight; `obsolete` are requests by
-        file that were sent and could not be deleted.
+        `in_flight` are the tokens of files with requests in flight. `undeleted` has the ids of
+        requests that were sent but could not be deleted, by the token of their file.
         """
+        now = self._options.monotonic()
         if self.store is not None:
-            if self.store.pending or self.store.token in busy or obsolete.get(self.store.token):
+            token = self.store.token
+            if self.store.pending or token in in_flight or undeleted.get(token):
                 return
-            self._finish(self.store)
-        elif self._monotonic() < self._next_scan:
+            self._delete(self.store)
+        elif now < self._next_scan:
             return
-        now = self._monotonic()
         self._retry_at = {path: at for path, at in self._retry_at.items() if os.path.exists(path)}
-        for path in orphans(self._template, self._own, self._clock()):
-            due = path not in self._left and self._retry_at.get(path, now) <= now
-            if due and self._open(path, busy, obsolete):
+        for path in orphans(self._options.template, self._options.path, self._options.clock()):
+            due = path not in self._skipped and self._retry_at.get(path, now) <= now
+            if due and self._open(path, in_flight, undeleted):
                 return
-        self._next_scan = now + SCAN_EVERY
+        self._next_scan = now + SCAN_INTERVAL
 
-    def leave(self, error: StoreError) -> None:
-        """The adopted file cannot be used any more, or for now."""
+    def release(self, error: StoreError) -> None:
+        """Close the adopted file, which failed."""
         if self.store is not None:
             self.store.close()
-            self._leave(self.store.path, error)
+            self._skip(self.store.path, error)
             self.store = None
 
-    def _open(self, path: Path, busy: set[str], obsolete: Mapping[str, set[int]]) -> bool:
+    def _open(self, path: Path, in_flight: set[str], undeleted: Mapping[str, set[int]]) -> bool:
         try:
-            store = Store(path, _ANY_SIZE, lambda _: None, create=False)
+            store = Store(path, _UNLIMITED, lambda _: None, create=False)
         except StoreError as error:
             if error.reason not in (Reason.LOCKED, Reason.GONE):
-                self._leave(path, error)
+                self._skip(path, error)
             return False
-        if store.token in busy:  # what is being sent from it would be taken as ambiguous, and again
+        if store.token in in_flight:  # that request would count as ambiguous and be sent again
             store.close()
             return False
         self.store = store
         try:
-            ambiguous = store.release((), obsolete.get(store.token, ()))
+            ambiguous = store.release((), undeleted.get(store.token, ()))
         except StoreError as error:
-            self.leave(error)
+            self.release(error)
             return False
-        if store.token in obsolete:
-            obsolete[store.token].clear()
+        if store.token in undeleted:
+            undeleted[store.token].clear()
         self.ambiguous += ambiguous
         if store.pending:
             if path not in self._retry_at:
                 _log.info(
-                    "spool_adopted", path=str(path), requests=store.pending, ambiguous=ambiguous
+                    "spool_orphan_adopted",
+                    sink=self._options.sink,
+                    path=str(path),
+                    requests=store.pending,
+                    ambiguous=ambiguous,
                 )
             return True
-        self._finish(store)
+        self._delete(store)
         return False
 
-    def _finish(self, store: Store) -> None:
+    def _delete(self, store: Store) -> None:
         self.store = None
         try:
             store.destroy()
         except StoreError as error:
             store.close()
-            self._leave(store.path, error)
+            self._skip(store.path, error)
             return
         self._retry_at.pop(store.path, None)
-        _log.info("spool_drained", path=str(store.path))
-        if store.path.parent != self._own.parent:
-            with suppress(OSError):  # it holds something else
+        _log.info("spool_drained", sink=self._options.sink, path=str(store.path))
+        if store.path.parent != self._options.path.parent:
+            with suppress(OSError):  # the directory is not empty
                 store.path.parent.rmdir()
 
-    def _leave(self, path: Path, error: StoreError) -> None:
-        is_news = path not in self._retry_at
-        if error.reason in _LASTING:
-            self._left.add(path)
-            is_news = True
+    def _skip(self, path: Path, error: StoreError) -> None:
+        should_log = error.unusable or path not in self._retry_at
+        if error.unusable:
+            self._skipped.add(path)
         else:
-            self._retry_at[path] = self._monotonic() + SCAN_EVERY
-        if is_news:
-            _log.warning("spool_orphan_left", reason=error.reason.value, message=str(error))
+            self._retry_at[path] = self._options.monotonic() + SCAN_INTERVAL
+        if should_log:
+            sink, reason = self._options.sink, error.reason.value
+            _log.warning("spool_orphan_skipped", sink=sink, reason=reason, message=str(error))

@@ -1,8 +1,8 @@
-"""Where spool files are: their path, the orphans beside them, and what was set aside.
+"""Location of spool files: the configured path, orphans beside it, and quarantined files.
 
-`{task_id}` and `{pod_uid}` in the path give each task its own file on a volume that tasks share. A
-value that is not known, or that is no plain name, is replaced by `unknown`: the file is then
-shared, the lock lets one exporter have it, and whoever knows its own name adopts it later.
+With the placeholders `{task_id}` and `{pod_uid}` in the path, each task has a file of its own on a
+shared volume. A value that is not known, or not a plain name, becomes `unknown`. Several exporters
+may have this path: the one that gets the lock uses the file. The file may become an orphan as well.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import fcntl
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 PLACEHOLDERS = ("task_id", "pod_uid")
@@ -20,46 +21,58 @@ PLACEHOLDERS = ("task_id", "pod_uid")
 UNKNOWN = "unknown"
 
 ORPHAN_AGE = 600.0
-"""Seconds without a change after which a file that nobody has locked is an orphan."""
+"""Seconds without a change after which an unlocked file is an orphan."""
 
-MOST_ASIDE = 2
-"""Files that are kept of those that were set aside, the newest."""
+MAX_QUARANTINED = 2
+"""Number of quarantined files that are kept, the newest."""
 
-Identity = tuple[int, int]
+FileId = tuple[int, int]
 """Device and inode."""
 
 _NAME = r"[A-Za-z0-9_-]{1,128}"
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_BESIDE = ("-wal", "-shm", "-journal")
+_COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOptions:
+    """Parameters of a spool on disk, as in `Spool`."""
+
+    path: Path
+    template: str
+    max_bytes: int
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    sink: str
 
 
 def problem(template: str) -> str:
-    """What is wrong with a configured path; empty if nothing is."""
+    """Return what is wrong with a configured path; empty if it is valid."""
     unknown = [name for name in _BRACES.findall(template) if name not in PLACEHOLDERS]
     if unknown or set("{}") & set(_BRACES.sub("", template)):
         allowed = " and ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-        return f"may hold the placeholders {allowed}, and no other braces (got {template!r})"
-    # A relative path, or ~, would lead elsewhere from another working folder.
+        return f"may contain the placeholders {allowed}, and no other braces (got {template!r})"
+    # A relative path depends on the working directory, and ~ is not expanded.
     if not template.startswith("/") or template.rpartition("/")[2] in ("", ".", ".."):
         return f"must be the absolute path of a file (got {template!r})"
     if os.path.isdir(template):
-        return f"must be the absolute path of a file, and this is a folder (got {template!r})"
+        return f"must be the absolute path of a file, not of a directory (got {template!r})"
     return ""
 
 
 def expand(template: str, values: Mapping[str, str]) -> Path:
-    """The path with its placeholders replaced."""
+    """Return the path with its placeholders replaced."""
 
-    def value(found: re.Match[str]) -> str:
-        known = values.get(found[1], "")
-        return known if re.fullmatch(_NAME, known) else UNKNOWN
+    def value(match: re.Match[str]) -> str:
+        name = values.get(match[1], "")
+        return name if re.fullmatch(_NAME, name) else UNKNOWN
 
     return Path(_BRACES.sub(value, template))
 
 
 def orphans(template: str, own: Path, now: float) -> list[Path]:
-    """Files that the template could stand for and that have not changed for `ORPHAN_AGE` before
-    `now` (Unix seconds), the longest unchanged first. Whether they are locked is not known yet."""
+    """Return the files that match the template and have not changed for `ORPHAN_AGE` before `now`
+    (Unix seconds), the longest unchanged first. They may still be locked."""
     template = str(Path(template))
     if not _BRACES.search(template):
         return []
@@ -68,63 +81,57 @@ def orphans(template: str, own: Path, now: float) -> list[Path]:
     found = []
     for name in glob.glob("*".join(map(glob.escape, constant))):
         path = Path(name)
-        if path == own or name.endswith(_BESIDE) or not pattern.fullmatch(name):
+        if path == own or name.endswith(_COMPANION_SUFFIXES) or not pattern.fullmatch(name):
             continue
         with suppress(OSError):
-            changed = _last_change(path)
+            changed = path.stat().st_mtime
+            with suppress(OSError):
+                changed = max(changed, Path(f"{path}-wal").stat().st_mtime)
             if now - changed > ORPHAN_AGE and path.is_file():
                 found.append((changed, path))
     return [path for _, path in sorted(found)]
 
 
-def _last_change(path: Path) -> float:
-    """When a database or its log was last written, in Unix seconds."""
-    stamps = [path.stat().st_mtime]
-    with suppress(OSError):
-        stamps.append(Path(f"{path}-wal").stat().st_mtime)
-    return max(stamps)
+def file_id(path: Path) -> FileId:
+    """Return the identity of the file at a path. Raises OSError."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
-def identity(path: Path) -> Identity:
-    """Which file a path leads to. Raises OSError."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def quarantine(path: Path, reason: str, now: float, expected: FileId) -> Path | None:
+    """Rename an unusable file and its log to `PATH.REASON-SECONDS`; return the new name.
 
-
-def set_aside(path: Path, reason: str, now: float, which: Identity) -> Path | None:
-    """Rename a file that cannot be used, and its log, to `PATH.REASON-SECONDS`; gives the new name.
-
-    Nothing is done if the path does not lead to that file any more: another exporter was faster,
-    and the file is its new one. Raises OSError.
+    Return None if another exporter is doing the same, or has done it: the path then leads to
+    another file than `expected`. Raises OSError.
     """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another exporter is doing this very thing
+        except BlockingIOError:  # another exporter is doing the same
             return None
-        except OSError:  # some network file systems lock no folders
+        except OSError:  # some network file systems cannot lock directories
             pass
-        if identity(path) != which:
+        if file_id(path) != expected:
             return None
-        aside = Path(f"{path}.{reason}-{int(now)}")
-        path.rename(aside)
+        renamed = Path(f"{path}.{reason}-{int(now)}")
+        path.rename(renamed)
         for log in ("-wal", "-journal"):
             with suppress(FileNotFoundError):
-                Path(f"{path}{log}").rename(f"{aside}{log}")
-        _forget_old(path)
+                Path(f"{path}{log}").rename(f"{renamed}{log}")
+        _delete_old_quarantined(path)
     finally:
         os.close(folder)
-    return aside
+    return renamed
 
 
-def _forget_old(path: Path) -> None:
+def _delete_old_quarantined(path: Path) -> None:
     pattern = re.compile(re.escape(path.name) + r"\.[a-z]+-(\d+)")
-    aside = sorted(
+    quarantined = sorted(
         (int(matched[1]), each)
         for each in path.parent.iterdir()
         if (matched := pattern.fullmatch(each.name))
     )
-    for _, old in aside[:-MOST_ASIDE]:
+    for _, old in quarantined[:-MAX_QUARANTINED]:
         for each in (old, Path(f"{old}-wal"), Path(f"{old}-journal")):
             each.unlink(missing_ok=True)

@@ -1,37 +1,23 @@
-"""Requests as the spool keeps them: packed rows, and those of them that wait in memory."""
+"""Packed requests, and a queue of them in memory."""
 
 from __future__ import annotations
 
 import zlib
 from bisect import insort
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.delivery.transport import Request
 
-_ROW_COSTS = 400  # bytes of Python around a row's payload, and of SQLite's less than that
-_LARGEST_INTEGER = 2**63
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A request as it was or will be sent, of one datum at least, and where to."""
-
-    namespace: str
-    region: str
-    datums: list[Datum]
-
-    @property
-    def stamp(self) -> float:
-        """The stamp of its oldest datum, in Unix seconds."""
-        return min(float(datum["Timestamp"].timestamp()) for datum in self.datums)
+_ROW_OVERHEAD = 400  # bytes of the Python objects around a payload; SQLite needs less
+_MAX_INTEGER = 2**63
 
 
 class Row(NamedTuple):
-    """A packed request. `failures` tells how often it failed although others were delivered."""
+    """A packed request. `failures` counts failures while other requests were delivered. Rows sort
+    in the order in which they are sent."""
 
     failures: int
     stamp: float
@@ -41,64 +27,52 @@ class Row(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, about."""
-        return len(self.payload) + len(self.namespace) + len(self.region) + _ROW_COSTS
+        """Approximate size in bytes."""
+        return len(self.payload) + len(self.namespace) + len(self.region) + _ROW_OVERHEAD
 
 
-class Place(NamedTuple):
-    """Where a row is on disk: its file by token, since another file may come to a path."""
+class RowRef(NamedTuple):
+    """Reference to a row on disk. `token` identifies the file: another file may take its path."""
 
     token: str
-    number: int
+    id: int
 
 
-def pack(entry: Entry) -> Row:
-    """The entry as a row. The checksum within it tells a damaged one when it is unpacked."""
+def pack(request: Request) -> Row:
+    """Pack a request. The checksum of zlib's format lets `unpack` detect damage."""
     try:
-        packed = msgspec.msgpack.encode(entry.datums)
-    except OverflowError:  # CloudWatch takes any number as a double
-        packed = msgspec.msgpack.encode(_as_doubles(entry.datums))
-    return Row(0, entry.stamp, entry.namespace, entry.region, zlib.compress(packed, 1))
+        packed = msgspec.msgpack.encode(request.items)
+    except OverflowError:  # msgpack has no larger integers; the receiver accepts doubles
+        packed = msgspec.msgpack.encode(_large_integers_as_doubles(request.items))
+    payload = zlib.compress(packed, 1)
+    return Row(0, request.stamp, request.namespace, request.region, payload)
 
 
-def unpack(row: Row) -> Entry:
-    """The entry that equals the one packed; ValueError if the row was damaged since."""
+def unpack(row: Row) -> Request:
+    """Return the request that was packed.
+
+    Raises:
+        ValueError: the row is damaged.
+    """
     try:
-        datums = msgspec.msgpack.decode(zlib.decompress(row.payload), type=list[dict[str, Any]])
+        items = msgspec.msgpack.decode(zlib.decompress(row.payload), type=list[dict[str, Any]])
     except (zlib.error, msgspec.MsgspecError, TypeError) as error:
-        raise ValueError(f"a request of the spool is damaged: {error}") from error
-    return Entry(row.namespace, row.region, datums)
+        raise ValueError(f"a spooled request is damaged: {error}") from error
+    return Request(row.namespace, row.region, row.stamp, items)
 
 
-def batches(rows: Iterable[Row], largest: int) -> Iterator[list[Row]]:
-    """The rows in as few lists of at most so many bytes as their order allows, without those that
-    are larger."""
-    batch: list[Row] = []
-    size = 0
-    for row in rows:
-        if row.size > largest:
-            continue
-        if size + row.size > largest:
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += row.size
-    if batch:
-        yield batch
-
-
-def _as_doubles(value: Any) -> Any:
+def _large_integers_as_doubles(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _as_doubles(each) for key, each in value.items()}
+        return {key: _large_integers_as_doubles(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_as_doubles(each) for each in value]
-    if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
+        return [_large_integers_as_doubles(each) for each in value]
+    if isinstance(value, int) and abs(value) >= _MAX_INTEGER:
         return float(value)
     return value
 
 
-class Memory:
-    """Pending rows in memory, at most `max_bytes` of them; the oldest are dropped for newer."""
+class MemoryQueue:
+    """Pending rows in memory, at most `max_bytes`. The oldest rows are dropped for newer ones."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -112,7 +86,7 @@ class Memory:
         return iter(self._rows)
 
     def add(self, row: Row) -> int:
-        """Keep a row; gives how many were dropped for it, itself perhaps."""
+        """Add a row; return how many rows were dropped, possibly this one."""
         insort(self._rows, row)
         self.bytes += row.size
         dropped = 0
@@ -122,16 +96,16 @@ class Memory:
         return dropped
 
     def first(self, earliest: float, latest: float) -> Row | None:
-        """The row whose turn is next, of those stamped in these bounds (Unix seconds)."""
+        """Return the next row to send with a stamp in these bounds (Unix seconds)."""
         return next((row for row in self._rows if earliest <= row.stamp <= latest), None)
 
     def remove(self, row: Row) -> None:
-        """Let go of a row."""
+        """Remove a row."""
         self._rows.remove(row)
         self.bytes -= row.size
 
     def drop_outside(self, earliest: float, latest: float) -> tuple[int, int]:
-        """Drop rows stamped before and after these bounds; gives how many of each."""
+        """Drop rows with stamps before and after these bounds; return how many of each."""
         early = [row for row in self._rows if row.stamp < earliest]
         late = [row for row in self._rows if row.stamp > latest]
         for row in early + late:

@@ -1,25 +1,27 @@
-"""Keeps requests until CloudWatch has taken them, on disk if that can be, else in memory.
+"""Queue that keeps requests until they are delivered, on disk where possible, else in memory.
 
-A request is written as in flight before it is sent; the answer deletes it or makes it pending. What
-is found in flight when a file is opened was being sent when the exporter ended: whether it arrived
-is not known. It becomes pending and is counted as ambiguous, since it may arrive twice. Requests
-are taken one at a time, so that this is one at most.
+A request is pending, or in flight while it is being sent. It is written as in flight before it is
+sent; the outcome deletes it or makes it pending. If a file contains a request in flight when it is
+opened, the exporter ended while it sent that request, which may have arrived. The request becomes
+pending and counts as ambiguous, because it may arrive twice. There is at most one, since requests
+are taken one at a time.
 
-Next is the request that failed least often while others were delivered, and of these the oldest.
+The next request to send is the one that failed least often while others were delivered. Among
+equals it is the oldest.
 
-Trouble with a file is never raised. What cannot be written is kept in memory, and moves to the disk
-when that is well again. A request that is in flight is in memory too, whatever becomes of the disk.
+File errors are never raised. Requests that cannot be written are kept in memory, and move to disk
+when the disk has recovered. A request in flight is also in memory, whatever happens to the disk.
 
-The clock may be wrong for hours or by years, before it is first set for example, so age alone drops
-nothing. What CloudWatch would not take by this clock is not given out, and waits. It is dropped
-only after a delivery under this very clock (`confirm_clock`): AWS refuses what is signed by a clock
-that is more than some minutes wrong. Once the clock is set by more than `CLOCK_TOLERANCE`, that
-proof is void until the next delivery. In a long outage it is therefore the bytes that bound the
-spool, not the age.
+The clock may be wrong by hours or years, for example before it is first set. A request whose stamp
+the receiver would reject by this clock therefore waits. It is dropped only after a delivery has
+confirmed the clock (`confirm_clock`): AWS rejects the signatures of a clock that is wrong by more
+than some minutes. A clock step of more than `CLOCK_TOLERANCE` revokes the confirmation until the
+next delivery. In a long outage, the spool is therefore limited by its size, not by age.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from itertools import count
@@ -27,171 +29,163 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.cloudwatch.datums import LONGEST_AHEAD, LONGEST_PAST
-from neuron_exporter.sinks.delivery.spool.rows import (
-    Entry,
-    Memory,
-    Place,
-    Row,
-    batches,
-    pack,
-    unpack,
-)
+from neuron_exporter.sinks.delivery.spool.paths import SpoolOptions
+from neuron_exporter.sinks.delivery.spool.rows import MemoryQueue, Row, RowRef, pack, unpack
+from neuron_exporter.sinks.delivery.transport import AcceptedAges, Request, split
 
-if TYPE_CHECKING:  # SQLite is loaded by those who have a path
+if TYPE_CHECKING:  # SQLite is imported only if a path is configured
     from neuron_exporter.sinks.delivery.spool.disk import Disk
 
-MOST_IN_MEMORY = 16 * 2**20
-"""Bytes without a disk: days of a standard machine, and a quarter of what the exporter may hold."""
+MAX_IN_MEMORY = 16 * 2**20
+"""Bytes kept without a disk: days of requests with the standard preset, and a quarter of the
+exporter's memory."""
 
 CLOCK_TOLERANCE = 300.0
-"""Seconds by which the clock may move against the one that was confirmed."""
+"""Seconds by which the clock may move against the confirmed one."""
 
-QUIET = 3600.0
-"""Seconds without a drop after which the next one is news again."""
+QUIET_SECONDS = 3600.0
+"""Seconds without a drop after which the next one is logged again."""
 
-_log = get_logger(sink="cloudwatch")
+_log = get_logger()
 
 
-class Kept(NamedTuple):
-    """A request that was taken; `failures` is how often it failed while others were delivered."""
+class TakenRequest(NamedTuple):
+    """A request to send. `failures` counts failures while other requests were delivered."""
 
     key: int
-    entry: Entry
+    request: Request
     failures: int
 
 
-class _Held(NamedTuple):
-    """A row that is in flight, and where it is on disk."""
-
-    row: Row
-    place: Place | None
+_InFlight = tuple[Row, RowRef | None]
+"""A row in flight, and the reference to it on disk, if it is there."""
 
 
 class Spool:
-    """Keeps requests until they are settled; for one thread, but for what is said to be of any.
+    """Queue of requests, for one thread except where noted.
 
-    `on_drop` is told why, and how many requests are lost: `spool_full`, `too_old`, `too_far_ahead`,
-    `corrupt`, `stopped`. `path` is None for memory only; `template` is the path before its
-    placeholders were replaced, by which orphans are found.
+    `on_drop` is called with a reason (`spool_full`, `too_old`, `too_far_ahead`, `corrupt`,
+    `stopped`) and the number of lost requests. Without a `path` the spool is in memory. `template`
+    is the path before its placeholders were replaced; orphans are found by it. `sink` names the
+    sink in log events. `oldest` is the stamp of the oldest pending request, in Unix seconds.
     """
 
     def __init__(
         self,
         path: Path | None,
         max_bytes: int,
-        max_age: float,
+        accepted: AcceptedAges,
         on_drop: Callable[[str, int], None],
         *,
+        sink: str,
         template: str = "",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_bytes` bounds the file with its log; in memory, `MOST_IN_MEMORY` does too.
-        `max_age` is in seconds. Files are opened by the first call that needs them."""
+        """`max_bytes` limits the file with its log; in memory, `MAX_IN_MEMORY` applies as well.
+        Files are opened by the first call that needs them."""
         self.oldest: float | None = None
-        self._max_age = min(max_age, LONGEST_PAST)
+        self._accepted = accepted
         self._clock = clock
         self._monotonic = monotonic
         self._on_drop = on_drop
-        self._memory = Memory(min(max_bytes, MOST_IN_MEMORY))
-        self._held: dict[int, _Held] = {}
+        self._sink = sink
+        self._memory = MemoryQueue(min(max_bytes, MAX_IN_MEMORY))
+        self._in_flight: dict[int, _InFlight] = {}
         self._keys = count(1)
-        self._confirmed: float | None = None
+        self._confirmed_offset: float | None = None
         self._last_drop: dict[str, float] = {}
         self._disk: Disk | None = None
         if path is not None:
             from neuron_exporter.sinks.delivery.spool.disk import Disk
 
             self._disk = Disk(
-                path,
-                template,
-                max_bytes,
-                clock,
-                monotonic,
-                dropped=self._dropped,
-                rescue=self._remember,
-                held=lambda: [held.place for held in self._held.values() if held.place],
+                SpoolOptions(path, template, max_bytes, clock, monotonic, sink),
+                on_drop=self._dropped,
+                rescue=self._add_to_memory,
+                in_flight=lambda: [ref for _, ref in self._in_flight.values() if ref],
             )
 
     # From any thread.
 
     def __len__(self) -> int:
-        """Pending requests, those of an adopted orphan included."""
+        """Return the number of pending requests, those of an adopted orphan included."""
         return len(self._memory) + (self._disk.pending if self._disk else 0)
 
     @property
     def bytes(self) -> int:
-        """What they take, in memory and in the exporter's own file with its log."""
+        """Size in memory and in the exporter's own file with its log."""
         return self._memory.bytes + (self._disk.bytes if self._disk else 0)
 
     @property
     def volatile(self) -> int:
-        """Requests that are in memory alone: a kill would lose them."""
-        return len(self._memory) + sum(held.place is None for held in [*self._held.values()])
+        """Number of requests in memory only, which a kill would lose."""
+        return len(self._memory) + sum(ref is None for _, ref in [*self._in_flight.values()])
 
     @property
     def ambiguous(self) -> int:
-        """Requests that were found in flight: each may arrive twice."""
+        """Number of requests that were in flight when their file was opened."""
         return self._disk.ambiguous if self._disk else 0
 
     @property
     def state(self) -> str:
-        """`disk`, or `memory: ` and why."""
+        """`disk`, or `memory:` and the reason."""
         if self._disk is None:
             return "memory: no path is configured"
-        trouble = self._disk.trouble
-        return f"memory: {trouble.reason}: {trouble}" if trouble else "disk"
+        error = self._disk.error
+        return f"memory: {error.reason}: {error}" if error else "disk"
 
-    # From the one thread.
+    # From the sink's thread.
 
-    def keep(self, entry: Entry) -> int:
-        """Write a request as in flight, before it is sent; gives the key to settle or return."""
-        row, key = pack(entry), next(self._keys)
-        places = self._disk.write([row], in_flight=True) if self._disk else None
-        self._held[key] = _Held(row, places[0] if places else None)
+    def add_in_flight(self, request: Request) -> int:
+        """Write a request as in flight, before it is sent. Return the key to discard or requeue."""
+        row, key = pack(request), next(self._keys)
+        refs = self._disk.write([row], in_flight=True) if self._disk else None
+        self._in_flight[key] = row, refs[0] if refs else None
         return key
 
-    def add(self, entry: Entry) -> None:
-        """Write a request as pending: its turn to be sent comes later."""
-        self._put(pack(entry))
+    def add(self, request: Request) -> None:
+        """Write a request as pending, to be sent later."""
+        self._add_row(pack(request))
 
-    def next(self) -> Kept | None:
-        """Take the pending request whose turn it is, marked as in flight; None if none can be sent
+    def take(self) -> TakenRequest | None:
+        """Mark the next pending request as in flight and return it; None if no request can be sent
         now."""
-        while (held := self._take()) is not None:
+        while (taken := self._take_row()) is not None:
             key = next(self._keys)
-            self._held[key] = held
+            self._in_flight[key] = taken
             try:
-                return Kept(key, unpack(held.row), held.row.failures)
+                return TakenRequest(key, unpack(taken[0]), taken[0].failures)
             except ValueError:
-                self.settled(key)
+                self.discard(key)
                 self._dropped("corrupt", 1)
         return None
 
-    def returned(self, key: int, *, failed: bool = False) -> None:
-        """A request has to be sent again. If it `failed` while others did not, these go first."""
-        row, place = self._held[key]
+    def requeue(self, key: int, *, failed: bool = False) -> None:
+        """Make a request pending again. With `failed`, it failed while others were delivered, and
+        is sent after them."""
+        row, ref = self._in_flight[key]
         row = row._replace(failures=row.failures + failed)
-        if not (self._disk and place and self._disk.give_back(place, row.failures)):
-            self._put(row)
-        del self._held[key]
+        if not (self._disk and ref and self._disk.requeue(ref, row.failures)):
+            self._add_row(row)
+        del self._in_flight[key]
 
-    def settled(self, key: int) -> None:
-        """A request was delivered, or never will be: forget it."""
-        place = self._held[key].place
-        if self._disk and place:
-            self._disk.delete(place)
-        del self._held[key]
+    def discard(self, key: int) -> None:
+        """Delete a request that was delivered, or never will be."""
+        _, ref = self._in_flight[key]
+        if self._disk and ref:
+            self._disk.delete(ref)
+        del self._in_flight[key]
 
     def confirm_clock(self) -> None:
-        """CloudWatch has just taken a request: the clock is right."""
-        self._confirmed = self._clock() - self._monotonic()
+        """Record that the receiver has just accepted a request: the clock is right."""
+        self._confirmed_offset = self._clock() - self._monotonic()
 
-    def upkeep(self) -> None:
-        """Once a cycle: try the disk again, drop what is too old, adopt orphans, free space."""
+    def maintain(self) -> None:
+        """Retry the disk, drop requests that would be rejected, adopt orphans, free space. The
+        caller does this once per cycle."""
         if self._disk:
-            self._disk.upkeep()
+            self._disk.maintain()
         self._move_to_disk()
         self._drop_untimely()
         stamps = [row.stamp for row in self._memory]
@@ -201,71 +195,67 @@ class Spool:
         self.oldest = min(stamps, default=None)
 
     def close(self) -> int:
-        """Let go of the files; gives how many requests stay in them. What is pending in memory and
-        fits no file is lost, and counted."""
+        """Close the files; return how many requests stay in them. Requests that are pending in
+        memory and cannot be written are lost, and reported as `stopped`."""
         self._move_to_disk()
         if len(self._memory):
             self._dropped("stopped", len(self._memory))
         if self._disk is None:
             return 0
-        stay = self._disk.pending
+        remaining = self._disk.pending
         self._disk.close()
-        return stay
+        return remaining
 
-    def _put(self, row: Row) -> None:
+    def _add_row(self, row: Row) -> None:
         if not (self._disk and self._disk.write([row], in_flight=False)):
-            self._remember(row)
+            self._add_to_memory(row)
 
-    def _remember(self, row: Row) -> None:
-        dropped = self._memory.add(row)
-        if dropped:
-            self._dropped("spool_full", dropped)
+    def _add_to_memory(self, row: Row) -> None:
+        self._dropped("spool_full", self._memory.add(row))
 
-    def _bounds(self) -> tuple[float, float]:
-        """Between which stamps CloudWatch takes a request now, in Unix seconds."""
-        now = self._clock()
-        return now - self._max_age, now + LONGEST_AHEAD
-
-    def _take(self) -> _Held | None:
-        bounds = self._bounds()
-        for turn, place in self._disk.turns(*bounds) if self._disk else ():
+    def _take_row(self) -> _InFlight | None:
+        bounds = self._accepted.bounds(self._clock())
+        for order, ref in self._disk.candidates(*bounds) if self._disk else ():
             row = self._memory.first(*bounds)
-            if row is not None and row[:2] <= turn[:2]:
+            if row is not None and row[:2] <= order[:2]:
                 break
-            taken = self._disk.take(place) if self._disk else None
+            taken = self._disk.take(ref) if self._disk else None
             if taken is not None:
-                return _Held(taken, place)
+                return taken, ref
         row = self._memory.first(*bounds)
         if row is None:
             return None
         self._memory.remove(row)
-        return _Held(row, None)
+        return row, None
 
     def _move_to_disk(self) -> None:
-        """Move what is in memory, in as few transactions as the file allows; and what is in flight,
-        if its file was lost."""
+        """Move rows from memory to disk, in as few transactions as the file allows. Rows that are
+        too large for the file stay. Rows in flight are written again if their file was lost."""
         if self._disk is None:
             return
         self._disk.open()
-        oldest_first = sorted(self._memory, key=lambda row: row.stamp)
-        for batch in batches(oldest_first, self._disk.largest):
+        max_bytes = self._disk.max_batch_bytes
+        rows = [row for row in self._memory if row.size <= max_bytes]
+        oldest_first = sorted(rows, key=lambda row: row.stamp)
+        for batch in split(((row, row.size) for row in oldest_first), sys.maxsize, max_bytes):
             if self._disk.write(batch, in_flight=False) is None:
                 return
             for row in batch:
                 self._memory.remove(row)
-        for key, (row, place) in list(self._held.items()):
-            if place is None or not self._disk.holds(place):
-                places = self._disk.write([row], in_flight=True)
-                if places is not None:
-                    self._held[key] = _Held(row, places[0])
-                    if place is not None:
-                        self._disk.delete(place)
+        for key, (row, ref) in list(self._in_flight.items()):
+            if ref is None or not self._disk.is_open(ref):
+                refs = self._disk.write([row], in_flight=True)
+                if refs is not None:
+                    self._in_flight[key] = row, refs[0]
+                    if ref is not None:
+                        self._disk.delete(ref)
 
     def _drop_untimely(self) -> None:
-        now = self._clock() - self._monotonic()
-        if self._confirmed is None or abs(now - self._confirmed) > CLOCK_TOLERANCE:
+        offset = self._clock() - self._monotonic()
+        confirmed = self._confirmed_offset
+        if confirmed is None or abs(offset - confirmed) > CLOCK_TOLERANCE:
             return
-        bounds = self._bounds()
+        bounds = self._accepted.bounds(self._clock())
         early, late = self._memory.drop_outside(*bounds)
         if self._disk:
             more = self._disk.drop_outside(*bounds)
@@ -274,11 +264,11 @@ class Spool:
         self._dropped("too_far_ahead", late)
 
     def _dropped(self, reason: str, number: int) -> None:
-        """Tell of lost requests; the log hears of it when it begins."""
+        """Report lost requests. Only the first of a series of drops is logged."""
         if not number:
             return
         now = self._monotonic()
-        if now - self._last_drop.get(reason, -QUIET) >= QUIET:
-            _log.warning("spool_dropping", reason=reason, requests=number)
+        if now - self._last_drop.get(reason, -QUIET_SECONDS) >= QUIET_SECONDS:
+            _log.warning("spool_requests_dropped", sink=self._sink, reason=reason, requests=number)
         self._last_drop[reason] = now
         self._on_drop(reason, number)

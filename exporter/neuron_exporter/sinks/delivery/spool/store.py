@@ -1,4 +1,4 @@
-"""The requests in a spool file, by the state that they are in."""
+"""Table of requests in a spool file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from neuron_exporter.sinks.delivery.spool.database import PAGE, Database
-from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.database import PAGE_SIZE, Database, Reason, StoreError
 from neuron_exporter.sinks.delivery.spool.rows import Row
 
-_SPARE_PAGES = 6  # for what a change of state may need: pages of indexes that are split
+_SPARE_PAGES = 6  # a change of state may need them when it splits index pages
 
 _TABLES = """
 CREATE TABLE file (token TEXT NOT NULL);
@@ -28,149 +26,143 @@ CREATE TABLE requests (
 CREATE INDEX by_turn ON requests (in_flight, failures, stamp);
 CREATE INDEX by_age ON requests (in_flight, stamp);
 """
-_ROW = "failures, stamp, namespace, region, payload"
+_ROW_COLUMNS = "failures, stamp, namespace, region, payload"
+_DELETE = "DELETE FROM requests WHERE id = ?"
 
 
-class Turn(NamedTuple):
-    """A pending request; the smallest is next."""
-
-    failures: int
-    stamp: float
-    id: int
+QueueOrder = tuple[int, float, int]
+"""Failures, stamp and id of a pending request. The smallest is the next to send."""
 
 
 class Store(Database):
-    """An open spool file; for one thread, but for `pending` and `bytes`, which are plain numbers.
-
-    `on_drop` is told how many of the oldest were dropped to make room.
-    """
+    """An open spool file, for one thread. Any thread may read `pending`, the number of pending
+    requests, and `bytes`. `on_drop` is called with the number of requests dropped to make room."""
 
     def __init__(
         self, path: Path, max_bytes: int, on_drop: Callable[[int], None], *, create: bool = True
     ) -> None:
-        """Open the file, and lock it. An empty or, if `create`, a missing one is begun."""
+        """Open and lock the file. Initialize it if it is empty or, with `create`, missing."""
         self.pending = 0
         self._on_drop = on_drop
         super().__init__(path, max_bytes, _TABLES, create=create)
         try:
-            with self._asked():
-                self._count()
-                if self._pragma("page_count") > self._pages:
+            with self._access():
+                self._count_pending()
+                if self._pragma("page_count") > self._max_pages:
                     self._shrink()
         except BaseException:
             self.close()
             raise
 
-    def release(self, but: Iterable[int], obsolete: Iterable[int]) -> int:
-        """What is found in flight becomes pending, `but` these; gives how many. The `obsolete`
-        are deleted."""
-        held = list(but)
-        marks = ",".join("?" * len(held))
+    def release(self, keep: Iterable[int], obsolete: Iterable[int]) -> int:
+        """Make requests in flight pending, except those with ids in `keep`; return how many.
+        Delete the requests in `obsolete`."""
+        kept = list(keep)
+        marks = ",".join("?" * len(kept))
         with self._change():
-            self._connection.executemany(
-                "DELETE FROM requests WHERE id = ?", ((each,) for each in obsolete)
-            )
+            self._connection.executemany(_DELETE, ((each,) for each in obsolete))
             cursor = self._connection.execute(
                 f"UPDATE requests SET in_flight = 0 WHERE in_flight = 1 AND id NOT IN ({marks})",  # noqa: S608 (marks only)
-                held,
+                kept,
             )
-            self._count()
+            self._count_pending()
         return cursor.rowcount
 
     def insert(self, rows: Sequence[Row], *, in_flight: bool) -> list[int]:
-        """Keep rows; gives their numbers. The oldest pending ones are dropped to make room."""
+        """Insert rows, dropping the oldest pending requests to make room; return their ids."""
         dropped, ids = 0, []
         with self._change():
             for row in rows:
-                pages = 2 + len(row.payload) // (PAGE - 300)
+                pages = 2 + len(row.payload) // (PAGE_SIZE - 300)
                 dropped += self._make_room(_SPARE_PAGES + pages)
                 cursor = self._connection.execute(
-                    f"INSERT INTO requests (in_flight, {_ROW}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    f"INSERT INTO requests (in_flight, {_ROW_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
                     (in_flight, *row),
                 )
                 ids.append(cursor.lastrowid or 0)
-        self.pending += 0 if in_flight else len(ids)
-        if dropped:
-            self.pending -= dropped
-            self._on_drop(dropped)
+        self.pending += (0 if in_flight else len(ids)) - dropped
+        self._on_drop(dropped)
         return ids
 
-    def first(self, earliest: float, latest: float) -> Turn | None:
-        """The pending request whose turn is next, of those stamped in these bounds."""
-        with self._asked():
+    def first(self, earliest: float, latest: float) -> QueueOrder | None:
+        """Return the next pending request to send with a stamp in these bounds."""
+        with self._access():
             found = self._connection.execute(
                 "SELECT failures, stamp, id FROM requests WHERE in_flight = 0"
                 " AND stamp BETWEEN ? AND ? ORDER BY failures, stamp, id LIMIT 1",
                 (earliest, latest),
             ).fetchone()
-        return Turn(*found) if found else None
+        return found  # type: ignore[no-any-return]
 
-    def take(self, number: int) -> Row:
-        """Mark a request as in flight, and give it."""
+    def take(self, row_id: int) -> Row:
+        """Mark a pending request as in flight and return it."""
         with self._change():
             row = self._connection.execute(
-                f"SELECT {_ROW} FROM requests WHERE id = ?",  # noqa: S608
-                (number,),
+                f"SELECT {_ROW_COLUMNS} FROM requests WHERE id = ?",  # noqa: S608
+                (row_id,),
             ).fetchone()
             if row is None:
-                raise StoreError(Reason.CORRUPT, f"{self.path}: a request is in an index only")
-            self._connection.execute("UPDATE requests SET in_flight = 1 WHERE id = ?", (number,))
+                raise StoreError(
+                    Reason.CORRUPT, f"{self.path}: a request is in an index but not in the table"
+                )
+            self._connection.execute("UPDATE requests SET in_flight = 1 WHERE id = ?", (row_id,))
         self.pending -= 1
         return Row(*row)
 
-    def give_back(self, number: int, failures: int) -> None:
-        """A request that was in flight is pending."""
+    def requeue(self, row_id: int, failures: int) -> int:
+        """Make a request in flight pending; return 0 if there is no such request."""
         with self._change():
             cursor = self._connection.execute(
-                "UPDATE requests SET in_flight = 0, failures = ? WHERE id = ?", (failures, number)
+                "UPDATE requests SET in_flight = 0, failures = ? WHERE id = ?", (failures, row_id)
             )
         self.pending += cursor.rowcount
+        return cursor.rowcount
 
-    def delete(self, number: int) -> None:
-        """Forget a request that was in flight."""
+    def delete(self, row_id: int) -> int:
+        """Delete a request in flight; return 0 if there is no such request."""
         with self._change():
-            self._connection.execute("DELETE FROM requests WHERE id = ?", (number,))
+            return self._connection.execute(_DELETE, (row_id,)).rowcount
 
     def drop_outside(self, earliest: float, latest: float) -> tuple[int, int]:
-        """Drop pending requests stamped before and after these bounds, some at a time; gives how
-        many of each."""
+        """Drop pending requests with stamps before and after these bounds; return how many of each.
+        One call drops no more than fit into one transaction."""
         dropped = []
         for condition, bound in (("stamp < ?", earliest), ("stamp > ?", latest)):
-            with self._asked():
+            with self._access():
                 ids = self._connection.execute(
                     f"SELECT id FROM requests WHERE in_flight = 0 AND {condition}"  # noqa: S608
                     " ORDER BY stamp LIMIT ?",
-                    (bound, self.largest // PAGE),
+                    (bound, self.max_batch_bytes // PAGE_SIZE),
                 ).fetchall()
             if ids:
                 with self._change():
-                    self._connection.executemany("DELETE FROM requests WHERE id = ?", ids)
+                    self._connection.executemany(_DELETE, ids)
                 self.pending -= len(ids)
             dropped.append(len(ids))
         return dropped[0], dropped[1]
 
     def oldest(self) -> float | None:
-        """The stamp of the oldest pending request."""
-        with self._asked():
+        """Return the stamp of the oldest pending request."""
+        with self._access():
             stamp = self._one("SELECT min(stamp) FROM requests WHERE in_flight = 0")
         return None if stamp is None else float(stamp)
 
-    def salvage(self, but: Iterable[int]) -> Iterator[Row]:
-        """Every row that can still be read, `but` these: from both ends to where it is broken."""
-        seen = set(but)
+    def salvage(self, skip: Iterable[int]) -> Iterator[Row]:
+        """Yield the readable rows with other ids than `skip`, from both ends up to the damage."""
+        seen = set(skip)
         for order in ("ASC", "DESC"):
             with suppress(sqlite3.Error, ValueError):
-                for number, *row in self._connection.execute(
-                    f"SELECT id, {_ROW} FROM requests ORDER BY id {order}"  # noqa: S608
+                for row_id, *row in self._connection.execute(
+                    f"SELECT id, {_ROW_COLUMNS} FROM requests ORDER BY id {order}"  # noqa: S608
                 ):
-                    if number not in seen:
-                        seen.add(number)
+                    if row_id not in seen:
+                        seen.add(row_id)
                         yield Row(*row)
 
     def _make_room(self, pages: int) -> int:
-        """Delete the oldest pending requests until so many pages are free; gives how many."""
+        """Delete the oldest pending requests until `pages` pages are free; return how many."""
         dropped = 0
-        while self._pragma("page_count") - self._pragma("freelist_count") + pages > self._pages:
+        while self._pragma("page_count") - self._pragma("freelist_count") + pages > self._max_pages:
             cursor = self._connection.execute(
                 "DELETE FROM requests WHERE id = (SELECT id FROM requests WHERE in_flight = 0"
                 " ORDER BY stamp, id LIMIT 1)"
@@ -181,14 +173,14 @@ class Store(Database):
         return dropped
 
     def _shrink(self) -> None:
-        """Keep a bound that is lower than it was."""
+        """Shrink a file that is larger than a lowered size limit."""
         with self._transaction():
             dropped = self._make_room(0)
-        self._count()
+        self._count_pending()
         self._on_drop(dropped)
         while self._pragma("freelist_count"):
             self._vacuum(0)
-        self._pragma(f"max_page_count={self._pages}")
+        self._pragma(f"max_page_count={self._max_pages}")
 
-    def _count(self) -> None:
+    def _count_pending(self) -> None:
         self.pending = int(self._one("SELECT count(*) FROM requests WHERE in_flight = 0"))

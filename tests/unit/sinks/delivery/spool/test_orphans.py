@@ -1,4 +1,4 @@
-"""Files that other tasks left behind are found, drained where they are, and deleted."""
+"""Spool files of ended tasks are found, drained in place and deleted."""
 
 from __future__ import annotations
 
@@ -9,67 +9,66 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.delivery.spool.orphans import SCAN_EVERY
+from neuron_exporter.sinks.delivery.spool.orphans import SCAN_INTERVAL
 from neuron_exporter.sinks.delivery.spool.paths import ORPHAN_AGE, UNKNOWN, expand, orphans, problem
-from tests.support.entries import MINUTE, START, entry
 from tests.support.mounts import remount, tmpfs
 from tests.support.paths import ROOT
 from tests.support.processes import ended
-from tests.support.spooler import spooler
-from tests.support.spools import Shelf
-from tests.support.spools import closed as closed
+from tests.support.spool_requests import MINUTE, START, make_request
+from tests.support.spooler import spool_command
+from tests.support.spools import SpoolHarness
+from tests.support.spools import close_spools as close_spools
 
 
-def left_behind(path: Path, *names: str, age: float = ORPHAN_AGE + 1, live: str = "") -> Path:
-    """The spool of a task that has ended, unchanged for `age` seconds before the start; a request
-    named `live` was in flight."""
-    shelf = Shelf(path)
-    for name in names:
-        shelf.spool.add(entry(name, START + len(name), region=f"region of {name}"))
+def orphan_file(path: Path, *drain: str, age: float = ORPHAN_AGE + 1, live: str = "") -> Path:
+    """Create the spool of an ended task, unchanged for `age` seconds before START. A request named
+    `live` was in flight."""
+    harness = SpoolHarness(path)
+    for name in drain:
+        harness.spool.add(make_request(name, START + len(name), region=f"region of {name}"))
     if live:
-        shelf.spool.keep(entry(live))
-    shelf.spool.upkeep()
-    shelf.spool.close()
+        harness.spool.add_in_flight(make_request(live))
+    harness.spool.maintain()
+    harness.spool.close()
     os.utime(path, (START - age, START - age))
     return path
 
 
-def age(folder: Path) -> None:
-    """What is in it looks as if nobody had written to it for long."""
+def make_old(folder: Path) -> None:
+    """Make all files of a directory look old."""
     for each in folder.iterdir():
         os.utime(each, (1, 1))
 
 
-def of(template: str, task: str = "mine") -> Shelf:
-    """The spool of a task."""
-    return Shelf(expand(template, {"task_id": task}), template=template)
+def spool_of(template: str, task: str = "mine") -> SpoolHarness:
+    """Return the spool of a task."""
+    return SpoolHarness(expand(template, {"task_id": task}), template=template)
 
 
 @pytest.mark.parametrize(
-    ("template", "why"),
+    ("template", "message"),
     [
         ("/a/spool.db", ""),
         ("/a/{task_id}/{pod_uid}.db", ""),
-        ("/a/{task}.db", "may hold the placeholders {task_id} and {pod_uid}"),
+        ("/a/{task}.db", "may contain the placeholders {task_id} and {pod_uid}"),
         ("/a/{task_id.db", "no other braces"),
         ("/a/}.db", "no other braces"),
-        ("/a/{}", "may hold"),
+        ("/a/{}", "may contain"),
         ("/", "must be the absolute path of a file (got '/')"),
         ("", "must be the absolute path of a file (got '')"),
         ("/nowhere/", "must be the absolute path of a file (got '/nowhere/')"),
         ("/nowhere/{task_id}/", "must be the absolute path of a file"),
         ("/nowhere/.", "must be the absolute path of a file"),
         ("/nowhere/..", "must be the absolute path of a file"),
-        ("/usr", "must be the absolute path of a file, and this is a folder (got '/usr')"),
+        ("/usr", "must be the absolute path of a file, not of a directory (got '/usr')"),
         ("spool.db", "must be the absolute path of a file (got 'spool.db')"),
         ("./{task_id}/spool.db", "must be the absolute path of a file"),
         ("~/spool.db", "must be the absolute path of a file (got '~/spool.db')"),
     ],
 )
-def test_what_a_path_may_hold(template: str, why: str) -> None:
-    """A wrong path is refused with a sentence that names what is allowed."""
-    assert why in problem(template)
-    assert bool(why) == bool(problem(template))
+def test_path_problems(template: str, message: str) -> None:
+    assert message in problem(template)
+    assert bool(message) == bool(problem(template))
 
 
 @pytest.mark.parametrize(
@@ -84,14 +83,12 @@ def test_what_a_path_may_hold(template: str, why: str) -> None:
         ("a\n", UNKNOWN),
     ],
 )
-def test_what_replaces_a_placeholder(value: str, name: str) -> None:
-    """A plain name replaces its placeholder; what is none, or not known, becomes `unknown`."""
+def test_placeholder_values(value: str, name: str) -> None:
     assert expand("/a/{task_id}/b.db", {"task_id": value}) == Path(f"/a/{name}/b.db")
     assert expand("/a/{pod_uid}", {"task_id": value}) == Path(f"/a/{UNKNOWN}")
 
 
-def test_which_files_are_orphans(tmp_path: Path) -> None:
-    """Only files that the path could stand for, that are not our own, and that are old enough."""
+def test_orphan_detection(tmp_path: Path) -> None:
     (tmp_path / "[x]").mkdir()
     old = ["spool-a.db", "spool-b.db", "spool-mine.db", "other.db", "spool-a.db-wal", "spool-.db"]
     old += ["spool-a.db.corrupt-1", "spool-c.d.db", "spool-new.db", "spool-log.db"]
@@ -116,19 +113,18 @@ def test_which_files_are_orphans(tmp_path: Path) -> None:
 
 
 def test_orphans_are_drained_and_deleted(tmp_path: Path) -> None:
-    """Each orphan's requests are sent in their order, where they belong; then its file goes."""
     template = str(tmp_path / "{task_id}" / "spool.db")
-    first = left_behind(expand(template, {"task_id": "a"}), "a", "aaa", live="live")
-    second = left_behind(expand(template, {"task_id": "b"}), "bb", age=ORPHAN_AGE + 2)
-    shelf = of(template)
-    shelf.spool.add(entry("mine", START + 2.5))
+    first = orphan_file(expand(template, {"task_id": "a"}), "a", "aaa", live="live")
+    second = orphan_file(expand(template, {"task_id": "b"}), "bb", age=ORPHAN_AGE + 2)
+    harness = spool_of(template)
+    harness.spool.add(make_request("mine", START + 2.5))
     sent = []
-    with capture_logs() as said:
+    with capture_logs() as log:
         for _ in range(10):
-            shelf.wait(MINUTE)
-            if kept := shelf.spool.next():
-                sent.append((kept.entry.datums[0]["MetricName"], kept.entry.region))
-                shelf.spool.settled(kept.key)
+            harness.wait(MINUTE)
+            if taken := harness.spool.take():
+                sent.append((taken.request.items[0]["MetricName"], taken.request.region))
+                harness.spool.discard(taken.key)
     assert sent == [
         ("bb", "region of bb"),
         ("live", "r-1"),
@@ -136,40 +132,38 @@ def test_orphans_are_drained_and_deleted(tmp_path: Path) -> None:
         ("mine", "r-1"),
         ("aaa", "region of aaa"),
     ]
-    assert shelf.spool.ambiguous == 1
-    assert not shelf.lost
+    assert harness.spool.ambiguous == 1
+    assert not harness.lost
     assert not first.parent.exists()
     assert not second.parent.exists()
-    assert [event["event"] for event in said] == ["spool_adopted", "spool_drained"] * 2
-    shelf.spool.close()
+    assert [event["event"] for event in log] == ["spool_orphan_adopted", "spool_drained"] * 2
+    harness.spool.close()
     assert [each.name for each in tmp_path.rglob("*.db")] == ["spool.db"]
 
 
-def test_a_kill_while_draining_repeats_nothing_else(tmp_path: Path) -> None:
-    """An adopted file that is let go of is an orphan still, without what was sent from it."""
+def test_kill_while_draining_repeats_one_request(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
-    orphan = left_behind(tmp_path / "a.db", "a", "aa", "aaa")
-    shelf = of(template)
-    shelf.spool.upkeep()
-    kept = shelf.spool.next()
-    assert kept is not None
-    shelf.spool.settled(kept.key)
-    assert shelf.spool.next() is not None  # in flight when it ends
-    shelf.spool.close()
+    orphan = orphan_file(tmp_path / "a.db", "a", "aa", "aaa")
+    harness = spool_of(template)
+    harness.spool.maintain()
+    taken = harness.spool.take()
+    assert taken is not None
+    harness.spool.discard(taken.key)
+    assert harness.spool.take() is not None  # in flight at the end
+    harness.spool.close()
     os.utime(orphan, (START - ORPHAN_AGE - 1, START - ORPHAN_AGE - 1))
-    other = of(template, "other")
-    other.spool.upkeep()
-    assert other.names() == ["aa", "aaa"]
+    other = spool_of(template, "other")
+    other.spool.maintain()
+    assert other.drain() == ["aa", "aaa"]
     assert other.spool.ambiguous == 1
 
 
-def test_a_file_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
-    """However old a file looks, while its exporter lives it is not adopted; after a kill it is."""
+def test_locked_file_is_not_adopted(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
-    path = left_behind(tmp_path / "a.db", "a")
+    path = orphan_file(tmp_path / "a.db", "a")
     with (
         subprocess.Popen(
-            spooler(path, "", "hold"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+            spool_command(path, "", "hold"), cwd=ROOT, stdout=subprocess.PIPE, text=True
         ) as owner,
         ended(owner),
     ):
@@ -177,149 +171,142 @@ def test_a_file_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
         assert owner.stdout.readline() == "disk\n"
         for each in tmp_path.iterdir():
             os.utime(each, (1, 1))
-        shelf = of(template)
-        with capture_logs() as said:
-            shelf.spool.upkeep()
-        assert (len(shelf.spool), said) == (0, [])
+        harness = spool_of(template)
+        with capture_logs() as log:
+            harness.spool.maintain()
+        assert (len(harness.spool), log) == (0, [])
     for each in tmp_path.glob("a.db*"):
         os.utime(each, (1, 1))
-    shelf.wait(SCAN_EVERY)
-    assert shelf.names() == ["a"]
+    harness.wait(SCAN_INTERVAL)
+    assert harness.drain() == ["a"]
 
 
-def test_one_adopter_has_an_orphan(tmp_path: Path) -> None:
-    """Two that find the same orphan do not both send it."""
+def test_orphan_has_one_adopter(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
-    left_behind(tmp_path / "a.db", "a", "aa")
-    one, two = of(template, "one"), of(template, "two")
-    one.spool.upkeep()
-    two.spool.upkeep()
-    assert two.names() == []
-    assert one.names() == ["a", "aa"]
+    orphan_file(tmp_path / "a.db", "a", "aa")
+    one, two = spool_of(template, "one"), spool_of(template, "two")
+    one.spool.maintain()
+    two.spool.maintain()
+    assert two.drain() == []
+    assert one.drain() == ["a", "aa"]
     one.wait(MINUTE)
-    two.wait(SCAN_EVERY)
-    assert two.names() == []
+    two.wait(SCAN_INTERVAL)
+    assert two.drain() == []
     assert sorted(each.name for each in tmp_path.glob("*.db")) == ["one.db", "two.db"]
 
 
-def test_a_young_file_is_left_alone(tmp_path: Path) -> None:
-    """A file that changed within ten minutes may be one that an exporter is about to lock."""
+def test_recent_file_is_not_adopted(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
-    left_behind(tmp_path / "a.db", "a", age=ORPHAN_AGE - 1)
-    shelf = of(template)
-    shelf.spool.upkeep()
-    assert len(shelf.spool) == 0
-    shelf.wait(SCAN_EVERY)
-    assert shelf.names() == ["a"]
+    orphan_file(tmp_path / "a.db", "a", age=ORPHAN_AGE - 1)
+    harness = spool_of(template)
+    harness.spool.maintain()
+    assert len(harness.spool) == 0
+    harness.wait(SCAN_INTERVAL)
+    assert harness.drain() == ["a"]
 
 
-def test_an_orphan_that_cannot_be_used_is_left_alone(tmp_path: Path) -> None:
-    """A corrupt orphan stays as it is, is said once, and holds up no other."""
+def test_corrupt_orphan_is_skipped(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
     bad = tmp_path / "a.db"
     bad.write_text("garbage " * 1000)
     os.utime(bad, (0, 0))
-    left_behind(tmp_path / "b.db", "b")
-    shelf = of(template)
-    with capture_logs() as said:
-        shelf.spool.upkeep()
-        assert shelf.names() == ["b"]
+    orphan_file(tmp_path / "b.db", "b")
+    harness = spool_of(template)
+    with capture_logs() as log:
+        harness.spool.maintain()
+        assert harness.drain() == ["b"]
         for _ in range(3):
-            shelf.wait(SCAN_EVERY)
-    assert [event["event"] for event in said] == [
-        "spool_orphan_left",
-        "spool_adopted",
+            harness.wait(SCAN_INTERVAL)
+    assert [event["event"] for event in log] == [
+        "spool_orphan_skipped",
+        "spool_orphan_adopted",
         "spool_drained",
     ]
     assert bad.read_text() == "garbage " * 1000
-    assert shelf.spool.state == "disk"
+    assert harness.spool.state == "disk"
 
 
-def test_an_orphan_is_tried_again_after_trouble_that_passes(tmp_path: Path) -> None:
-    """While its disk is read-only an orphan is tried once in ten minutes and spoken of once,
-    whether it was adopted before or not; then it is drained."""
+def test_read_only_orphan_is_retried(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}" / "spool.db")
     folder = tmp_path / "a"
     folder.mkdir()
     with tmpfs(folder, "1m"):
-        orphan = left_behind(folder / "spool.db", "a", "aa")
+        orphan = orphan_file(folder / "spool.db", "a", "aa")
         remount(folder, "ro")
-        shelf = of(template)
-        with capture_logs() as said:
+        harness = spool_of(template)
+        with capture_logs() as log:
             for _ in range(3):
-                shelf.wait(SCAN_EVERY)
-            assert (shelf.names(), shelf.spool.state) == ([], "disk")
-            assert [(e["event"], e.get("reason")) for e in said] == [
-                ("spool_orphan_left", "read_only")
+                harness.wait(SCAN_INTERVAL)
+            assert (harness.drain(), harness.spool.state) == ([], "disk")
+            assert [(e["event"], e.get("reason")) for e in log] == [
+                ("spool_orphan_skipped", "read_only")
             ]
 
             remount(folder, "rw")
-            shelf.wait(SCAN_EVERY)
-            assert len(shelf.spool) == 2
+            harness.wait(SCAN_INTERVAL)
+            assert len(harness.spool) == 2
             away = orphan.rename(folder / "away")
-            assert shelf.names() == []
+            assert harness.drain() == []
             away.rename(orphan)
-            age(folder)
-            shelf.wait(SCAN_EVERY - 1)
-            assert len(shelf.spool) == 0
-            shelf.wait(SCAN_EVERY)
-            assert shelf.names() == ["a", "aa"]
-            shelf.wait(MINUTE)
-        assert [e["event"] for e in said] == ["spool_orphan_left", "spool_drained"]
+            make_old(folder)
+            harness.wait(SCAN_INTERVAL - 1)
+            assert len(harness.spool) == 0
+            harness.wait(SCAN_INTERVAL)
+            assert harness.drain() == ["a", "aa"]
+            harness.wait(MINUTE)
+        assert [e["event"] for e in log] == ["spool_orphan_skipped", "spool_drained"]
         assert not orphan.exists()
-        assert not shelf.lost
-        shelf.spool.close()
+        assert not harness.lost
+        harness.spool.close()
 
 
-def test_what_is_being_sent_is_not_taken_from_its_orphan_again(tmp_path: Path) -> None:
-    """An orphan whose trouble has passed waits until the answer to its request has come, however
-    long that takes; neither is the request sent twice nor counted as ambiguous."""
+def test_request_in_flight_is_not_taken_from_reopened_orphan(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}" / "spool.db")
-    orphan = left_behind(expand(template, {"task_id": "a"}), "a", "aa")
-    (tmp_path / "mine").touch()  # so that what is in hand cannot move to our own file
-    shelf = of(template)
-    shelf.spool.upkeep()
-    kept = shelf.spool.next()
-    assert kept is not None
+    orphan = orphan_file(expand(template, {"task_id": "a"}), "a", "aa")
+    (
+        tmp_path / "mine"
+    ).touch()  # a file in place of the directory: the request in flight cannot move to disk
+    harness = spool_of(template)
+    harness.spool.maintain()
+    taken = harness.spool.take()
+    assert taken is not None
     away = orphan.rename(tmp_path / "away")
-    assert shelf.spool.next() is None
+    assert harness.spool.take() is None
     away.rename(orphan)
     for settled in (False, False, True):
         if settled:
-            shelf.spool.settled(kept.key)
-        age(orphan.parent)
-        shelf.wait(SCAN_EVERY)
-        assert shelf.names() == (["aa"] if settled else [])
-    assert shelf.spool.ambiguous == 0
+            harness.spool.discard(taken.key)
+        make_old(orphan.parent)
+        harness.wait(SCAN_INTERVAL)
+        assert harness.drain() == (["aa"] if settled else [])
+    assert harness.spool.ambiguous == 0
 
 
-def test_an_orphan_that_breaks_is_let_go(tmp_path: Path) -> None:
-    """When an adopted file is deleted, the request in hand is kept in our own."""
+def test_deleted_orphan_is_released(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
-    path = left_behind(tmp_path / "a.db", "a", "aa")
-    shelf = of(template)
-    shelf.spool.upkeep()
-    kept = shelf.spool.next()
-    assert kept is not None
+    path = orphan_file(tmp_path / "a.db", "a", "aa")
+    harness = spool_of(template)
+    harness.spool.maintain()
+    taken = harness.spool.take()
+    assert taken is not None
     path.unlink()
-    with capture_logs() as said:
-        shelf.spool.returned(kept.key)
-    assert [event["event"] for event in said] == ["spool_orphan_left"]
-    assert shelf.names() == ["a"]
-    assert shelf.spool.state == "disk"
+    with capture_logs() as log:
+        harness.spool.requeue(taken.key)
+    assert [event["event"] for event in log] == ["spool_orphan_skipped"]
+    assert harness.drain() == ["a"]
+    assert harness.spool.state == "disk"
 
 
-def test_a_returning_owner_gets_a_new_file(tmp_path: Path) -> None:
-    """An owner that comes back while its file is drained and deleted does not write into it."""
+def test_returning_owner_gets_new_file(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}.db")
-    left_behind(tmp_path / "a.db", "a")
-    shelf, owner = of(template), of(template, "a")
-    shelf.spool.upkeep()
-    owner.spool.add(entry("again"))
+    orphan_file(tmp_path / "a.db", "a")
+    harness, owner = spool_of(template), spool_of(template, "a")
+    harness.spool.maintain()
+    owner.spool.add(make_request("again"))
     assert "locked" in owner.spool.state
-    assert shelf.names() == ["a"]
-    shelf.wait(MINUTE)
+    assert harness.drain() == ["a"]
+    harness.wait(MINUTE)
     owner.wait(MINUTE)
     assert owner.spool.state == "disk"
     owner.spool.close()
-    assert of(template, "a").names() == ["again"]
+    assert spool_of(template, "a").drain() == ["again"]

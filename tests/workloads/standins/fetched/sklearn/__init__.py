@@ -1,1 +1,1 @@
-"""In the place of scikit-learn, whose data cannot be fetched everywhere."""
+"""Stand-in for scikit-learn, which downloads its data."""

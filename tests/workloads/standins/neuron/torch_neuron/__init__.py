@@ -1,4 +1,4 @@
-"""In the place of AWS's torch_neuron (Inf1), where there is no hardware."""
+"""Stand-in for AWS's torch_neuron (Inf1) that runs on the CPU."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import torch
 
 
 def trace(model, example_inputs, *, compiler_args=None, **jit_trace_arguments):
-    """Note what was asked for. What it does not know itself goes to torch.jit.trace."""
+    """Record the call and compile for the CPU; other arguments go to torch.jit.trace."""
     assert isinstance(model, torch.nn.Module)
     assert not model.training
     assert compiler_args is None or isinstance(compiler_args, list)
@@ -23,7 +23,7 @@ def trace(model, example_inputs, *, compiler_args=None, **jit_trace_arguments):
 
 
 class DataParallel:
-    """Note that a model was spread, and over what; run it as it is."""
+    """Record the call and run the model unchanged."""
 
     def __init__(self, model, device_ids=None, dim=0):
         assert isinstance(model, torch.jit.ScriptModule)

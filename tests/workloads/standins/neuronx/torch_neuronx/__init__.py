@@ -1,6 +1,6 @@
-"""In the place of AWS's torch_neuronx, where there is no hardware: the same call, for the CPU.
+"""Stand-in for AWS's torch_neuronx that runs on the CPU.
 
-The keywords are those of its documentation; anything else is refused, as by the real one.
+It accepts the documented keyword arguments and rejects any other, like the real package.
 """
 
 import json
@@ -20,9 +20,10 @@ def trace(
     partitioner_config=None,
     inline_weights_to_neff=True,
 ):
-    """Note what was asked for; with WRONG_BY compile wrongly, with ENDLESS not to the end.
+    """Record the call and compile for the CPU.
 
-    With NO_DEVICE the result cannot be used: not loaded ("load"), or not run ("run").
+    Environment variables: WRONG_BY falsifies the outputs by this share, ENDLESS never returns, and
+    NO_DEVICE makes the result fail when it is loaded ("load") or run ("run").
     """
     assert isinstance(func, torch.nn.Module)
     assert not func.training
@@ -39,7 +40,7 @@ def trace(
     while "ENDLESS" in os.environ:
         time.sleep(1)
     if "NO_DEVICE" in os.environ:
-        return torch.jit.script({"load": NotLoaded, "run": NotRun}[os.environ["NO_DEVICE"]]())
+        return torch.jit.script({"load": FailsToLoad, "run": FailsToRun}[os.environ["NO_DEVICE"]]())
     wrong_by = float(os.environ.get("WRONG_BY", "0"))
 
     class Compiled(torch.nn.Module):
@@ -53,35 +54,36 @@ def trace(
     return torch.jit.trace(Compiled().eval(), example_inputs)
 
 
-class NotLoaded(torch.nn.Module):
-    """What the runtime, which starts as a model is loaded, cannot start for."""
+class FailsToLoad(torch.nn.Module):
+    """Model that fails when it is loaded, which is when Neuron's runtime starts."""
 
     def __init__(self):
         super().__init__()
-        self.held = torch.zeros(1)
+        self.tensor = torch.zeros(1)
 
     def forward(self, inputs):
         return inputs
 
     @torch.jit.export
     def __getstate__(self):
-        return (self.held, self.training)
+        return (self.tensor, self.training)
 
     @torch.jit.export
     def __setstate__(self, state: tuple[torch.Tensor, bool]):
         self.training = state[1]
-        self.held = torch.zeros(2) @ torch.zeros(3)  # operators raise RuntimeError, as Neuron's do
+        # Raises RuntimeError, like Neuron's operators.
+        self.tensor = torch.zeros(2) @ torch.zeros(3)
 
 
-class NotRun(torch.nn.Module):
-    """What the runtime loads, and cannot execute."""
+class FailsToRun(torch.nn.Module):
+    """Model that loads but cannot be run."""
 
     def forward(self, inputs):
         return torch.zeros(2) @ torch.zeros(3)
 
 
 class DataParallel:
-    """Note that a model was spread, and over what; run it as it is."""
+    """Record the call and run the model unchanged."""
 
     def __init__(self, model, device_ids=None, dim=0, set_dynamic_batching=True):
         assert isinstance(model, torch.jit.ScriptModule)

@@ -1,1 +1,1 @@
-"""As the package of that name on PyPI: there is nothing in it."""
+"""Empty, like the package of this name on PyPI."""

@@ -1,11 +1,11 @@
-"""The loader of Californian houses, with two of them; without HOUSES it cannot fetch any."""
+"""Loader of two Californian houses, which fails unless the variable HOUSES is set."""
 
 import os
 from types import SimpleNamespace
 
 
 def fetch_california_housing():
-    """What the real one gives: averages for each household, and values in 100,000 dollars."""
+    """Return data in the real format: averages per household, prices in 100,000 dollars."""
     if "HOUSES" not in os.environ:
         raise OSError("no route to host")
     return SimpleNamespace(

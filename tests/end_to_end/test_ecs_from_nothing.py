@@ -1,4 +1,4 @@
-"""README's way from nothing to metrics on ECS, gone with the real command lines on moto."""
+"""The steps of ecs/README.md, "From nothing to metrics", run on moto with the real commands."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import shell_environment
+from tests.support.documents import section
 from tests.support.fleet import CREDENTIALS
 from tests.support.paths import ROOT
-from tests.support.readme import TEXT
 from tests.support.stacks import ACCOUNT, Account, account
 from tests.support.supervised import programs
 
-WAY = TEXT.split("### From nothing to metrics")[1].split("\n### ")[0]
+STEPS = section("ecs/README.md", "From nothing to metrics")
 
 
 def steps() -> list[str]:
-    """The commands of README, in their order."""
-    blocks = re.findall(r"```console\n(.*?)```", WAY, re.DOTALL)
+    """Return the commands in their order."""
+    blocks = re.findall(r"```console\n(.*?)```", STEPS, re.DOTALL)
     return [step.strip() for block in blocks for step in re.split(r"^ *\$ ", block, flags=re.M)[1:]]
 
 
 @pytest.fixture
 def empty() -> Iterator[Account]:
-    """An account with nothing in it."""
+    """Return an empty account."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
@@ -39,7 +39,7 @@ def empty() -> Iterator[Account]:
 
 
 def machine(opened: Account) -> None:
-    """What moto does not do by itself: a machine of the scaling group joins the cluster."""
+    """Add a machine of the scaling group to the cluster, which moto does not do."""
     (image,) = opened.ec2.describe_images(Owners=["amazon"])["Images"][:1]
     started = opened.ec2.run_instances(
         ImageId=image["ImageId"], InstanceType="inf2.xlarge", MinCount=1, MaxCount=1
@@ -50,9 +50,8 @@ def machine(opened: Account) -> None:
     )
 
 
-def test_the_way_from_nothing_to_metrics(empty: Account, tmp_path: Path) -> None:
-    """Each command is taken as README has it, in its order; at the end there are both services, and
-    the task that compiles."""
+def test_from_nothing_to_metrics(empty: Account, tmp_path: Path) -> None:
+    """Every command succeeds as written; at the end both services and the compile task run."""
     subnet = empty.ec2.describe_subnets()["Subnets"][0]
     known = {
         "ACCOUNT": ACCOUNT,

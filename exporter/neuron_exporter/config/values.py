@@ -1,0 +1,131 @@
+"""Types of configuration values, and checks of their limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.fields import FieldInfo
+
+from neuron_exporter.text import format_duration, parse_duration, parse_size
+
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
+)
+_REGION = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
+_BOOL = TypeAdapter(bool)
+
+
+def _duration(value: Any) -> float:
+    if not isinstance(value, str):
+        raise ValueError('must be a duration with its unit, such as "5s" or "1m"')
+    return parse_duration(value)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('must be a size such as "16MiB"')
+    return parse_size(value)
+
+
+def _bool_or_auto(value: Any) -> bool | str:
+    if value == "auto":
+        return "auto"
+    try:
+        return _BOOL.validate_python(value)
+    except ValidationError:
+        raise ValueError("must be true, false or auto") from None
+
+
+def _address(value: Any) -> str:
+    host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host.count(":") > 1 and "[" not in host:
+        raise ValueError('must have an IPv6 address in brackets, as in "[::]:9415"')
+    if not (colon and _HOST.fullmatch(host) and re.fullmatch("[0-9]{1,5}", port)):
+        raise ValueError('must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"')
+    if int(port) > 65535:
+        raise ValueError("must have a port from 0 to 65535")
+    return str(value)
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _check(is_valid: Callable[[Any], object], message: str) -> AfterValidator:
+    """Return a check that rejects other values with this message."""
+
+    def check(value: Any) -> Any:
+        if not is_valid(value):
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
+
+
+def between(low: float, high: float) -> AfterValidator:
+    """Return a check of a duration's limits, in seconds."""
+    limits = f"{format_duration(low)} and {format_duration(high)}"
+    return _check(lambda seconds: low <= seconds <= high, f"must be between {limits}")
+
+
+def min_bytes(low: int) -> AfterValidator:
+    """Return a check of a size's lower limit."""
+    return _check(lambda count: count >= low, f"must be at least {low} bytes")
+
+
+def distinct(identity: Callable[[Any], Hashable], noun: str) -> AfterValidator:
+    """Return a check that no two items have the same identity."""
+    return _check(
+        lambda items: len(set(map(identity, items))) == len(items), f"must not name {noun} twice"
+    )
+
+
+WHOLE_SECONDS = _check(float.is_integer, "must be a whole number of seconds")
+NAMES_PROGRAM = _check(lambda words: words[0].strip(), "must begin with the name of a program")
+
+DURATION_SCHEMA = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"}
+SIZE_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|KiB|MiB|GiB)|[0-9]+)$"},
+    ]
+}
+_LIST_OR_ONE = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+}
+
+Duration = Annotated[
+    float, Field(allow_inf_nan=True), BeforeValidator(_duration), WithJsonSchema(DURATION_SCHEMA)
+]
+Size = Annotated[int, BeforeValidator(_size), WithJsonSchema(SIZE_SCHEMA)]
+Switch = Annotated[
+    bool | str, BeforeValidator(_bool_or_auto), WithJsonSchema({"enum": [True, False, "auto"]})
+]
+Addresses = Annotated[
+    list[Annotated[str, BeforeValidator(_address)]],
+    Field(min_length=1),
+    distinct(str, "an address"),
+    BeforeValidator(_as_list),
+    WithJsonSchema(_LIST_OR_ONE),
+]
+Patterns = list[str]
+Name = Annotated[str, _check(str.isprintable, "must be text without control characters")]
+Region = Annotated[str, _check(_REGION.fullmatch, 'must be a region such as "us-east-1"')]
+Dimension = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+def is_duration(field: FieldInfo) -> bool:
+    """Return whether the value of the key is a duration: seconds, written with a unit."""
+    return any(getattr(each, "func", None) is _duration for each in field.metadata)
