@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import resource
+import select
 import subprocess
 import sys
 import threading
@@ -194,8 +195,12 @@ def test_no_free_descriptor(tmp_path: Path) -> None:
         _, hard_limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, hard_limit))
 
-        newcomer = stack.enter_context(Client(exporter.port))
-        assert newcomer.get("/healthz").status == 200
+        # A descriptor that was in use for a moment while they were listed leaves room for one more.
+        for _ in range(2):
+            newcomer = stack.enter_context(Client(exporter.port))
+            assert newcomer.get("/healthz").status == 200
+            if select.select([idle[0].socket], [], [], 5)[0]:
+                break
         assert idle[0].closed()
         assert idle[2].get("/healthz").status == 200
 
