@@ -118,11 +118,11 @@ def test_health_check(image: Image, tmp_path: Path, arguments: tuple[str, ...], 
     with container(image, tmp_path, *arguments, user=user) as running:
         running.wait_for_value("neuron_exporter_up", 1)
         assert running.run(*check).returncode == 0
-        assert running.run(*check, "--deep").stdout.startswith("well: ")
+        assert running.run(*check, "--deep").stdout.startswith("healthy: ")
         stopped = running.exporter
         os.kill(stopped, signal.SIGSTOP)
         done = running.run(*check)
-        assert (done.returncode, done.stdout) == (1, "not well: no answer within 5 s\n")
+        assert (done.returncode, done.stdout) == (1, "unhealthy: no response within 5 s\n")
         os.kill(stopped, signal.SIGCONT)
         wait_for(lambda: running.run(*check).returncode == 0)
         assert running.stop() == 0

@@ -35,10 +35,10 @@ def monitor(folder: Path, pid: int) -> dict[str, Path]:
         neuroncore_counters=cores(_0=50, _1=0, _2=0, _3=0),
         execution_stats=executions(10),
     )
-    told = folder / "report.json"
-    told.write_text(json.dumps(report(busy)) + "\n")
+    path = folder / "report.json"
+    path.write_text(json.dumps(report(busy)) + "\n")
     return {
-        REPORT: told,
+        REPORT: path,
         MONITOR: script(folder / "monitor", f"while sleep 0.5; do cat {REPORT}; done"),
     }
 
@@ -77,7 +77,7 @@ def test_daemon_labels(image: Image, tmp_path: Path) -> None:
     """With the host's process ids, beside the agent's endpoint, a process carries the family and
     container of its task."""
     described = metadata.agent_task("train", TASK, {TRAINER: "trainer"})
-    alone = metadata.respond({**metadata.TASK, "Containers": [metadata.OURS]})
+    alone = metadata.respond({**metadata.TASK, "Containers": [metadata.OWN_CONTAINER]})
     with (
         process_in(f"/ecs/{TASK}/{TRAINER}") as pid,
         metadata.ecs(alone) as task,
