@@ -192,15 +192,15 @@ def test_window_that_cannot_become_requests(planted: Plant) -> None:
     """The window is dropped and counted, since it would fail again; later windows are delivered."""
     with planted("neuron_exporter.sinks.cloudwatch.sink:collect_metrics") as faulty:
 
-        def dropped() -> float | None:
-            return faulty.exporter.value(
-                "neuron_exporter_sink_dropped_requests_total",
-                sink="cloudwatch",
-                reason="internal_error",
-            )
+        def dropped() -> float:
+            name = "neuron_exporter_sink_dropped_requests_total"
+            labels = {"sink": "cloudwatch", "reason": "internal_error"}
+            return faulty.exporter.value(name, **labels) or 0.0
 
         faulty.fault.enable()
-        wait_for(dropped)
+        faulty.show()
+        before = dropped()
+        wait_for(lambda: dropped() >= before + 2)  # the second one closed after the report
         faulty.fault.disable()
         faulty.show()
         assert faulty.is_healthy()

@@ -158,8 +158,16 @@ EXITED, STALLED, GARBAGE = SourceState.EXITED, SourceState.STALLED, SourceState.
     ],
     ids=lambda value: None if not isinstance(value, list) else ",".join(value)[:40],
 )
-def test_failures(steps: list[str], state: SourceState, reason: str, detail: str) -> None:
+def test_failures(
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[str],
+    state: SourceState,
+    reason: str,
+    detail: str,
+) -> None:
     """Each failure has a state, a reason and a description, and is followed by a restart."""
+    if state is EXITED:  # however long the child takes to start and to end
+        monkeypatch.setattr(neuron_monitor, "Watchdog", Watchdog)
     listener = RecordingListener()
     command = child(*steps)
     name = Path(command[0]).name
