@@ -117,7 +117,7 @@ test: lint prometheus localstack checkov victoria-metrics grafana-schema chromiu
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: lint
-	@$(VENV)/bin/python -m pytest -q -n 2 tests/unit $(ARGS)
+	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) tests/unit $(ARGS)
 
 lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .
