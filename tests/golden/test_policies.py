@@ -30,7 +30,7 @@ def base() -> Iterator[Account]:
 def test_a_committed_policy_is_the_stacks(
     name: str, base: Account, request: pytest.FixtureRequest
 ) -> None:
-    """Both say the same, with the names that the stack gives by default in nobody's account."""
+    """Stack and documents agree, with the stack's default names and a placeholder account."""
     made = json.dumps(base.policy(f"neuron-{name}-us-east-1"), indent=2) + "\n"
     update = request.config.getoption("--update-golden")
     Golden(FOLDER, update=update).check(f"{name}.json", made)

@@ -99,11 +99,11 @@ def test_everything_is_compiled(image: Image) -> None:
 def build_machine_words() -> set[bytes]:
     """Return names and paths of the build machine: its package sources, this checkout, its host
     name."""
-    told = subprocess.run(
+    listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )
     words = {str(ROOT), socket.gethostname()} if len(socket.gethostname()) > 5 else {str(ROOT)}
-    for word in told.stdout.replace("'", " ").split():
+    for word in listed.stdout.replace("'", " ").split():
         parts = urllib.parse.urlsplit(word)
         if parts.scheme in ("http", "https") and parts.hostname not in (None, "pypi.org"):
             words.add(str(parts.hostname))

@@ -86,13 +86,16 @@ def test_credential_sources(image: Image, tmp_path: Path) -> None:
     mounts: dict[str, str | Path] = {"/aws/config": config, "/aws/token": token}
     with (
         validating_endpoint() as front,
-        serving(CredentialServer) as gives,
+        serving(CredentialServer) as server_url,
         container(image, tmp_path, mounts=mounts) as running,
     ):
         running.wait_for_value("neuron_exporter_up", 1)
-        sts = {"AWS_ENDPOINT_URL_STS": gives}
-        assert signing_key(running, front, AWS_CONTAINER_CREDENTIALS_FULL_URI=gives) == "found"
-        instance = {"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": gives}
+        sts = {"AWS_ENDPOINT_URL_STS": server_url}
+        assert signing_key(running, front, AWS_CONTAINER_CREDENTIALS_FULL_URI=server_url) == "found"
+        instance = {
+            "AWS_EC2_METADATA_DISABLED": "",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": server_url,
+        }
         assert signing_key(running, front, **instance) == "found"
         web = {
             "AWS_WEB_IDENTITY_TOKEN_FILE": "/aws/token",

@@ -159,7 +159,7 @@ def test_no_rights_in_the_cluster(overlay: str) -> None:
 
 
 def test_labels_of_pods_take_one_right(tmp_path: Path) -> None:
-    """The component gives the exporter's account a token and `get` on pods, and nothing else."""
+    """The component grants the exporter's account a token and `get` on pods, and nothing else."""
     objects = kubernetes.with_components(tmp_path, "overlays/eks", ["components/pod-labels"])
     (role,) = [each for each in objects if each["kind"] == "ClusterRole"]
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]

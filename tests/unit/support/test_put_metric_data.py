@@ -139,16 +139,16 @@ REFUSED_DATUMS: dict[str, tuple[str, str, Datum]] = {
 def test_a_wrong_datum_is_refused(
     front: ValidatingEndpoint, client: Any, code: str, message: str, wrong: Datum
 ) -> None:
-    """One wrong datum costs the request: the client is told the place, and nothing is let in."""
+    """One wrong datum costs the request: the response names its place, and nothing is stored."""
     with pytest.raises(ClientError) as caught:
         put(client, datum(), wrong)
     answer = caught.value.response
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert answer["Error"]["Code"] == code
-    told = answer["Error"]["Message"]
-    assert told.startswith("MetricData.member.2")
-    assert message in told
-    assert front.rejected == [f"{code}: {told}"]
+    reported = answer["Error"]["Message"]
+    assert reported.startswith("MetricData.member.2")
+    assert message in reported
+    assert front.rejected == [f"{code}: {reported}"]
     assert front.requests == []
 
 

@@ -67,10 +67,10 @@ def client(front: ValidatingEndpoint) -> Iterator[Any]:
     ],
 )
 def test_a_wrong_type_is_refused(front: ValidatingEndpoint, wrong: Any, message: str) -> None:
-    """What botocore would not write, and what no model has, is told with its place."""
-    status, told = post(front.url, encoded(wrong))
-    assert (status, told["__type"]) == (400, "SerializationException")
-    assert message in told["message"]
+    """Input that botocore never writes, or that no model has, is rejected with its place."""
+    status, error = post(front.url, encoded(wrong))
+    assert (status, error["__type"]) == (400, "SerializationException")
+    assert message in error["message"]
     assert len(front.rejected) == 1
 
 
@@ -98,9 +98,9 @@ def test_a_wrong_request_is_refused(
     front: ValidatingEndpoint, body: bytes, code: str, message: str
 ) -> None:
     """What is none at all, or holds other things."""
-    status, told = post(front.url, body)
-    assert (status, told["__type"]) == (400, code)
-    assert message in told["message"]
+    status, error = post(front.url, body)
+    assert (status, error["__type"]) == (400, code)
+    assert message in error["message"]
     assert len(front.rejected) == 1
 
 
@@ -110,11 +110,11 @@ def test_a_request_has_at_most_a_megabyte(front: ValidatingEndpoint) -> None:
     packed = gzip.compress(legal + b" ")
     assert post(front.url, legal)[0] == 200
     assert post(front.url, gzip.compress(legal), Content_Encoding="gzip")[0] == 200
-    for status, told in (
+    for status, error in (
         post(front.url, legal + b" "),
         post(front.url, packed, Content_Encoding="gzip"),
     ):
-        assert (status, told["__type"]) == (413, "RequestEntityTooLarge")
+        assert (status, error["__type"]) == (413, "RequestEntityTooLarge")
     assert len(front.rejected) == 2
     assert len(front.requests) == 2
 
@@ -138,16 +138,16 @@ def test_another_wire_format_is_refused(
     front: ValidatingEndpoint, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
     """What is not read is not let in: a botocore that speaks otherwise would be seen."""
-    status, told = post(front.url, body, path, **headers)
-    assert (status, told["__type"]) == (400, "UnsupportedProtocol")
+    status, error = post(front.url, body, path, **headers)
+    assert (status, error["__type"]) == (400, "UnsupportedProtocol")
     assert front.requests == []
     assert len(front.rejected) == 1
 
 
 def test_a_broken_gzip_is_refused(front: ValidatingEndpoint) -> None:
-    """Half a body is told as such."""
-    status, told = post(front.url, gzip.compress(encoded(datum()))[:-12], Content_Encoding="gzip")
-    assert (status, told["__type"]) == (400, "SerializationException")
+    """A truncated body is reported as such."""
+    status, error = post(front.url, gzip.compress(encoded(datum()))[:-12], Content_Encoding="gzip")
+    assert (status, error["__type"]) == (400, "SerializationException")
 
 
 # How it stands in CloudWatch's place
@@ -171,7 +171,7 @@ def test_a_metric_in_two_units_is_noticed(front: ValidatingEndpoint, client: Any
 
 
 def test_it_fails_on_purpose(front: ValidatingEndpoint, client: Any) -> None:
-    """While it is down nothing is let in; what came is kept apart, and what is illegal is told."""
+    """While it is down it accepts nothing, keeps requests apart, and reports invalid ones."""
     front.down()
     with pytest.raises(ClientError, match="ServiceUnavailable"):
         put(client, datum())
