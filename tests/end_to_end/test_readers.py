@@ -293,5 +293,6 @@ def test_report_is_masked(tmp_path: Path) -> None:
         status, text = exporter.get("/debug/report")
         assert status == 200
         assert json.loads(text)["neuron_runtime_data"]
-        instance = exporter.families()["system_memory_total_bytes"].samples[0].labels
-        assert instance["instance_id"] not in text
+        # /debug/report returns the line that is read next, which may precede its samples.
+        family = wait_for(lambda: exporter.families().get("system_memory_total_bytes"))
+        assert family.samples[0].labels["instance_id"] not in text

@@ -143,6 +143,15 @@ class ReportProcessor:
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
         self._observe_processes(collected.processes, collected.used_cores)
         snapshot = collected.snapshot
+        for sink in self._main.sinks:
+            with self._isolated(sink):
+                sink.offer(snapshot)
+        for branch in self._others:
+            with self._isolated(*branch.sinks):
+                other = branch.collector.collect(report, at, machine, owners).snapshot
+                for sink in branch.sinks:
+                    sink.offer(other)
+        # Only now: a scrape that shows this report in the counters also has its samples.
         self._snapshots = snapshot, latest
         self._count += 1
         self._telemetry.reports.inc()
@@ -158,14 +167,6 @@ class ReportProcessor:
             self._log_once("series", "too_many_series", dropped=str(collected.series_dropped))
         self._check_period()
         self._set_state(snapshot.health.state, "")
-        for sink in self._main.sinks:
-            with self._isolated(sink):
-                sink.offer(snapshot)
-        for branch in self._others:
-            with self._isolated(*branch.sinks):
-                other = branch.collector.collect(report, at, machine, owners).snapshot
-                for sink in branch.sinks:
-                    sink.offer(other)
         self.is_ready = True
         return collected.report_period
 

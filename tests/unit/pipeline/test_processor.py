@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from neuron_exporter.config import Override, load
 from neuron_exporter.metrics.collector import CollectResult
-from neuron_exporter.model import SourceState, Timestamp
+from neuron_exporter.model import Snapshot, SourceState, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.processor import MAX_LOGGED_KINDS, ReportProcessor
 from tests.support.reports import cores, executions, group, report, runtime
@@ -64,6 +64,24 @@ def test_state_changes_are_logged(feed: Feed) -> None:
     feed.processor.on_state(SourceState.EXITED, "gone")
     assert feed.new_events() == [("source_state", "exited")]
     assert feed.counter("neuron_exporter_up") == 0
+
+
+def test_report_is_counted_once_its_samples_are_published(feed: Feed) -> None:
+    counted = []
+
+    class Recorder:
+        name = "recorder"
+
+        def offer(self, snapshot: Snapshot) -> None:
+            counted.append(
+                [feed.counter(f"neuron_exporter_{name}") for name in ("reports_total", "up")]
+            )
+
+    main = feed.processor._main
+    feed.processor._main = main._replace(sinks=[*main.sinks, Recorder()])
+    feed.process(report())
+    assert counted == [[0, 0]]
+    assert feed.counter("neuron_exporter_reports_total") == 1
 
 
 def failing_runtime(error: str) -> Any:
