@@ -90,7 +90,7 @@ def with_components(folder: Path, overlay: str, components: Sequence[str]) -> li
     document = {
         "resources": [os.path.relpath(K8S / overlay, folder)],
         "components": [os.path.relpath(K8S / name, folder) for name in components],
-        "namespace": namespace(rendered(overlay)),
+        "namespace": namespace(rendered(overlay)) or "monitoring",
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
     return list(yaml.safe_load_all(kustomize(folder)))
@@ -144,8 +144,8 @@ def container(objects: Sequence[Object]) -> Object:
 
 
 def namespace(objects: Sequence[Object]) -> str:
-    """Return the namespace of the exporter."""
-    return str(workload(objects)["metadata"]["namespace"])
+    """Return the namespace of the exporter, or "" if an overlay must set it."""
+    return str(workload(objects)["metadata"].get("namespace", ""))
 
 
 def configuration(objects: Sequence[Object]) -> str:
@@ -161,7 +161,7 @@ def configuration(objects: Sequence[Object]) -> str:
     )
     found = only(objects, "ConfigMap")
     assert found["metadata"]["name"] == name
-    assert found["metadata"]["namespace"] == namespace(objects)
+    assert found["metadata"].get("namespace", "") == namespace(objects)
     return str(found["data"][path.name])
 
 

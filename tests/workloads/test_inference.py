@@ -42,6 +42,10 @@ class Slow(torch.nn.Module):
 torch.jit.save(torch.jit.trace(Known(), torch.rand(1, 3, 4, 4)), "known.pt")
 torch.jit.save(torch.jit.trace(Mean(), torch.rand(2, 3, 4, 4)), "mean.pt")
 torch.jit.save(torch.jit.trace(Slow(), torch.rand(1, 400, 400)), "slow.pt")
+class Fixed(torch.nn.Module):
+    def forward(self, inputs):
+        return (inputs + torch.zeros(4, 3)).sum(dim=1, keepdim=True)
+torch.jit.save(torch.jit.trace(Fixed(), torch.rand(4, 3)), "fixed.pt")
 from PIL import Image
 Image.new("RGB", (40, 30), (255, 0, 0)).save("red.png")
 Image.new("L", (3, 900), 128).save("grey.jpg")
@@ -85,6 +89,7 @@ def prepared(with_torch: Path, tmp_path_factory: pytest.TempPathFactory) -> Prog
         ("known", [1, 3, 4, 4], {"picture": PICTURE, "labels": LABELS}),
         ("mean", [2, 3, 4, 4], {"picture": PICTURE}),
         ("slow", [1, 400, 400], {}),
+        ("fixed", [4, 3], {}),
     ):
         model = folder / f"{name}.pt"
         (folder / f"{name}.pt.json").write_text(json.dumps(metadata_of(model, shape, **details)))
@@ -150,6 +155,18 @@ def test_unreadable_picture(prepared: Programs, picture: str, expected: str) -> 
     assert done.status == 1
     assert done.err.startswith(f"inference.py: {expected}")
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 8])
+def test_any_number_of_inputs(prepared: Programs, count: int) -> None:
+    """A model that is compiled for 4 inputs runs full batches only; each input has its output."""
+    outputs = prepared.evaluate(f"""
+import json, torch, inference
+model = inference.load("fixed.pt", "cpu")
+inputs = torch.arange({3 * count}).reshape({count}, 3).float()
+print(json.dumps(model(inputs).tolist()))
+""")
+    assert outputs == [[9 * each + 3] for each in range(count)]
 
 
 # Models that cannot be run

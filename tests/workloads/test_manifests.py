@@ -60,7 +60,7 @@ def test_pods_have_a_device_a_role_and_a_tag(
 ) -> None:
     spec = pod_spec(manifests[kind])
     (container,) = spec["containers"]
-    assert container["resources"]["limits"]["aws.amazon.com/neuron"] == 1
+    assert container["resources"]["limits"]["aws.amazon.com/neuron"] == "1"
     assert {"name": "NEURON_PROCESS_TAG", "value": tag} in container["env"]
     assert spec["serviceAccountName"] == manifests["ServiceAccount"]["metadata"]["name"]
     assert "node.kubernetes.io/instance-type" in spec["nodeSelector"]

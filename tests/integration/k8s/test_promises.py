@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from botocore.utils import METADATA_BASE_URL, METADATA_BASE_URL_IPv6
 
 from neuron_exporter import __version__
 from neuron_exporter.config import load
 from neuron_exporter.daemon.daemon import STOP_SECONDS
+from neuron_exporter.doctor.finding import Verdict
+from neuron_exporter.doctor.host import EXPORTER_NEED, NEURON_MONITOR_NEED, compare_limit
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.identity.local import ENVIRONMENT_VARIABLES
 from neuron_exporter.identity.owners import container_logs
@@ -37,7 +42,7 @@ def config_file(overlay: str, tmp_path: Path) -> Path:
 @every_overlay
 def test_check_accepts_the_configuration(overlay: str, config_file: Path) -> None:
     """What is mounted is a configuration that `check` takes without a word of complaint."""
-    done = run("check", "--config", str(config_file))
+    done = run("check", "--config", str(config_file), "--strict")
     assert (done.status, done.err) == (0, "")
 
 
@@ -48,10 +53,58 @@ def test_the_port_is_the_configurations(overlay: str, config_file: Path) -> None
     (address,) = load(str(config_file)).config.prometheus.listen
     container = kubernetes.container(rendered(overlay))
     (port,) = container["ports"]
-    assert address == f"0.0.0.0:{port['containerPort']}"
+    assert address == f":{port['containerPort']}"
     assert port["name"] == "metrics"
     for probe in ("livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"]["port"] == "metrics"
+
+
+@every_overlay
+def test_probes_have_their_own_paths(overlay: str) -> None:
+    """A failing driver makes the pod unready (/readyz) and never restarts it (/healthz)."""
+    container = kubernetes.container(rendered(overlay))
+    paths = {"livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    assert {probe: container[probe]["httpGet"]["path"] for probe in paths} == paths
+
+
+@every_overlay
+def test_short_pause_restarts_nothing(overlay: str) -> None:
+    """A machine that is busy or paused for less than a minute does not lose its exporter."""
+    probe = kubernetes.container(rendered(overlay))["livenessProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= 60
+    assert probe["timeoutSeconds"] >= 5
+
+
+@on_nodes
+def test_rights(overlay: str) -> None:
+    """The pod has the rights of the README's table, without which hardware or owners are absent."""
+    pod, container = kubernetes.pod(rendered(overlay)), kubernetes.container(rendered(overlay))
+    assert container["securityContext"]["privileged"] is True
+    assert container["securityContext"]["runAsUser"] == 0
+    assert pod["hostPID"] is True
+    assert pod["priorityClassName"] == "system-node-critical"
+
+
+@on_nodes
+def test_missing_directories_of_the_host_do_not_stop_the_pod(overlay: str) -> None:
+    types = {
+        each["hostPath"]["type"]
+        for each in kubernetes.pod(rendered(overlay))["volumes"]
+        if "hostPath" in each
+    }
+    assert types == {"DirectoryOrCreate"}
+
+
+@on_nodes
+def test_memory_is_what_doctor_asks_for(overlay: str) -> None:
+    """The scheduler reserves what the exporter needs and half of what neuron-monitor may need."""
+    resources = kubernetes.container(rendered(overlay))["resources"]
+    requested, limit = (
+        int(resources[each]["memory"].removesuffix("Mi")) * 2**20 for each in ("requests", "limits")
+    )
+    finding = compare_limit(limit, EXPORTER_NEED + NEURON_MONITOR_NEED)
+    assert finding.verdict is Verdict.OK, finding
+    assert requested >= EXPORTER_NEED + NEURON_MONITOR_NEED // 2
 
 
 @every_overlay
@@ -144,8 +197,9 @@ def test_what_is_written_has_a_place(overlay: str, config_file: Path) -> None:
     assert kubernetes.container(objects)["securityContext"]["readOnlyRootFilesystem"] is True
     assert "emptyDir" in writable.pop("/run/neuron-exporter")
     cloudwatch = load(str(config_file)).config.cloudwatch
+    on_host = [path for path, volume in writable.items() if "hostPath" in volume]
     if overlay != "base":
-        assert bool(writable) == cloudwatch.enabled
+        assert bool(on_host) == cloudwatch.enabled
     assert cloudwatch.spool.path is not None
     assert writable.keys() <= {str(Path(cloudwatch.spool.path).parent)}
 
@@ -235,6 +289,39 @@ def test_what_selects_pods_selects_them(component: str, overlay: str, tmp_path: 
     assert selector["matchLabels"].items() <= labels.items()
     assert [each["port"] for each in ports] == [port["name"]]
     assert added["metadata"]["namespace"] == kubernetes.namespace(objects)
+
+
+def _admits(rules: list[Object], address: str, protocol: str, port: int) -> bool:
+    """Return whether a rule of a NetworkPolicy admits a connection outside of the cluster."""
+    return any(
+        {"protocol": protocol, "port": port} in rule["ports"]
+        and ("to" not in rule or any(_contains(peer, address) for peer in rule["to"]))
+        for rule in rules
+    )
+
+
+def _contains(peer: Object, address: str) -> bool:
+    return ip_address(address) in ip_network(peer["ipBlock"]["cidr"])
+
+
+@pytest.mark.parametrize(
+    ("address", "protocol", "port"),
+    [
+        ("169.254.170.23", "TCP", 80),  # EKS Pod Identity (EKS user guide, pod identity agent)
+        ("fd00:ec2::23", "TCP", 80),
+        (urlsplit(METADATA_BASE_URL).hostname, "TCP", 80),
+        (urlsplit(METADATA_BASE_URL_IPv6).hostname, "TCP", 80),
+        ("192.0.2.1", "TCP", 443),  # CloudWatch, STS
+        ("192.0.2.1", "UDP", 53),
+        ("192.0.2.1", "TCP", 53),
+    ],
+)
+def test_network_policy_admits_what_the_exporter_needs(
+    address: str, protocol: str, port: int
+) -> None:
+    policy = yaml.safe_load((K8S / "components/network-policy/network-policy.yaml").read_text())
+    assert _admits(policy["spec"]["egress"], address, protocol, port)
+    assert not _admits(policy["spec"]["egress"], "192.0.2.1", "TCP", 80)
 
 
 @every_overlay
