@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import missing
 from tests.support.commands import shell_environment
 from tests.support.documents import section
 from tests.support.fleet import CREDENTIALS
 from tests.support.paths import ROOT
+from tests.support.registry import Registry, add_docker, running_registry, without_run
 from tests.support.stacks import ACCOUNT, Account, account
 from tests.support.supervised import programs
 
 STEPS = section("ecs/README.md", "From nothing to metrics")
+ECR = "ACCOUNT.dkr.ecr.REGION.amazonaws.com"
 
 
 def steps() -> list[str]:
@@ -38,7 +44,34 @@ def empty() -> Iterator[Account]:
             yield opened
 
 
-def machine(opened: Account) -> None:
+@pytest.fixture
+def registry(empty: Account, tmp_path: Path) -> Iterator[Registry]:
+    """Return an empty registry with the account's password, in place of ECR's."""
+    for program in ("docker-registry", "buildah"):
+        if shutil.which(program) is None:
+            missing(f"{program} is not installed (make docker-registry)")
+    (token,) = empty.ecr.get_authorization_token()["authorizationData"]
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    user_and_password = base64.b64decode(token["authorizationToken"]).decode()
+    with running_registry(folder, user_and_password.partition(":")[2]) as started:
+        yield started
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a copy of this repository whose images are quick to build."""
+    folder = tmp_path / "repository"
+    for name in ("docker", "ecs", "exporter"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("exporter", "workloads"):
+        without_run(folder / "docker" / name / "Dockerfile")
+    return folder
+
+
+def add_machine(opened: Account) -> None:
     """Add a machine of the scaling group to the cluster, which moto does not do."""
     (image,) = opened.ec2.describe_images(Owners=["amazon"])["Images"][:1]
     started = opened.ec2.run_instances(
@@ -50,8 +83,16 @@ def machine(opened: Account) -> None:
     )
 
 
-def test_from_nothing_to_metrics(empty: Account, tmp_path: Path) -> None:
-    """Every command succeeds as written; at the end both services and the compile task run."""
+def replaced(step: str, values: Mapping[str, str]) -> str:
+    """Return a command with the values of the names in capitals."""
+    return re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], step)
+
+
+def test_from_nothing_to_metrics(
+    empty: Account, registry: Registry, repository: Path, tmp_path: Path
+) -> None:
+    """Every command succeeds as written, against moto and a registry on this machine. At the end
+    both services and the compile task run, and each container's program is in its image."""
     subnet = empty.ec2.describe_subnets()["Subnets"][0]
     known = {
         "ACCOUNT": ACCOUNT,
@@ -61,33 +102,59 @@ def test_from_nothing_to_metrics(empty: Account, tmp_path: Path) -> None:
         "PROVIDER": "FARGATE",  # moto makes no provider of the stack's
         "TOPIC": f"arn:aws:sns:us-east-1:{ACCOUNT}:topic",
     }
-    path = [programs(tmp_path / "programs"), Path(sys.executable).parent, os.environ["PATH"]]
+    folder = programs(tmp_path / "programs")
+    add_docker(folder, tmp_path)
+    path = [folder, Path(sys.executable).parent, os.environ["PATH"]]
     environment = shell_environment(
         **CREDENTIALS,
         AWS_DEFAULT_REGION="us-east-1",
         AWS_ENDPOINT_URL=empty.url,
         PATH=os.pathsep.join(map(str, path)),
     )
-    (tmp_path / "ecs").symlink_to(ROOT / "ecs")
     for step in steps():
         if "run-task" in step:
-            machine(empty)
+            add_machine(empty)
         if "GROUP" in step:
             (group,) = empty.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
             known["GROUP"] = group["AutoScalingGroupName"]
-        command = re.sub("|".join(map(re.escape, known)), lambda found: known[found[0]], step)
+        ecr = {ECR: registry.address} if "docker " in step else {}
+        command = replaced(step, {**ecr, **known})
         done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=tmp_path,
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=repository,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert "warning: " not in done.stderr, done.stderr
     services = empty.ecs.list_services(cluster="neuron")["serviceArns"]
     assert {arn.rpartition("/")[2] for arn in services} == {"inference", "neuron-exporter"}
     (task,) = empty.ecs.list_tasks(cluster="neuron", family="neuron-compile-inf2-xlarge")[
         "taskArns"
     ]
     assert task
+    repositories = empty.ecr.describe_repositories()["repositories"]
+    assert registry.repositories() == {each["repositoryName"] for each in repositories}
+    families = empty.ecs.list_task_definitions()["taskDefinitionArns"]
+    assert len(families) == 3
+    for family in families:
+        definition = empty.ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
+        for container in definition["containerDefinitions"]:
+            assert_program_exists(container, registry)
+
+
+def assert_program_exists(container: Mapping[str, Any], registry: Registry) -> None:
+    """Check that the registry has the container's image, and the image has what it starts."""
+    host, _, name = container["image"].partition("/")
+    assert host == replaced(ECR, {"ACCOUNT": ACCOUNT, "REGION": "us-east-1"})
+    image = name.split(":")
+    default = registry.configuration(*image)
+    words = [
+        *(container.get("entryPoint") or default.get("Entrypoint") or ()),
+        *(container.get("command") or default.get("Cmd") or ()),
+    ]
+    files = [word for word in words if word.startswith("/")]
+    assert files, words
+    assert set(files) <= registry.files(*image)

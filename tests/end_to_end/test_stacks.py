@@ -48,7 +48,7 @@ def on_moto() -> Iterator[tuple[Account, dict[str, dict[str, str]]]]:
             subnet = opened.ec2.describe_subnets()["Subnets"][0]
             scraper = opened.ec2.create_security_group(GroupName="p", Description="Prometheus")
             stacks = {
-                "base": opened.create("base", {}),
+                "base": opened.create("base", {"CreateRepositories": "yes"}),
                 "capacity": opened.create(
                     "capacity",
                     {
@@ -86,6 +86,63 @@ def test_stack_is_created(on_moto: tuple[Account, dict[str, dict[str, str]]], na
     declared = {key: each["Type"] for key, each in template(name)["Resources"].items()}
     expected = {key: kind for key, kind in declared.items() if kind not in IGNORED}
     assert {key: kind for key, kind in stacks[name].items() if kind not in IGNORED} == expected
+
+
+REPOSITORIES = {"neuron-exporter", "neuron-workloads"}
+
+
+def repositories(opened: Account) -> set[str]:
+    """Return the names of the account's ECR repositories."""
+    return {each["repositoryName"] for each in opened.ecr.describe_repositories()["repositories"]}
+
+
+def update_base(opened: Account, **parameters: str) -> None:
+    """Update the stack `base`, with the committed template and its defaults otherwise."""
+    opened.cloudformation.update_stack(
+        StackName="neuron-base",
+        TemplateBody=TEMPLATES["base"].read_text(),
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    (updated,) = opened.cloudformation.describe_stacks(StackName="neuron-base")["Stacks"]
+    assert updated["StackStatus"] == "UPDATE_COMPLETE"
+
+
+@pytest.fixture
+def empty_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """Return an empty account."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with account() as opened:
+        yield opened
+
+
+def test_repositories_created_by_hand(empty_account: Account) -> None:
+    """A stack in an account that has the repositories is created and updated without them, and its
+    deletion leaves them alone."""
+    for name in REPOSITORIES:
+        empty_account.ecr.create_repository(repositoryName=name)
+    resources = empty_account.create("base", {})
+    assert "AWS::ECR::Repository" not in resources.values()
+    update_base(empty_account, LogRetentionDays="30")
+    empty_account.cloudformation.delete_stack(StackName="neuron-base")
+    assert repositories(empty_account) == REPOSITORIES
+
+
+def test_created_repositories_outlive_their_stack(empty_account: Account) -> None:
+    """Neither the stack's deletion nor an update without `CreateRepositories` deletes images."""
+    empty_account.create("base", {"CreateRepositories": "yes"})
+    assert repositories(empty_account) == REPOSITORIES
+    empty_account.cloudformation.delete_stack(StackName="neuron-base")
+    assert repositories(empty_account) == REPOSITORIES
+    created = [
+        each
+        for each in template("base")["Resources"].values()
+        if each["Type"] == "AWS::ECR::Repository"
+    ]
+    assert len(created) == 2
+    for each in created:  # moto's updates ignore conditions and policies
+        assert (each["DeletionPolicy"], each["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
 def test_task_definitions_use_stack_resources(
@@ -143,7 +200,9 @@ def test_security_group_admits_prometheus_only(
 
 def test_instance_types_parameter() -> None:
     allowed = template("capacity")["Parameters"]["InstanceType"]["AllowedValues"]
-    assert allowed == [name for name, row in INSTANCE_TYPES.items() if row.devices]
+    assert allowed == [
+        name for name, row in INSTANCE_TYPES.items() if row.devices and row.confirmed
+    ]
 
 
 def test_services(

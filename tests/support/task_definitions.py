@@ -11,12 +11,16 @@ from tests.support.paths import ROOT
 
 FOLDER = ROOT / "ecs" / "task-definitions"
 
+_IMAGE = "--workload-image 123456789012.dkr.ecr.us-east-1.amazonaws.com/neuron-workloads"
+
 EXAMPLES = {
-    "inf1-sidecar": "inf1.24xlarge --with inference --launch sidecar --devices 0",
-    "inf2-sidecar": "inf2.xlarge --with inference --launch sidecar",
-    "trn1-sidecar": "trn1.2xlarge --with compile --launch sidecar",
-    "trn1n-sidecar": "trn1n.32xlarge --with compile --launch sidecar --devices all",
-    "trn2-sidecar": "trn2.48xlarge --with inference --launch sidecar --devices 0-3",
+    "inf1-sidecar": f"inf1.24xlarge --with inference --launch sidecar --devices 0 {_IMAGE}:inf1",
+    "inf2-sidecar": f"inf2.xlarge --with inference --launch sidecar {_IMAGE}:sdk2.20.0",
+    "trn1-sidecar": f"trn1.2xlarge --with compile --launch sidecar {_IMAGE}:sdk2.20.0",
+    "trn1n-sidecar": "trn1n.32xlarge --with compile --launch sidecar --devices all "
+    f"{_IMAGE}:sdk2.20.0",
+    "trn2-sidecar": "trn2.48xlarge --with inference --launch sidecar --devices 0-3 "
+    f"{_IMAGE}:sdk2.22.0",
     "inf1-daemon": "inf1.24xlarge --with none --launch daemon",
     "inf2-daemon": "inf2.48xlarge --with none --launch daemon",
     "trn1-daemon": "trn1.32xlarge --with none --launch daemon",

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NoReturn
 
-from neuron_exporter.config import ConfigError, suggest
+from neuron_exporter.config import ConfigError
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES, InstanceType
+from neuron_exporter.generate.options import unknown_type
 
 _RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?", re.ASCII)
-_FAMILIES = ("inf", "trn")
 
 ALL = "all"
 
@@ -24,10 +24,7 @@ def find_type(name: str) -> tuple[InstanceType, int]:
     """
     row = INSTANCE_TYPES.get(name)
     if row is None:
-        problem = f"unknown type; {suggest(name, INSTANCE_TYPES)}"
-        if not name.startswith(_FAMILIES):
-            problem = "has no Neuron devices; `neuron-exporter instance-types` lists types that do"
-        raise ConfigError([f"--instance-type: {problem} (got {name!r})"])
+        raise unknown_type(name)
     if row.devices is None:
         raise ConfigError(
             [f"--instance-type: the number of devices of {name} is not public, and a task "

@@ -9,6 +9,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from neuron_exporter.config import ConfigError
+from neuron_exporter.doctor.host import EXPORTER_NEED, NEURON_MONITOR_NEED
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.devices import format_devices, parse_devices
@@ -127,6 +128,7 @@ def test_memory_for_neuron_monitor() -> None:
     """The measured exporter and GOMEMLIMIT leave an eighth of the limit."""
     child = 0.6 * containers.MEMORY_MIB
     assert 85 + child <= containers.MEMORY_MIB * 7 / 8
+    assert containers.MEMORY_MIB * 2**20 >= EXPORTER_NEED + NEURON_MONITOR_NEED
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,21 @@ def test_options() -> None:
     role = "arn:aws:iam::000000000007:role/neuron-execution-eu-west-1"
     assert definition["executionRoleArn"] == role
     assert workload["logConfiguration"]["options"]["awslogs-region"] == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "workload", "image"),
+    [
+        ("inf1.xlarge", "inference", "inference-neuron:1.13.1-neuron-py310-sdk2.20.2-ubuntu20.04"),
+        ("inf1.xlarge", "compile", "inference-neuron:1.13.1-neuron-py310-sdk2.20.2-ubuntu20.04"),
+        ("inf2.xlarge", "inference", "inference-neuronx:2.1.2-neuronx-py310-sdk2.20.0-ubuntu20.04"),
+        ("trn1.2xlarge", "compile", "training-neuronx:2.1.2-neuronx-py310-sdk2.20.0-ubuntu20.04"),
+        ("trn2.48xlarge", "compile", "training-neuronx:2.5.1-neuronx-py310-sdk2.22.0-ubuntu22.04"),
+    ],
+)
+def test_default_image(instance_type: str, workload: str, image: str) -> None:
+    definition = make_definition(instance_type, workload, "sidecar", "all")
+    assert workload_of(definition)["image"] == f"public.ecr.aws/neuron/pytorch-{image}"
 
 
 # Devices
