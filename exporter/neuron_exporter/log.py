@@ -13,17 +13,29 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict
 
+from neuron_exporter.text import truncated_repr
+
 LEVELS = ("debug", "info", "warning", "error")
 """Log levels, the most verbose first."""
 
 MAX_LINES_PER_SECOND = 100
-"""Rate limit of lines below `error`, so that a flood does not fill a disk or cost money."""
+"""Rate limit of lines below `error`, so that a flood does not fill a disk or cost money. Errors
+have a limit of their own, of the same number, so that such a flood does not hide them."""
 
 KEPT_EVENTS = 40
 """Number of recent warnings and errors kept in memory, for the page."""
 
 MAX_FIELD_LENGTH = 400
 """Maximum length of a kept field, in characters."""
+
+MAX_TEXT_LENGTH = 1000
+"""Maximum length of a text in a line, in characters. Callers sanitize what comes from outside; this
+limit also holds where one forgets it."""
+
+_MAX_TRACEBACK_LENGTH = 8000
+_MAX_ITEMS = 100
+
+_HEADER = ("timestamp", "level", "event")
 
 
 def configure(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
@@ -34,10 +46,11 @@ def configure(level: str = "info", log_format: str = "auto", stream: TextIO | No
     out = sys.stderr if stream is None else stream
     if log_format == "auto":
         log_format = "console" if out.isatty() else "json"
+    is_console = log_format == "console"
     renderers: list[Any] = (
         [_escape_fields, structlog.dev.ConsoleRenderer(colors=out.isatty())]
-        if log_format == "console"
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if is_console
+        else [_put_header_first, structlog.processors.JSONRenderer()]
     )
     logger = _SafeLogger(out)
     structlog.configure(
@@ -45,6 +58,8 @@ def configure(level: str = "info", log_format: str = "auto", stream: TextIO | No
             structlog.processors.add_log_level,
             _RateLimit(),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if is_console else [structlog.processors.format_exc_info]),
+            _bound_fields,
             _keep,
             *renderers,
         ],
@@ -70,7 +85,18 @@ def get_logger(**fields: Any) -> Any:
 
 def on_drop(callback: Callable[[], None]) -> None:
     """Call `callback` for every dropped line."""
-    _RateLimit.on_drop = staticmethod(callback)
+    global _on_drop
+    _on_drop = callback
+
+
+def count_drop() -> None:
+    """Count a line that standard error did not take."""
+    _on_drop()
+
+
+def report_drops(lines: int) -> None:
+    """Log how many lines standard error did not take, now that it takes lines again."""
+    _log.warning("log_lines_dropped", lines=lines, reason="standard error could not be written")
 
 
 def recent_events() -> list[Mapping[str, Any]]:
@@ -82,18 +108,22 @@ def recent_events() -> list[Mapping[str, Any]]:
 
 
 _kept: deque[Mapping[str, Any]] = deque(maxlen=KEPT_EVENTS)
+_log = get_logger()
+
+
+def _on_drop() -> None:
+    """Do nothing; `on_drop` replaces this function."""
 
 
 def _keep(_: Any, level: str, event: EventDict) -> EventDict:
     """Keep warnings and errors in memory."""
     if level in ("warning", "error", "critical"):
-        header = ("timestamp", "level", "event")
         fields = {
             name: str(value)[:MAX_FIELD_LENGTH]
             for name, value in event.items()
-            if name not in (*header, "exc_info")
+            if name not in (*_HEADER, "exc_info", "exception")
         }
-        kept = {name: str(event.get(name, ""))[:MAX_FIELD_LENGTH] for name in header}
+        kept = {name: str(event.get(name, ""))[:MAX_FIELD_LENGTH] for name in _HEADER}
         _kept.append({**kept, "fields": fields})
     return event
 
@@ -101,27 +131,49 @@ def _keep(_: Any, level: str, event: EventDict) -> EventDict:
 class _RateLimit:
     """Processor that drops lines above a rate. The next line carries their number."""
 
-    on_drop: Callable[[], None] = staticmethod(lambda: None)
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._second = 0
-        self._lines = 0
+        self._lines = [0, 0]  # below `error`, and errors
         self._dropped = 0
 
     def __call__(self, _: Any, level: str, event: EventDict) -> EventDict:
         with self._lock:
             second = int(time.monotonic())
             if second != self._second:
-                self._second, self._lines = second, 0
-            self._lines += 1
-            if self._lines > MAX_LINES_PER_SECOND and level not in ("error", "critical"):
+                self._second, self._lines = second, [0, 0]
+            is_error = level in ("error", "critical")
+            self._lines[is_error] += 1
+            if self._lines[is_error] > MAX_LINES_PER_SECOND:
                 self._dropped += 1
-                self.on_drop()
+                _on_drop()
                 raise structlog.DropEvent
             if self._dropped:
                 event["lines_dropped"], self._dropped = self._dropped, 0
         return event
+
+
+def _put_header_first(_: Any, __: str, event: EventDict) -> EventDict:
+    """Let a line begin with its time, level and event."""
+    return {name: event[name] for name in _HEADER} | dict(event)
+
+
+def _bound_fields(_: Any, __: str, event: EventDict) -> EventDict:
+    """Shorten long texts and lists."""
+    return {name: _bound(name, value) for name, value in event.items()}
+
+
+def _bound(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | float) or name == "exc_info":
+        return value
+    if isinstance(value, int) and value.bit_length() <= 64:
+        return value
+    if isinstance(value, str):
+        limit = _MAX_TRACEBACK_LENGTH if name == "exception" else MAX_TEXT_LENGTH
+        return value if len(value) <= limit else value[: limit - 1] + "…"
+    if isinstance(value, list | tuple):
+        return [_bound("", item) for item in value[:_MAX_ITEMS]]
+    return truncated_repr(value, MAX_TEXT_LENGTH)
 
 
 def _escape_fields(_: Any, __: str, event: EventDict) -> EventDict:

@@ -1,4 +1,4 @@
-"""Text helpers: durations and sizes, truncated values, and untrusted text made safe to show."""
+"""Text helpers: durations and sizes, and untrusted or secret text made safe to show."""
 
 from __future__ import annotations
 
@@ -16,8 +16,46 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|MB|GB|KiB|MiB|GiB)|\d+", re.ASCII)
 MAX_LENGTH = 255
 """Maximum length of a label value, in characters. CloudWatch allows 1,024 in a dimension value."""
 
+MAX_MESSAGE_LENGTH = 1000
+"""Maximum length of a message that contains text from outside, in characters."""
+
 _USER_INFO = re.compile(r"(?<=://)[^/\s]+@")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+MASK = "***"
+"""Replacement of a text that may be secret."""
+
+# Every repetition is bounded: a long text must not cost more than its length.
+_NAME = (
+    r"(?:token|secret|passw|credential|(?:api|access)[_-]?key"
+    r"|(?:auth(?:orization)?|sig(?:nature)?)(?![a-z]))"
+)
+_WORD = rf"[\w-]{{0,32}}?{_NAME}[\w-]{{0,32}}"
+_VALUE = r"[^\s\"',&}\\]+"
+_KEY_ID = r"A[BCGIKNPRS][A-Z]A[A-Z0-9]{12}"
+
+_SECRETS = re.compile(
+    "(?i:"
+    # A header: everything up to the end of the line, or of the quotes.
+    r"(?P<header>(?:authorization|cookie|-token)[\"']?\s{0,8}[:=]\s{0,8}[\"']?)[^\"'\n\\]+"
+    r"|(?P<bearer>\bbearer\s{1,8})[\w.~+/=-]{8,}"
+    rf"|(?P<parameter>[?&][\w.%-]{{1,64}}=){_VALUE}"
+    rf"|(?P<option>(?<![\w-])-{_WORD}[\"']?(?:\s{{0,8}}[,=]\s{{0,8}}|\s{{1,8}})[\"']?){_VALUE}"
+    rf"|(?P<name>(?<![\w-]){_WORD}(?:[\"']?\s{{0,8}}=|[\"']\s{{0,8}}:)\s{{0,8}}[\"']?){_VALUE}"
+    rf"|(?P<password>passw\w{{0,32}}\s{{0,8}}:\s{{0,8}}){_VALUE}"
+    ")"
+    # Key ids and secret keys of AWS, and JSON web tokens.
+    rf"|\b{_KEY_ID}[A-Z0-9]{{0,112}}\b"
+    r"|(?<![\w+/])(?=[A-Z0-9+/]{0,39}[a-z])(?=[a-z0-9+/]{0,39}[A-Z])(?=[A-Za-z+/]{0,39}[0-9])"
+    r"[A-Za-z0-9+/]{40}(?![\w+/=])"
+    r"|\beyJ[\w-]{8,}\.[\w.-]+"
+)
+
+_PLAIN = re.compile(r"[\w .,:/+*%{}()\[\]^!-]*")
+_SUSPICIOUS = re.compile(
+    rf"(?i:{_NAME})|{_KEY_ID}|(?:^|\s)-[\w-]"
+    r"|(?=[A-Za-z]{0,20}[0-9])(?=[0-9]{0,20}[A-Za-z])[A-Za-z0-9]{21}"
+)
 
 
 # Durations and sizes
@@ -89,3 +127,43 @@ def sanitize_text(text: str, max_length: int = MAX_LENGTH) -> str:
 def mask_credentials(text: str) -> str:
     """Replace user names and passwords in the URLs of a text by `***`."""
     return _USER_INFO.sub("***@", text)
+
+
+# Secrets
+
+
+def safe_message(text: str) -> str:
+    """Return a message that contains text from outside on one printable line of limited length,
+    without what looks like a secret."""
+    return sanitize_text(mask_secrets(text[: 4 * MAX_MESSAGE_LENGTH]), MAX_MESSAGE_LENGTH)
+
+
+def mask_secrets(text: str) -> str:
+    """Replace what looks like a secret in a text by `***`.
+
+    These are user names and passwords of URLs, parameters of URLs, headers with credentials, values
+    of options and other names that name a secret, and keys of AWS.
+    """
+    return _SECRETS.sub(_masked, mask_credentials(text))
+
+
+def _masked(match: re.Match[str]) -> str:
+    return (match[match.lastgroup] if match.lastgroup else "") + MASK
+
+
+def shown_value(value: Any, max_length: int = 160) -> str:
+    """Return a value of a configuration as an error message shows it: it may be secret by mistake.
+
+    Only numbers and plain texts are shown: texts without the marks of an address with a password,
+    an assignment, an option or a key. Of other values, the message names the type.
+    """
+    match value:
+        case str():
+            shown = value[:max_length]
+            if not _PLAIN.fullmatch(shown) or _SUSPICIOUS.search(shown):
+                return f"a text of {len(value)} characters"
+        case list() | tuple() if value:
+            return "a list"
+        case dict() if value:
+            return "a mapping"
+    return truncated_repr(value, max_length)

@@ -49,8 +49,9 @@ def test_level(log_events: LogEvents, level: str) -> None:
 
 
 def test_json_event(log_events: LogEvents) -> None:
-    """An event is one line with its name, level, UTC time and fields."""
+    """An event is one line that begins with its UTC time, level and name; then come its fields."""
     (event,) = log_events(lambda: log.get_logger(part="x").info("thing_done", text="a\nb", count=3))
+    assert list(event)[:3] == ["timestamp", "level", "event"]
     assert event.pop("timestamp").endswith("Z")
     assert event == {
         "event": "thing_done", "level": "info", "part": "x", "text": "a\nb", "count": 3
@@ -147,10 +148,41 @@ def test_text_cannot_forge_log_lines(log_format: str) -> None:
     assert text.rstrip("\n").isprintable()
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 2**20, "\0" * 2**20, ["x" * 2**20] * 1000, 10**5000, {"x": "x" * 2**20}, b"x" * 2**20],
+    ids=["text", "control characters", "list", "number", "mapping", "bytes"],
+)
+def test_lines_are_short(log_format: str, value: object) -> None:
+    stream = io.StringIO()
+    log.configure("info", log_format, stream)
+    log.get_logger().warning("attacked", value=value)
+    assert 0 < len(stream.getvalue()) < 110_000
+
+
+def test_traceback_is_short(log_events: LogEvents) -> None:
+    def write() -> None:
+        try:
+            raise ValueError("x" * 2**20)
+        except ValueError:
+            log.get_logger().exception("failed")
+
+    (event,) = log_events(write)
+    assert event["exception"].startswith("Traceback")
+    assert len(event["exception"]) < 10_000
+
+
+def test_flood_of_errors_is_limited(log_events: LogEvents, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neuron_exporter.log.time.monotonic", lambda: 100.0)
+    events = log_events(lambda: [log.get_logger().error("trouble") for _ in range(1000)])
+    assert len(events) == log.MAX_LINES_PER_SECOND
+
+
 def test_log_lines_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines above the rate are dropped and counted, except errors."""
+    """Lines above the rate are dropped and counted; errors have a limit of their own."""
     monkeypatch.setattr(log, "MAX_LINES_PER_SECOND", 3)
-    monkeypatch.setattr(log._RateLimit, "on_drop", staticmethod(lambda: None))
+    monkeypatch.setattr(log, "_on_drop", log._on_drop)
     clock = iter([100.0] * 12 + [101.0] * 5)
     monkeypatch.setattr("neuron_exporter.log.time.monotonic", lambda: next(clock))
     stream, dropped = io.StringIO(), []

@@ -12,9 +12,11 @@ from neuron_exporter.text import (
     MAX_LENGTH,
     format_duration,
     mask_credentials,
+    mask_secrets,
     parse_duration,
     parse_size,
     sanitize_text,
+    shown_value,
     truncated_repr,
 )
 
@@ -155,6 +157,9 @@ def test_ordinary_text_is_unchanged(text: str) -> None:
     assert sanitize_text(text) == text
 
 
+# Secrets
+
+
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
@@ -165,3 +170,88 @@ def test_ordinary_text_is_unchanged(text: str) -> None:
 def test_mask_credentials(text: str, masked: str) -> None:
     """Only the part before the host of a URL is replaced."""
     assert mask_credentials(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "curl -H 'Authorization: Bearer §' host",
+        "Authorization=Basic §",
+        '"proxy-authorization": "§"',
+        "X-aws-ec2-metadata-token: §",
+        "--auth §",
+        "--AUTH=§",
+        "-auth §",
+        "['--token', '§']",
+        '["--api-key", "§"]',
+        "https://host/?sig=§",
+        "https://host/?a=1&X-Amz-Signature=§",
+        "http://me:§@host/",
+        '{"password": "§"}',
+        "password: §",
+        "AWS_SECRET_ACCESS_KEY=§",
+        "AWS4-HMAC-SHA256 Signature=§",
+    ],
+)
+def test_named_secrets_are_masked(text: str) -> None:
+    masked = mask_secrets(f"before {text.replace('§', 'geheim')} after")
+    assert "geheim" not in masked
+    assert masked.startswith("before ")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "AKIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "eyJhbGciOiJI.eyJzdWIi.c2ln",
+        "bearer 4f3c2b1a",
+    ],
+)
+def test_keys_are_masked(secret: str) -> None:
+    assert mask_secrets(f'"{secret}" after').endswith('***" after')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no token: no answer within 1 s",
+        "it requires a password, which the configuration does not have",
+        "basic authentication, bearer tokens",
+        "author=me design=x signal=9",
+        "/sys/devices/virtual/neuron_device/neuron0/core_count",
+        "the secret does not belong to the access key, or the clock is wrong",
+        "7f3a9c0d1e2b4f5a6978808182838485868788898a8b8c8d8e8f909192939495",
+    ],
+)
+def test_harmless_text_is_not_masked(text: str) -> None:
+    assert mask_secrets(text) == text
+
+
+@given(st.text())
+def test_masking_twice_changes_nothing(text: str) -> None:
+    assert mask_secrets(mask_secrets(text)) == mask_secrets(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("us east", "'us east'"),
+        ("${STAGE:-geheim}", "a text of 16 characters"),
+        (5, "5"),
+        (None, "null"),
+        ([], "[]"),
+        (["me:geheim@host"], "a list"),
+        ({"geheim": 1}, "a mapping"),
+        ("https://me:geheim@host", "a text of 22 characters"),
+        ("neuron-monitor --token=geheim", "a text of 29 characters"),
+        ("neuron-monitor -pgeheim", "a text of 23 characters"),
+        ("token geheim", "a text of 12 characters"),
+        ("AKIAIOSFODNN7EXAMPLE", "a text of 20 characters"),
+        ("https://host/?sig=geheim", "a text of 24 characters"),
+    ],
+)
+def test_shown_value(value: Any, shown: str) -> None:
+    """Numbers and plain texts are shown, of other values only the type."""
+    assert shown_value(value) == shown

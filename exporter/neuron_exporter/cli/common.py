@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neuron_exporter.config import LoadedConfig, Override
+    from neuron_exporter.config.schema import LogConfig
 
 OK, FAILED, WRONG_USE = 0, 1, 2
 """Exit statuses."""
@@ -42,7 +44,8 @@ def source_overrides(args: argparse.Namespace) -> list[Override]:
 
     if args.source is None:
         return []
-    if args.source in ("stdin", "simulator", "neuron-monitor"):
+    looks_like_file = not args.source.replace("-", "").isalpha() or os.path.exists(args.source)
+    if args.source in ("stdin", "simulator", "neuron-monitor") or not looks_like_file:
         return [Override("--source", "source.kind", args.source)]
     return [
         Override("--source", "source.kind", "file"),
@@ -59,6 +62,17 @@ def load_config(path: str | None, flags: Iterable[Override] = ()) -> LoadedConfi
     from neuron_exporter.config import load
 
     return with_all_problems(lambda: load(path, os.environ, flags))
+
+
+def configure_log(config: LogConfig) -> None:
+    """Configure the log, and let it count and report the lines that standard error drops."""
+    from neuron_exporter import log
+    from neuron_exporter.output import QueuedOutput
+
+    log.configure(config.level, config.format)
+    output = getattr(sys.stderr, "buffer", None)
+    if isinstance(output, QueuedOutput):
+        output.on_drop, output.on_recovery = log.count_drop, log.report_drops
 
 
 def with_all_problems(load: Callable[[], LoadedConfig]) -> LoadedConfig:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import suppress
 from itertools import accumulate
 
+from neuron_exporter.output import QueuedOutput
 from neuron_exporter.sinks.cloudwatch.datums import Datum, count_metrics
 from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
 
@@ -17,6 +17,7 @@ class PrintingTransport:
         self.requests = 0
         self.datums = 0
         self.metrics: set[str] = set()
+        self._output = QueuedOutput(1)
 
     def send(self, request: Request) -> Outcome:
         """Print the metrics of one request."""
@@ -44,9 +45,18 @@ class PrintingTransport:
         """Do nothing: there is no connection."""
 
     def print(self, text: str) -> None:
-        """Print a text; ignore that standard output has no reader."""
-        with suppress(OSError, ValueError):
-            print(text, flush=True)
+        """Print a text; drop it if standard output is full and not read."""
+        self._output.write(f"{text}\n".encode())
+
+    def finish(self) -> None:
+        """Wait until all is printed, for a limited time.
+
+        Raises:
+            OSError: standard output could not be written.
+        """
+        self._output.finish()
+        if self._output.error is not None:
+            raise self._output.error
 
 
 Readings = list[tuple[float, float]]

@@ -12,6 +12,7 @@ from neuron_exporter.cli.common import (
     FAILED,
     OK,
     add_source_arguments,
+    configure_log,
     load_config,
     source_overrides,
     whole,
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the configuration is invalid, or the output cannot be opened.
     """
     from neuron_exporter import log
-    from neuron_exporter.cli.recorder import OutputError, Recorder
+    from neuron_exporter.cli.recorder import Interrupted, OutputError, Recorder
     from neuron_exporter.metrics.catalogue import CATALOGUE
     from neuron_exporter.pipeline.source import make_source
     from neuron_exporter.report import Masker
@@ -50,16 +51,20 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = load_config(args.config, source_overrides(args))
     output: str | None = args.output
-    log.configure(loaded.config.log.level, loaded.config.log.format)
+    configure_log(loaded.config.log)
     logger = log.get_logger(command="record")
     source = make_source(loaded, CATALOGUE)
     recorder = Recorder(source, _open(output), args.reports, Masker() if args.mask else None)
+    # The reader of standard output may be stuck. A file gets its last line in full.
+    stop = recorder.interrupt if output is None else source.stop
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: source.stop())
+        signal.signal(number, lambda *_: stop())
     failed = False
     try:
         source.run(recorder)
         recorder.close()
+    except Interrupted:
+        pass
     except SourceError as error:
         logger.error("source_failed", reason=str(error))
         failed = True
@@ -86,7 +91,7 @@ def _open(output: str | None) -> BinaryIO:
     from neuron_exporter.config import ConfigError
 
     if output is None:
-        return open(1, "wb", closefd=False)
+        return open(1, "wb", buffering=0, closefd=False)  # nothing is left to write at the exit
     try:
         if output.endswith(".gz"):
             return cast(BinaryIO, gzip.open(output, "xb"))

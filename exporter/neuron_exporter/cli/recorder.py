@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -10,11 +11,18 @@ from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.report import Masker, ReportError, decode
 from neuron_exporter.source import Source
 
+INTERRUPT_SECONDS = 2.0
+"""Time that an interrupted recording waits for the reader of its output."""
+
 _log = log.get_logger(command="record")
 
 
 class OutputError(Exception):
     """The output cannot be written; `__cause__` is the system's error."""
+
+
+class Interrupted(Exception):
+    """The recording was interrupted while it waited for the reader of its output."""
 
 
 class Recorder:
@@ -33,6 +41,8 @@ class Recorder:
         self.lines = 0
         self.reports = 0
         self.lines_dropped = 0
+        self._state = SourceState.STARTING, ""
+        self._is_writing = False
 
     def on_line(self, line: memoryview, at: Timestamp) -> float | None:
         """Write a line."""
@@ -59,6 +69,20 @@ class Recorder:
             self._source.stop()
         return 0.0 if is_report else None
 
+    def interrupt(self) -> None:
+        """Stop the source and, after a time, a write whose reader is stuck. Call it from a signal
+        handler.
+
+        The main thread then raises `Interrupted` out of its write.
+        """
+        self._source.stop()
+        signal.signal(signal.SIGALRM, lambda *_: self._abort_write())
+        signal.setitimer(signal.ITIMER_REAL, INTERRUPT_SECONDS, INTERRUPT_SECONDS)
+
+    def _abort_write(self) -> None:
+        if self._is_writing:
+            raise Interrupted
+
     def close(self) -> None:
         """Write what is still in the buffer."""
         try:
@@ -76,8 +100,10 @@ class Recorder:
         _log.warning("report_invalid", reason=f"line of {length} bytes is too long")
 
     def on_state(self, state: SourceState, detail: str) -> None:
-        """Log the state of the source."""
-        _log.info("source_state", state=state.value, detail=detail)
+        """Log the state of the source if it has changed."""
+        if (state, detail) != self._state:
+            self._state = state, detail
+            _log.info("source_state", state=state.value, detail=detail)
 
     def on_restart(self, reason: str, delay: float) -> None:
         """Log a restart."""
@@ -91,8 +117,12 @@ class Recorder:
         """Do nothing: no health check watches this thread."""
 
     def _write(self, data: bytes) -> None:
+        self._is_writing = True
         try:
-            self._file.write(data)
+            while data:
+                data = data[self._file.write(data) :]
             self._file.flush()  # a kill must not lose lines
         except OSError as error:
             raise OutputError(error.strerror or str(error)) from error
+        finally:
+            self._is_writing = False
