@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 from neuron_exporter.cli.common import (
     FAILED,
     add_source_arguments,
+    configure_log,
     source_overrides,
     whole,
     with_all_problems,
@@ -69,17 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the daemon."""
-    from neuron_exporter import log
     from neuron_exporter.config import ConfigWatcher
     from neuron_exporter.daemon.daemon import Daemon
     from neuron_exporter.pipeline.build import build
     from neuron_exporter.web import BindError
 
-    # Until the daemon handles it. No change is missed: the file is watched from here on.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     watcher = ConfigWatcher(args.config, os.environ, overrides(args))
     loaded = with_all_problems(watcher.load)
-    log.configure(loaded.config.log.level, loaded.config.log.format)
+    configure_log(loaded.config.log)
     try:
         daemon = Daemon(build(loaded), watcher)
     except BindError as error:
@@ -94,7 +91,7 @@ def overrides(args: argparse.Namespace) -> list[Override]:
 
     values = source_overrides(args)
     if args.port is not None:
-        values.append(Override("--port", "prometheus.listen", f"0.0.0.0:{args.port}"))
+        values.append(Override("--port", "prometheus.listen", f":{args.port}"))
     if args.listen is not None:
         values.append(Override("--listen", "prometheus.listen", args.listen))
     for name in ("namespace", "region"):

@@ -1,19 +1,37 @@
-"""Pass signals to a queue, and block SIGUSR1 until they are handled."""
+"""Signals, from the first line of the program to its last.
+
+This module is imported before all others, so it imports little itself.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _REQUESTS = (signal.SIGHUP, signal.SIGUSR1)
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, *_REQUESTS)
+
+def handle_during_start() -> None:
+    """Let stop signals end the process with status 0, and keep requests pending, until `Signals`.
+
+    Without a handler, the kernel discards the stop signals of process 1, and requests end any other
+    process.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
+    for number in _STOPS:
+        signal.signal(number, _exit)
 
 
-def block_sigusr1() -> None:
-    """Keep SIGUSR1 pending until it is handled; its default action would end the process."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+def end_on_sigterm_as_process_1() -> None:
+    """Let SIGTERM end process 1 like any other. Without a handler, the kernel discards it."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+
+
+def _exit(*_: object) -> None:
+    os._exit(0)  # nothing runs yet, and an exception could be caught by a module's import
 
 
 class Signals:
@@ -25,14 +43,16 @@ class Signals:
 
     def __enter__(self) -> None:
         # The handlers do nothing else: the interrupted main thread may hold a lock they would need.
-        with suppress(ValueError):  # only the main thread can set handlers
-            for number in HANDLED:
+        try:
+            for number in (*_STOPS, *_REQUESTS):
                 self._before[number] = signal.signal(number, lambda n, _: self._put(n))
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        except ValueError:  # only the main thread can set handlers
+            return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REQUESTS)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            # A late request must not end the process, as the default action would. Blocking the
-            # signals would protect this thread only, and others still run.
-            ignore = number in _REQUESTS and handler == signal.SIG_DFL
+            # A late signal must neither end the process, as the default action would, nor replace
+            # its exit status. Blocking would protect this thread only, and others still run.
+            ignore = handler is _exit or (number in _REQUESTS and handler == signal.SIG_DFL)
             signal.signal(number, signal.SIG_IGN if ignore else handler)  # type: ignore[arg-type]
