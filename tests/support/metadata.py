@@ -33,6 +33,15 @@ OWN_CONTAINER = {"DockerId": "e" * 64, "Name": "neuron-exporter", "Type": "NORMA
 APP_CONTAINER = {"DockerId": "a" * 64, "Name": "app", "Type": "NORMAL"}
 PAUSE_CONTAINER = {"DockerId": "f" * 64, "Name": "~internal~ecs~pause", "Type": "CNI_PAUSE"}
 
+ROLE = {
+    "Code": "Success",
+    "Type": "AWS-HMAC",
+    "AccessKeyId": "of-the-role",
+    "SecretAccessKey": "geheim",
+    "Token": "geheim",
+    "Expiration": "2100-01-01T00:00:00Z",
+}
+
 TASK = {
     "Cluster": "training",
     "TaskARN": "arn:aws:ecs:us-west-2:123456789012:task/training/158d1c8083dd49d6b527399fd6414f5c",
@@ -107,9 +116,26 @@ def imds_responses(**tags: str) -> dict[str, Responder]:
 
 
 @contextmanager
-def imds(responses: dict[str, Responder] | None = None) -> Iterator[MetadataServer]:
+def imds(
+    responses: dict[str, Responder] | None = None, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[MetadataServer]:
     """Run EC2's metadata service, version 2: every GET needs the token that a PUT returned."""
-    with _serving(MetadataServer(responses or imds_responses(), token=True)) as server:
+    server = MetadataServer(responses or imds_responses(), token=True)
+    with _serving(server, host, port):
+        yield server
+
+
+def role_responses() -> dict[str, Responder]:
+    """Return the responses that contain the credentials of the instance's role."""
+    path = "/latest/meta-data/iam/security-credentials/"
+    return {path: respond("role"), f"{path}role": respond(ROLE)}
+
+
+@contextmanager
+def credentials(host: str, port: int) -> Iterator[MetadataServer]:
+    """Run the credentials endpoint of an ECS task or of a pod, at `/v1/credentials`."""
+    server = MetadataServer({"/v1/credentials": respond(ROLE)}, token=False)
+    with _serving(server, host, port):
         yield server
 
 
@@ -148,7 +174,9 @@ def agent_server(*tasks: dict[str, Any]) -> Iterator[MetadataServer]:
 
 
 @contextmanager
-def _serving(metadata: MetadataServer) -> Iterator[MetadataServer]:
+def _serving(
+    metadata: MetadataServer, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[MetadataServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -171,7 +199,7 @@ def _serving(metadata: MetadataServer) -> Iterator[MetadataServer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with serving(Handler) as metadata.url:
+    with serving(Handler, host, port) as metadata.url:
         try:
             yield metadata
         finally:
