@@ -117,8 +117,8 @@ def test_cpu_with_the_recording_of_an_inf1_xlarge(image: Image, tmp_path: Path) 
 
 
 def test_layer_size(image: Image) -> None:
-    """The image adds at most 45 MB to Debian's Python."""
+    """The image adds at most 15 MB to Debian's Python."""
     size = sum(int(layer["size"]) for layer in image.layers)
     assert all("gzip" in layer["mediaType"] for layer in image.layers)
     print(f"{size / 1e6:.1f} MB in {len(image.layers)} layers")
-    assert 1e6 < size <= 45e6
+    assert 1e6 < size <= 15e6

@@ -46,6 +46,21 @@ def remount(folder: Path, how: str) -> None:
     assert _mount("-o", f"remount,{how}", str(folder))
 
 
+def own_service_account(folder: Path) -> list[str]:
+    """Return a command prefix that runs a command in a pod with this service account.
+
+    Skips the test where mounting is not permitted.
+    """
+    script = (
+        "mount -t tmpfs none /var/run; mkdir -p /var/run/secrets/kubernetes.io/serviceaccount; "
+        'mount --bind "$0" /var/run/secrets/kubernetes.io/serviceaccount; exec "$@"'
+    )
+    prefix = ["unshare", "--mount", "sh", "-euc", script, str(folder)]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting requires root")
+    return prefix
+
+
 def own_dev(folder: Path, *names: str) -> list[str]:
     """Return a command prefix that runs a command with only these and the standard devices in /dev.
 

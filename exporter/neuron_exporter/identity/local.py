@@ -26,7 +26,7 @@ names for the downward API and those of the CloudWatch agent."""
 
 _DMI_VENDOR = "Amazon EC2"
 _MAX_BYTES = 256
-_DRIVER_VERSION = Path("/sys/module/neuron/version")
+DRIVER_VERSION = Path("/sys/module/neuron/version")
 _DPKG_STATUS = Path("/var/lib/dpkg/status")
 _TOOLS_PACKAGES = (b"Package: aws-neuronx-tools\n", b"Package: aws-neuron-tools\n")
 """The package that contains neuron-monitor; the second is its name before SDK 2.3."""
@@ -61,7 +61,7 @@ def read_environment(environment: Mapping[str, str]) -> Machine:
     )
 
 
-def driver_version(path: Path = _DRIVER_VERSION) -> str:
+def driver_version(path: Path = DRIVER_VERSION) -> str:
     """Return the version of the loaded Neuron driver, or "" if it is unknown."""
     return sanitize_text(_read(path))
 

@@ -12,6 +12,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
+from neuron_exporter.text import sanitize_text
+
 TIMEOUT = 1.0
 """Seconds for a whole request. These servers run on this machine, or they do not exist."""
 
@@ -52,7 +54,8 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no answer within {TIMEOUT:g} s") from None
     except (OSError, ValueError, HTTPException) as error:
-        raise RequestFailed(getattr(error, "strerror", None) or repr(error)) from None
+        reason = getattr(error, "strerror", None) or sanitize_text(repr(error))
+        raise RequestFailed(reason) from None
     finally:
         connection.close()
     if response.status == 404:

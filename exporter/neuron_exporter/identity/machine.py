@@ -13,7 +13,7 @@ from functools import reduce
 
 from neuron_exporter.identity.fields import parse_text
 from neuron_exporter.identity.local import read_environment
-from neuron_exporter.model import Machine
+from neuron_exporter.model import SIMULATED_ID, Machine
 
 _STREAM_KEYS = {
     "instance_id": "instance_id",
@@ -58,14 +58,19 @@ class Identity:
         """Return the known fields; the same object until a field is added."""
         return self._machine
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the reports name a machine of the simulator."""
+        return self._by_source[IdentitySource.STREAM].instance_id.endswith(SIMULATED_ID)
+
     def update(self, source: IdentitySource, found: Machine) -> Machine:
         """Add the fields that one source found, and return the result.
 
         A field that this source has already set, or one of higher precedence, stays as it is.
         """
         with self._lock:
-            self._by_source[source] = _fill(self._by_source[source], found)
-            machine = reduce(_fill, self._by_source)
+            self._by_source[source] = fill(self._by_source[source], found)
+            machine = reduce(fill, self._by_source)
             if machine != self._machine:
                 self._machine = machine
             return self._machine
@@ -86,7 +91,7 @@ class Identity:
         return self._machine
 
 
-def _fill(known: Machine, more: Machine) -> Machine:
+def fill(known: Machine, more: Machine) -> Machine:
     """Return `known` with its empty fields set from `more`; the same object if nothing changes."""
     added = {
         each.name: value

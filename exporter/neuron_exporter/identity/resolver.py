@@ -13,6 +13,7 @@ from neuron_exporter.identity.fields import LookupResult
 from neuron_exporter.identity.machine import Identity, IdentitySource
 from neuron_exporter.log import get_logger
 from neuron_exporter.model import Machine
+from neuron_exporter.text import safe_message
 
 LABELS_TIMEOUT = 60.0
 """Seconds after which labels are final, and sinks with a complete dimension set wait no longer."""
@@ -126,7 +127,7 @@ class IdentityResolver:
         except Exception as bug:  # noqa: BLE001 (a bug must not end the thread, and must be logged)
             machine, error = Machine(), f"internal error: {bug!r}"
         self._identity.update(provider.source, machine)
-        result = error or "answered"
+        result = safe_message(error) or "answered"
         if result != self._status[provider.name]:
             self._status[provider.name] = result
             _log.info("identity_lookup", provider=provider.name, result=result)

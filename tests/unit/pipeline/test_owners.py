@@ -75,7 +75,7 @@ def test_pod_labels_outside_a_pod_are_a_warning() -> None:
 
 WITHOUT_GRPC = """
     import sys
-    sys.modules["grpc"] = None  # as where the extra is not installed
+    sys.modules["grpclib"] = None  # as where the extra is not installed
     from neuron_exporter.pipeline import owners as owner_factory
     from neuron_exporter.config import Override, load
     flags = [Override("test", "identity.kubernetes", VALUE)]
@@ -114,11 +114,11 @@ def test_grpc_is_imported_only_in_kubernetes() -> None:
         from neuron_exporter.config import load
         from neuron_exporter.pipeline.build import build
         build(load())
-        assert "grpc" not in sys.modules and "google.protobuf" not in sys.modules
+        assert "grpclib" not in sys.modules and "google.protobuf" not in sys.modules
         import os
         os.environ["KUBERNETES_SERVICE_HOST"] = "10.0.0.1"
         build(load())
-        assert "grpc" in sys.modules
+        assert "grpclib" in sys.modules
         """
     )
     subprocess.run([sys.executable, "-c", program], check=True, env=clean_environment())

@@ -1,18 +1,16 @@
 """Owners of cores and devices, from the kubelet's pod-resources API.
 
-The API is gRPC over a unix socket without TLS. Device ids are defined by the device plugin, which
-guarantees no format; those of Neuron's plugin are plain numbers.
+The API is gRPC over a unix socket without TLS. Device ids are defined by the device plugin, and
+names of claimed devices by the driver of Dynamic Resource Allocation (DRA); neither guarantees a
+format. The ids of Neuron's plugin are plain numbers, and the names of its driver end with one.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
-
-import grpc
+from typing import NamedTuple
 
 from neuron_exporter.identity.fields import parse_text
 from neuron_exporter.identity.owners.lookup import REFRESH_INTERVAL, OwnersResult
@@ -22,7 +20,9 @@ from neuron_exporter.identity.owners.pod_resources_pb2 import (
     EmptyRequest,
     ListPodResourcesResponse,
 )
-from neuron_exporter.model import NO_OWNER, Allocation, Owner, Owners
+from neuron_exporter.identity.owners.unix_grpc import CallError, call
+from neuron_exporter.model import Allocation, Owner, Owners
+from neuron_exporter.text import truncated_repr
 
 TIMEOUT = 1.0
 """Seconds for all calls of one lookup."""
@@ -33,21 +33,16 @@ DEVICE_RESOURCES = ("aws.amazon.com/neuron", "aws.amazon.com/neurondevice")
 
 DRA_DRIVER = "neuron.aws.com"
 
+_SERVICE = "/v1.PodResourcesLister"
 _NEURON_PREFIX = "aws.amazon.com/neuron"
-_NUMBER = re.compile(r"[0-9]{1,4}")
+_NUMBER = re.compile(r"([0-9]{1,4})")
+_CLAIMED_DEVICE = re.compile(r"neuron-?device-?([0-9]{1,4})")
+"""Name of a claimed device: `neurondevice2` in AWS's documentation (aws-neuron-sdk 81ce03a,
+deploy/eks/dra.rst), `neuron-device-2` on clusters. The names of the nodes of an UltraServer
+(`resourceType == 'neuron_node'`) are not public."""
 _MAX_LISTED = 5
-_OPTIONS = (
-    # By default gRPC derives a host name from the socket's path, which the kubelet rejects.
-    ("grpc.default_authority", "localhost"),
-    ("grpc.max_receive_message_length", 16 << 20),  # the kubelet's own limit
-    ("grpc.enable_http_proxy", 0),
-)
-
-T = TypeVar("T")
-
-
-class KubeletError(Exception):
-    """A failed call to the kubelet; the message is the reason."""
+_MAX_RESOURCES = 100
+_MAX_SHOWN = 60
 
 
 class PodAllocations(NamedTuple):
@@ -73,7 +68,7 @@ class KubeletOwnerProvider:
         """Return the allocation of cores and devices; the kubelet reports no processes."""
         try:
             found = list_allocations(self._path)
-        except KubeletError as failure:
+        except CallError as failure:
             if self._clock() >= self._valid_until:
                 self._last = None
             return OwnersResult(Owners(allocation=self._last), str(failure))
@@ -89,56 +84,17 @@ def list_allocations(path: str) -> PodAllocations:
     """Return the allocations of all pods on this node.
 
     Raises:
-        KubeletError: the kubelet did not answer.
+        CallError: the kubelet did not answer.
     """
     deadline = time.monotonic() + TIMEOUT
-    _check_socket(path)
-    # Each lookup opens a new channel: after a failure, a channel delays its next connection.
-    with grpc.insecure_channel(f"unix://{path}", _OPTIONS) as channel:
-        try:
-            listed = _call(channel, "List", ListPodResourcesResponse.FromString, deadline)
-        except grpc.RpcError as error:
-            raise KubeletError(f"{path}: {_message(error)}") from None
-        try:
-            parse = AllocatableResourcesResponse.FromString
-            allocatable = _call(channel, "GetAllocatableResources", parse, deadline)
-        except grpc.RpcError:
-            # Missing before Kubernetes 1.23. It only helps to interpret core numbers.
-            allocatable = AllocatableResourcesResponse()
+    listed = call(path, f"{_SERVICE}/List", EmptyRequest(), ListPodResourcesResponse, TIMEOUT)
+    try:
+        method, left = f"{_SERVICE}/GetAllocatableResources", deadline - time.monotonic()
+        allocatable = call(path, method, EmptyRequest(), AllocatableResourcesResponse, left)
+    except CallError:
+        # Missing before Kubernetes 1.23. It only helps to interpret core numbers.
+        allocatable = AllocatableResourcesResponse()
     return _parse(listed, allocatable.devices)
-
-
-def _check_socket(path: str) -> None:
-    """Raise KubeletError if the socket cannot be connected to.
-
-    gRPC's own message omits the reason or truncates it.
-    """
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(TIMEOUT)
-        try:
-            probe.connect(path)
-        except FileNotFoundError:
-            raise KubeletError(f"{path} does not exist: is its folder mounted?") from None
-        except OSError as error:
-            raise KubeletError(f"{path}: {error.strerror or error}") from None
-
-
-def _call(channel: grpc.Channel, method: str, parse: Callable[[bytes], T], deadline: float) -> T:
-    call = channel.unary_unary(
-        f"/v1.PodResourcesLister/{method}",
-        request_serializer=EmptyRequest.SerializeToString,
-        response_deserializer=parse,
-    )
-    response: T = call(EmptyRequest(), timeout=max(0.01, deadline - time.monotonic()))
-    return response
-
-
-def _message(error: grpc.RpcError) -> str:
-    # Errors of calls also have the methods of a call, which their type does not declare.
-    code, details = error.code(), error.details()
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"no answer within {TIMEOUT:g} s"
-    return f"{code.name}: {parse_text(details)}"
 
 
 def _parse(
@@ -148,12 +104,22 @@ def _parse(
     devices: dict[int, Owner] = {}
     resources: set[str] = set()
     unparsed: dict[str, None] = {}
-    owners_of = {CORE_RESOURCE: cores, **dict.fromkeys(DEVICE_RESOURCES, devices)}
+    owners_of = {
+        CORE_RESOURCE: (cores, _NUMBER),
+        **dict.fromkeys(DEVICE_RESOURCES, (devices, _NUMBER)),
+        DRA_DRIVER: (devices, _CLAIMED_DEVICE),
+    }
     for owner, name, ids in _entries(listed):
-        resources.add(name)
+        if len(resources) < _MAX_RESOURCES:
+            resources.add(name)
         if name in owners_of:
-            _assign(owners_of[name], (int(id) for id in ids if _NUMBER.fullmatch(id)), owner)
-            unparsed |= {f"{name} {id!r}": None for id in ids if not _NUMBER.fullmatch(id)}
+            owners, form = owners_of[name]
+            for id in ids:
+                if match := form.fullmatch(id):
+                    number = int(match[1])
+                    owners[number] = owners.get(number, owner).common(owner)
+                else:
+                    unparsed[f"{name} {truncated_repr(id, _MAX_SHOWN)}"] = None
         elif name.startswith((_NEURON_PREFIX, DRA_DRIVER)):
             unparsed[f"resource {name}"] = None
     ids = [
@@ -179,9 +145,3 @@ def _entries(listed: ListPodResourcesResponse) -> Iterator[tuple[Owner, str, Ite
             for dynamic in container.dynamic_resources:
                 for claim in dynamic.claim_resources:
                     yield owner, parse_text(claim.driver_name), (claim.device_name,)
-
-
-def _assign(owners: dict[int, Owner], numbers: Iterable[int], owner: Owner) -> None:
-    """Set the owner of these numbers. One with two owners stays allocated, to an unknown owner."""
-    for number in numbers:
-        owners[number] = owner if owners.get(number, owner) == owner else NO_OWNER

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.model import Owner, Owners
+from neuron_exporter.text import safe_message
 
 REFRESH_INTERVAL = 10.0
 """Seconds between rounds while no new process or core appears."""
@@ -26,7 +27,7 @@ _log = get_logger(part="owners")
 class OwnersResult(NamedTuple):
     """The owners that one provider found, and an error message if some could not be looked up.
 
-    `resources` lists the device plugin resources in use; only the kubelet reports them.
+    `resources` lists the resources and drivers of devices in use; only the kubelet reports them.
     """
 
     owners: Owners = Owners()
@@ -155,7 +156,7 @@ class OwnerLookup:
         return owners
 
     def _set_status(self, name: str, error: str) -> None:
-        result = error or "answered"
+        result = safe_message(error) or "answered"
         if result != self._status[name]:
             self._status[name] = result
             log = _log.warning if error else _log.info

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from neuron_exporter.identity.fields import parse_text
 from neuron_exporter.model import Labels, Owner, Owners
+from neuron_exporter.text import MAX_LENGTH
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Token and CA of the service account (kubernetes.io, Accessing the API from a Pod)."""
@@ -68,7 +69,7 @@ class PodLabelProvider:
         self._error = ""
         deadline = time.monotonic() + TIMEOUT
         try:
-            tls = ssl.create_default_context(cafile=str(self._account / "ca.crt"))
+            tls = ssl.create_default_context(cadata=(self._account / "ca.crt").read_text())
             token = (self._account / "token").read_text().strip()
             connection = http.client.HTTPSConnection(self._address, timeout=TIMEOUT, context=tls)
             try:
@@ -80,15 +81,16 @@ class PodLabelProvider:
                 connection.close()
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             self._next_attempt = now + _RETRY_SECONDS
-            self._error = (
-                f"https://{self._address}: {parse_text(str(error)) or type(error).__name__}"
-            )
+            place = getattr(error, "filename", None) or f"https://{self._address}"
+            reason = getattr(error, "strerror", None) or parse_text(str(error))
+            self._error = f"{place}: {reason or type(error).__name__}"
 
     def _select(self, labels: Mapping[str, str]) -> Labels:
         selected: dict[str, str] = {}
         for name, value in sorted(labels.items()):
             if value and any(fnmatchcase(name, pattern) for pattern in self._patterns):
-                selected.setdefault(f"label_{_INVALID.sub('_', name)}", parse_text(value))
+                label = f"label_{_INVALID.sub('_', name)}"[:MAX_LENGTH]
+                selected.setdefault(label, parse_text(value))
         return tuple(selected.items())[:MAX_LABELS]
 
 

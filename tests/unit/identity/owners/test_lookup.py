@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
 from structlog.testing import capture_logs
 
@@ -14,7 +15,7 @@ from neuron_exporter.identity.owners.lookup import (
     OwnersResult,
     merge,
 )
-from neuron_exporter.model import Owner, Owners, Task
+from neuron_exporter.model import Allocation, Owner, Owners, Task
 from tests.support.waiting import wait_for
 
 RED, BLUE = Owner(container="red"), Owner(container="blue")
@@ -107,6 +108,21 @@ def test_merge_precedence() -> None:
     assert merged.by_pid == {1: RED, 2: BLUE}
     assert merged.task is task
     assert merged.lookup_enabled
+
+
+def test_merge_keeps_all_that_one_provider_knows() -> None:
+    """`default` and `allocated_cores` are not from providers: they follow from the reports."""
+    known = Owners(
+        by_core={0: RED},
+        by_pid={1: RED},
+        by_device={2: RED},
+        task=Task(RED, frozenset({0})),
+        allocation=Allocation({0: RED}, {1: BLUE}, highest_core=7, is_complete=False),
+        lookup_enabled=True,
+    )
+    unset = {each.name for each in fields(Owners) if getattr(known, each.name) == each.default}
+    assert unset == {"default", "allocated_cores"}
+    assert merge([Owners(), known, Owners()]) == known
 
 
 def test_status_is_logged_on_change() -> None:

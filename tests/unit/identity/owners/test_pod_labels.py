@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import ssl
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,71 +11,15 @@ import pytest
 from neuron_exporter.identity.owners.pod_labels import MAX_LABELS, PodLabelProvider
 from neuron_exporter.model import Allocation, Owner, Owners
 from tests.support.certificates import CertificateAuthority
+from tests.support.kubernetes_api import KubernetesApi, kubernetes_api
 
 TRAIN = Owner(namespace="ml", pod="train-0", container="main")
-
-
-class KubernetesApi:
-    """The metadata of pods in the Kubernetes API, over TLS."""
-
-    def __init__(self, folder: Path) -> None:
-        self.account = folder
-        self.labels: dict[str, Mapping[str, object]] = {}
-        self.requests: list[str] = []
-        self.status = 0
-        self.address = ""
-        (folder / "token").write_text("secret\n")
-
-    def handle(self, handler: BaseHTTPRequestHandler) -> None:
-        """Return the metadata of a pod."""
-        self.requests.append(handler.path)
-        labels = self.labels.get(handler.path.rpartition("/")[2])
-        allowed = handler.headers["Authorization"] == "Bearer secret"
-        assert "PartialObjectMetadata" in handler.headers["Accept"]
-        status = self.status or (401 if not allowed else 404 if labels is None else 200)
-        body = json.dumps({"metadata": {"labels": labels}}).encode()
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-
-@contextmanager
-def _serving(folder: Path) -> Iterator[KubernetesApi]:
-    authority = CertificateAuthority(folder, "ca")
-    authority.file.rename(folder / "ca.crt")
-    certificate, key = authority.sign("kubernetes")
-    api = KubernetesApi(folder)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            api.handle(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    api.address = f"127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[KubernetesApi]:
     """Run an API with one pod."""
-    with _serving(tmp_path) as api:
+    with kubernetes_api(tmp_path) as api:
         api.labels["train-0"] = {
             "team": "vision",
             "app.kubernetes.io/name": "resnet",
@@ -107,6 +47,17 @@ def test_selected_labels(api: KubernetesApi) -> None:
         "/api/v1/namespaces/ml/pods/gone",
         "/api/v1/namespaces/ml/pods/train-0",
     ]
+
+
+def test_only_owners_change(api: KubernetesApi) -> None:
+    """All that is known about the allocation besides its owners stays."""
+    labels = PodLabelProvider(["team"], api.address, api.account)
+    allocation = Allocation({0: TRAIN}, {}, highest_core=31, is_complete=False)
+    labelled, _ = labels.add_labels(replace(OWNERS, allocation=allocation))
+    owner = replace(TRAIN, pod_labels=(("label_team", "vision"),))
+    assert labelled == replace(
+        OWNERS, by_pid={7: owner}, allocation=allocation._replace(cores={0: owner})
+    )
 
 
 def test_labels_are_cached(api: KubernetesApi) -> None:

@@ -15,7 +15,7 @@ PROTO = "neuron_exporter/identity/owners/pod_resources.proto"
 def test_generated_code_is_current(tmp_path: Path) -> None:
     subprocess.run(
         [
-            *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT}"),
+            *(sys.executable, "-m", "protoc", f"--proto_path={ROOT}"),
             *(f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", PROTO),
         ],
         cwd=ROOT,
