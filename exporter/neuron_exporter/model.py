@@ -75,6 +75,7 @@ class EntityKind(StrEnum):
     PHYSICAL_CORE = "physical core"
     DEVICE = "device"
     RUNTIME = "runtime"
+    RUNTIME_TOTALS = "totals of a runtime"
     RUNTIME_CORE = "core of a runtime"
     CORE_RUNTIME = "runtime of a core"
 
@@ -124,7 +125,7 @@ Labels = tuple[tuple[str, str], ...]
 class CloudWatchMetric:
     """CloudWatch metric that a catalogue row is published as.
 
-    `only` and `exclude` choose among the values of the row's `split_by` label.
+    `only` are the values of the row's `split_by` label that it pools, all if empty.
     """
 
     name: str
@@ -133,7 +134,6 @@ class CloudWatchMetric:
     preset: Preset = Preset.FULL
     scale: float = 1.0
     only: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,6 +146,7 @@ class MetricSpec:
         extra_groups: Further groups that `read` needs.
         split_by: Name of the label that splits the values of an entity into several series.
         read_start: Return the values from which counters started.
+        per_task: True if each task of a machine has its own value, unlike other rows of `group`.
         per_owner: Row that has the same quantity for each core or runtime, and so for each owner.
         since: SDK generation that first reported the metric.
     """
@@ -164,6 +165,7 @@ class MetricSpec:
     layouts: frozenset[Layout] = frozenset({Layout.CORE})
     preset: Preset = Preset.FULL
     cloudwatch: tuple[CloudWatchMetric, ...] = ()
+    per_task: bool = False
     per_owner: MetricSpec | None = None
     since: str = "2.4"
 
@@ -190,6 +192,13 @@ class Owner:
         """Return the known fields as labels."""
         fields = ((name, getattr(self, name)) for name in OWNER_LABELS)
         return (*(field for field in fields if field[1]), *self.pod_labels)
+
+    def common(self, other: Owner) -> Owner:
+        """Return the owner of what both have: their pod or task if only the container differs."""
+        if self == other:
+            return self
+        shared = replace(self, container="")
+        return shared if shared == replace(other, container="") != NO_OWNER else NO_OWNER
 
 
 NO_OWNER = Owner()
@@ -242,6 +251,10 @@ class Owners:
     lookup_enabled: bool = False
 
 
+SIMULATED_ID = "51a7e0ff"
+"""End of the instance id in every report of the simulator; an instance has random digits there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Identity of the machine and of the exporter on it.
@@ -287,7 +300,7 @@ class Series:
         do not change owner, and without the labels of the owner two of them could be mistaken for
         one.
         """
-        if self.spec.entity_kind is EntityKind.RUNTIME:
+        if self.spec.entity_kind is EntityKind.RUNTIME_TOTALS:
             return self.spec, self.labels
         owner_labels = self.owner.labels()
         return self.spec, tuple(label for label in self.labels if label not in owner_labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from neuron_exporter.facts.report_names import FAILED_STATUSES
+
 JOB = 'cluster=~"$cluster", job=~"$job"'
 FLEET = f'{JOB}, instance_type=~"$type"'
 MACHINE = f'{JOB}, instance_id="$machine"'
@@ -12,7 +14,7 @@ TARGET = "cluster, job, instance"
 """Labels that identify an exporter. The exporter's own metrics have no machine labels."""
 
 COMPLETED = 'status_type="completed"'
-FAILED = 'status_type!="completed"'
+FAILED = f'status_type=~"{"|".join(FAILED_STATUSES)}"'
 P99 = 'percentile="p99"'
 UNCORRECTED = 'event_type=~".*_uncorrected"'
 CORRECTED = 'event_type=~".*_corrected"'

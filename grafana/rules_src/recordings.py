@@ -15,6 +15,7 @@ from grafana.rules_src.parameters import (
     TARGET,
     WINDOW,
 )
+from neuron_exporter.facts.report_names import FAILED_STATUSES
 
 _RUNTIME_CORES = f"max by ({MACHINE}, {OWNER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
 _WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
@@ -22,8 +23,9 @@ _WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
 
 def _failure_ratio(executions: str, labels: str) -> str:
     """Return an expression for the share of failed executions, absent where nothing executes."""
+    failed = "|".join(FAILED_STATUSES)
     return (
-        f'sum by ({labels}) (rate({executions}{{status_type!="completed"}}[{WINDOW}]))\n'
+        f'sum by ({labels}) (rate({executions}{{status_type=~"{failed}"}}[{WINDOW}]))\n'
         f"  / (sum by ({labels}) (rate({executions}[{WINDOW}])) > 0)"
     )
 

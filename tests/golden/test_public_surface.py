@@ -83,11 +83,10 @@ def cloudwatch_metrics() -> Iterator[str]:
     """CloudWatch metrics: name, unit, pooling, preset, and the row and label values behind them."""
     for row in CATALOGUE:
         for metric in row.cloudwatch:
-            values = [*metric.only, *(f"not {value}" for value in metric.exclude)]
             yield (
                 f"{metric.name} {metric.unit}, {metric.pooling.value}, "
                 f"preset {metric.preset.name.lower()}, times {metric.scale:g}, from {row.name} "
-                f"{','.join(values)}".rstrip()
+                f"{','.join(metric.only)}".rstrip()
             )
 
 

@@ -14,12 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import bcrypt
+
+from neuron_exporter import output
 from neuron_exporter.cli import main as cli
 from neuron_exporter.daemon import daemon
 from neuron_exporter.metrics import report_period
 from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.pipeline import processor
 from neuron_exporter.pipeline.processor import ReportProcessor
+from neuron_exporter.sinks.delivery import progress
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.source import neuron_monitor
 from neuron_exporter.source.stream import Stream
 from neuron_exporter.source.watchdog import SILENCE_TIMEOUT, Watchdog
@@ -90,9 +95,53 @@ def _stepping_clock() -> None:
     time.time = lambda: real() + float(path.read_text())
 
 
+def _stepping_monotonic_clock() -> None:
+    """Set the monotonic clock ahead by the seconds in a file, which may change."""
+    real, path = time.monotonic, Path(os.environ["MONOTONIC_AHEAD"])
+    time.monotonic = lambda: real() + float(path.read_text())
+
+
+def _leaping_clock() -> None:
+    """Set the monotonic clock ahead by the seconds in a file, which may change."""
+    real, path = time.monotonic, Path(os.environ["CLOCK_AHEAD"])
+    time.monotonic = lambda: real() + float(path.read_text() or 0)
+
+
 def _frequent_scans() -> None:
     """Scan for unknown fields as often as once a minute would be at full speed."""
     processor.UNKNOWN_FIELD_SCAN_INTERVAL = 0.06
+
+
+def _held_passwords() -> None:
+    """Let comparisons of passwords wait while a file exists."""
+    real, path = bcrypt.checkpw, Path(os.environ["HOLDS_PASSWORDS"])
+
+    def compare(password: bytes, hashed_password: bytes) -> bool:
+        while path.exists():
+            time.sleep(0.02)
+        return real(password, hashed_password)
+
+    bcrypt.checkpw = compare
+
+
+def _held_sink() -> None:
+    """Let the sink's thread make no progress while a file exists: it loops if the file says so,
+    else it waits."""
+    progress.MAX_SILENCE, progress.MAX_BUSY = 2.0, 1.0
+    real, path = Spool.maintain, Path(os.environ["HOLDS_SINK"])
+
+    def maintain(self: Spool) -> None:
+        while path.exists():
+            if path.read_text() != "loop":
+                time.sleep(0.2)
+        real(self)
+
+    Spool.maintain = maintain  # type: ignore[method-assign]
+
+
+def _short_log_queue() -> None:
+    """Let few lines wait for a slow reader of standard error."""
+    output.MAX_LINES = 20
 
 
 _CHANGES: Mapping[str, Callable[[], None]] = {
@@ -103,7 +152,12 @@ _CHANGES: Mapping[str, Callable[[], None]] = {
     "short-lived": _short_lived,
     "hanging-resolver": _hanging_resolver,
     "stepping-clock": _stepping_clock,
+    "leaping-clock": _leaping_clock,
+    "stepping-monotonic-clock": _stepping_monotonic_clock,
     "frequent-scans": _frequent_scans,
+    "short-log-queue": _short_log_queue,
+    "held-passwords": _held_passwords,
+    "held-sink": _held_sink,
 }
 
 if __name__ == "__main__":

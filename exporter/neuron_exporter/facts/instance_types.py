@@ -1,8 +1,8 @@
 """AWS instance types with Neuron devices.
 
 A figure without a public source is left out, never guessed. Values in a report take precedence over
-this table. SageMaker's `ml.` types have the same figures and no rows of their own. There are no
-rows for Trainium3, since AWS has not published the names of its instance types.
+this table. SageMaker's `ml.` types have the same figures and no rows of their own. Some rows, such
+as all of Trainium3, are not confirmed: only AWS's own programs have these names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class InstanceType:
     """An instance type. None is a figure without a public source.
 
     `cores_per_device` counts physical cores. By default the software presents `logical_core_size`
-    of them as one logical core. `efa_interfaces` is also None for a type without EFA.
+    of them as one logical core. `efa_interfaces` is also None for a type without EFA. A type is
+    `confirmed` if a public source says that it can be launched.
     """
 
     name: str
@@ -36,6 +37,7 @@ class InstanceType:
     efa_interfaces: int | None = None
     instances_per_ultraserver: int | None = None
     note: str = ""
+    confirmed: bool = True
     sources: tuple[Citation, ...] = ()
     accelerator: str | None = None
     cores_per_device: int | None = None
@@ -78,6 +80,9 @@ _BOTOCORE = Citation("botocore 1.43.67: EC2 instance types (the name)", "2026-08
 _HELM = Citation("helm charts of AWS's observability 71a298f (the name)", "read 2026-11")
 _NEURON_HELM = Citation("neuron-helm-charts: values.yaml (the name)", "2024")
 _EXAMPLES = Citation("AWS Neuron documentation 81ce03a: examples (the name)", "2026-08-21")
+_ULTRASERVER = Citation("botocore 1.44.8: EC2 instance types (the name)", "2026-11")
+_DRIVER = Citation("AWS's driver 9cc489e: v4/neuron_dhal_v4.c (name, devices)", "read 2026-11-28")
+_CHART = Citation("Neuron's Helm chart 1.10.0 as quoted in a blog (the name)", "read 2026-11-28")
 
 
 def _architecture(page: str) -> Citation:
@@ -104,6 +109,8 @@ _trn1 = _types("trainium", 2, 1, 32, _architecture("trn1-arch"), _KARPENTER)
 _trn2 = _types("trainium2", 8, 2, 96, _architecture("trn2-arch"), _KARPENTER)
 _TRN2_CHIP = _architecture("trainium2 (the device)")
 _NAMED = (_TRN2_CHIP, _HELM, _EXAMPLES)
+_TRN3_CHIP = _architecture("trainium3 (the device)")
+_trn3 = partial(_types("trainium3", 8, 2, 144, _TRN3_CHIP, _DRIVER), confirmed=False)
 
 _GUIDE = "the ECS developer guide of 2023 wrongly states {}"
 _UNRELIABLE_EXAMPLE = (
@@ -121,14 +128,31 @@ INSTANCE_TYPES: dict[str, InstanceType] = {
         _inf2("inf2.8xlarge", 32, 128, 1, note=_GUIDE.format("64 GiB")),
         _inf2("inf2.24xlarge", 96, 384, 6),
         _inf2("inf2.48xlarge", 192, 768, 12),
-        InstanceType("inf2e.32xlarge", note="only the name is public", sources=(_NEURON_HELM,)),
+        InstanceType("inf2e.32xlarge", confirmed=False, sources=(_NEURON_HELM,)),
         _trn1("trn1.2xlarge", 8, 32, 1),
         _trn1("trn1.32xlarge", 128, 512, 16, 8),
         _trn1("trn1n.32xlarge", 128, 512, 16, 16),
         _trn2("trn2.3xlarge", devices=1, sources=(_TRN2_CHIP, _BOTOCORE, _KARPENTER)),
         _trn2("trn2.48xlarge", 192, 2048, 16, 16),
-        _trn2("trn2u.48xlarge", 192, 2048, 16, 16, 4),
-        _trn2("trn2n.48xlarge", note=_UNRELIABLE_EXAMPLE, sources=_NAMED),
-        _trn2("trn2a.48xlarge", sources=_NAMED),
+        _trn2(
+            "trn2u.48xlarge",
+            192,
+            2048,
+            16,
+            16,
+            4,
+            sources=(_architecture("trn2-arch"), _KARPENTER, _ULTRASERVER),
+        ),
+        _trn2("trn2n.48xlarge", confirmed=False, note=_UNRELIABLE_EXAMPLE, sources=_NAMED),
+        _trn2("trn2a.48xlarge", confirmed=False, sources=_NAMED),
+        _trn3("trn3pd98.3xlarge", devices=1),
+        _trn3("trn3sn.3xlarge", devices=1),
+        _trn3("trn3e.24xlarge", devices=4),
+        _trn3("trn3en.24xlarge", sources=(_TRN3_CHIP, _CHART)),
+        _trn3("trn3.48xlarge", sources=(_TRN3_CHIP, _DRIVER, _CHART)),
+        _trn3("trn3n.48xlarge", sources=(_TRN3_CHIP, _CHART)),
+        _trn3("trn3p.48xlarge", note="an instance of an UltraServer"),
+        _trn3("trn3s-es.48xlarge", sources=(_TRN3_CHIP, _DRIVER, _CHART)),
+        _trn3("trn3sn.48xlarge"),
     )
 }

@@ -6,17 +6,19 @@ Core utilization is computed here: `runtimes.py` sums the percentages of all run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from operator import attrgetter
 from typing import TypeVar
 
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.metrics.aws_layout import runtime_cores
-from neuron_exporter.metrics.counters import ECC_EVENTS, Counters, EccCounts, NamedValues
+from neuron_exporter.metrics.counters import Counters, NamedValues
+from neuron_exporter.metrics.ecc_counters import ECC_EVENTS, EccCounts, Readings
+from neuron_exporter.metrics.group_status import GroupStatus
+from neuron_exporter.metrics.inventory import Inventory
 from neuron_exporter.metrics.latency import distribution
 from neuron_exporter.metrics.runtimes import (
     CompletedExecutions,
-    GroupStatus,
     ReadOptions,
     RuntimeAggregation,
     RuntimeSums,
@@ -41,11 +43,13 @@ from neuron_exporter.metrics.tables import (
     MachineTable,
     PhysicalCoreTable,
     RuntimeTable,
+    RuntimeTotalsTable,
     Table,
+    facts_table,
+    version_table,
 )
 from neuron_exporter.model import Distribution, Entity, EntityKind, Group, Machine, Owners
 from neuron_exporter.report.schema import HardwareInfo, MemoryInfo, Report, SystemData, VcpuUsage
-from neuron_exporter.text import sanitize_text
 
 N = TypeVar("N")
 
@@ -66,6 +70,7 @@ class ReportAggregation:
         machine: Machine,
         owners: Owners,
         cache: SeriesCache,
+        inventory: Inventory,
         options: ReadOptions,
         now: float,
     ) -> None:
@@ -75,11 +80,10 @@ class ReportAggregation:
         self._machine_identity = machine
         self._owners = owners
         self._cache = cache
-        self._scope = options.scope
+        self._inventory = inventory
+        self._options = options
+        self._instance_type = INSTANCE_TYPES.get(machine.instance_type)
         self._read_info(report)
-        self._device_memory = self._hardware.neuron_device_memory_size
-        if not self._device_memory and machine.instance_type in INSTANCE_TYPES:
-            self._device_memory = INSTANCE_TYPES[machine.instance_type].device_memory_bytes
         system = report.system_data or SystemData()
         usable = self.status.usable
         self._hw_counters = usable(system.neuron_hw_counters, Group.HW_COUNTERS)
@@ -87,11 +91,12 @@ class ReportAggregation:
         self._cpu = usable(system.vcpu_usage, Group.VCPU_USAGE) or VcpuUsage()
         if self._cpu.context_switch_count is not None:
             counters.add_context_switches(self._cpu.context_switch_count)
-        self._has_cpu_shares = has_cpu_shares(self._cpu, options)
+        self._has_cpu_shares = has_cpu_shares(self._cpu)
         self._runtimes = RuntimeAggregation(
             report, counters, cache, owners, self.status, options, now
         )
         cache.add_physical_cores(self._runtimes.physical_utilization.sums)
+        self._cores_present = self._existing_cores()
         self._fill_idle_cores()
 
     def _read_info(self, report: Report) -> None:
@@ -124,11 +129,11 @@ class ReportAggregation:
             case EntityKind.MACHINE:
                 return self._machine()
             case EntityKind.HARDWARE | EntityKind.HARDWARE_COUNTS:
-                return self._hardware_table(ENTITY_LABELS[kind])
+                return facts_table(self._hardware, ENTITY_LABELS[kind])
             case EntityKind.DRIVER:
-                return _version(self._machine_identity.driver_version)
+                return version_table(self._machine_identity.driver_version)
             case EntityKind.TOOLS:
-                return _version(self._machine_identity.tools_version)
+                return version_table(self._machine_identity.tools_version)
             case EntityKind.CPU:
                 return self._cpus()
             case EntityKind.CORE:
@@ -141,9 +146,12 @@ class ReportAggregation:
                 return self._devices()
             case EntityKind.RUNTIME:
                 return self._runtime_table()
+            case EntityKind.RUNTIME_TOTALS:
+                return self._runtime_totals()
             case EntityKind.CORE_RUNTIME:
                 core_runtime, pairs = self._cache.core_runtime, self._runtimes.core_runtimes
-                return Table([core_runtime(core, key) for core, key in pairs])
+                entities = (core_runtime(core, key) for core, key in pairs)
+                return Table(list({entity.labels: entity for entity in entities}.values()))
 
     def _fill_idle_cores(self) -> None:
         """Set the cores that no runtime uses to 0 if every runtime could be read.
@@ -151,40 +159,39 @@ class ReportAggregation:
         Each runtime lists all cores, so a core is idle only if all runtimes list it at 0. Rates of
         idle cores are 0 too, provided that the source reports rates at all.
         """
-        runtimes, cache = self._runtimes, self._cache
+        runtimes, cache, cores = self._runtimes, self._cache, self._cores_present
         if runtimes.cores_complete:
-            cores = runtimes.listed_cores.union(self._in_scope(self._all_cores))
             runtimes.utilization.fill_zeros(cores)
-            runtimes.physical_utilization.fill_zeros(cache.physical_cores)
+            runtimes.physical_utilization.fill_zeros(
+                key for key in cache.physical_cores if key[0] in cores
+            )
             if cache.has_flops:
                 runtimes.flops.fill_zeros(cores)
             if cache.has_effective_flops:
                 runtimes.effective_flops.fill_zeros(cores)
-        if runtimes.memory_complete:
-            for core in self._in_scope(self._all_cores):
-                runtimes.memory.setdefault(core, NO_MEMORY)
-        else:
-            runtimes.memory = {
-                core: quantities for core, quantities in runtimes.memory.items() if any(quantities)
-            }
+        shown = cores if runtimes.memory_complete else ()
+        memory = {
+            core: quantities
+            for core, quantities in runtimes.memory.items()
+            if core in shown or any(quantities)
+        }
+        runtimes.memory = {**dict.fromkeys(shown, NO_MEMORY), **memory}
 
-    @property
-    def _all_cores(self) -> range:
-        """Cores of the machine; empty if the report does not count them."""
-        hardware = self._hardware
-        return range(
-            (hardware.neuron_device_count or 0) * (hardware.neuroncore_per_device_count or 0)
+    def _existing_cores(self) -> Set[int]:
+        """Return the cores that exist, in scope."""
+        scope = self._options.scope
+        cores = self._inventory.cores(
+            self._runtimes.listed_cores | self._runtimes.memory.keys(),
+            self.used_cores,
+            numbered_from_zero=scope is None or scope.numbered_from_zero,
         )
-
-    def _in_scope(self, cores: Iterable[int]) -> Iterable[int]:
-        scope = self._scope
-        return cores if scope is None else filter(scope.has_core, cores)
+        return cores if scope is None else set(filter(scope.has_core, cores))
 
     def _cores(self) -> CoreTable:
         runtimes, memory = self._runtimes, self._runtimes.memory
         read = {*runtimes.utilization.sums, *runtimes.effective_flops.sums, *memory}
         allocated = self._owners.allocated_cores
-        cores = sorted(read if allocated is None else read.union(self._in_scope(self._all_cores)))
+        cores = sorted(read if allocated is None else read | self._cores_present)
         return CoreTable(
             [self._cache.core(core, self._owners) for core in cores],
             **columns_by_name(CATEGORIES, map(memory.get, cores)),
@@ -195,11 +202,15 @@ class ReportAggregation:
         )
 
     def _physical_cores(self) -> PhysicalCoreTable:
-        percents = self._runtimes.physical_utilization.sums
+        percents = {
+            key: percent
+            for key, percent in self._runtimes.physical_utilization.sums.items()
+            if percent or key[0] in self._cores_present
+        }
         return PhysicalCoreTable(
             [
-                Entity((("neuroncore", str(core)), ("physical_neuroncore", _physical_number(name))))
-                for core, name in percents
+                Entity((("neuroncore", str(core)), ("physical_neuroncore", number)))
+                for core, number in percents
             ],
             utilization=shares(percents.values()),
         )
@@ -215,13 +226,20 @@ class ReportAggregation:
                 usage: [None if percent is None else percent / 100 for percent in column]
                 for usage, column in columns_by_name(USAGES, [each.vcpu for each in sums]).items()
             },
-            statuses=columns("statuses", [each.totals.statuses for each in sums]),
-            errors=columns("errors", [each.totals.errors for each in sums]),
-            generic_errors=[each.totals.generic for each in sums],
             latency=columns("latency", [each.latency for each in sums]),
             device_latency=columns("device_latency", [each.device_latency for each in sums]),
             latencies=_distributions(sums, attrgetter("latency")),
             device_latencies=_distributions(sums, attrgetter("device_latency")),
+        )
+
+    def _runtime_totals(self) -> RuntimeTotalsTable:
+        totals = self._counters.by_entity
+        columns = self._cache.columns
+        return RuntimeTotalsTable(
+            [entity for entity, _ in totals],
+            statuses=columns("statuses", [each.statuses for _, each in totals]),
+            errors=columns("errors", [each.errors for _, each in totals]),
+            generic_errors=[each.generic for _, each in totals],
         )
 
     def _machine(self) -> MachineTable:
@@ -232,9 +250,11 @@ class ReportAggregation:
         total, used = memory.memory_total_bytes, memory.memory_used_bytes
         return MachineTable(
             _MACHINE,
-            statuses={sanitize_text(name): [total] for name, total in totals.statuses.items()},
-            errors={sanitize_text(name): [total] for name, total in totals.errors.items()},
+            statuses={name: [total] for name, total in totals.statuses.items()},
+            errors={name: [total] for name, total in totals.errors.items()},
             cores_in_use=[self._cores_in_use()],
+            devices_expected=[self._devices_expected()],
+            devices_present=[self._inventory.devices_of(self._cores_present)],
             vcpu={name: [vcpu.get(name)] for name in USAGES},
             vcpu_utilization=[min(1.0, sum(vcpu.values())) if len(vcpu) == 2 else None],
             context_switches=[self._counters.context_switches],
@@ -252,6 +272,11 @@ class ReportAggregation:
             return None
         return float(sum(map(bool, utilization.sums.values())))
 
+    def _devices_expected(self) -> float | None:
+        if self._options.scope is not None:
+            return self._options.scope.device_count
+        return None if self._instance_type is None else self._instance_type.devices
+
     def _cpus(self) -> CpuTable:
         cpus = (self._cpu.usage_data if self._has_cpu_shares else None) or {}
         vcpus = [host_shares(cpu) for cpu in cpus.values()]
@@ -260,29 +285,22 @@ class ReportAggregation:
             vcpu={name: [each.get(name) for each in vcpus] for name in USAGES},
         )
 
-    def _hardware_table(self, names: tuple[str, ...]) -> Table:
-        facts = ((name, getattr(self._hardware, name)) for name in names)
-        labels = tuple(
-            (name, sanitize_text(fact) if isinstance(fact, str) else str(int(fact)))
-            for name, fact in facts
-            if fact not in (None, "")
-        )
-        return Table([Entity(labels)] if labels else [])
-
     def _devices(self) -> DeviceTable:
         listed = self._hw_counters.neuron_devices if self._hw_counters else None
-        readings: dict[int, tuple[float | None, ...]] = {
+        readings: dict[int, Readings] = {
             device.neuron_device_index: _ecc_readings(device)
             for device in listed or ()
             if device is not None and device.neuron_device_index is not None
         }
-        ecc = {
-            device: self._counters.observe_ecc(device, read) for device, read in readings.items()
-        }
+        if Group.HW_COUNTERS not in self._options.repeated:
+            self._counters.ecc.observe(readings)
+        ecc = self._counters.ecc.counts
         used = self._memory_by_device()
         devices = sorted(ecc.keys() | used.keys())
         counts = [ecc.get(device, _NO_ECC) for device in devices]
-        size = self._device_memory
+        size = self._hardware.neuron_device_memory_size
+        if not size and self._instance_type is not None:
+            size = self._instance_type.device_memory_bytes
         return DeviceTable(
             [self._cache.device(device, self._owners) for device in devices],
             ecc_reading=_by_event([readings.get(device, _NO_ECC.values) for device in devices]),
@@ -297,7 +315,7 @@ class ReportAggregation:
 
     def _memory_by_device(self) -> dict[int, float]:
         """Return the bytes used on each device whose cores were all read in every category."""
-        per_device = self._hardware.neuroncore_per_device_count
+        per_device = self._inventory.cores_per_device
         if not per_device or not self._runtimes.memory_complete:
             return {}
         read: dict[int, list[float]] = {}
@@ -324,13 +342,3 @@ def _distributions(
 def _by_event(counts: list[tuple[N, ...]]) -> dict[str, list[N]]:
     """Return a column for each ECC event from the counts of each device."""
     return {event: [each[index] for each in counts] for index, event in enumerate(ECC_EVENTS)}
-
-
-def _physical_number(name: str) -> str:
-    """Return the number at the end of a physical core's name (`nc_v3.7`), or the whole name."""
-    number = name.rpartition(".")[2]
-    return number if number.isascii() and number.isdigit() else sanitize_text(name)
-
-
-def _version(version: str) -> Table:
-    return Table([Entity((("version", version),))] if version else [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from neuron_exporter.metrics.runtimes import MAX_RUNTIMES, runtime_key
+from neuron_exporter.metrics.runtimes import limited_runtimes, runtime_key
 from neuron_exporter.metrics.series_cache import SeriesCache
 from neuron_exporter.metrics.sums import (
     CATEGORIES,
@@ -27,7 +27,7 @@ def runtime_cores(report: Report, cache: SeriesCache) -> RuntimeCoreTable:
     """Return the values of each core of each runtime; runtimes with equal labels are merged."""
     percents: dict[Entity, float | None] = {}
     memory: dict[Entity, Quantities] = {}
-    for runtime in (report.neuron_runtime_data or ())[:MAX_RUNTIMES]:
+    for runtime in limited_runtimes(report):
         if runtime is None or runtime.error or runtime.report is None:
             continue
         labels = cache.runtime(runtime_key(runtime)).labels

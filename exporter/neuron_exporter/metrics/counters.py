@@ -1,47 +1,25 @@
 """Cumulative counters, built from the deltas and the ambiguous readings of reports.
 
-Counters are made reset-proof here: they are keyed by what is counted (a process, a device) and not
-by labels, so that neither a late label, nor a restart of the source, nor the exit of a runtime
-resets one.
+Counters are made reset-proof here: what a runtime counts belongs to the entity that it is shown
+as, and stays with it when the runtime exits or is shown as another. So neither a late label, nor a
+restart of the source, nor the exit of a runtime resets one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from neuron_exporter.model import Entity
-
-STATUSES = (
-    "completed",
-    "completed_with_err",
-    "completed_with_num_err",
-    "timed_out",
-    "incorrect_input",
-    "failed_to_queue",
-)
-"""Names in neuron-monitor's `execution_summary`; the machine's totals start at 0 for each."""
-
-ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
-"""Names in neuron-monitor's `error_summary`, except `generic`."""
-
-GENERIC = "generic"
-"""Error type that neuron-monitor of 2022 reports as a level that rises by itself."""
-
-ECC_EVENTS = (
-    "mem_ecc_corrected",
-    "mem_ecc_uncorrected",
-    "sram_ecc_corrected",
-    "sram_ecc_uncorrected",
-)
-"""Names of a device's ECC readings in neuron-monitor's report."""
+from neuron_exporter.facts.report_names import ERROR_TYPES, GENERIC, STATUSES
+from neuron_exporter.metrics.ecc_counters import CumulativeCounter, EccCounters, EccStore
+from neuron_exporter.model import Entity, Labels
 
 RETENTION_AFTER_EXIT = 600.0
 """Seconds for which the counters of an exited runtime stay, so that the last value is scraped."""
 
-MAX_RETIRED = 4096
-"""Maximum number of label sets of exited runtimes; the oldest is dropped first."""
+MAX_RETIRED_SERIES = 5000
+"""Maximum number of series of exited runtimes; those of the oldest are evicted first."""
 
 MAX_NAMES = 32
 """Maximum number of statuses or error types, in case a broken stream invents new ones."""
@@ -59,116 +37,75 @@ class RuntimeKey(NamedTuple):
 
 @dataclass(slots=True)
 class ExecutionTotals:
-    """Executions by status and by error type. `generic` is the last value of that level."""
+    """Executions by status and by error type, 0 for each known name. `generic` is a level."""
 
-    statuses: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, float] = field(default_factory=dict)
+    statuses: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0.0))
+    errors: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ERROR_TYPES, 0.0))
     generic: float | None = None
 
-    def start_at_zero(self, statuses: NamedValues, errors: NamedValues) -> None:
-        """Set every reported name to 0, so that its first increase is visible."""
-        for totals, deltas in ((self.statuses, statuses), (self.errors, errors)):
-            names = [name for name, delta in deltas.items() if delta is not None]
-            totals.update(dict.fromkeys(names[:MAX_NAMES], 0.0))
-            totals.pop(GENERIC, None)
+    @property
+    def series(self) -> int:
+        """Number of series."""
+        return len(self.statuses) + len(self.errors) + (self.generic is not None)
 
     def add(self, other: ExecutionTotals) -> None:
         """Add the totals of another runtime."""
-        for totals, amounts in ((self.statuses, other.statuses), (self.errors, other.errors)):
-            for name, amount in amounts.items():
-                totals[name] = totals.get(name, 0.0) + amount
+        _add(other.statuses, self.statuses)
+        _add(other.errors, self.errors)
         if other.generic is not None:
-            self.generic = (self.generic or 0.0) + other.generic
-
-    def copy(self) -> ExecutionTotals:
-        """Return an independent copy."""
-        return ExecutionTotals(dict(self.statuses), dict(self.errors), self.generic)
+            self.generic = (self.generic or 0) + other.generic
 
 
-def _add_deltas(own: dict[str, float], machine: dict[str, float], deltas: NamedValues) -> None:
-    """Add the deltas of one period to the totals of a runtime and of the machine."""
+def _add(deltas: NamedValues, own: dict[str, float], *others: dict[str, float]) -> None:
+    """Add the deltas of one period. A new name begins with its first reading, also if that is 0."""
     for name, delta in deltas.items():
-        if delta and name != GENERIC:  # most deltas of most periods are 0
-            for totals in (own, machine):
+        if delta or (delta is not None and name not in own):  # most deltas of most periods are 0
+            for totals in (own, *others):
                 if name in totals or len(totals) < MAX_NAMES:
                     totals[name] = totals.get(name, 0.0) + delta
 
 
-class CumulativeCounter:
-    """Counter made of readings that may be levels or deltas (neuron-monitor does not document it).
-
-    Modes, as in the configuration key `counters.ecc`:
-        reset_aware: Add increases. A decrease is a reset, after which the new reading is added.
-        level: Add increases, ignore decreases.
-        tally: Add every reading.
-
-    The first reading of a level only sets the value from which the counter starts.
-    """
-
-    __slots__ = ("_last", "_mode", "start", "value")
-
-    def __init__(self, mode: str, first: float) -> None:
-        self._mode = mode
-        self._last = first
-        self.value = first
-        self.start = 0.0 if mode == "tally" else first
-
-    def observe(self, reading: float) -> None:
-        """Count another reading."""
-        if self._mode == "tally":
-            self.value += reading
-        elif reading >= self._last:
-            self.value += reading - self._last
-        elif self._mode == "reset_aware":
-            self.value += reading
-        self._last = reading
-
-
 @dataclass(slots=True)
 class _Runtime:
+    """A runtime, and the totals that it adds to: its entity's once `shown`, its own before."""
+
     entity: Entity
-    shown: bool = False
     totals: ExecutionTotals = field(default_factory=ExecutionTotals)
+    shown: bool = False
     generic: CumulativeCounter | None = None
-    last_generic: float | None = None
 
 
 @dataclass(slots=True)
-class _Retired:
+class _Shown:
+    """Totals of an entity, and how many of the present runtimes add to them."""
+
+    entity: Entity
     totals: ExecutionTotals
-    last_seen: float
-
-
-class EccCounts(NamedTuple):
-    """Counters of a device and the values from which they started, in the order of `ECC_EVENTS`."""
-
-    values: tuple[float | None, ...]
-    starts: tuple[float, ...]
-
-
-_NO_COUNTS = EccCounts((), ())
-
-
-@dataclass(slots=True)
-class _Device:
-    counters: list[CumulativeCounter | None]
-    last_readings: tuple[float | None, ...] = ()
-    counts: EccCounts = _NO_COUNTS
+    runtimes: int = 0
 
 
 class Counters:
     """All counters since the exporter started. The daemon keeps one object for its whole life."""
 
-    def __init__(self, ecc: str = "reset_aware", generic: str = "ignore") -> None:
-        self._ecc_mode = ecc
+    def __init__(
+        self, ecc: str = "reset_aware", generic: str = "ignore", store: EccStore | None = None
+    ) -> None:
+        self.ecc = EccCounters(ecc, store)
         self._generic_mode = generic
-        types = ERROR_TYPES if generic == "ignore" else (GENERIC, *ERROR_TYPES)
-        self.totals = ExecutionTotals(dict.fromkeys(STATUSES, 0.0), dict.fromkeys(types, 0.0))
+        self.totals = ExecutionTotals()
+        if generic == "level":
+            self.totals.errors[GENERIC] = 0.0
         self.context_switches: float | None = None
         self._runtimes: dict[RuntimeKey, _Runtime] = {}
-        self._retired: dict[Entity, _Retired] = {}
-        self._to_retire: list[tuple[Entity, ExecutionTotals]] = []
-        self._devices: dict[int, _Device] = {}
+        self._shown: dict[Labels, _Shown] = {}
+        self._left: list[Labels] = []
+        self._retired: dict[Labels, float] = {}  # the time at which each was missed, oldest first
+        self._retired_series = 0
+
+    @property
+    def by_entity(self) -> list[tuple[Entity, ExecutionTotals]]:
+        """Totals of each entity: the sums over its runtimes, exited ones included."""
+        return [(each.entity, each.totals) for each in self._shown.values()]
 
     def add_executions(
         self,
@@ -187,109 +124,87 @@ class Counters:
         runtime = self._runtimes.get(key)
         if runtime is None:
             runtime = self._runtimes[key] = _Runtime(entity)
-            runtime.totals.start_at_zero(statuses, errors)
-        elif runtime.entity != entity and runtime.shown:
-            old, runtime.totals = runtime.totals, ExecutionTotals(generic=runtime.totals.generic)
-            runtime.totals.start_at_zero(statuses, errors)
-            runtime.shown = False
-            old.generic = None  # a level, which moves with the runtime
-            self._to_retire.append((runtime.entity, old))
-        runtime.entity = entity
-        runtime.shown |= shown
-        _add_deltas(runtime.totals.statuses, self.totals.statuses, statuses)
-        _add_deltas(runtime.totals.errors, self.totals.errors, errors)
+        elif runtime.entity != entity:
+            if runtime.shown:
+                self._leave(runtime)
+                runtime.totals, runtime.shown = ExecutionTotals(), False
+            runtime.entity = entity
+        if shown and not runtime.shown:
+            self._show(runtime)
         level = errors.get(GENERIC)
-        if level is not None and level != runtime.last_generic:
-            runtime.last_generic = level
+        if GENERIC in errors:
+            errors = {name: delta for name, delta in errors.items() if name != GENERIC}
+        _add(statuses, runtime.totals.statuses, self.totals.statuses)
+        _add(errors, runtime.totals.errors, self.totals.errors)
+        if level is not None:
             self._observe_generic(runtime, level)
 
     def _observe_generic(self, runtime: _Runtime, level: float) -> None:
         """Add the increase of the level; the first reading only sets where it starts."""
-        if runtime.generic is None:
-            runtime.generic = CumulativeCounter("reset_aware", level)
-        before = runtime.generic.value
-        runtime.generic.observe(level)
-        runtime.totals.generic = runtime.generic.value
+        counter = runtime.generic
+        if counter is None:
+            runtime.generic, increase, risen = CumulativeCounter("reset_aware", level), level, 0.0
+        else:
+            before = counter.value
+            counter.observe(level)
+            increase = risen = counter.value - before
+        runtime.totals.generic = (runtime.totals.generic or 0) + increase
         if self._generic_mode == "level":
             for totals in (runtime.totals, self.totals):
-                so_far = totals.errors.get(GENERIC, 0.0)
-                totals.errors[GENERIC] = so_far + runtime.generic.value - before
+                totals.errors[GENERIC] = totals.errors.get(GENERIC, 0.0) + risen
 
     def add_context_switches(self, delta: float) -> None:
         """Add the context switches of one period."""
         self.context_switches = (self.context_switches or 0.0) + delta
 
-    def retire_missing(self, present: Iterable[RuntimeKey], now: float) -> None:
+    def retire_missing(self, present: set[RuntimeKey], now: float) -> int:
         """Retire the runtimes that are not `present`, and drop totals that were retired long ago.
 
-        `now` is in seconds of the monotonic clock.
+        `now` is in seconds of the monotonic clock. Return the number of series that were dropped
+        early, because there are too many.
         """
-        present = set(present)
         for key in [key for key in self._runtimes if key not in present]:
             exited = self._runtimes.pop(key)
-            self._to_retire.append((exited.entity, exited.totals))
-        for entity, totals in self._to_retire:
-            retired = self._retired.get(entity)
-            if retired is None:
-                self._retired[entity] = _Retired(totals, now)
-            else:
-                retired.totals.add(totals)
-        self._to_retire.clear()
-        for runtime in self._runtimes.values() if self._retired else ():
-            if runtime.entity in self._retired:
-                self._retired[runtime.entity].last_seen = now
-        for entity in [
-            entity
-            for entity, retired in self._retired.items()
-            if now - retired.last_seen > RETENTION_AFTER_EXIT
-        ]:
-            del self._retired[entity]
-        for entity in sorted(self._retired, key=lambda each: self._retired[each].last_seen)[
-            : max(0, len(self._retired) - MAX_RETIRED)
-        ]:
-            del self._retired[entity]
+            if not exited.shown:
+                self._show(exited)
+            self._leave(exited)
+        for labels in dict.fromkeys(self._left):
+            if not self._shown[labels].runtimes:
+                self._retired[labels] = now
+                self._retired_series += self._shown[labels].totals.series
+        self._left.clear()
+        evicted = 0
+        while self._retired:
+            labels, missed = next(iter(self._retired.items()))
+            is_old = now - missed > RETENTION_AFTER_EXIT
+            if not is_old and self._retired_series <= MAX_RETIRED_SERIES:
+                break
+            series = self._unretire(labels)
+            del self._shown[labels]
+            evicted += 0 if is_old else series
+        return evicted
 
-    def totals_by_entity(
-        self, exclude: Container[RuntimeKey] = ()
-    ) -> dict[Entity, ExecutionTotals]:
-        """Return the totals of all runtimes of each entity, exited ones included."""
-        result: dict[Entity, ExecutionTotals] = {}
-        copied: set[Entity] = set()
-        for entity, totals in (
-            *(
-                (each.entity, each.totals)
-                for key, each in self._runtimes.items()
-                if key not in exclude
-            ),
-            *((entity, retired.totals) for entity, retired in self._retired.items()),
-        ):
-            if entity not in result:
-                result[entity] = totals
-                continue
-            if entity not in copied:  # add to a copy, never to the totals of a runtime
-                copied.add(entity)
-                result[entity] = result[entity].copy()
-            result[entity].add(totals)
-        return result
+    def _show(self, runtime: _Runtime) -> None:
+        """Add the runtime's own totals to those of its entity, and count there from now on."""
+        labels = runtime.entity.labels
+        shown = self._shown.get(labels)
+        if shown is None:
+            shown = self._shown[labels] = _Shown(runtime.entity, runtime.totals)
+        else:
+            if labels in self._retired:
+                self._unretire(labels)
+            shown.totals.add(runtime.totals)
+        shown.runtimes += 1
+        runtime.totals, runtime.shown = shown.totals, True
 
-    def observe_ecc(self, device: int, readings: tuple[float | None, ...]) -> EccCounts:
-        """Count the ECC readings of a device, which are in the order of `ECC_EVENTS`."""
-        known = self._devices.get(device)
-        if known is None:
-            known = self._devices[device] = _Device([None] * len(ECC_EVENTS))
-        elif readings == known.last_readings and self._ecc_mode != "tally":
-            return known.counts  # the usual case
-        for index, reading in enumerate(readings):
-            if reading is None:
-                continue
-            counter = known.counters[index]
-            if counter is None:
-                known.counters[index] = CumulativeCounter(self._ecc_mode, reading)
-            else:
-                counter.observe(reading)
-        known.last_readings = readings
-        known.counts = EccCounts(
-            tuple(None if counter is None else counter.value for counter in known.counters),
-            tuple(0.0 if counter is None else counter.start for counter in known.counters),
-        )
-        return known.counts
+    def _leave(self, runtime: _Runtime) -> None:
+        labels = runtime.entity.labels
+        self._shown[labels].runtimes -= 1
+        self._left.append(labels)
+
+    def _unretire(self, labels: Labels) -> int:
+        """Remove the labels from the retired ones; return the number of their series."""
+        del self._retired[labels]
+        series = self._shown[labels].totals.series
+        self._retired_series -= series
+        return series

@@ -1,22 +1,53 @@
 """Converts latency percentiles into distributions, which can be pooled over runtimes.
 
-neuron-monitor reports percentiles without the sum that would make them additive. Each percentile
-stands for the executions around it, up to half-way to its neighbours, and is weighted with that
-share of the completed executions. Percentiles of the pooled distribution are then close to the
-true ones; its sum, and so its average, is an approximation.
+neuron-monitor reports some percentiles of the executions of a period, without their sum. Between
+two of them, more are interpolated. Each percentile, reported or interpolated, stands for the
+executions around it, up to half-way to its neighbours.
+
+Latencies are skewed to the right, so that a straight line from p75 to p99 would be far above most
+executions between them. The logarithm of the latency is interpolated over the quantile of the
+normal distribution instead. This is exact for lognormal latencies; docs/cloudwatch.md states the
+errors of this and other distributions.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
+from math import ceil
+from statistics import NormalDist
+from typing import NamedTuple
 
 from neuron_exporter.metrics.counters import NamedValues
 from neuron_exporter.model import Distribution
 
+INTERPOLATED = (10.0, 90.0, 95.0, 98.0, 99.8)
+"""Percentiles that are added where they lie between two reported ones. With neuron-monitor's seven
+they make twelve values: those of twelve reports, a window of a minute, fit into one datum."""
+
+_MAX_POSITIONS = 10**9
+"""Number of executions that are distinguished in the position of an extreme."""
+
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
+_normal_quantile = NormalDist().inv_cdf
+
+
+class _Point(NamedTuple):
+    """A percentile of the distribution.
+
+    `percentiles` are the reported one at or below it, its own, and the reported one at or above it;
+    `low` and `high` are the names of the reported ones. `weight` is how far its value is from `low`
+    to `high`; None if that depends on the number of executions, because one of them is an extreme.
+    `until` is the share of executions up to half-way to the next point.
+    """
+
+    percentiles: tuple[float, float, float]
+    low: str
+    high: str
+    weight: float | None
+    until: float
 
 
 def distribution(runtimes: Iterable[tuple[float, NamedValues | None]]) -> Distribution | None:
@@ -30,47 +61,74 @@ def distribution(runtimes: Iterable[tuple[float, NamedValues | None]]) -> Distri
         total = round(completed)
         if total and percentiles:
             known = {name: value for name, value in percentiles.items() if value is not None}
-            names, widths = _widths(tuple(known))
-            pairs += [
-                (known[name], float(count))
-                for name, count in zip(names, _apportion(total, widths), strict=True)
-                if count
-            ]
+            pairs += _pairs(known, total)
     return tuple(pairs) or None
 
 
+def _pairs(known: Mapping[str, float], total: int) -> Iterator[tuple[float, float]]:
+    """Yield a latency and its number of executions for each point that stands for any."""
+    counted = 0
+    positions = min(total, _MAX_POSITIONS)
+    for percentiles, low, high, weight, until in _points(tuple(known)):
+        reached = _count_below(until, total)
+        if reached > counted:
+            if weight is None:
+                shares = ((p / 100 * (positions - 1) + 0.5) / positions for p in percentiles)
+                weight = _weight(*shares)
+            yield _between(known[low], known[high], weight), float(reached - counted)
+            counted = reached
+
+
+def _count_below(share: float, total: int) -> int:
+    """Return how many executions lie in this share of a distribution.
+
+    With numbers from 0 in the order of latency, execution i is at i / (total - 1); a single one is
+    the median.
+    """
+    if share == 1:
+        return total
+    return ceil(share * (total - 1)) if total > 1 else round(share)
+
+
 @lru_cache(maxsize=256)
-def _widths(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Return the percentiles in rising order, and the share of executions each stands for.
+def _points(names: tuple[str, ...]) -> tuple[_Point, ...]:
+    """Return the points for these reported percentiles, in rising order.
 
     Names above 100, such as p999 for 99.9, are ignored, as their position is ambiguous.
     """
-    known = sorted(
-        (float(match[1]), name)
+    reported = {
+        float(match[1]): name
         for name in names
         if (match := _PERCENTILE.fullmatch(name)) and float(match[1]) <= 100
-    )
-    middles = [(low + high) / 2 for (low, _), (high, _) in pairwise(known)]
-    widths = tuple((high - low) / 100 for low, high in pairwise([0.0, *middles, 100.0]))
-    return tuple(name for _, name in known), widths if known else ()
+    }
+    if not reported:
+        return ()
+    first, last = min(reported), max(reported)
+    added = {each for each in INTERPOLATED if first < each < last}
+    percentiles = sorted({*reported, *added})
+    ends = [(low + high) / 200 for low, high in pairwise(percentiles)] + [1.0]
+    points = []
+    for at, until in zip(percentiles, ends, strict=True):
+        low = max(each for each in reported if each <= at)
+        high = min(each for each in reported if each >= at)
+        weight: float | None = 0.0
+        if low < high:
+            inner = low > 0 and high < 100
+            weight = _weight(low / 100, at / 100, high / 100) if inner else None
+        points.append(_Point((low, at, high), reported[low], reported[high], weight, until))
+    return tuple(points)
 
 
-def _apportion(total: int, widths: tuple[float, ...]) -> list[int]:
-    """Return integers that sum to `total` and are proportional to the widths.
+def _weight(low: float, at: float, high: float) -> float:
+    """Return how far `at` is from `low` to `high`, which are shares of a normal distribution."""
+    start = _normal_quantile(low)
+    width = _normal_quantile(high) - start
+    return (_normal_quantile(at) - start) / width if width else 0.0
 
-    The first and the last get one in advance, so that extremes survive in small totals.
-    """
-    if not widths:
-        return []
-    ends = 1 if total >= 2 and len(widths) >= 2 else 0
-    remaining = total - 2 * ends
-    shares = [remaining * width for width in widths]
-    counts = [int(share) for share in shares]
-    left = remaining - sum(counts)
-    if left:
-        remainders = sorted(range(len(shares)), key=lambda index: counts[index] - shares[index])
-        for index in remainders[:left]:
-            counts[index] += 1
-    counts[0] += ends
-    counts[-1] += ends
-    return counts
+
+def _between(low: float, high: float, weight: float) -> float:
+    if not weight or low == high:
+        return low
+    if low > 0 and high > 0:
+        return float(low ** (1 - weight) * high**weight)
+    return low + (high - low) * weight

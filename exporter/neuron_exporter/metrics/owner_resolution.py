@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from neuron_exporter.metrics.inventory import Inventory
 from neuron_exporter.model import NO_OWNER, Allocation, Owner, Owners
-from neuron_exporter.report.schema import HardwareInfo, KubernetesInfo, Pod
+from neuron_exporter.report.schema import KubernetesInfo, Pod
 from neuron_exporter.text import sanitize_text
 
 MIN_LIFETIME = 60.0
@@ -18,28 +19,20 @@ MIN_LIFETIME = 60.0
 
 
 class OwnerResolver:
-    """Resolver of core and device owners. Remembers the last hardware and Kubernetes sections."""
+    """Resolver of core and device owners. Remembers the last Kubernetes section."""
 
-    def __init__(self) -> None:
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
         self._info: KubernetesInfo | None = None
         self._info_expires = 0.0
-        self._device_count: int | None = None
-        self._cores_per_device: int | None = None
-        self._logical_core_size: int | None = None
         self._cache_key: object = None
         self._resolved = Owners()
 
-    def resolve(
-        self, info: KubernetesInfo | None, hardware: HardwareInfo | None, owners: Owners, now: float
-    ) -> Owners:
+    def resolve(self, info: KubernetesInfo | None, owners: Owners, now: float) -> Owners:
         """Return the providers' `owners`, completed by the report; the same object if unchanged.
 
         `owners` take precedence over the report.
         """
-        if hardware is not None and not hardware.error:
-            self._device_count = hardware.neuron_device_count or self._device_count
-            self._cores_per_device = hardware.neuroncore_per_device_count or self._cores_per_device
-            self._logical_core_size = hardware.logical_neuroncore_config or 1
         if info is not None and not info.error:
             self._info = info
             self._info_expires = now + max(3 * (info.period or 0.0), MIN_LIFETIME)
@@ -47,8 +40,9 @@ class OwnerResolver:
             self._info = None
         if self._info is None and not (owners.by_device or owners.task or owners.allocation):
             return owners
-        hardware_sizes = self._device_count, self._cores_per_device, self._logical_core_size
-        cache_key = self._info, hardware_sizes, owners
+        inventory = self._inventory
+        sizes = inventory.device_count, inventory.cores_per_device, inventory.logical_core_size
+        cache_key = self._info, sizes, inventory.devices, owners
         if cache_key != self._cache_key:
             self._cache_key = cache_key
             self._resolved = self._join(self._info or KubernetesInfo(), owners)
@@ -58,18 +52,17 @@ class OwnerResolver:
         allocation = owners.allocation
         if allocation is not None and allocation.is_complete:
             info = KubernetesInfo()  # the scheduler's list is authoritative, also for what is free
-        task_devices, default = _task_devices(owners, self._device_count)
+        inventory = self._inventory
+        task_devices, default = _task_devices(owners, inventory)
         by_device = {**_pod_owners(info.neurondevices_k8s_info or {}), **task_devices}
         by_core = {**self._cores_of(by_device), **_pod_owners(info.neuroncores_k8s_info or {})}
         allocated_cores = None
         if allocation is not None:
-            numbered = logical_cores(
-                allocation, self._device_count, self._cores_per_device, self._logical_core_size
-            )
+            numbered = logical_cores(allocation, inventory.core_limit, inventory.logical_core_size)
             allocated = _merge(self._cores_of(allocation.devices), numbered or {})
             by_device |= allocation.devices
             by_core |= allocated
-            known = numbered is not None and self._cores_per_device is not None
+            known = numbered is not None and inventory.cores_per_device is not None
             if allocation.is_complete and known:
                 allocated_cores = frozenset(allocated)
         return replace(
@@ -82,7 +75,7 @@ class OwnerResolver:
 
     def _cores_of(self, devices: Mapping[int, Owner]) -> dict[int, Owner]:
         """Return the owners of the devices' cores."""
-        count = self._cores_per_device or 0
+        count = self._inventory.cores_per_device or 0
         return {
             device * count + index: owner
             for device, owner in devices.items()
@@ -91,51 +84,46 @@ class OwnerResolver:
 
 
 def logical_cores(
-    allocation: Allocation,
-    device_count: int | None,
-    cores_per_device: int | None,
-    logical_core_size: int | None,
+    allocation: Allocation, core_limit: int, logical_core_size: int | None
 ) -> dict[int, Owner] | None:
     """Return the owners of logical cores; None if the numbers may be logical or physical.
 
     A scheduler may number physical cores, `logical_core_size` of which form a logical core. A
-    number is physical if it is not below the count of logical cores. If even the highest
-    allocatable number is below that count, all numbers are logical.
+    number is physical if it is not below `core_limit`, which is above every logical core (0 if
+    unknown). If even the highest allocatable number is below it, all numbers are logical.
     """
     if logical_core_size == 1 or not allocation.cores:
         return dict(allocation.cores)
-    count = (device_count or 0) * (cores_per_device or 0)
     highest = max(allocation.highest_core or 0, *allocation.cores)
-    is_ambiguous = highest < count and allocation.highest_core is None
-    if logical_core_size is None or not count or is_ambiguous:
+    is_ambiguous = highest < core_limit and allocation.highest_core is None
+    if logical_core_size is None or not core_limit or is_ambiguous:
         return None
-    if highest < count:
+    if highest < core_limit:
         return dict(allocation.cores)
     owners: dict[int, Owner] = {}
     for physical, owner in allocation.cores.items():
         core = physical // logical_core_size
-        owners[core] = owner if owners.get(core, owner) == owner else NO_OWNER
+        owners[core] = owners.get(core, owner).common(owner)
     return owners
 
 
 def _merge(first: dict[int, Owner], second: Mapping[int, Owner]) -> dict[int, Owner]:
-    """Return both mappings as one; keys with two different owners have none."""
-    return first | {
-        key: owner if first.get(key, owner) == owner else NO_OWNER for key, owner in second.items()
-    }
+    """Return both mappings as one; a key with two owners has what both have in common."""
+    return first | {key: first.get(key, owner).common(owner) for key, owner in second.items()}
 
 
-def _task_devices(owners: Owners, device_count: int | None) -> tuple[dict[int, Owner], Owner]:
+def _task_devices(owners: Owners, inventory: Inventory) -> tuple[dict[int, Owner], Owner]:
     """Return the owners of the devices of our own task, and the default owner of processes.
 
-    A report that counts no more devices than the task has covers this container alone, and may
-    number its devices from 0. Then every process belongs to the task.
+    If the reports cover only this container, whatever the numbers of its devices are, every device
+    and every process belongs to the task.
     """
     if owners.task is None:
         return {}, NO_OWNER
     owner, devices = owners.task
-    if device_count is not None and device_count <= len(devices):
-        return dict.fromkeys(range(device_count), owner), owner
+    if inventory.covers_only(devices):
+        reported = inventory.counted_devices | (inventory.devices or set())
+        return dict.fromkeys(sorted(devices | reported), owner), owner
     return dict.fromkeys(devices, owner), NO_OWNER
 
 

@@ -6,14 +6,17 @@ A group that is missing or has an error was not read: its values are absent, not
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Set
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from neuron_exporter.metrics.counters import Counters, ExecutionTotals, NamedValues, RuntimeKey
+from neuron_exporter.metrics.counters import Counters, NamedValues, RuntimeKey
+from neuron_exporter.metrics.group_status import GroupStatus
 from neuron_exporter.metrics.series_cache import PhysicalKey, SeriesCache
 from neuron_exporter.metrics.sums import (
     CATEGORIES,
@@ -33,63 +36,43 @@ from neuron_exporter.report.schema import (
     RuntimeReport,
     Section,
 )
+from neuron_exporter.source.watchdog import START_UP_PERIOD
+from neuron_exporter.text import sanitize_text
 
 MAX_RUNTIMES = 1024
 """Maximum number of runtimes of one report. A machine has at most 128 cores, and few processes
 share one."""
 
+MAX_CORES_LISTED = 20_000
+"""Maximum number of cores that all runtimes of one report list in a group; 128 runtimes that each
+list 128 cores have 16,384."""
+
 _NO_GROUPS = RuntimeReport()
 _UNREADABLE = Runtime()
 _UNREAD_MEMORY = CoreMemory()
 _UNREAD_CORE = CoreCounters()
-_NO_EXECUTIONS = ExecutionTotals()
 _EMPTY: dict[str, float] = {}
 
 _quantities = attrgetter(*CATEGORIES)
 _host_quantities = attrgetter(*HOST_CATEGORIES)
 
 V = TypeVar("V")
-S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Options for reading a report.
 
-    CPU shares of a group with a period below `min_cpu_period` (s) are ignored, and so are cores
-    and runtimes outside of `scope`.
+    Cores and runtimes outside of `scope` are ignored. The groups in `repeated` have the readings of
+    an earlier report.
     """
 
-    min_cpu_period: float = 0.0
     scope: TaskScope | None = None
+    repeated: Set[str] = frozenset()
 
     def cores(self, by_core: dict[int, V]) -> dict[int, V]:
         """Return the entries of the cores in scope."""
         return by_core if self.scope is None else self.scope.cores(by_core)
-
-
-class GroupStatus:
-    """Groups that were read in a report, and the errors of those that were not."""
-
-    def __init__(self) -> None:
-        self.groups_read: set[str] = set()
-        self.runtimes_dropped = 0
-        self.error_counts: dict[str, int] = {}
-        self.error_texts: dict[str, str] = {}
-
-    def add_error(self, group: str, text: str) -> None:
-        """Record an error of a group."""
-        self.error_counts[group] = self.error_counts.get(group, 0) + 1
-        self.error_texts[group] = text
-
-    def usable(self, section: S | None, name: Group) -> S | None:
-        """Record the status of the section, and return it unless it has an error."""
-        if section is not None and section.error:
-            self.add_error(name, section.error)
-            return None
-        if section is not None:
-            self.groups_read.add(name)
-        return section
 
 
 @dataclass(slots=True)
@@ -108,12 +91,11 @@ class RuntimeSums:
     latency: dict[str, float]
     device_latency: dict[str, float]
     executions: tuple[CompletedExecutions, ...]
-    totals: ExecutionTotals
 
     @classmethod
     def empty(cls, entity: Entity) -> RuntimeSums:
         """Return sums over no runtimes."""
-        return cls(entity, None, None, None, _EMPTY, _EMPTY, (), _NO_EXECUTIONS)
+        return cls(entity, None, None, None, _EMPTY, _EMPTY, ())
 
 
 class CompletedExecutions(NamedTuple):
@@ -156,12 +138,13 @@ class RuntimeAggregation:
         # Null means that there are no runtimes, an absent key that the section was not read.
         was_read = runtimes is not UNSET
         self.cores_complete = self.memory_complete = was_read
-        if was_read and runtimes and len(runtimes) > MAX_RUNTIMES:
-            status.runtimes_dropped = len(runtimes) - MAX_RUNTIMES
+        limited = limited_runtimes(report)
+        if runtimes and len(runtimes) > len(limited):
+            status.runtimes_dropped = len(runtimes) - len(limited)
             self.cores_complete = self.memory_complete = False
         self.keys: set[RuntimeKey] = set()
         scope = options.scope
-        for entry in runtimes[:MAX_RUNTIMES] if was_read and runtimes else ():
+        for entry in limited:
             runtime = entry or _UNREADABLE
             key = runtime_key(runtime)
             self.keys.add(key)
@@ -170,12 +153,10 @@ class RuntimeAggregation:
             shown = cache.resolve_owner(key, owners, partial(_used_cores, runtime), now)
             self._read(runtime, key, cache.runtime(key), shown=shown)
         if was_read:
-            counters.retire_missing(self.keys, now)
+            status.series_evicted = counters.retire_missing(self.keys, now)
             cache.retain_runtimes(self.keys)
             if scope:
                 scope.retain_runtimes(self.keys)
-        for entity, totals in counters.totals_by_entity(exclude=self._awaiting_owner).items():
-            self._sums(entity).totals = totals
 
     def _sums(self, entity: Entity) -> RuntimeSums:
         sums = self.runtimes.get(entity.labels)
@@ -234,7 +215,7 @@ class RuntimeAggregation:
         for core, used in cores.items():
             for name, part in ((used and used.v3d) or {}).items():
                 percent = part.neuroncore_utilization if part else None
-                self.physical_utilization.add((core, name), percent)
+                self.physical_utilization.add((core, _physical_number(name)), percent)
 
     def _read_memory(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         group = self._status.usable(report.memory_used, Group.MEMORY_USED)
@@ -262,7 +243,7 @@ class RuntimeAggregation:
 
     def _read_vcpu(self, report: RuntimeReport, sums: RuntimeSums) -> None:
         group = self._status.usable(report.neuron_runtime_vcpu_usage, Group.RUNTIME_VCPU_USAGE)
-        if group is not None and group.vcpu_usage and has_cpu_shares(group, self._options):
+        if group is not None and group.vcpu_usage and has_cpu_shares(group):
             usage = group.vcpu_usage
             sums.vcpu = add_each(sums.vcpu, (usage.user, usage.system))
 
@@ -272,19 +253,27 @@ class RuntimeAggregation:
         stats = self._status.usable(group, Group.EXECUTION_STATS)
         if stats is None:
             return
-        statuses = stats.execution_summary or stats.inference_summary or {}
-        errors = stats.error_summary or {}
+        named = self._status.named
+        summary = stats.execution_summary or stats.inference_summary
+        statuses = named("execution_summary", summary, operator.add)
+        errors = named("error_summary", stats.error_summary, operator.add)
         shown = key not in self._awaiting_owner
         self._counters.add_executions(key, sums.entity, statuses, errors, shown=shown)
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):
-            sums.latency = _highest(sums.latency, latency.total_latency or {})
-            sums.device_latency = _highest(sums.device_latency, latency.device_latency or {})
+            total = named("latency_stats", latency.total_latency, max)
+            on_device = named("latency_stats", latency.device_latency, max)
+            sums.latency = _highest(sums.latency, total)
+            sums.device_latency = _highest(sums.device_latency, on_device)
             completed = statuses.get("completed") or 0.0
-            sums.executions = (
-                *sums.executions,
-                CompletedExecutions(completed, latency.total_latency, latency.device_latency),
-            )
+            sums.executions = (*sums.executions, CompletedExecutions(completed, total, on_device))
+
+
+@lru_cache(maxsize=1024)
+def _physical_number(name: str) -> str:
+    """Return the number at the end of a physical core's name (`nc_v3.7`), or the whole name."""
+    number = name.rpartition(".")[2]
+    return number if number.isascii() and number.isdigit() else sanitize_text(name)
 
 
 def _used_cores(runtime: Runtime) -> set[int] | None:
@@ -306,17 +295,34 @@ def _used_cores(runtime: Runtime) -> set[int] | None:
     }
 
 
+def limited_runtimes(report: Report) -> list[Runtime | None]:
+    """Return the first runtimes of a report, up to `MAX_RUNTIMES` and `MAX_CORES_LISTED`."""
+    runtimes = (report.neuron_runtime_data or [])[:MAX_RUNTIMES]
+    busy = filled = 0
+    for position, runtime in enumerate(runtimes):
+        groups = (runtime and runtime.report) or _NO_GROUPS
+        counters, used = groups.neuroncore_counters, groups.memory_used
+        busy += len((counters and counters.neuroncores_in_use) or ())
+        bytes_used = used and used.neuron_runtime_used_bytes
+        breakdown = bytes_used and bytes_used.usage_breakdown
+        filled += len((breakdown and breakdown.neuroncore_memory_usage) or ())
+        if max(busy, filled) > MAX_CORES_LISTED:
+            return runtimes[:position]
+    return runtimes
+
+
 def runtime_key(runtime: Runtime) -> RuntimeKey:
     """Return the key of the process that an entry describes."""
     tag = runtime.neuron_runtime_tag
     if tag is None and runtime.neuron_runtime_index is not None:
         tag = str(runtime.neuron_runtime_index)  # in place of a tag before SDK 1.16
-    return RuntimeKey(runtime.pid, tag)
+    # Keys are kept after the process has exited, and so must be short.
+    return RuntimeKey(runtime.pid, tag and sanitize_text(tag))
 
 
-def has_cpu_shares(section: Section, options: ReadOptions) -> bool:
+def has_cpu_shares(section: Section) -> bool:
     """Return whether the period is long enough for CPU shares; a first report covers only ms."""
-    return section.period is None or section.period >= options.min_cpu_period
+    return section.period is None or section.period >= START_UP_PERIOD
 
 
 def _without_none(values: NamedValues) -> dict[str, float]:

@@ -28,7 +28,7 @@ _MAX_SUGGESTIONS = 3
 _MACHINE_GROUPS = (None, Group.HW_COUNTERS, Group.VCPU_USAGE, Group.MEMORY_INFO)
 """Groups of metrics that all tasks of a machine share; those of the exporter have no group."""
 
-_OF_RUNTIMES = (EntityKind.RUNTIME, EntityKind.RUNTIME_CORE)
+_OF_RUNTIMES = (EntityKind.RUNTIME, EntityKind.RUNTIME_TOTALS, EntityKind.RUNTIME_CORE)
 _OWNED = (EntityKind.CORE, EntityKind.DEVICE, EntityKind.CORE_RUNTIME, *_OF_RUNTIMES)
 
 
@@ -91,7 +91,7 @@ def select_for_cloudwatch(
         (row, metric)
         for row in CATALOGUE
         for metric in row.cloudwatch
-        if not (task_scope and row.group in _MACHINE_GROUPS)
+        if not task_scope or row.per_task or row.group not in _MACHINE_GROUPS
     ]
     available = {metric.name: row for row, metric in metrics}
     problems: list[SelectionProblem] = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 from neuron_exporter.metrics.counters import RuntimeKey
 from neuron_exporter.metrics.tables import Columns
 from neuron_exporter.model import NO_OWNER, Entity, Owner, Owners
-from neuron_exporter.text import sanitize_text
 
 MAX_NAMES = 64
 """Maximum number of names of one kind, in case a broken stream invents new ones."""
@@ -19,7 +19,7 @@ OWNER_WAIT = 15.0
 """Seconds for which a runtime is not shown while its owner is looked up."""
 
 PhysicalKey = tuple[int, str]
-"""Logical core, and neuron-monitor's name for one of its physical cores."""
+"""Logical core, and the number of one of its physical cores."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class SeriesCache:
         self.has_effective_flops = False
         self.physical_cores: dict[PhysicalKey, None] = {}
         self._runtime_labels = runtime_labels
-        self._names: dict[str, dict[str, str]] = {}
+        self._names: dict[str, dict[str, None]] = {}
         self._owners: dict[RuntimeKey, _RuntimeOwner] = {}
         self._runtimes: dict[RuntimeKey, Entity] = {}
         self._core_runtimes: dict[tuple[int, RuntimeKey], Entity] = {}
@@ -57,15 +57,16 @@ class SeriesCache:
         """Determine the owner of a runtime, and return whether the runtime may be shown.
 
         A runtime whose process has no known owner inherits the owner of the cores that it uses or
-        used last, provided that all of them have the same. It is not shown while its owner is
-        looked up, because its counters would start under labels that soon change.
+        used last, as far as they have it in common. It is not shown while its owner is looked up,
+        because its counters would start under labels that soon change.
         """
         known = self._owners.setdefault(key, _RuntimeOwner(now))
         owner = owners.by_pid.get(key.pid) or owners.default
         if owner is NO_OWNER and owners.by_core:
             candidates = {owners.by_core.get(core, NO_OWNER) for core in used_cores() or ()}
-            candidates = candidates or {known.owner}
-            owner = candidates.pop() if len(candidates) == 1 else NO_OWNER
+            owner = reduce(Owner.common, candidates or {known.owner})
+            if owner == known.owner:
+                owner = known.owner  # entities compare it by identity
         known.owner = owner
         return (
             owner is not NO_OWNER
@@ -78,7 +79,7 @@ class SeriesCache:
         owner = self._owners[key].owner
         entity = self._runtimes.get(key)
         if entity is None or entity.owner is not owner:
-            values = {"runtime_tag": _tag(key), "pid": None if key.pid is None else str(key.pid)}
+            values = {"runtime_tag": key.tag, "pid": None if key.pid is None else str(key.pid)}
             own = tuple((name, value) for name in self._runtime_labels if (value := values[name]))
             entity = self._runtimes[key] = Entity(own + owner.labels(), owner)
         return entity
@@ -90,7 +91,7 @@ class SeriesCache:
         if entity is None or entity.owner is not owner:
             labels = [("neuroncore", str(core))]
             if key.tag:
-                labels.append(("runtime_tag", _tag(key)))
+                labels.append(("runtime_tag", key.tag))
             if key.pid is not None:
                 labels.append(("pid", str(key.pid)))
             entity = self._core_runtimes[core, key] = Entity((*labels, *owner.labels()), owner)
@@ -136,13 +137,9 @@ class SeriesCache:
                 self._add_names(names, row)
         elif not names.keys() >= set(first):
             self._add_names(names, first)
-        return {shown: [row.get(name) for row in rows] for name, shown in names.items()}
+        return {name: [row.get(name) for row in rows] for name in names}
 
-    def _add_names(self, names: dict[str, str], reported: Iterable[str]) -> None:
+    def _add_names(self, names: dict[str, None], reported: Iterable[str]) -> None:
         for name in reported:
             if len(names) < MAX_NAMES:
-                names[name] = sanitize_text(name)
-
-
-def _tag(key: RuntimeKey) -> str:
-    return sanitize_text(key.tag or "")
+                names[name] = None

@@ -6,10 +6,12 @@ Columns are much cheaper than an object for each entity when a report has thousa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from neuron_exporter.metrics.counters import GENERIC
+from neuron_exporter.facts.report_names import GENERIC
 from neuron_exporter.model import Column, Distribution, Entity, EntityKind
+from neuron_exporter.text import sanitize_text
 
 _COUNTS = ("neuron_device_count", "neuroncore_per_device_count", "neuron_device_memory_size")
 
@@ -30,6 +32,7 @@ ENTITY_LABELS: dict[EntityKind, tuple[str, ...]] = {
     EntityKind.PHYSICAL_CORE: ("neuroncore", "physical_neuroncore"),
     EntityKind.DEVICE: ("neuron_device_index",),
     EntityKind.RUNTIME: ("runtime_tag",),
+    EntityKind.RUNTIME_TOTALS: ("runtime_tag",),
     EntityKind.RUNTIME_CORE: ("neuroncore", "runtime_tag"),
     EntityKind.CORE_RUNTIME: ("neuroncore", "runtime_tag", "pid"),
 }
@@ -54,6 +57,22 @@ class Table:
     def no_columns(self) -> Columns:
         """No series: for metrics that do not come from a report."""
         return {}
+
+
+def facts_table(facts: object, names: Iterable[str]) -> Table:
+    """Return an entity with the facts of these names that are known; empty if none is."""
+    values = ((name, getattr(facts, name)) for name in names)
+    labels = tuple(
+        (name, sanitize_text(value) if isinstance(value, str) else str(int(value)))
+        for name, value in values
+        if value not in (None, "")
+    )
+    return Table([Entity(labels)] if labels else [])
+
+
+def version_table(version: str) -> Table:
+    """Return an entity with this version; empty if it is unknown."""
+    return Table([Entity((("version", version),))] if version else [])
 
 
 @dataclass(slots=True)
@@ -104,18 +123,24 @@ class DeviceTable(Table):
 
 @dataclass(slots=True)
 class RuntimeTable(Table):
-    """Runtimes, merged by labels: bytes, ratios, counters, percentiles and distributions (s)."""
+    """Runtimes, merged by labels: bytes, ratios, percentiles and distributions (s)."""
 
     memory: Columns
     host_memory: Columns
     vcpu: Columns
-    statuses: Columns
-    errors: Columns
-    generic_errors: Column
     latency: Columns
     device_latency: Columns
     latencies: list[Distribution | None]
     device_latencies: list[Distribution | None]
+
+
+@dataclass(slots=True)
+class RuntimeTotalsTable(Table):
+    """Runtimes, merged by labels, also those that have exited: counters."""
+
+    statuses: Columns
+    errors: Columns
+    generic_errors: Column
 
     @property
     def all_errors(self) -> Columns:
@@ -125,11 +150,13 @@ class RuntimeTable(Table):
 
 @dataclass(slots=True)
 class MachineTable(Table):
-    """Machine: totals since the exporter started; ratios and bytes of the host."""
+    """Machine: totals since the exporter started; its devices; ratios and bytes of the host."""
 
     statuses: Columns
     errors: Columns
     cores_in_use: Column
+    devices_expected: Column
+    devices_present: Column
     vcpu: Columns
     vcpu_utilization: Column
     context_switches: Column

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.metrics.counters import RuntimeKey
-from neuron_exporter.report.schema import Report
+from neuron_exporter.metrics.inventory import Inventory
 
 _log = get_logger(part="metrics")
 
@@ -21,36 +21,41 @@ V = TypeVar("V")
 class TaskScope:
     """Cores and runtimes of one task. Used by one thread.
 
-    `present_devices` returns the indices of the task's devices. A report that counts no more
-    devices than these covers the container alone, and may number its devices from 0, unlike /dev.
+    `present_devices` returns the indices of the task's devices. A report that covers only these may
+    number them from 0, unlike /dev.
+
+    Attributes:
+        device_count: Number of the task's devices, None if there are none.
+        numbered_from_zero: False if the task's devices in /dev are numbered otherwise, so that a
+            count of devices does not tell which there are.
     """
 
     def __init__(self, present_devices: Callable[[], Set[int]]) -> None:
         self._present_devices = present_devices
-        self._device_count: int | None = None
+        self.device_count: int | None = None
+        self.numbered_from_zero = True
         self._cores_per_device: int | None = None
         self._devices: Set[int] | None = None
         self._uses_our_cores: dict[RuntimeKey, bool] = {}
         self._logged = False
 
-    def update(self, report: Report) -> None:
-        """Compare the devices that the report counts with those of the container."""
-        hardware = report.neuron_hardware_info
-        if hardware is not None and not hardware.error:
-            self._device_count = hardware.neuron_device_count or self._device_count
-            self._cores_per_device = hardware.neuroncore_per_device_count or self._cores_per_device
+    def update(self, inventory: Inventory) -> None:
+        """Compare the devices of the reports with those of the container."""
+        self._cores_per_device = inventory.cores_per_device
         present = self._present_devices()
+        self.device_count = len(present) or None
         if not present and not self._logged:
             self._logged = True
             _log.error("no_devices_in_container", advice="map /dev/neuronN into this container")
-        covers_all = self._device_count is not None and self._device_count <= len(present)
+        covers_all = inventory.covers_only(present)
+        self.numbered_from_zero = not covers_all or inventory.counted_devices <= present
         self._devices = None if covers_all else present
         if not (covers_all or self._logged):
             self._logged = True
             _log.warning(
                 "partial_device_access",
                 devices_of_the_task=sorted(present),
-                devices_of_the_report=self._device_count,
+                devices_of_the_report=inventory.device_count,
             )
 
     def cores(self, by_core: dict[int, V]) -> dict[int, V]:

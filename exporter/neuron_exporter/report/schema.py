@@ -25,6 +25,7 @@ UNREADABLE = -1
 """Key in a map by `Index` that stands for all keys that could not be read."""
 
 DeviceCount = Annotated[int, Meta(ge=0, le=256)]
+DeviceIndex = Annotated[int, Meta(ge=0, le=255)]
 CoresPerDevice = Annotated[int, Meta(ge=0, le=64)]
 Pid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -159,7 +160,7 @@ class Runtime(Struct, gc=False):
 class Device(Struct, gc=False):
     """ECC readings of one device."""
 
-    neuron_device_index: Index | None = None
+    neuron_device_index: DeviceIndex | None = None
     mem_ecc_corrected: Quantity | None = None
     mem_ecc_uncorrected: Quantity | None = None
     sram_ecc_corrected: Quantity | None = None

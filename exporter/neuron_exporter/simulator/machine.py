@@ -56,7 +56,7 @@ class Machine:
         return self._schedule.plan(number, at)
 
     def _report(self, plan: ReportPlan) -> dict[str, Any]:
-        rng = random.Random(f"{self._options.seed}:{plan.number}")  # noqa: S311 (a simulation)
+        rng = random.Random(f"{self._options.seed}:{plan.number}")  # nosec B311 # a simulation
         periods = self._periods(plan, rng)
         work = [
             (process, own_periods, self._work(plan, process, own_periods))
@@ -137,7 +137,7 @@ class Machine:
     def _rng(self, process: Process, plan: ReportPlan, purpose: str) -> random.Random:
         """Return a generator of this process, so that other processes do not influence it."""
         seed = f"{self._options.seed}:{process.pid}:{plan.number}:{purpose}"
-        return random.Random(seed)  # noqa: S311 (a simulation)
+        return random.Random(seed)  # nosec B311 # a simulation
 
 
 def _short_periods(groups: Iterable[Group], rng: random.Random) -> dict[Group, float]:

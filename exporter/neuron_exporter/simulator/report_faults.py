@@ -94,7 +94,7 @@ def _ecc(
     hardware = report["system_data"].get("neuron_hw_counters")
     for device in (hardware or {}).get("neuron_devices") or ():
         index = device["neuron_device_index"]
-        rng = random.Random(f"{context.seed}:ecc:{index}")  # noqa: S311 (a simulation)
+        rng = random.Random(f"{context.seed}:ecc:{index}")  # nosec B311 # a simulation
         for kind, (low, high) in _ECC_SECONDS.items():
             yield device, kind, _events(rng, low, high)
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from neuron_exporter.model import Group
+from neuron_exporter.model import SIMULATED_ID, Group
 from neuron_exporter.simulator.hardware import Hardware
 from neuron_exporter.simulator.processes import Process, ProcessKind, Work
 from neuron_exporter.simulator.runtime_section import groups
@@ -89,10 +89,12 @@ def _shares(user: float, system: float) -> dict[str, float]:
 def instance_info(hardware: Hardware, seed: int) -> dict[str, str]:
     """Return `instance_info`. Each seed is another machine."""
     digest = zlib.crc32(f"{seed}:{hardware.name}".encode())
-    ultraserver = {"ultraserver_id": f"u-{digest:08x}51a7e0ff"} if hardware.in_ultraserver else {}
+    ultraserver = (
+        {"ultraserver_id": f"u-{digest:08x}{SIMULATED_ID}"} if hardware.in_ultraserver else {}
+    )
     return {
         "instance_name": "",
-        "instance_id": f"i-0{digest:08x}51a7e0ff",
+        "instance_id": f"i-0{digest:08x}{SIMULATED_ID}",
         "instance_type": hardware.name,
         "instance_availability_zone": "us-east-1a",
         "instance_availability_zone_id": "use1-az4",

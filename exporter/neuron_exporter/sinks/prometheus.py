@@ -97,14 +97,23 @@ class PrometheusSink:
         with self._lock:  # one scrape prepares the table, the others wait
             table = self._table
             if table is None or not table.matches(snapshot.shape, labels, selection):
-                table = self._table = _Table(snapshot.shape, labels, selection)
+                table = self._table = _Table(snapshot.shape, labels, selection, table)
         return table
 
 
 class _Table:
-    """Prepared text of one shape: the text before each value, and the order of the values."""
+    """Prepared text of one shape: the text before each value, and the order of the values.
 
-    def __init__(self, shape: Shape, machine: Labels, selection: _PreparedSelection) -> None:
+    The text of series that `previous` has is taken from there.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        machine: Labels,
+        selection: _PreparedSelection,
+        previous: _Table | None = None,
+    ) -> None:
         self._shape = shape
         self._machine = machine
         self._selection = selection
@@ -122,6 +131,9 @@ class _Table:
         elif order:
             self._pick = itemgetter(*order)
         common = "".join(f',{name}="{escape(value)}"' for name, value in machine)
+        # By the identity of the series, which the shape keeps alive.
+        known = previous._names if previous and previous._machine == machine else {}
+        self._names: dict[int, bytes] = {}
         self._text: list[bytes] = []
         # Family heads by their index in the text. The text contains those of TEXT; `render`
         # replaces them for OpenMetrics.
@@ -136,10 +148,9 @@ class _Table:
                 about = family.name, family.help, family.kind.value, family.unit.value
                 self._heads[position] = head(TEXT, *about).encode()
                 self._open_metrics_heads[position] = head(OPEN_METRICS, *about).encode()
-            own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
-            labels = (own + common)[1:]
-            name = f"{family.name}{{{labels}}}" if labels else family.name
-            self._text += [self._heads.get(position, b"") + f"\n{name} ".encode(), b""]
+            name = known.get(id(series)) or _name(series, common)
+            self._names[id(series)] = name
+            self._text += [self._heads[position] + name if position in self._heads else name, b""]
         self._text.append(b"\n")
 
     def matches(self, shape: Shape, machine: Labels, selection: _PreparedSelection) -> bool:
@@ -166,6 +177,17 @@ class _Table:
                     text[2 * position] = heads.get(2 * position, b"")
                     text[2 * position + 1] = b""
         return b"".join(text)[1:]
+
+
+def _name(series: Series, common: str) -> bytes:
+    """Return the text between two values: name and labels of a series, on a line of its own."""
+    own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
+    labels = (own + common)[1:]
+    return (
+        f"\n{series.spec.name}{{{labels}}} ".encode()
+        if labels
+        else f"\n{series.spec.name} ".encode()
+    )
 
 
 def machine_labels(machine: Machine) -> Labels:

@@ -45,7 +45,11 @@ class StdinSource(_ReaderSource):
         self._fd = fd
 
     def run(self, listener: SourceListener) -> None:
-        """Read to the end of input. Report silence as a state, and keep waiting."""
+        """Read to the end of input. Report silence as a state, and keep waiting.
+
+        Raises:
+            SourceError: the input contains no report.
+        """
         stream = Stream(self._fd, self._max_line, listener, self._wakeup)
         watchdog = Watchdog(period=0.0)
         reported: SourceState | None = None
@@ -54,6 +58,8 @@ class StdinSource(_ReaderSource):
             listener.on_tick()
             if result is ReadResult.END:
                 stream.finish()
+                if stream.last_report is None:
+                    raise SourceError("standard input: contains no report of neuron-monitor")
                 listener.on_state(SourceState.EXITED, "end of input")
                 return
             problem = watchdog.check(stream, time.monotonic())

@@ -28,7 +28,7 @@ class SourceListener(Protocol):
     """Callbacks of a source, called from the thread that runs it."""
 
     def on_line(self, line: memoryview, at: Timestamp) -> float | None:
-        """Handle a line. Return the period of its report in seconds; None if it is not a report.
+        """Handle a line. Return the seconds to the next report; None if it is not a report.
 
         The memory of the line is reused after the call.
         """

@@ -13,6 +13,10 @@ SILENCE_TIMEOUT = 15.0
 START_TIMEOUT = 60.0
 """Maximum time until the first report, in seconds."""
 
+START_UP_PERIOD = 0.5
+"""A report with a shorter period is neuron-monitor's first, which covers only milliseconds. The
+periods that neuron-monitor can be configured for are whole seconds."""
+
 MAX_PERIOD = 3600.0
 """Longest period that can be configured, in seconds. Reports with a longer one are capped to it:
 one wrong number must not disable the watchdog."""
@@ -41,7 +45,10 @@ class Watchdog:
             late = now - self._started > max(self._start_timeout, 3 * self._period)
         else:
             period = max(self._period, min(stream.period, MAX_PERIOD))
-            late = now - stream.last_report > max(3 * period, self._silence_timeout)
+            allowed = max(3 * period, self._silence_timeout)
+            if 0 < period < START_UP_PERIOD:  # the time to the next report is unknown
+                allowed += self._start_timeout
+            late = now - stream.last_report > allowed
         if not late:
             return None
         return SourceState.GARBAGE if stream.garbage_since_report else SourceState.STALLED

@@ -29,6 +29,9 @@ def test_rows_have_dated_sources() -> None:
         ("trn2u.48xlarge", 128, 64, 1536),
         ("trn2n.48xlarge", None, None, None),
         ("inf2e.32xlarge", None, None, None),
+        ("trn3sn.3xlarge", 8, 4, 144),
+        ("trn3e.24xlarge", 32, 16, 576),
+        ("trn3.48xlarge", None, None, None),
     ],
 )
 def test_totals(name: str, cores: int | None, logical: int | None, total_gib: int | None) -> None:
@@ -50,12 +53,22 @@ def test_corrected_figures() -> None:
 
 
 def test_unknown_figures() -> None:
-    """Figures without a public source are None, and Trainium3 has no rows."""
+    """Figures without a public source are None."""
     assert INSTANCE_TYPES["trn2.3xlarge"].vcpus is None
     assert INSTANCE_TYPES["trn2.3xlarge"].memory_gib is None
     assert INSTANCE_TYPES["trn2n.48xlarge"].devices is None
     assert INSTANCE_TYPES["inf2e.32xlarge"].device_memory_bytes is None
-    assert not [name for name in INSTANCE_TYPES if name.startswith("trn3")]
+    assert INSTANCE_TYPES["trn3.48xlarge"].devices is None
+
+
+def test_unconfirmed_types() -> None:
+    """Types that only AWS's own programs name are marked as such, in both formats."""
+    unconfirmed = [name for name, row in INSTANCE_TYPES.items() if not row.confirmed]
+    trainium3 = [name for name in INSTANCE_TYPES if name.startswith("trn3")]
+    assert len(trainium3) == 9
+    assert unconfirmed == ["inf2e.32xlarge", "trn2n.48xlarge", "trn2a.48xlarge", *trainium3]
+    assert as_text().endswith(f"can be launched\n  {', '.join(unconfirmed)}\n")
+    assert [row["type"] for row in json.loads(as_json()) if not row["confirmed"]] == unconfirmed
 
 
 def test_text_table() -> None:

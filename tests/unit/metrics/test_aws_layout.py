@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import redirect_stderr
@@ -47,6 +48,14 @@ REAL = captures.reports(
 AWS's script."""
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def lengthened(line: bytes) -> bytes:
+    """Return the report with periods of 5 s in place of those of a start-up report.
+
+    AWS's script shows the CPU shares of a start-up report, and the exporter does not.
+    """
+    return re.sub(rb'"period":0\.\d+', b'"period":5.0', line)
 
 
 def exposition(line: bytes) -> str:
@@ -94,6 +103,7 @@ def is_overwritten(key: tuple[str, frozenset[tuple[str, str]]], tags: set[str]) 
 @pytest.mark.parametrize("line", REAL.values(), ids=REAL)
 def test_same_samples_as_aws_script(line: bytes) -> None:
     """The samples equal those of AWS's script, except where runtimes overwrite each other in it."""
+    line = lengthened(line)
     script = AwsScript()
     with redirect_stderr(io.StringIO()):
         script.put(line.decode())
@@ -149,7 +159,7 @@ def test_recorded_runtimes_with_one_tag_are_merged(line: bytes) -> None:
 @pytest.mark.parametrize("path", sorted(captures.FOLDER.glob("*.prom")), ids=lambda path: path.stem)
 def test_recorded_exposition_of_aws_script(path: Path) -> None:
     """Every series that AWS's script served is there with its type, labels and constant values."""
-    text = exposition(captures.lines(path.with_suffix(".ndjson"))[0])
+    text = exposition(lengthened(captures.lines(path.with_suffix(".ndjson"))[0]))
     ours, theirs = (list(text_string_to_metric_families(t)) for t in (text, path.read_text()))
     assert samples(theirs, without=CHANGING).keys() <= samples(ours, without=CHANGING).keys()
     types = {family.name: family.type for family in ours}

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.metrics import collector
-from neuron_exporter.metrics.counters import MAX_RETIRED
-from neuron_exporter.metrics.runtimes import MAX_RUNTIMES
+from neuron_exporter.metrics.counters import MAX_RETIRED_SERIES
+from neuron_exporter.metrics.runtimes import MAX_CORES_LISTED, MAX_RUNTIMES
 from neuron_exporter.metrics.selection import select_for_prometheus
 from neuron_exporter.metrics.series_cache import MAX_NAMES, MAX_PHYSICAL_CORES
 from neuron_exporter.model import Machine
@@ -20,10 +20,12 @@ from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.text import MAX_LENGTH
 from tests.support.reports import (
     Harness,
+    Samples,
     cores,
     decode_document,
     executions,
     group,
+    memory,
     report,
     runtime,
 )
@@ -84,6 +86,27 @@ def test_any_text_makes_a_valid_exposition(text: str) -> None:
             assert all(len(value) <= MAX_LENGTH for value in sample.labels.values())
 
 
+def test_equal_names_are_merged_once_they_are_printable() -> None:
+    """Counts are added, latencies are the maximum, and no series is exposed twice."""
+    physical = {name: {"neuroncore_utilization": 20} for name in ("nc_v3.0", "nc_v2.0")}
+    used = group(neuroncores_in_use={"0": {"neuroncore_utilization": 50, "v3d": physical}})
+    stats = executions(1, {"p\1": 1, "p\2": 2}, errors={"e\1": 1, "e\2": 2}, **{"s\1": 3, "s\2": 4})
+    runtimes = [
+        {**runtime(1, tag, neuroncore_counters=used, execution_stats=stats), "pid": pid}
+        for tag, pid in (("a\1", None), ("a\2", None), ("b\1", 5), ("b\2", 5), ("", 6), (None, 6))
+    ]
+    snapshot = Harness().collect(report(*runtimes)).snapshot
+    series = [(each.spec.name, each.labels) for each in snapshot.shape]
+    assert len(set(series)) == len(series)
+    samples, shown = Samples(snapshot), "\N{REPLACEMENT CHARACTER}"
+    assert samples.value("execution_status_total", f"a{shown}", f"s{shown}") == 2 * (3 + 4)
+    assert samples.value("neuron_executions_total", f"s{shown}") == 6 * (3 + 4)
+    assert samples.value("neuron_execution_errors_total", f"e{shown}") == 6 * (1 + 2)
+    assert samples.value("execution_latency_seconds", f"a{shown}", f"p{shown}") == 2
+    assert samples.values("neuroncore_physical_utilization_ratio") == {("0", "0"): 1.0}
+    assert len(samples.values("neuroncore_runtime_info")) == 3
+
+
 def test_series_of_a_metric_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "MAX_SERIES_PER_METRIC", 10)
     used = group(
@@ -118,19 +141,86 @@ def test_runtimes_of_a_report_are_limited() -> None:
     assert all(value is None for value in busy.values())
 
 
-def test_exited_runtimes_are_limited() -> None:
+@pytest.mark.parametrize("group", ["neuroncore_counters", "memory_used"])
+def test_cores_that_runtimes_list_are_limited(group: str) -> None:
+    listed, runtimes = 500, MAX_CORES_LISTED // 500 + 3
+    groups = {
+        "neuroncore_counters": cores(**{f"_{core}": 0 for core in range(listed)}),
+        "memory_used": memory({str(core): {} for core in range(listed)}),
+    }
+    each = {group: groups[group]}
+    many = (runtime(pid, str(pid), **each) for pid in range(runtimes))
+    collected = Harness().collect(report(*many))
+    assert collected.runtimes_dropped == 3
+
+
+def test_labels_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runtimes go first, and shape and values stay of one length in the next report."""
+    monkeypatch.setattr(collector, "MAX_LABEL_BYTES", 2000)
+    harness = Harness()
+    workers = [
+        runtime(pid, f"{pid}-" + "\N{GRINNING FACE}" * 20, execution_stats=executions(1))
+        for pid in range(40)
+    ]
+    for _ in range(2):
+        collected = harness.collect(report(*workers))
+        samples = Samples(collected.snapshot)
+        assert len(collected.snapshot.shape) == len(collected.snapshot.values)
+        assert collected.series_dropped > 0
+    assert samples.value("neuron_executions_total", "completed") == 80
+
+
+def test_series_of_exited_runtimes_are_limited() -> None:
+    """The oldest are evicted and counted, and the machine's totals keep their executions."""
     harness = Harness()
     harness.now = 0
+    evicted = 0
     for batch in range(6):
         workers = [
             runtime(1, f"{batch}-{n}", execution_stats=executions(1)) for n in range(MAX_RUNTIMES)
         ]
         harness.now -= 5  # all of it within the ten minutes for which they are kept
-        samples = harness.samples(report(*workers))
-    tags = {labels[0] for labels in samples.values("execution_status_total")}
-    assert len(tags) <= MAX_RETIRED + MAX_RUNTIMES
+        collected = harness.collect(report(*workers))
+        evicted += collected.series_evicted
+    samples = Samples(collected.snapshot)
+    statuses, errors = (samples.values(f"execution_{name}_total") for name in ("status", "errors"))
+    series, tags = len(statuses) + len(errors), {tag for tag, _ in statuses}
+    of_each = series // len(tags)
+    assert series - MAX_RUNTIMES * of_each <= MAX_RETIRED_SERIES
+    assert evicted + series == 6 * MAX_RUNTIMES * of_each
     assert samples.value("neuron_executions_total", "completed") == 6 * MAX_RUNTIMES
-    assert f"5-{MAX_RUNTIMES - 1}" in tags
+    assert {f"5-{n}" for n in range(MAX_RUNTIMES)} <= tags
+    assert f"4-{MAX_RUNTIMES - 1}" in tags
+    assert "4-0" not in tags
+
+
+def test_runtime_that_returns_is_not_evicted() -> None:
+    harness = Harness()
+    back = runtime(1, "back", execution_stats=executions(1))
+    harness.collect(report(back))
+    harness.collect(report())
+    harness.collect(report(back))
+    for batch in range(5):
+        many = [runtime(n, f"{batch}-{n}", execution_stats=executions(1)) for n in range(500)]
+        samples = harness.samples(report(back, *many))
+    assert samples.value("execution_status_total", "back", "completed") == 7
+
+
+def test_known_series_stay_the_same_objects() -> None:
+    """A new shape makes only the series of what is new, whether a runtime begins or exits."""
+    harness = Harness()
+    stats = executions(1, {"p50": 0.1})
+    workers = [
+        runtime(n, f"w{n}", execution_stats=stats, memory_used=memory({})) for n in range(21)
+    ]
+    before = harness.collect(report(*workers[1:])).snapshot.shape
+    begun = harness.collect(report(*workers)).snapshot.shape
+    known = {id(series) for series in before}
+    made = [series for series in begun if id(series) not in known]
+    assert {dict(series.labels)["runtime_tag"] for series in made} == {"w0"}
+    known |= {id(series) for series in made}
+    exited = harness.collect(report(*workers[2:])).snapshot.shape
+    assert [series for series in exited if id(series) not in known] == []
 
 
 def test_names_are_limited() -> None:

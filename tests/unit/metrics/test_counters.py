@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuron_exporter.metrics.counters import ERROR_TYPES, MAX_NAMES, RETENTION_AFTER_EXIT, STATUSES
+from neuron_exporter.facts.report_names import ERROR_TYPES, STATUSES
+from neuron_exporter.metrics.counters import MAX_NAMES, RETENTION_AFTER_EXIT
 from tests.support.reports import Harness, ecc, executions, group, report, runtime
 
 STATUS = "execution_status_total"
@@ -85,6 +86,29 @@ def test_counter_continues_after_runtime_is_missed_once() -> None:
     assert harness.samples(report(ran(1, "a", 3))).value(STATUS, "a", "completed") == 8
 
 
+def test_counter_of_equal_tags_stays_after_silence() -> None:
+    """The ten minutes begin when the last runtime with the labels is missed."""
+    harness = Harness()
+    harness.collect(report(ran(1, "a", 5), ran(2, "a", 1)))
+    harness.collect(report(ran(2, "a", 1)))
+    harness.now += RETENTION_AFTER_EXIT + 60
+    assert harness.samples(report()).value(STATUS, "a", "completed") == 7
+    harness.now += RETENTION_AFTER_EXIT - 20
+    assert harness.samples(report()).value(STATUS, "a", "completed") == 7
+    harness.now += 20
+    assert harness.samples(report()).values(STATUS) == {}
+
+
+def test_counter_starts_at_zero_with_the_first_healthy_group() -> None:
+    harness = Harness()
+    null = group(execution_summary=None, error_summary=None)
+    samples = harness.samples(report(runtime(1, "a", execution_stats=null)))
+    assert samples.values(STATUS) == {("a", status): 0 for status in STATUSES}
+    assert samples.values("execution_errors_total") == {("a", kind): 0 for kind in ERROR_TYPES}
+    harness.collect(report(ran(1, "a", 0, cancelled=0)))
+    assert harness.samples(report(ran(1, "a", 0))).value(STATUS, "a", "cancelled") == 0
+
+
 def test_reused_pid_with_other_tag_is_another_runtime() -> None:
     harness = Harness()
     harness.collect(report(ran(1, "a", 5)))
@@ -149,7 +173,8 @@ def test_ecc_counter_continues_after_missing_group() -> None:
     hardware = [ecc({"mem_ecc_corrected": n}) for n in (1, 3, 6)]
     harness.collect(report(system_data={"neuron_hw_counters": hardware[0]}))
     harness.collect(report(system_data={"neuron_hw_counters": hardware[1]}))
-    assert harness.samples(report()).values(ECC) == {}
+    assert harness.samples(report()).value(ECC, "0", "mem_ecc_corrected") == 3
+    assert harness.samples(report()).values("neurondevice_ecc_reading") == {}
     again = harness.samples(report(system_data={"neuron_hw_counters": hardware[2]}))
     assert again.value(ECC, "0", "mem_ecc_corrected") == 6
 

@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from random import Random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neuron_exporter.metrics.latency import distribution
+from neuron_exporter.metrics.latency import INTERPOLATED, distribution
+from neuron_exporter.model import Distribution
+from neuron_exporter.sinks.cloudwatch.datums import MAX_VALUES
+from tests.support.documents import table
+from tests.support.latencies import DISTRIBUTIONS, REPORTED, errors, quantile, simulate_report
 
 ALL = {"p0": 1.0, "p1": 2.0, "p100": 9.0, "p25": 3.0, "p50": 4.0, "p75": 5.0, "p99": 8.0}
 
 
-def quantile(pairs: tuple[tuple[float, float], ...], percent: float) -> float:
-    """Return the smallest value that at least `percent` of the distribution do not exceed."""
-    target = sum(count for _, count in pairs) * percent / 100
-    reached = 0.0
-    for value, count in sorted(pairs):
-        reached += count
-        if reached >= target:
-            return value
-    raise AssertionError("an empty distribution")
+def from_percentiles(completed: float, percentiles: dict[str, float]) -> Distribution:
+    """Return the distribution of one runtime."""
+    pairs = distribution([(completed, percentiles)])
+    assert pairs is not None
+    return pairs
 
 
 @pytest.mark.parametrize("percent", [1, 25, 50, 75, 99, 100])
 def test_percentiles_of_distribution_equal_input(percent: int) -> None:
-    pairs = distribution([(10_000, ALL)])
-    assert pairs is not None
-    assert quantile(pairs, percent) == ALL[f"p{percent}"]
+    assert quantile(dict(from_percentiles(10_000, ALL)), percent) == ALL[f"p{percent}"]
+
+
+def test_ranks_between_percentiles_are_interpolated() -> None:
+    pairs = dict(from_percentiles(10_000, ALL))
+    assert 2 < quantile(pairs, 10) < 3
+    assert 5 < quantile(pairs, 90) < quantile(pairs, 95) < quantile(pairs, 98) < 8
+    assert 8 < quantile(pairs, 99.8) < 9
+
+
+@pytest.mark.parametrize("form", DISTRIBUTIONS)
+def test_documented_errors(form: str) -> None:
+    """The largest errors in thirty windows are those of docs/cloudwatch.md."""
+    random = Random(1)
+    largest: dict[str, float] = defaultdict(float)
+    for _ in range(30):
+        values: dict[float, float] = defaultdict(float)
+        latencies: list[float] = []
+        for _ in range(12):
+            exact, percentiles = simulate_report(DISTRIBUTIONS[form], random)
+            latencies += exact
+            for value, count in from_percentiles(len(exact), percentiles):
+                values[value] += count
+        for name, error in errors(values, latencies).items():
+            largest[name] = max(largest[name], abs(error))
+    documented = {row[0]: row[1:] for row in table("docs/cloudwatch.md", "| p50 | p90 |")}
+    stated = [float(cell.removesuffix(" %")) for cell in documented[form]]
+    measured = [100 * largest[name] for name in ("p50", "p90", "p95", "p99", "Average")]
+    assert stated == pytest.approx(measured, abs=0.1)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,14 +63,37 @@ def test_percentiles_of_distribution_equal_input(percent: int) -> None:
 def test_counts_sum_to_completed_executions(completed: int, names: set[str]) -> None:
     """Counts are whole, and the lowest and highest latency are kept."""
     known = {name: ALL[name] for name in names}
-    pairs = distribution([(completed, known)])
-    assert pairs is not None
+    pairs = from_percentiles(completed, known)
     assert sum(count for _, count in pairs) == completed
     assert all(count == int(count) > 0 for _, count in pairs)
+    values = [value for value, _ in pairs]
+    assert values == sorted(set(values))
     if completed >= 2:
-        values = [value for value, _ in pairs]
-        assert min(values) == min(known.values())
-        assert max(values) == max(known.values())
+        assert (values[0], values[-1]) == (min(known.values()), max(known.values()))
+
+
+def test_a_minute_of_reports_fits_into_one_datum() -> None:
+    assert len(from_percentiles(10**6, ALL)) == len(REPORTED) + len(INTERPOLATED)
+    assert 12 * (len(REPORTED) + len(INTERPOLATED)) <= MAX_VALUES
+
+
+def test_single_execution_has_median_latency() -> None:
+    assert from_percentiles(1, ALL) == ((4.0, 1),)
+    assert from_percentiles(1, {"p0": 1.0, "p100": 1.0}) == ((1.0, 1),)
+
+
+def test_equal_percentiles_stay_one_value() -> None:
+    assert {value for value, _ in from_percentiles(1000, dict.fromkeys(ALL, 0.1))} == {0.1}
+
+
+def test_latency_of_zero_is_interpolated() -> None:
+    pairs = dict(from_percentiles(1000, {**ALL, "p75": 0.0, "p50": 0.0}))
+    assert 0 < quantile(pairs, 90) < 8
+
+
+def test_extreme_numbers_stay_between_their_percentiles() -> None:
+    values = [value for value, _ in from_percentiles(1e300, {**ALL, "p75": 5e-324, "p99": 1e308})]
+    assert max(values) == 1e308
 
 
 def test_runtimes_are_weighted_by_completed_executions() -> None:
@@ -58,10 +110,11 @@ def test_no_executions_or_percentiles_make_no_distribution(runtimes: list[object
 
 
 def test_unlisted_percentiles_are_ordered() -> None:
-    pairs = distribution([(1000, {"p50": 1.0, "p99.9": 3.0, "p99": 2.0})])
-    assert pairs is not None
-    assert [value for value, _ in pairs] == [1.0, 2.0, 3.0]
-    assert quantile(pairs, 99.9) == 3.0
+    pairs = from_percentiles(1000, {"p50": 1.0, "p99.9": 3.0, "p99": 2.0})
+    values = [value for value, _ in pairs]
+    assert values == sorted(values)
+    assert quantile(dict(pairs), 99.9) == 3.0
+    assert 2 < quantile(dict(pairs), 99.8) < 3
 
 
 def test_percentile_above_100_is_ignored() -> None:

@@ -89,6 +89,24 @@ def test_runtime_inherits_owner_of_its_cores() -> None:
     assert {labels[:4] for labels in samples.values(CORE_RUNTIMES)} >= {("0", "a", "9", "red")}
 
 
+def test_containers_of_one_pod_share_a_core() -> None:
+    """What two containers of a pod share has the pod without a container: a device of a claim, a
+    logical core of two physical ones, and a runtime on cores of both."""
+    pod = Owner(namespace="ml", pod="train")
+    one, two = replace(pod, container="one"), replace(pod, container="two")
+    shared = allocation({0: one, 1: two, 2: two, 4: one, 8: RED, 9: two}, highest=15)
+    document = report(working(9, "a", _1=1, _2=1), neuron_hardware_info=LNC_2)
+    harness = Harness()
+    samples = harness.samples(document, owners=shared)
+    assert {labels[0]: labels[1:] for labels in samples.values(BUSY) if len(labels) > 1} == {
+        "0": ("ml", "train"),
+        "1": ("ml", "train", "two"),
+        "2": ("ml", "train", "one"),
+    }
+    assert completed(samples) == {("a", "ml", "train"): 1}
+    assert harness.samples(document, owners=shared).snapshot.shape is samples.snapshot.shape
+
+
 def test_idle_runtime_keeps_its_owner() -> None:
     """A runtime keeps its owner until it uses a core that has another or none."""
     harness = Harness()
@@ -317,3 +335,38 @@ def test_empty_allocation_overrides_stream() -> None:
         report(working(9, "a", _0=1), neuron_k8s_info=info), owners=allocation()
     )
     assert ("0",) in samples.values(BUSY)
+
+
+def test_task_with_the_last_devices_owns_them() -> None:
+    devices = [{"neuron_device_index": index, "mem_ecc_corrected": 0} for index in (4, 5)]
+    document = report(system_data={"neuron_hw_counters": group(neuron_devices=devices)})
+    own = Owners(task=Task(RED, frozenset({4, 5})), lookup_enabled=True)
+    samples = Harness().samples(document, owners=own)
+    assert {*samples.values(BUSY)} == {(str(core), "red", "train") for core in range(8, 12)}
+    assert {labels[:3] for labels in samples.values("neurondevice_ecc_reading")} == {
+        ("4", "red", "train"),
+        ("5", "red", "train"),
+    }
+
+
+def test_core_numbers_stay_logical_when_a_device_is_lost() -> None:
+    """With devices 0 and 2, core 5 exists, so that it is not a physical one."""
+    devices = [{"neuron_device_index": index, "mem_ecc_corrected": 0} for index in (0, 2)]
+    document = report(
+        neuron_hardware_info={**HARDWARE, "logical_neuroncore_config": 2},
+        system_data={"neuron_hw_counters": group(neuron_devices=devices)},
+    )
+    own = Owners(allocation=Allocation({5: RED}, {}, highest_core=5))
+    samples = Harness().samples(document, owners=own)
+    assert ("5", "red", "train") in samples.values(BUSY)
+
+
+def test_new_process_does_not_inherit_the_owner_of_an_exited_one() -> None:
+    harness = Harness()
+    own = Owners(by_core={0: RED})
+    assert completed(harness.samples(report(working(9, "a", 3, _0=50)), owners=own)) == {
+        ("a", "red", "train"): 3
+    }
+    harness.collect(report(), owners=own)
+    again = completed(harness.samples(report(working(9, "a", 5)), owners=own))
+    assert again[("a",)] == 5

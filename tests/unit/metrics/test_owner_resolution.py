@@ -18,10 +18,13 @@ def pod(name: str, *containers: str) -> dict[str, Any]:
 
 
 def report_with_pods(
-    cores: dict[str, Any] | None = None, devices: dict[str, Any] | None = None, error: str = ""
+    cores: dict[str, Any] | None = None,
+    devices: dict[str, Any] | None = None,
+    error: str = "",
+    period: float = 15.0,
 ) -> dict[str, Any]:
     """Return a report with `neuron_k8s_info`."""
-    info = group(error, period=15.0, neuroncores_k8s_info=cores, neurondevices_k8s_info=devices)
+    info = group(error, period=period, neuroncores_k8s_info=cores, neurondevices_k8s_info=devices)
     return report(BUSY, neuron_k8s_info=info)
 
 
@@ -75,6 +78,15 @@ def test_owners_are_kept_until_stale() -> None:
     harness.now += MIN_LIFETIME
     assert core_labels(report(BUSY), harness)[0] == ("0",)
     assert core_labels(report_with_pods({"0": pod("infer-1", "c")}), harness)[0][2] == "infer-1"
+
+
+def test_owners_of_a_long_period_are_kept_for_three_periods() -> None:
+    harness, period = Harness(), 2 * MIN_LIFETIME
+    harness.collect(report_with_pods({"0": pod("infer-0", "c")}, period=period))
+    harness.now += 3 * period - 10
+    assert core_labels(report(BUSY), harness)[0] == ("0", "ml", "infer-0", "c")
+    harness.now += 10
+    assert core_labels(report(BUSY), harness)[0] == ("0",)
 
 
 def test_unchanged_owners_keep_the_shape() -> None:

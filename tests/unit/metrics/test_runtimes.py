@@ -102,7 +102,9 @@ def vcpu(user: float, system: float, period: float) -> dict[str, object]:
     return group(period=period, vcpu_usage={"user": user, "system": system})
 
 
-@pytest.mark.parametrize(("period", "shown"), [(0.01, False), (2.4, False), (2.6, True), (5, True)])
+@pytest.mark.parametrize(
+    ("period", "shown"), [(0.07, False), (0.49, False), (0.5, True), (5, True)]
+)
 def test_short_period_has_no_cpu_ratios(period: float, shown: bool) -> None:
     usage = vcpu(50, 25, period)
     average = {"user": 30, "nice": 0, "system": 10, "io_wait": 0, "irq": 0, "soft_irq": 0}

@@ -24,6 +24,7 @@ from neuron_exporter.model import Health, Machine, MetricKind, Series, Snapshot,
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.sinks import prometheus
 from neuron_exporter.sinks.exposition import write
 from neuron_exporter.sinks.prometheus import PrometheusSink, machine_labels
 from neuron_exporter.telemetry import Telemetry
@@ -249,3 +250,24 @@ def test_concurrent_scrapes_see_one_report() -> None:
         for snapshot in snapshots:
             sink.offer(snapshot)
     assert not wrong
+
+
+def test_new_shape_renders_only_new_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[Series] = []
+    render = prometheus._name
+
+    def count(series: Series, common: str) -> bytes:
+        rendered.append(series)
+        return render(series, common)
+
+    monkeypatch.setattr(prometheus, "_name", count)
+    harness, sink = Harness(), PrometheusSink(EVERYTHING)
+    workers = [runtime(n, f"w{n}", execution_stats=executions(1)) for n in range(20)]
+    first = scrape(harness.collect(report(*workers), machine=HERE).snapshot, sink)
+    assert len(rendered) >= len(first.splitlines()) - first.count("\n#") - 1
+    rendered.clear()
+    new = runtime(99, "new", execution_stats=executions(1))
+    second = harness.collect(report(*workers, new), machine=HERE).snapshot
+    text = scrape(second, sink)
+    assert {dict(series.labels)["runtime_tag"] for series in rendered} == {"new"}
+    assert text == scrape(second)

@@ -14,7 +14,7 @@ from neuron_exporter.source.watchdog import MAX_PERIOD, SILENCE_TIMEOUT, START_T
 from tests.support.source_thread import RecordingListener
 from tests.support.waiting import wait_for
 
-REPORT = b'{"p": %d}\n'
+REPORT = b'{"p": %g}\n'
 TEXT = b"level=info msg=hello\n"
 TOO_LONG = b"x" * 101 + b"\n"
 ENDLESS = b"x" * 101
@@ -69,10 +69,17 @@ def test_start_timeout(source: Source, period: float, timeout: float) -> None:
         (5.0, 60, 180.0),
         (60.0, 0, 180.0),
         (0.0, 60, 180.0),
+        (0.0, 0, 15.0),
+        (0.0, 0.07, 75.0),
+        (0.0, 0.5, 15.0),
+        (5.0, 0.07, 15.0),
     ],
 )
-def test_silence_timeout(source: Source, period: float, covered: int, timeout: float) -> None:
-    """A later report may take 15 s, or three configured or reported periods."""
+def test_silence_timeout(source: Source, period: float, covered: float, timeout: float) -> None:
+    """A later report may take 15 s, or three configured or reported periods.
+
+    After a start-up report, whose stream has an unknown period, it may take a minute more.
+    """
     watchdog = Watchdog(period)
     source.write(REPORT % covered)
     last = source.stream.last_report

@@ -47,14 +47,10 @@ _CLOUDWATCH_UNITS = {
 
 
 def metric(
-    name: str,
-    preset: Preset = Preset.FULL,
-    *,
-    only: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
+    name: str, preset: Preset = Preset.FULL, *, only: tuple[str, ...] = ()
 ) -> partial[CloudWatchMetric]:
     """Define a metric in CloudWatch; `row` adds its unit and pooling."""
-    return partial(CloudWatchMetric, name=name, preset=preset, only=only, exclude=exclude)
+    return partial(CloudWatchMetric, name=name, preset=preset, only=only)
 
 
 def row(

@@ -7,7 +7,10 @@ from functools import partial
 from neuron_exporter.metrics.catalogue.builders import ONLY_AWS, gauge, info, metric
 from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset, Unit
 
-_counters = partial(gauge, group=Group.NEURONCORE_COUNTERS)
+_DEVICES = frozenset({Group.HW_COUNTERS})
+"""Group that lists the devices, and so which cores exist."""
+
+_counters = partial(gauge, group=Group.NEURONCORE_COUNTERS, extra_groups=_DEVICES)
 _core = partial(_counters, entity_kind=EntityKind.CORE)
 
 
@@ -17,6 +20,7 @@ def _memory(category: str, cloudwatch_name: str, purpose: str) -> tuple[MetricSp
         f"neuroncore_memory_usage_{category}",
         column=category,
         group=Group.MEMORY_USED,
+        extra_groups=_DEVICES,
         unit=Unit.BYTES,
         # AWS's script sets this label, always to this value.
         constant_labels=(("memory_location", "None"),),

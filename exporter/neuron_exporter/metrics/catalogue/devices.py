@@ -7,9 +7,34 @@ from functools import partial
 from neuron_exporter.metrics.catalogue.builders import ALL_LAYOUTS, counter, gauge, metric
 from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset
 
-_memory = partial(gauge, entity_kind=EntityKind.DEVICE, group=Group.MEMORY_USED, since="2.4")
+_count = partial(
+    gauge, entity_kind=EntityKind.MACHINE, preset=Preset.MINIMAL, per_task=True, since="1.16"
+)
+_memory = partial(
+    gauge,
+    entity_kind=EntityKind.DEVICE,
+    group=Group.MEMORY_USED,
+    extra_groups=frozenset({Group.HW_COUNTERS}),
+    since="2.4",
+)
 
 DEVICES: tuple[MetricSpec, ...] = (
+    _count(
+        "neuron_devices_expected",
+        "Number of Neuron devices of the instance type, or that are mapped into the task with "
+        "scope: task; absent if it is unknown.",
+        "devices_expected",
+        group=None,
+        cloudwatch=[metric("NeuronDevicesExpected")],
+    ),
+    _count(
+        "neuron_devices_present",
+        "Number of Neuron devices that neuron-monitor reports; absent if it is unknown.",
+        "devices_present",
+        group=None,
+        extra_groups=frozenset({Group.HW_COUNTERS}),
+        cloudwatch=[metric("NeuronDevicesPresent")],
+    ),
     counter(
         "hardware_ecc_events_total",
         "ECC events of the Neuron device's memory and SRAM by type.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from neuron_exporter.facts.report_names import ERROR_TYPES, FAILED_STATUSES
 from neuron_exporter.metrics.catalogue.builders import (
     ALL_LAYOUTS,
     ONLY_AWS,
@@ -34,7 +35,7 @@ TOTALS: tuple[MetricSpec, ...] = (
         per_owner=EXECUTION_STATUS,
         cloudwatch=[
             metric("ExecutionsCompleted", Preset.STANDARD, only=("completed",)),
-            metric("ExecutionErrors", Preset.MINIMAL, exclude=("completed",)),
+            metric("ExecutionErrors", Preset.MINIMAL, only=FAILED_STATUSES),
             metric("ExecutionsCompletedWithError", only=("completed_with_err",)),
             metric("ExecutionsCompletedWithNumericalError", only=("completed_with_num_err",)),
             metric("ExecutionsTimedOut", only=("timed_out",)),
@@ -48,10 +49,7 @@ TOTALS: tuple[MetricSpec, ...] = (
         "errors",
         split_by="error_type",
         per_owner=EXECUTION_ERRORS,
-        cloudwatch=[
-            metric(f"ExecutionErrors{kind.title()}", only=(kind,))
-            for kind in ("numerical", "transient", "model", "runtime", "hardware")
-        ],
+        cloudwatch=[metric(f"ExecutionErrors{kind.title()}", only=(kind,)) for kind in ERROR_TYPES],
     ),
 )
 

@@ -16,7 +16,10 @@ from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset, Unit
 
 _usage = partial(gauge, entity_kind=EntityKind.RUNTIME, group=Group.MEMORY_USED)
 _count = partial(
-    counter, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, preset=Preset.STANDARD
+    counter,
+    entity_kind=EntityKind.RUNTIME_TOTALS,
+    group=Group.EXECUTION_STATS,
+    preset=Preset.STANDARD,
 )
 _percentiles = partial(
     gauge, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, split_by="percentile"

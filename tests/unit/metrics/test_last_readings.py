@@ -1,0 +1,219 @@
+"""Groups that are not due in every report: neuron-monitor leaves them out or repeats them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from neuron_exporter.metrics.collector import Collector
+from neuron_exporter.model import Machine, Owners, Timestamp
+from neuron_exporter.report import decode
+from tests.support.reports import (
+    Harness,
+    Samples,
+    cores,
+    ecc,
+    executions,
+    group,
+    memory,
+    report,
+    runtime,
+)
+
+CPU = {"user": 10, "nice": 0, "system": 5, "io_wait": 0, "irq": 0, "soft_irq": 0}
+PERIODS = {"neuron_hw_counters": 2.0, "memory_info": 3.0, "neuron_runtime_data": 5.0}
+"""Periods of the groups, beside `vcpu_usage` with 1 s."""
+
+UTILIZATION = "neuroncore_utilization_ratio"
+RAW_ECC = "neurondevice_ecc_reading"
+COMPLETED = "neuron_executions_total"
+Omission = Callable[[dict[str, Any], dict[str, Any], str], None]
+
+
+def leave_out(target: dict[str, Any], last: dict[str, Any], name: str) -> None:
+    """Leave the key out."""
+
+
+def set_null(target: dict[str, Any], last: dict[str, Any], name: str) -> None:
+    """Set the key to null."""
+    target[name] = None
+
+
+def repeat(target: dict[str, Any], last: dict[str, Any], name: str) -> None:
+    """Repeat the last reading."""
+    if name in last:
+        target[name] = last[name]
+
+
+class MixedStream:
+    """A stream of a report each second, in which each group has a period of its own."""
+
+    def __init__(self, omit: Omission = leave_out, ecc: str = "reset_aware") -> None:
+        self.harness = Harness(period=None, ecc=ecc)
+        self.second = 0
+        self.runtimes: list[dict[str, Any]] | None = None
+        self._omit = omit
+        self._last: dict[str, Any] = {}
+
+    def next(self, **changes: Any) -> Samples:
+        """Return the samples of the next second; `changes` replace sections of the report."""
+        jitter = self.second / 1e6
+        due = {
+            "neuron_hw_counters": {**ecc({"mem_ecc_corrected": 1}, {}), "period": 2 + jitter},
+            "memory_info": group(period=3 + jitter, memory_used_bytes=7),
+            "neuron_runtime_data": self._runtimes(jitter),
+        }
+        fields: dict[str, Any] = {}
+        for name, period in PERIODS.items():
+            if self.second % period == 0:
+                fields[name] = self._last[name] = due[name]
+            else:
+                self._omit(fields, self._last, name)
+        system = {
+            "vcpu_usage": group(period=1 - jitter, average_usage=CPU, context_switch_count=10),
+            **{name: each for name, each in fields.items() if name != "neuron_runtime_data"},
+        }
+        document = report(system_data=system)
+        del document["neuron_runtime_data"]
+        if "neuron_runtime_data" in fields:
+            document["neuron_runtime_data"] = fields["neuron_runtime_data"]
+        self.second += 1
+        return self.read({**document, **changes})
+
+    def read(self, document: Any) -> Samples:
+        """Return the samples of a report that arrives now."""
+        now = 100.0 + self.second
+        collector: Collector = self.harness.collector
+        report = decode(json.dumps(document).encode()).report
+        at = Timestamp(1_700_000_000 + now, now)
+        return Samples(collector.collect(report, at, Machine(), Owners()).snapshot)
+
+    def _runtimes(self, jitter: float) -> list[dict[str, Any]]:
+        if self.runtimes is not None:
+            return self.runtimes
+        groups = {
+            "neuroncore_counters": cores(_0=50, _1=0, _2=0, _3=0),
+            "memory_used": memory({"0": {"tensors": 5}}),
+            "execution_stats": executions(4, {"p50": 0.1}),
+        }
+        timed = {name: {**each, "period": 5 + jitter} for name, each in groups.items()}
+        return [runtime(1, "app", "", **timed)]
+
+    def advance(self, seconds: int) -> Samples:
+        """Return the samples after so many seconds."""
+        for _ in range(seconds):
+            samples = self.next()
+        return samples
+
+
+@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+def test_no_series_comes_and_goes(omit: Omission) -> None:
+    stream = MixedStream(omit)
+    expected = None
+    for _ in range(40):
+        samples = stream.next()
+        present = {
+            series
+            for series, value in zip(samples.snapshot.shape, samples.snapshot.values, strict=True)
+            if value is not None and not isinstance(value, tuple)
+        }
+        expected = expected or present
+        assert present == expected
+    assert len(samples.values(UTILIZATION)) == 4
+
+
+@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+def test_events_are_counted_once(omit: Omission) -> None:
+    stream = MixedStream(omit)
+    samples = stream.advance(40)
+    assert samples.value(COMPLETED, "completed") == 8 * 4
+    assert samples.value("system_context_switches_total") == 400
+    assert samples.value("hardware_ecc_events_total", "0", "mem_ecc_corrected") == 1
+
+
+@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+def test_tallies_of_ecc_events_are_counted_once(omit: Omission) -> None:
+    samples = MixedStream(omit, ecc="tally").advance(40)
+    assert samples.value("hardware_ecc_events_total", "0", "mem_ecc_corrected") == 20
+    assert samples.value(RAW_ECC, "0", "mem_ecc_corrected") == 1
+
+
+@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+def test_latency_distribution_has_each_execution_once(omit: Omission) -> None:
+    stream = MixedStream(omit)
+    counted = 0.0
+    for _ in range(40):
+        for value in stream.next().values("execution_latency_distribution").values():
+            counted += sum(number for _, number in value)
+    assert counted == 8 * 4
+
+
+def test_reading_is_kept_for_three_periods() -> None:
+    stream = MixedStream()
+    stream.advance(19)  # the last report has both groups
+    missing = {"system_data": {"vcpu_usage": group(period=1.0)}}
+    for age in range(1, 12):
+        samples = stream.next(**missing)
+        assert (samples.value(RAW_ECC, "0", "mem_ecc_corrected") is not None) == (age <= 3 * 2)
+        assert (samples.value("system_memory_used_bytes") is not None) == (age <= 3 * 3)
+
+
+def test_error_ends_a_reading_at_once() -> None:
+    stream = MixedStream()
+    stream.advance(22)
+    failing = {"neuron_hw_counters": ecc({}, error="broken"), "vcpu_usage": group(period=1.0)}
+    for changes in ({"system_data": failing}, {}):
+        samples = stream.next(**changes)
+        assert samples.values(RAW_ECC) == {}
+
+
+def test_empty_list_ends_runtimes_at_once() -> None:
+    stream = MixedStream()
+    stream.runtimes = None
+    assert stream.advance(21).value(UTILIZATION, "0") == 0.5
+    stream.runtimes = []
+    samples = stream.advance(5)
+    assert samples.value(UTILIZATION, "0") == 0
+    assert samples.values("neuron_runtime_memory_used_bytes") == {}
+    for _ in range(9):
+        assert set(stream.next().values(UTILIZATION).values()) == {0}
+
+
+def test_runtime_with_an_error_ends_at_once() -> None:
+    stream = MixedStream()
+    stream.advance(20)
+    stream.runtimes = [runtime(1, error="gone")]
+    stream.next()
+    assert stream.next().values(UTILIZATION) == {}
+
+
+def test_group_of_a_runtime_that_is_not_due() -> None:
+    """The reports list the runtimes each second, with the groups that are due."""
+    stream = MixedStream()
+    for second in range(20):
+        groups = {"neuroncore_counters": {**cores(_0=50, _1=0), "period": 1.0}}
+        if second % 5 == 0:
+            groups["execution_stats"] = {**executions(3, {"p50": 0.1}), "period": 5.0}
+        samples = stream.next(neuron_runtime_data=[runtime(1, "app", "", **groups)])
+    assert samples.value(COMPLETED, "completed") == 4 * 3
+    assert samples.value("execution_latency_seconds", "app", "p50") == 0.1
+
+
+@pytest.mark.parametrize("gone", [{}, {"neuron_hw_counters": None}])
+def test_equal_periods_keep_nothing(gone: dict[str, Any]) -> None:
+    harness = Harness(period=None)
+    complete = {"neuron_hw_counters": ecc({}), "memory_info": group(memory_used_bytes=7)}
+    for _ in range(9):
+        harness.collect(report(system_data=complete))
+    samples = harness.samples(report(system_data={"memory_info": group(), **gone}))
+    assert samples.values(RAW_ECC) == {}
+
+
+def test_recorded_identical_readings_are_counted_if_the_periods_are_equal() -> None:
+    harness = Harness(period=None)
+    for _ in range(9):
+        samples = harness.samples(report(runtime(execution_stats=executions(4))))
+    assert samples.value(COMPLETED, "completed") == 36
