@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
+import pytest
 from botocore.session import Session
 
 UNITS = set(Session().get_service_model("cloudwatch").shape_for("StandardUnit").enum)
@@ -131,24 +134,31 @@ def sent(datums: Iterable[dict[str, Any]]) -> dict[Key, Counter[float]]:
 def assert_stands_for(thin: Counter[float], full: Counter[float]) -> None:
     """Assert that `thin` represents `full`.
 
-    Up to 100 values are equal; of more, the extremes, the count and the rank of every percentile.
+    Up to 100 values are equal; of more, the extremes, the count, the sum and the rank of every
+    percentile.
     """
     if len(full) <= 100:
         assert thin == full
         return
     assert len(thin) <= 100
-    assert set(thin) <= set(full)
     assert (min(thin), max(thin)) == (min(full), max(full))
+    assert thin[min(full)] == full[min(full)]
+    assert thin[max(full)] == full[max(full)]
     assert sum(thin.values()) == sum(full.values())
-    total = sum(full.values())
-    below, ranks = 0.0, {}
-    for value in sorted(full):
-        ranks[value] = (below, below + full[value])
-        below += full[value]
-    reached = 0.0
+    size = sum(abs(value) * count for value, count in full.items())
+    assert weighted_sum(thin) == pytest.approx(weighted_sum(full), abs=1e-12 * size)
+    values = sorted(full)
+    reached = [0.0, *accumulate(full[value] for value in values)]
+    total = reached[-1]
+    seen = 0.0
     for value in sorted(thin):
-        # The percentiles that return this value, and those of the full distribution.
-        first, last = ranks[value]
-        assert first - reached <= total / 98 * 1.000001
-        reached += thin[value]
-        assert reached - last <= total / 98 * 1.000001
+        # The percentiles that return this value, and its ranks in the full distribution.
+        first, last = reached[bisect_left(values, value)], reached[bisect_right(values, value)]
+        assert first - seen <= total / 98 * 1.000001
+        seen += thin[value]
+        assert seen - last <= total / 98 * 1.000001
+
+
+def weighted_sum(readings: Counter[float]) -> float:
+    """Return the sum of all readings."""
+    return math.fsum(value * count for value, count in readings.items())

@@ -12,11 +12,10 @@ import errno
 import json
 import os
 import select
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum
@@ -165,27 +164,37 @@ def documents(namespace: str, datums: Iterable[Datum]) -> Iterator[bytes]:
 def downsample(readings: ValueCounts) -> ValueCounts:
     """Reduce a distribution to at most 100 values.
 
-    Minimum and maximum keep their counts. The other values are divided into 98 ranges of equal
-    weight, each represented by its median. The sum of the counts stays exact, and the rank of a
+    Minimum and maximum keep their counts. The other readings are divided into 98 ranges of equal
+    number, each represented by its mean. Count, sum and average stay exact, and the rank of a
     percentile is wrong by at most 1/98 of the readings.
     """
     if len(readings) <= MAX_VALUES:
         return readings
     low, *inner, high = readings
-    ranges: dict[int, list[tuple[float, float]]] = {}
-    width = sum(count for _, count in inner) / (MAX_VALUES - 2)
-    seen = 0.0
-    for value, count in inner:
-        index = min(int((seen + count / 2) / width), MAX_VALUES - 3)
-        ranges.setdefault(index, []).append((value, count))
-        seen += count
-    return [low, *map(_median, ranges.values()), high]
+    number = MAX_VALUES - 2
+    total = sum(count for _, count in inner)
+    starts = [round(total * index / number) for index in range(number)]
+    ranges: list[list[tuple[float, float]]] = [[] for _ in starts]
+    start = 0.0
+    for value, count in inner:  # a value of many readings lies in several ranges
+        end = start + count
+        index = bisect_right(starts, start) - 1
+        while start < end:
+            cut = min(end, starts[index + 1]) if index + 1 < number else end
+            ranges[index].append((value, cut - start))
+            start, index = cut, index + 1
+    means: dict[float, float] = {}
+    for members in filter(None, ranges):
+        mean, count = _mean(members)
+        means[mean] = means.get(mean, 0.0) + count
+    return [low, *means.items(), high]
 
 
-def _median(readings: ValueCounts) -> tuple[float, float]:
-    """Return the median of the readings with their total count."""
-    totals = list(accumulate(count for _, count in readings))
-    return readings[bisect_left(totals, totals[-1] / 2)][0], totals[-1]
+def _mean(readings: ValueCounts) -> tuple[float, float]:
+    """Return the mean of the readings with their total count."""
+    total = sum(count for _, count in readings)
+    mean = sum(value * count for value, count in readings) / total
+    return min(max(mean, readings[0][0]), readings[-1][0]), total  # despite rounding errors
 
 
 def _group(datums: Iterable[Datum]) -> dict[tuple[datetime, tuple[Dimensions, ...]], list[Metric]]:

@@ -86,8 +86,8 @@ class PoolingPlan:
             self._add_pool(row, metric, MACHINE_POOL, self._indices(row, metric))
             return
         source = row.per_owner or row
-        if metric.pooling in _MACHINE_ONLY and source is row:
-            return  # has no owner
+        if has_no_owner(row, metric):
+            return
         for pool, indices in self._by_owner(source, metric, names).items():
             if metric.pooling is Pooling.MACHINE:
                 (machine_index,) = self._by_row[row]
@@ -127,6 +127,11 @@ class PoolingPlan:
         return pools
 
 
+def has_no_owner(row: MetricSpec, metric: CloudWatchMetric) -> bool:
+    """Return whether a metric belongs to the machine only."""
+    return metric.pooling in _MACHINE_ONLY and row.per_owner in (None, row)
+
+
 def count_active(values: tuple[Value, ...]) -> float:
     """Return how many values are above 0."""
     return float(sum(map(bool, values)))
@@ -140,6 +145,4 @@ def _picker(indices: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
 
 
 def _belongs(series: Series, metric: CloudWatchMetric) -> bool:
-    if metric.only:
-        return series.split_value in metric.only
-    return series.split_value not in metric.exclude
+    return not metric.only or series.split_value in metric.only

@@ -193,8 +193,9 @@ class Windows:
         self._plan = PoolingPlan(shape, self._selection, self._groupings)
         counters = [shape[index] for index in self._plan.counters]
         self._last = [self._remembered.pop(series.counter_key(), None) for series in counters]
-        for ended in [key for key in self._remembered if key[0].entity_kind is EntityKind.RUNTIME]:
-            del self._remembered[ended]
+        ended = EntityKind.RUNTIME_TOTALS
+        for key in [key for key in self._remembered if key[0].entity_kind is ended]:
+            del self._remembered[key]
 
     def _set_baselines(self, values: tuple[Any, ...], rows: Collection[MetricSpec]) -> None:
         """For the counters of these rows without a last value, record these values."""

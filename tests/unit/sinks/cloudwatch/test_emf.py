@@ -22,7 +22,7 @@ from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from tests.support.cloudwatch_sinks import request_of
 from tests.support.datums import heartbeat_datums, metric_datums
 from tests.support.documents import text
-from tests.support.emf import assert_stands_for, published, sent, validate
+from tests.support.emf import assert_stands_for, published, sent, validate, weighted_sum
 from tests.support.reports import Harness
 from tests.unit.sinks.cloudwatch.test_window import START, at
 
@@ -171,12 +171,21 @@ def test_downsampling_error_is_bounded(full: Counter[float]) -> None:
     assert_stands_for(Counter(dict(thin)), full)
 
 
-def test_downsampling_keeps_weight_of_extremes() -> None:
-    full = Counter({float(n): 30 for n in range(300)}) + Counter({1e6: 1})
-    thin = dict(downsample(sorted(full.items())))
-    assert thin[1e6] == 1
-    mean = sum(value * count for value, count in full.items()) / sum(full.values())
-    assert sum(v * c for v, c in thin.items()) / sum(thin.values()) == pytest.approx(mean, rel=0.01)
+@pytest.mark.parametrize(
+    "full",
+    [
+        Counter({float(n): 30 for n in range(300)}) + Counter({1e6: 1}),
+        Counter({n / 100: 1 for n in range(372)}) + Counter({90 + n / 7: 1 for n in range(12)}),
+        Counter({0.0: 3000}) + Counter({50 + n / 7: 1 for n in range(200)}),
+        Counter({0.1: 10**6}) + Counter({float(n): 1 for n in range(200)}),
+    ],
+    ids=["one outlier", "one busy core", "idle cores", "one frequent value"],
+)
+def test_downsampling_keeps_sum_and_extremes(full: Counter[float]) -> None:
+    thin = Counter(dict(downsample(sorted(full.items()))))
+    assert_stands_for(thin, full)
+    mean = weighted_sum(full) / sum(full.values())
+    assert weighted_sum(thin) / sum(thin.values()) == pytest.approx(mean, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["_aws", "ExecutionErrors"])

@@ -43,11 +43,6 @@ ENTITY_KINDS = {
 }
 
 
-def percentiles(p50: float) -> dict[str, float]:
-    """Return latencies with this median."""
-    return {"p0": p50 / 2, "p50": p50, "p100": p50 * 2}
-
-
 def vcpu(user: float, system: float) -> dict[str, Any]:
     """Return a `neuron_runtime_vcpu_usage` group."""
     return group(vcpu_usage={"user": user, "system": system})
@@ -58,7 +53,7 @@ REPORT = report(
         1,
         "a",
         neuroncore_counters=cores(_0=50, _1=0, _2=0, _3=0),
-        execution_stats=executions(10, percentiles(0.1), percentiles(0.05), timed_out=1),
+        execution_stats=executions(10, {"p50": 0.1}, {"p50": 0.05}, timed_out=1),
         memory_used=memory({"0": {"tensors": 10}, "1": {"constants": 30}}, host=7),
         neuron_runtime_vcpu_usage=vcpu(4, 1),
     ),
@@ -66,7 +61,7 @@ REPORT = report(
         2,
         "b",
         neuroncore_counters=cores(_0=25, _1=0, _2=10, _3=0),
-        execution_stats=executions(6, percentiles(0.4), percentiles(0.2), incorrect_input=2),
+        execution_stats=executions(6, {"p50": 0.4}, {"p50": 0.2}, incorrect_input=2),
         memory_used=memory({"0": {"tensors": 5}, "2": {"model_code": 50}}, host=11),
         neuron_runtime_vcpu_usage=vcpu(6, 2),
     ),
@@ -99,8 +94,8 @@ VALUES = {
     "RuntimeDeviceMemoryUsed": {40: 1, 55: 1},
     "RuntimeCpuUser": {0.04: 1, 0.06: 1},
     "RuntimeCpuSystem": {0.01: 1, 0.02: 1},
-    "ExecutionLatency": {0.05: 3, 0.1: 4, 0.2: 3 + 2, 0.4: 2, 0.8: 2},
-    "ExecutionDeviceLatency": {0.025: 3, 0.05: 4, 0.1: 3 + 2, 0.2: 2, 0.4: 2},
+    "ExecutionLatency": {0.1: 10, 0.4: 6},
+    "ExecutionDeviceLatency": {0.05: 10, 0.2: 6},
     "HostCpuUtilization": {0.30: 1},
     "HostMemoryUtilization": {0.25: 1},
     "HostMemoryUsed": {100: 1},
