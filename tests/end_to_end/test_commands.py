@@ -91,8 +91,8 @@ def test_all_schema_errors_at_once(config: Path, command: str) -> None:
     ]
     if listen:
         expected.append(
-            '--listen: prometheus.listen: must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"'
-            " (got '9415')"
+            '--listen: prometheus.listen: must be HOST:PORT, as in ":9415", '
+            '"127.0.0.1:9415" or "[::1]:9415" (got \'9415\')'
         )
     assert sorted(errors(finished)) == sorted(expected)
 
@@ -129,13 +129,70 @@ def test_check_summary(config: Path) -> None:
     config.write_text("cloudwatch: {enabled: true, flush_interval: 30s, preset: minimal}\n")
     finished = run("check", "--config", str(config))
     assert (finished.status, finished.err) == (0, "")
-    good, source, prometheus, cloudwatch = finished.out.splitlines()
+    good, source, prometheus, cloudwatch, count, names = finished.out.splitlines()
     assert good == f"{config}: good"
     assert source.startswith("  source: neuron-monitor, every 5s: execution_stats, ")
-    count = len(select_for_prometheus("full", [], [])[0].rows)
-    assert prometheus == f"  prometheus: {count} metrics at 0.0.0.0:9415/metrics"
-    assert cloudwatch.startswith("  cloudwatch: every 30s, in 1 dimension set(s): ")
-    assert "NeuronCoreUtilization" in cloudwatch
+    rows = len(select_for_prometheus("full", [], [])[0].rows)
+    assert prometheus == f"  prometheus: {rows} metrics at :9415/metrics"
+    assert cloudwatch == "  cloudwatch: every 30s, namespace NeuronExporter"
+    assert count.startswith("    4 metrics of a simulated trn1.32xlarge, 1.20 USD a month")
+    assert names == (
+        "    [InstanceId, InstanceType]: 4 metrics: EccUncorrected, ExecutionErrors, "
+        "ExporterHeartbeat, NeuronCoreUtilization"
+    )
+
+
+DOUBTFUL = """\
+prometheus:
+  enabled: false
+cloudwatch:
+  enabled: true
+  region: eu-west1
+  extra_dimensions:
+    InstanceId: foo
+  budget:
+    max_metrics: 5
+"""
+
+
+def test_doubtful_settings(config: Path) -> None:
+    """`run` accepts them and logs each once; `check` names them, and fails with --strict."""
+    config.write_text(DOUBTFUL)
+    environment = {"NEURON_EXPORTER_CLOUDWATCH_ENABLED": "true"}
+    region = "is not a region of AWS; regions have the form of \"us-east-1\" (got 'eu-west1')"
+    expected = [
+        "NEURON_EXPORTER_CLOUDWATCH_ENABLED: unknown variable, ignored; did you mean "
+        "NEURON_EXPORTER__CLOUDWATCH__ENABLED?",
+        f"{config}:5: cloudwatch.region: {region}",
+        f"{config}:7: cloudwatch.extra_dimensions.InstanceId: all machines with this configuration "
+        "publish to the same metrics; without this line, each has its own (got 'foo')",
+        f"{config}:8: cloudwatch.budget: allows 5 of 10 metrics (3.00 USD a month); not published: "
+        "HostMemoryUtilization, HostCpuUtilization, NeuronDeviceMemoryUtilization, "
+        "ExecutionsCompleted, ExecutionLatency in [InstanceId, InstanceType]",
+    ]
+    strict = run("check", "--config", str(config), "--strict", environment=environment)
+    assert (strict.status, strict.err) == (2, "")
+    checked = run("check", "--config", str(config), environment=environment)
+    assert (checked.status, checked.err, checked.out) == (0, "", strict.out)
+    lines = checked.out.splitlines()
+    assert lines[:5] == [
+        *(f"warning: {line}" for line in expected),
+        f"{config}: valid, with 4 warning(s)",
+    ]
+    ran = run(
+        *("run", "--config", str(config), "--source", "stdin", "--listen", "127.0.0.1:0"),
+        environment={**environment, "NEURON_EXPORTER__CLOUDWATCH__SPOOL__PATH": "null"},
+    )
+    assert [event["setting"] for event in events(ran, "setting_doubtful")] == expected
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["{}", "cloudwatch: {enabled: true}", "cloudwatch: {enabled: false, namespace: N}"],
+)
+def test_strict_check_accepts_intended_settings(config: Path, document: str) -> None:
+    config.write_text(document)
+    assert run("check", "--config", str(config), "--strict").status == 0
 
 
 def test_disabled_feature_is_reported(config: Path) -> None:
@@ -148,9 +205,10 @@ def test_disabled_feature_is_reported(config: Path) -> None:
     assert checked.status == 0
     warnings = [line for line in checked.out.splitlines() if line.startswith("warning: ")]
     assert warnings == [f"warning: {line}" for line in expected]
-    ran = run("run", "--config", str(config), "--source", "stdin", "--listen", "127.0.0.1:0")
+    flags = ("--source", "stdin", "--listen", "127.0.0.1:0")
+    ran = run("run", "--config", str(config), *flags, given=LINE.decode())
     assert ran.status == 0
-    assert [event["setting"] for event in events(ran, "feature_disabled")] == expected
+    assert [event["setting"] for event in events(ran, "setting_doubtful")] == expected
 
 
 # Flags
@@ -249,20 +307,32 @@ def test_missing_source_file(tmp_path: Path, command: str, name: str) -> None:
     assert messages == [f"--source: source.path: is not a file (got '{path}')"]
 
 
-def test_source_file_without_reports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run --listen 127.0.0.1:0", "record"])
+def test_mistyped_source(command: str) -> None:
+    messages = errors(run(*command.split(), "--source", "simulater"))
+    allowed = "must be neuron-monitor, stdin, file or simulator"
+    assert messages == [f"--source: source.kind: {allowed} (got 'simulater')"]
+
+
+@pytest.mark.parametrize("text", ["", "nothing\n", "{}\n"])
+@pytest.mark.parametrize("source", ["stdin", "FILE"])
+def test_source_without_reports(tmp_path: Path, source: str, text: str) -> None:
+    """Such as a pipe from a program whose name is mistyped."""
     path = tmp_path / "notes.txt"
-    path.write_text("nothing\n")
-    finished = run("run", "--source", str(path), "--listen", "127.0.0.1:0")
+    path.write_text(text)
+    name = source.replace("FILE", str(path))
+    finished = run("run", "--source", name, "--listen", "127.0.0.1:0", given=text)
     assert (finished.status, finished.out) == (1, "")
     (failed,) = events(finished, "source_failed")
-    assert failed["reason"] == f"{path}: contains no report of neuron-monitor"
+    place = name.replace("stdin", "standard input")
+    assert failed["reason"] == f"{place}: contains no report of neuron-monitor"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("run --source stdin --listen 127.0.0.1:{0}", "127.0.0.1:{0}: {1} (prometheus.listen, or"),
-        ("run --source stdin --port {0}", "0.0.0.0:{0}: {1} (prometheus.listen, or --listen)"),
+        ("run --source stdin --port {0}", ":{0}: {1} (prometheus.listen, or --listen)"),
         ("demo --listen 127.0.0.1:{0}", "127.0.0.1:{0}: {1}; choose another with --listen"),
     ],
 )

@@ -176,6 +176,14 @@ def test_fleet_shares_sets(tmp_path: Path) -> None:
     assert estimate["fleet"]["metrics_usd"] == 3_000 + 1_001
 
 
+def test_fixed_instance_id_makes_a_set_shared(tmp_path: Path) -> None:
+    """With the same InstanceId on all machines, CloudWatch bills the set once."""
+    path = configuration(tmp_path, extra_dimensions={"InstanceId": "foo"})
+    estimate = cost(path, "--instance-type", "inf2.xlarge", "--instances", "100")
+    assert [part["shared_by_fleet"] for part in estimate["parts"]] == [True]
+    assert estimate["fleet"]["metrics"] == 10
+
+
 def test_alternatives(tmp_path: Path) -> None:
     estimate = cost(configuration(tmp_path, preset="minimal"), "--instance-type", "trn1.32xlarge")
     alternatives = {

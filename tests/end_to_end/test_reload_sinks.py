@@ -84,6 +84,29 @@ def test_raised_budget(tmp_path: Path, endpoint: Endpoint) -> None:
         wait_for(lambda: exporter.value(name) == 10)
 
 
+def test_new_doubtful_settings_are_logged(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A setting that was logged before is not logged again, though its line has moved."""
+    cloudwatch = {
+        "enabled": True,
+        "endpoint_url": endpoint.url,
+        "extra_dimensions": {"InstanceId": "foo"},
+    }
+    with fed(tmp_path, cloudwatch=cloudwatch) as run:
+        run.exporter.wait_for_event("setting_doubtful")
+        run.write(cloudwatch={"budget": {"max_metrics": 5}, **cloudwatch})
+        send_sighup(run.exporter)
+        assert reloaded(run.exporter) == ["cloudwatch.budget.max_metrics"]
+        wait_for(lambda: len(run.exporter.events("setting_doubtful")) >= 2)
+        send_sighup(run.exporter)
+        assert reloaded(run.exporter, 2) == []
+        run.exporter.stop()
+        logged = [event["setting"] for event in run.exporter.events("setting_doubtful")]
+    assert [line.split(": ")[1] for line in logged] == [
+        "cloudwatch.extra_dimensions.InstanceId",
+        "cloudwatch.budget",
+    ]
+
+
 def test_new_group_restarts_the_child_once(tmp_path: Path) -> None:
     """A change that needs no new group leaves the child alone."""
     configurations = tmp_path / "configurations"
@@ -91,11 +114,11 @@ def test_new_group_restarts_the_child_once(tmp_path: Path) -> None:
     steps = " ".join(child("report", "sleep=1", "again"))
     monitor = script(tmp_path / "monitor", f'cp "$2" {configurations}/$$; exec {steps} "$@"')
     config = {"source": {"command": [str(monitor)], "period": "1s"}}
-    without = {"exclude": ["*ecc*"]}
+    without = {"exclude": ["neuron_runtime_vcpu*"]}
 
     def groups() -> list[bool]:
         files = sorted(configurations.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        return ["neuron_hw_counters" in path.read_text() for path in files]
+        return ["neuron_runtime_vcpu_usage" in path.read_text() for path in files]
 
     def counted() -> bool:
         read = exporter.value("neuron_exporter_reports_total") or 0
@@ -105,7 +128,10 @@ def test_new_group_restarts_the_child_once(tmp_path: Path) -> None:
     with running_exporter(tmp_path, {**config, "prometheus": without}) as exporter:
         exporter.wait_for_event("source_state", state="ok")
         (first,) = children_of(exporter.process.pid)
-        write_config(tmp_path, {**config, "prometheus": {"exclude": ["*ecc*", "system_swap*"]}})
+        write_config(
+            tmp_path,
+            {**config, "prometheus": {"exclude": ["neuron_runtime_vcpu*", "system_swap*"]}},
+        )
         send_sighup(exporter)
         reloaded(exporter)
         more = (exporter.value("neuron_exporter_reports_total") or 0) + 2

@@ -6,36 +6,45 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from neuron_exporter.cli.common import OK, load_config
+from neuron_exporter.cli.common import OK, WRONG_USE
+from neuron_exporter.cli.generators import dry_run_loader
+from neuron_exporter.facts.prices import REGION
 
 if TYPE_CHECKING:
+    from neuron_exporter.config import Config
+    from neuron_exporter.generate.options import Configure
     from neuron_exporter.pipeline.build import Pipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", required=True, help="configuration file (YAML)")
+    parser.add_argument("--strict", action="store_true", help="exit with 2 if there are warnings")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print warnings and a summary."""
     from neuron_exporter.pipeline.build import build
 
-    pipeline = build(load_config(args.config))
+    configure = dry_run_loader(args.config)
+    pipeline = build(configure(()))
+    number = len(pipeline.warnings)
     for warning in pipeline.warnings:
         print(f"warning: {warning}")
-    print(f"{args.config}: good")
-    for line in summary(pipeline):
+    print(f"{args.config}: {f'valid, with {number} warning(s)' if number else 'good'}")
+    for line in summary(pipeline, configure):
         print(f"  {line}")
-    return OK
+    return WRONG_USE if args.strict and number else OK
 
 
-def summary(pipeline: Pipeline) -> Iterator[str]:
-    """Describe what the parts of a pipeline do."""
+def summary(pipeline: Pipeline, configure: Configure) -> Iterator[str]:
+    """Describe what the parts of a pipeline do. `configure` loads its configuration."""
+    from neuron_exporter.pipeline.source import source_kind
     from neuron_exporter.text import format_duration
 
     config = pipeline.config
-    groups = ", ".join(sorted(pipeline.groups))
-    yield f"source: {config.source.kind}, every {format_duration(config.source.period)}: {groups}"
+    kind = source_kind(config.source) + (" (simulated)" if pipeline.is_simulated else "")
+    groups = ", ".join(sorted(pipeline.groups)) or "no groups"
+    yield f"source: {kind}, every {format_duration(config.source.period)}: {groups}"
     if pipeline.prometheus is not None:
         rows = len(pipeline.prometheus.selection.rows)
         addresses = ", ".join(f"{address}/metrics" for address in config.prometheus.listen)
@@ -46,9 +55,32 @@ def summary(pipeline: Pipeline) -> Iterator[str]:
         names = [name for name, protection in protections.items() if protection is not None]
         yield f"web: {' and '.join(names) or 'neither TLS nor passwords'}"
     if pipeline.cloudwatch is not None:
-        names = sorted(pipeline.cloudwatch.selection.names)
-        sets = len(config.cloudwatch.dimension_sets)
         interval = format_duration(config.cloudwatch.flush_interval)
         target = " to standard output" if config.cloudwatch.transport == "emf" else ""
-        metrics = ", ".join(names)
-        yield f"cloudwatch: every {interval}{target}, in {sets} dimension set(s): {metrics}"
+        yield f"cloudwatch: every {interval}{target}, namespace {config.cloudwatch.namespace}"
+        yield from (f"  {line}" for line in _published(config, configure))
+
+
+def _published(config: Config, configure: Configure) -> Iterator[str]:
+    """Describe what one machine publishes to CloudWatch, by a dry run."""
+    from neuron_exporter.generate.cost.estimate import one_machine
+    from neuron_exporter.generate.dry_run import dry_run
+    from neuron_exporter.generate.options import DEFAULT_INSTANCE_TYPE
+    from neuron_exporter.simulator.hardware import SIMULATED_TYPES
+
+    configured = config.identity.instance_type
+    machine = configured if configured in SIMULATED_TYPES else DEFAULT_INSTANCE_TYPE
+    result = dry_run(configure, instance_type=machine)
+    usd = one_machine(result).usd
+    yield f"{result.metrics} metrics of a simulated {machine}, {usd:.2f} USD a month in {REGION}"
+    for each in result.sets:
+        shared = " (shared by the fleet)" if each.shared else ""
+        names = ", ".join(sorted(each.metrics))
+        yield f"[{', '.join(each.dimensions)}]{shared}: {each.count} metrics: {names}"
+    for dimensions, unknown in result.dropped.items():
+        yield f"[{', '.join(dimensions)}]: not published ({', '.join(unknown)} unknown)"
+    if result.budget.suppressed_items:
+        yield f"over the budget of {result.budget.limit} metrics, not published:"
+        yield from (f"  {line}" for line in result.budget.describe())
+    if result.assumed:
+        yield f"assumed to be known: {', '.join(result.assumed)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +38,7 @@ def _add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--stream", metavar="FILE", help="file of reports, as `record` writes it")
 
 
-def _dry_run_loader(path: str) -> Configure:
+def dry_run_loader(path: str) -> Configure:
     """Return the loader of a configuration, and turn logging off: a dry run prints its result."""
     from neuron_exporter import log
 
@@ -83,7 +84,7 @@ def _cost(args: argparse.Namespace) -> str:
     from neuron_exporter.generate.cost.estimate import estimate
     from neuron_exporter.generate.cost.report import as_json, as_text
 
-    result = estimate(_dry_run_loader(args.config), args.instance_type, args.stream, args.instances)
+    result = estimate(dry_run_loader(args.config), args.instance_type, args.stream, args.instances)
     return as_json(result) if args.json else as_text(result)
 
 
@@ -103,7 +104,7 @@ def _alarms(args: argparse.Namespace) -> str:
     from neuron_exporter.generate.alarms.alarms import alarms, as_yaml
 
     template = alarms(
-        _dry_run_loader(args.config),
+        dry_run_loader(args.config),
         instance_type=args.instance_type,
         stream=args.stream,
         instance_id=args.instance_id,
@@ -125,7 +126,7 @@ def _dashboard(args: argparse.Namespace) -> str:
     from neuron_exporter.generate.dashboard import cloudwatch_dashboard
 
     body = cloudwatch_dashboard(
-        _dry_run_loader(args.config),
+        dry_run_loader(args.config),
         instance_type=args.instance_type,
         stream=args.stream,
         instance_id=args.instance_id,
@@ -187,7 +188,14 @@ def _task_definition(args: argparse.Namespace) -> str:
     from neuron_exporter.generate import as_json
     from neuron_exporter.generate.ecs.task_definition import task_definition
 
-    return as_json(task_definition(**vars(args)))  # its parameters are named like the flags
+    definition = task_definition(**vars(args))  # its parameters are named like the flags
+    if args.workload != "none" and args.workload_image is None and args.command is None:
+        print(
+            "neuron-exporter: warning: AWS's image does not contain the program that this "
+            "definition runs: set --workload-image, or --command",
+            file=sys.stderr,
+        )
+    return as_json(definition)
 
 
 def _add_instance_types_arguments(parser: argparse.ArgumentParser) -> None:

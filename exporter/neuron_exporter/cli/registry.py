@@ -34,6 +34,24 @@ COMMANDS: Mapping[str, str] = {
 }
 """Names and help texts, in the order of `--help`."""
 
+_DETAILS: Mapping[str, str] = {
+    "run": "Runs neuron-monitor, serves its readings to Prometheus, and sends them to CloudWatch "
+    "if that is enabled. SIGTERM stops it, SIGHUP reloads the configuration, SIGUSR1 pauses and "
+    "resumes neuron-monitor. Exit status: 0 stopped or end of input, 1 failure, 2 wrong use or "
+    "invalid configuration.",
+    "demo": "Serves the page and the metrics, and prints the CloudWatch metrics instead of sending "
+    "them. It needs neither hardware nor an AWS account.",
+    "check": "Prints warnings, what a valid configuration publishes, and what that costs. Exit "
+    "status: 0 valid, 2 invalid or, with --strict, valid with warnings.",
+    "cost": "Runs the configuration for a simulated or recorded machine, counts the metrics, and "
+    "prices them by CloudWatch's public list prices. Nothing is sent.",
+    "alarms": "Runs the configuration for a simulated or recorded machine, and writes alarms for "
+    "the series that it publishes, with the same names and dimensions.",
+    "task-definition": "The definition is JSON for `aws ecs register-task-definition "
+    "--cli-input-json`. With a workload, the exporter is a non-essential container beside it.",
+}
+"""What a command does beyond its help text, for its own `--help`."""
+
 
 def make_program_parser() -> argparse.ArgumentParser:
     """Build the parser of a command line without a command."""
@@ -53,9 +71,10 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     """Build the parser of a command. `simulate` has its own, in `simulator/options.py`."""
     command = load_command(name)
     text = COMMANDS[name]
+    details = f" {_DETAILS[name]}" if name in _DETAILS else ""
     parser = argparse.ArgumentParser(
         prog=f"neuron-exporter {name}",
-        description=f"{text[0].upper()}{text[1:]}.",
+        description=f"{text[0].upper()}{text[1:]}.{details}",
         formatter_class=getattr(command, "HELP_FORMATTER", argparse.HelpFormatter),
     )
     command.add_arguments(parser)

@@ -38,6 +38,9 @@ def as_text() -> str:
     lines += ["", "SOURCES"]
     lines += [f"{n:>4}  {source.name}, {source.date}" for n, source in enumerate(sources, 1)]
     lines += ["", "NOTES", *(f"  {row.name}: {row.note}" for row in rows if row.note)]
+    unconfirmed = ", ".join(row.name for row in rows if not row.confirmed)
+    lines += ["", "NOT CONFIRMED: no public source says that these can be launched"]
+    lines += [f"  {unconfirmed}"]
     return "\n".join(lines) + "\n"
 
 
@@ -47,6 +50,7 @@ def as_json() -> str:
         {
             **{name: read(row) for name, _, read in _COLUMNS},
             "instances_per_ultraserver": row.instances_per_ultraserver,
+            "confirmed": row.confirmed,
             "sources": [{"name": each.name, "date": each.date} for each in row.sources],
             "note": row.note or None,
         }

@@ -144,6 +144,4 @@ def _description(row: MetricSpec, metric: CloudWatchMetric) -> str:
     """Return the row's help, and which part of the row the metric is."""
     if metric.only:
         return f"{row.help} Only: {', '.join(metric.only)}."
-    if metric.exclude:
-        return f"{row.help} All but: {', '.join(metric.exclude)}."
     return row.help

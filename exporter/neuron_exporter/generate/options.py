@@ -12,6 +12,8 @@ from neuron_exporter.sinks.cloudwatch.dimensions import sanitize_dimension_value
 DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
 """The simulated machine if none is chosen."""
 
+_FAMILIES = ("inf", "trn")
+
 Configure = Callable[[Iterable[Override]], LoadedConfig]
 """Load the user's configuration with these flags."""
 
@@ -25,14 +27,31 @@ def choose_type(config: Config, instance_type: str | None, stream: str | None) -
     name = instance_type or config.identity.instance_type or DEFAULT_INSTANCE_TYPE
     if stream is not None:
         return name
+    check_type(name)
+    return name
+
+
+def check_type(name: str) -> None:
+    """Check the option `--instance-type`.
+
+    Raises:
+        ConfigError: the type cannot be simulated.
+    """
     if name not in INSTANCE_TYPES:
-        suggestion = suggest(name, INSTANCE_TYPES)
-        raise ConfigError([f"--instance-type: unknown type; {suggestion} (got {name!r})"])
+        raise unknown_type(name)
     try:
         hardware(name)
     except ValueError as error:
         raise ConfigError([f"--instance-type: {error}"]) from None
-    return name
+
+
+def unknown_type(name: str) -> ConfigError:
+    """Return the error of the option `--instance-type` for a type that is not in the table."""
+    type_of_ec2 = name.lower().removeprefix("ml.")  # SageMaker's prefix
+    problem = f"unknown type; {suggest(type_of_ec2, INSTANCE_TYPES)}"
+    if not type_of_ec2.startswith(_FAMILIES):
+        problem = "has no Neuron devices; `neuron-exporter instance-types` lists types that do"
+    return ConfigError([f"--instance-type: {problem} (got {name!r})"])
 
 
 def check_instance_id(instance_id: str | None) -> None:

@@ -15,6 +15,7 @@ def test_command(name: str) -> None:
     parser = make_parser(name)
     assert parser.prog == f"neuron-exporter {name}"
     assert all(action.help for action in parser._actions)
+    assert parser.description
 
 
 def test_program_help_names_every_command() -> None:

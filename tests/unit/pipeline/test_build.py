@@ -13,6 +13,7 @@ from neuron_exporter.config import ConfigError, LoadedConfig, Override, load
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.model import Group, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
+from neuron_exporter.pipeline.cloudwatch import make_ecc_store
 from neuron_exporter.pipeline.source import make_source
 from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
 from tests.support.reports import report
@@ -115,7 +116,12 @@ def test_pod_owners_are_cached() -> None:
         ),
         (
             {"prometheus.preset": "minimal", "prometheus.exclude": ["*ecc*", "execution*"]},
-            {Group.NEURONCORE_COUNTERS, Group.EXECUTION_STATS, Group.MEMORY_USED},
+            {
+                Group.NEURONCORE_COUNTERS,
+                Group.EXECUTION_STATS,
+                Group.MEMORY_USED,
+                Group.HW_COUNTERS,
+            },
         ),
         (
             {**ALONE, "cloudwatch.preset": "minimal"},
@@ -263,3 +269,16 @@ def test_emf_rejects_dimension_named_like_a_metric() -> None:
     assert built(keys).warnings == ()
     (problem,) = problems({**keys, "cloudwatch.transport": "emf"})
     assert "must not be that of a metric" in problem
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_kept"),
+    [
+        ({}, True),
+        ({"source.kind": "simulator"}, False),
+        ({"source.command": ["neuron-exporter", "simulate"]}, False),
+    ],
+)
+def test_ecc_readings_that_are_kept(keys: Mapping[str, Any], is_kept: bool) -> None:
+    """Not simulated ones: the next exporter would compare them with those of the machine."""
+    assert (make_ecc_store(loaded({**ALONE, **keys}).config) is not None) == is_kept

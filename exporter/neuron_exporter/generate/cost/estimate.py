@@ -111,22 +111,27 @@ def estimate(
     config = configure(()).config
     name = choose_type(config, instance_type, stream)
     result = dry_run(configure, instance_type=name, stream=stream)
-    windows = HOURS_PER_MONTH * 3600 / result.interval
-    # Transport emf sends no requests: CloudWatch Logs bills the bytes of the log instead.
-    requests = 0 if result.log_bytes_per_window else math.ceil(result.requests_per_window * windows)
-    log_bytes = math.ceil(result.log_bytes_per_window * windows)
+    one = one_machine(result)
     per_machine = sum(each.count for each in result.sets if not each.shared)
     metrics = result.metrics + (instances - 1) * per_machine
     return Estimate(
         machine=f"a simulated {name}" if stream is None else f"the machine of {stream}",
         enabled=config.cloudwatch.enabled,
         result=result,
-        one=Bill(result.metrics, requests, log_bytes),
+        one=one,
         instances=instances,
-        fleet=Bill(metrics, instances * requests, instances * log_bytes),
+        fleet=Bill(metrics, instances * one.requests, instances * one.log_bytes),
         alarms=_alarms(configure, name, stream),
         alternatives=tuple(_alternatives(configure, name, stream, result)),
     )
+
+
+def one_machine(result: DryRunResult) -> Bill:
+    """Return what one machine costs."""
+    windows = HOURS_PER_MONTH * 3600 / result.interval
+    # Transport emf sends no requests: CloudWatch Logs bills the bytes of the log instead.
+    requests = 0 if result.log_bytes_per_window else math.ceil(result.requests_per_window * windows)
+    return Bill(result.metrics, requests, math.ceil(result.log_bytes_per_window * windows))
 
 
 def _alarms(configure: Configure, name: str, stream: str | None) -> AlarmCost | None:

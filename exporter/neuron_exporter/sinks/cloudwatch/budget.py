@@ -13,7 +13,7 @@ as latency after the first execution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from neuron_exporter.log import get_logger
 from neuron_exporter.model import Pooling, Selection
 from neuron_exporter.sinks.cloudwatch.datums import MetricValues, selected_metrics
 from neuron_exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, Dimensions
+from neuron_exporter.sinks.cloudwatch.pooling import has_no_owner
 from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
 from neuron_exporter.telemetry import Telemetry
 
@@ -84,10 +85,9 @@ class Budget:
         self._protected = protected_names(selection, settings.keep)
         self._rank = _ranking(settings, selection)
         self._expected = {
-            (tuple(names), name): 1
-            for names in settings.dimension_sets
-            if not settings.owner_dimensions_in(names)
-            for name in selection.names
+            item: 1
+            for item in expected_items(settings, selection)
+            if not settings.owner_dimensions_in(item[0])
         }
         sets = set(map(tuple, settings.dimension_sets))
         demands: tuple[dict[BudgetItem, Any], ...] = (self._wanted, *self._earlier.values())
@@ -158,6 +158,27 @@ class Budget:
         return [each for each in metrics if _identity(each) in published]
 
 
+def preview(settings: SinkSettings, selection: Selection) -> BudgetStatus:
+    """Return the status for a machine with one owner that has all selected metrics."""
+    demand = dict.fromkeys(expected_items(settings, selection), 1)
+    suppressed = Budget(settings, selection)._suppress(demand)
+    published = len(demand) - len(suppressed)
+    return BudgetStatus(len(demand), settings.metric_limit, suppressed, 0, published)
+
+
+def expected_items(settings: SinkSettings, selection: Selection) -> Iterator[BudgetItem]:
+    """Yield the metrics of each set.
+
+    Sets with owner dimensions have only metrics that belong to an owner.
+    """
+    for names in settings.dimension_sets:
+        of_owner = bool(settings.owner_dimensions_in(names))
+        for row in selection.rows:
+            for metric in row.cloudwatch:
+                if metric.name in selection.names and not (of_owner and has_no_owner(row, metric)):
+                    yield tuple(names), metric.name
+
+
 class BudgetReporter:
     """Reporter of the budget in metrics, in the log and on the status page (`rows`)."""
 
@@ -212,10 +233,11 @@ def _ranking(
     settings: SinkSettings, selection: Selection
 ) -> Callable[[BudgetItem], tuple[int, ...]]:
     """Return a sort key: the coarsest set first, in a set the metrics of the smallest preset."""
+    of_one_machine = ONE_MACHINE - settings.extra_dimensions.keys()
     sets = {
         tuple(names): (
             bool(settings.owner_dimensions_in(names)),
-            not ONE_MACHINE.isdisjoint(names),
+            not of_one_machine.isdisjoint(names),
             len(names),
             index,
         )

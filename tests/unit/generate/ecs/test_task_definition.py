@@ -257,6 +257,14 @@ def test_invalid_devices(text: str | None) -> None:
     [
         ({"instance_type": "inf1.xlrge"}, "--instance-type: unknown type; did you mean inf1.xlar"),
         ({"instance_type": "m5.large"}, "--instance-type: has no Neuron devices; "),
+        (
+            {"instance_type": "ml.trn1.2xlarge"},
+            "--instance-type: unknown type; did you mean trn1.2xlarge",
+        ),
+        (
+            {"instance_type": "INF2.xlarge"},
+            "--instance-type: unknown type; did you mean inf2.xlarge",
+        ),
         ({"instance_type": "inf2e.32xlarge"}, "--instance-type: the number of devices of inf2e."),
         ({"instance_type": "trn2n.48xlarge"}, "--instance-type: the number of devices of trn2n."),
         (

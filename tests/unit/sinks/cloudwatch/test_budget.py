@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuron_exporter.metrics.selection import select_for_cloudwatch
-from neuron_exporter.sinks.cloudwatch.budget import HOUR, REMEMBERED_HOURS, Budget, protected_names
+from neuron_exporter.sinks.cloudwatch import budget as budget_module
+from neuron_exporter.sinks.cloudwatch.budget import (
+    HOUR,
+    REMEMBERED_HOURS,
+    Budget,
+    preview,
+    protected_names,
+)
 from neuron_exporter.sinks.cloudwatch.datums import MetricValues
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
@@ -92,6 +99,29 @@ def test_finest_set_is_suppressed_first() -> None:
             FLEET: set(NAMES),
             MACHINE: {"ExporterHeartbeat"},
         }
+
+
+def test_set_with_fixed_instance_id_is_as_coarse_as_others() -> None:
+    """Its metrics are shared by the fleet, so that the set with more dimensions is finer."""
+    sets = [["InstanceId"], ["InstanceType", "Region"]]
+    settings = SinkSettings(
+        namespace="N",
+        region=None,
+        interval=60.0,
+        dimension_sets=sets,
+        extra_dimensions={"InstanceId": "foo"},
+        metric_limit=11,
+    )
+    suppressed = preview(settings, STANDARD).suppressed_items
+    assert {names for names, _ in suppressed} == {("InstanceType", "Region")}
+
+
+def test_number_of_counted_owners_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget_module, "MAX_COUNTED", 3)
+    limited = budget(None, POD)
+    for number in range(10):
+        limited.admit(metrics(POD, NAMES[:1], [f"pod-{number}"]), NOON)
+    assert limited.status.wanted == 3
 
 
 def test_least_important_metric_is_suppressed_first() -> None:
