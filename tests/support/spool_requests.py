@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from random import Random
 
+from neuron_exporter.sinks.cloudwatch.datums import MAX_VALUES
 from neuron_exporter.sinks.delivery.transport import Request
 
 START = 1_700_000_040.0
@@ -17,8 +18,10 @@ MIB = 2**20
 def make_request(
     name: str = "one", stamp: float = START, noise: int = 0, region: str = "r-1"
 ) -> Request:
-    """Make a request of one datum; `noise` is its number of values that cannot be compressed."""
+    """Make a request with `noise` values that cannot be compressed, in as few datums as CloudWatch
+    accepts."""
     random = Random(f"{name} {stamp}")
+    values = [random.random() for _ in range(noise or 1)]
     return Request(
         "NeuronExporter",
         region,
@@ -29,8 +32,9 @@ def make_request(
                 "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
                 "Timestamp": datetime.fromtimestamp(stamp, UTC),
                 "Unit": "Percent",
-                "Values": [random.random() for _ in range(noise or 1)],
+                "Values": values[start : start + MAX_VALUES],
             }
+            for start in range(0, len(values), MAX_VALUES)
         ],
     )
 

@@ -44,7 +44,13 @@ def main(path: str, url: str, action: str, point: str) -> None:
     """Run an action up to a point."""
     configure("error")
     spool = Spool(
-        Path(path), 4 * MIB, ACCEPTED_AGES, lambda *_: None, sink="test", clock=lambda: START
+        Path(path),
+        4 * MIB,
+        ACCEPTED_AGES,
+        lambda *_: None,
+        destination=("NeuronExporter", "r-1"),
+        sink="test",
+        clock=lambda: START,
     )
 
     def stop(here: str) -> None:

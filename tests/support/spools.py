@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from neuron_exporter.sinks.delivery.spool.rows import pack
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import AcceptedAges
 from tests.support.spool_requests import DAY, HOUR, MIB, START, make_request, name_of
+
+PAGE = 1024
+"""Bytes of a page of the file."""
 
 ACCEPTED_AGES = AcceptedAges(past=14 * DAY, future=2 * HOUR)
 
@@ -37,6 +41,7 @@ class SpoolHarness:
         accepted: AcceptedAges = ACCEPTED_AGES,
         template: str = "",
         wall: float = START,
+        region: str = "r-1",
     ) -> None:
         self.wall = wall
         self.uptime = 1000.0
@@ -48,6 +53,7 @@ class SpoolHarness:
             max_bytes,
             accepted,
             self._count_lost,
+            destination=("NeuronExporter", region),
             sink="test",
             template=template,
             clock=lambda: self.wall,
@@ -94,3 +100,22 @@ def filled_spool(path: Path, count: int = 3, max_bytes: int = 16 * MIB) -> Spool
     harness = SpoolHarness(path, max_bytes)
     harness.fill(count)
     return harness
+
+
+def overwrite(path: Path, start: int, number: int = 10 * PAGE) -> None:
+    """Write garbage with another process: closing the file here would release SQLite's lock."""
+    subprocess.run(
+        [
+            "dd",
+            "if=/dev/urandom",
+            f"of={path}",
+            "oflag=seek_bytes",
+            "iflag=count_bytes,fullblock",
+            "bs=1M",
+            "conv=notrunc",
+            "status=none",
+            f"seek={start}",
+            f"count={number}",
+        ],
+        check=True,
+    )

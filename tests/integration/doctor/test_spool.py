@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.scraped import ScrapedMetrics
@@ -12,6 +15,7 @@ from tests.support.doctor import make_context
 from tests.support.endpoint import Endpoint
 from tests.support.mounts import filled_file_system, remount, tmpfs
 from tests.support.paths import ROOT
+from tests.support.planted_spools import ATTACKS
 from tests.support.processes import ended
 from tests.support.spooler import spool_command
 
@@ -73,6 +77,32 @@ def test_foreign_file(tmp_path: Path) -> None:
     assert "file is not a database" in finding.seen
 
 
+@pytest.mark.parametrize(
+    ("attack", "seen"),
+    [
+        ("view", "the tables are not those of this program"),
+        ("trigger", "the tables are not those of this program"),
+        ("link", "spool.db is a symbolic link"),
+        ("log", "spool.db-wal is a symbolic link"),
+        ("owned", "spool.db belongs to user 12345, not to 0"),
+        ("writable", "spool.db can be written by other users (mode 0666)"),
+    ],
+)
+def test_planted_file(tmp_path: Path, attack: str, seen: str) -> None:
+    path = tmp_path / "spool.db"
+    ATTACKS[attack](path)
+    finding = only_finding(path)
+    assert finding.verdict is Verdict.FAILED
+    assert seen in finding.seen
+
+
+def test_pipe_in_place_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    os.mkfifo(path)
+    finding = only_finding(path)
+    assert finding.verdict is Verdict.FAILED
+
+
 def test_read_only_or_full_disk(tmp_path: Path) -> None:
     with tmpfs(tmp_path, "1m"):
         with filled_file_system(tmp_path):
@@ -83,6 +113,26 @@ def test_read_only_or_full_disk(tmp_path: Path) -> None:
         finding = only_finding(tmp_path / "spool.db")
         assert finding.verdict is Verdict.FAILED
         assert "cannot be written: Read-only file system" in finding.seen
+
+
+def test_space_that_the_spool_has_taken_is_not_needed_again(tmp_path: Path) -> None:
+    """Free space is compared with what the spool may still grow."""
+    with tmpfs(tmp_path, "1m"):
+        path = tmp_path / "spool.db"
+        path.write_bytes(bytes(600 * 1024))
+        limit = 800 * 1024
+        assert [each for each in check_file(path, limit) if "free" in each.seen] == []
+        Path(f"{path}-wal").write_bytes(bytes(300 * 1024))
+        assert [each for each in check_file(path, 2**20) if "free" in each.seen] == []
+        warned = [each for each in check_file(path, 2**21) if "free" in each.seen]
+        assert [each.verdict for each in warned] == [Verdict.WARNING]
+
+
+def test_folder_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    finding = only_finding(tmp_path / "file" / "spool.db")
+    assert finding.verdict is Verdict.FAILED
+    assert finding.seen.startswith(f"{tmp_path}/file/spool.db cannot be written: Not a directory")
 
 
 def test_exporter_queues_in_memory(tmp_path: Path) -> None:

@@ -142,6 +142,11 @@ class CloudWatchSink:
         """Status of the budget for the last window."""
         return self._budget.status
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether the sink's thread is in an endless loop."""
+        return self._status.progress.is_endless
+
     def status(self) -> Mapping[str, str]:
         """Return the status of the sink as text."""
         return {
@@ -265,7 +270,9 @@ class CloudWatchSink:
                     "IdentityIncomplete", f"unknown for this machine: {unknown}"
                 )
             return False
-        self._region, self._sets = region, complete
+        if self._sender is None:  # its spool is for one region
+            self._region = region
+        self._sets = complete
         if missing:
             _log.warning("dimension_sets_dropped", missing=missing)
         return True
@@ -311,6 +318,7 @@ class CloudWatchSink:
             MAX_IN_MEMORY,
             ACCEPTED_AGES,
             on_drop,
+            destination=(self._settings.namespace, self._region),
             sink=NAME,
             clock=self._clock,
             monotonic=self._monotonic,

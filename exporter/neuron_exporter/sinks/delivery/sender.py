@@ -21,12 +21,9 @@ from neuron_exporter.sinks.delivery.transport import (
 MAX_FAILURES = 10
 """Failures of one request, while others were delivered, after which it is dropped."""
 
-MAX_REGIONS = 4
-"""Regions with open connections: an adopted spool may contain requests for another region."""
-
 
 class Sender:
-    """Sender of requests to their regions, for one thread."""
+    """Sender of requests to one region, for one thread."""
 
     def __init__(
         self,
@@ -39,9 +36,9 @@ class Sender:
         to_spool: Callable[[Request], Request | None] = lambda request: request,
         confirms_clock: bool = True,
     ) -> None:
-        """`connect` opens a transport to a region. `to_spool` returns the part of a request that is
-        worth a retry, or None. With `confirms_clock`, a delivery shows that the clock is right,
-        because the receiver would reject the signature of a wrong one."""
+        """`connect` opens a transport to the region of the first request. `to_spool` returns the
+        part of a request that is worth a retry, or None. With `confirms_clock`, a delivery shows
+        that the clock is right, because the receiver would reject the signature of a wrong one."""
         self.spool = spool
         self._connect = connect
         self._status = status
@@ -49,7 +46,7 @@ class Sender:
         self._clock = clock
         self._to_spool = to_spool
         self._confirms_clock = confirms_clock
-        self._transports: dict[str, Transport] = {}
+        self._transport: Transport | None = None
 
     def send(
         self,
@@ -97,9 +94,8 @@ class Sender:
 
     def close(self) -> int:
         """Close connections and files; return how many requests stay on disk."""
-        for transport in self._transports.values():
-            transport.close()
-        self._transports.clear()
+        if self._transport is not None:
+            self._transport.close()
         return self.spool.close()
 
     def _send_new(self, request: Request) -> Verdict:
@@ -120,18 +116,12 @@ class Sender:
 
     def _attempt(self, request: Request) -> Outcome:
         try:
-            outcome = self._transport(request.region).send(request)
+            if self._transport is None:
+                self._transport = self._connect(request.region)
+            outcome = self._transport.send(request)
         except Exception as error:  # noqa: BLE001 (a transport's bug must not cost the request)
             outcome = Outcome(Verdict.RETRY, type(error).__name__, f"internal error: {error}")
         if outcome.verdict is Verdict.DELIVERED and self._confirms_clock:
             self.spool.confirm_clock()
         self._status.record(outcome)
         return outcome
-
-    def _transport(self, region: str) -> Transport:
-        transport = self._transports.get(region)
-        if transport is None:
-            while len(self._transports) >= MAX_REGIONS:
-                self._transports.pop(next(iter(self._transports))).close()
-            transport = self._transports[region] = self._connect(region)
-        return transport

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from neuron_exporter.log import get_logger
+from neuron_exporter.sinks.delivery.progress import Progress
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.telemetry import Telemetry
+from neuron_exporter.text import format_duration, safe_message
+
+MAX_CODES = 50
+"""Maximum number of distinct error codes of a sink; the others are counted as `OTHER_CODE`."""
+
+OTHER_CODE = "Other"
+
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _log = get_logger()
 
@@ -18,17 +28,20 @@ _Failure = tuple[str, str]
 
 
 class DeliveryStatus:
-    """Status of a sink: its `state` and the rows of its spool, for the status page.
+    """Status of a sink: its `state`, the rows of its spool, for the status page, and the `progress`
+    of its thread.
 
-    The sink is up after a cycle that delivered a request and lost none. A request that will be
-    retried is a failure only if no other was delivered. A failure is logged when its code changes,
-    not while it lasts.
+    The sink is up after a cycle that delivered a request and lost none, while it makes progress. A
+    request that will be retried is a failure only if no other was delivered. A failure is logged
+    when its code changes, not while it lasts.
     """
 
     def __init__(self, sink: str, telemetry: Telemetry, clock: Callable[[], float]) -> None:
-        self.state = "waiting for its first window"
+        self.progress = Progress()
         self.spool_rows: dict[str, str] = {}
         self._sink = sink
+        self._state = "waiting for its first window"
+        self._is_up = False
         self._telemetry = telemetry
         self._clock = clock
         self._logged_code = ""
@@ -36,10 +49,25 @@ class DeliveryStatus:
         self._retried: _Failure | None = None
         self._failure: _Failure | None = None
         self._ambiguous = 0
-        telemetry.sink_up.labels(sink).set(0)
+        self._codes: set[str] = set()
+        telemetry.sink_up.labels(sink).set_function(
+            lambda: self._is_up and not self.progress.is_stalled
+        )
+
+    @property
+    def state(self) -> str:
+        """State of the sink as text."""
+        if self.progress.is_stalled:
+            return f"no progress for {format_duration(int(self.progress.silence))}: {self._state}"
+        return self._state
 
     def record(self, outcome: Outcome) -> None:
         """Count the outcome of an attempt."""
+        self.progress.tick()
+        outcome = outcome._replace(
+            code=self._bounded(outcome.code),
+            message=safe_message(outcome.message),
+        )
         self._telemetry.sink_requests.labels(self._sink, outcome.verdict.value).inc()
         self._telemetry.sink_ambiguous.labels(self._sink).inc(outcome.ambiguous)
         match outcome.verdict:
@@ -59,6 +87,7 @@ class DeliveryStatus:
 
     def record_failure(self, code: str, message: str) -> None:
         """Record a permanent failure."""
+        code, message = self._bounded(code), safe_message(message)
         self._telemetry.sink_errors.labels(self._sink, code).inc()
         self._failure = self._failure or (code, message)
 
@@ -68,6 +97,7 @@ class DeliveryStatus:
         if len(spool) and spool.oldest is not None:
             self.spool_rows["oldest"] = datetime.fromtimestamp(spool.oldest, UTC).isoformat()
         self._telemetry.spool_bytes.set(spool.bytes)
+        self._telemetry.spool_others.set(spool.others)
         self._telemetry.spool_on_disk.set(spool.state == "disk")
         self._telemetry.spool_oldest.set(spool.oldest or 0.0 if len(spool) else 0.0)
         self._telemetry.sink_ambiguous.labels(self._sink).inc(spool.ambiguous - self._ambiguous)
@@ -75,24 +105,33 @@ class DeliveryStatus:
 
     def evaluate(self) -> None:
         """Evaluate what was recorded since the last call, and log a change."""
+        self.progress.tick()
         failure = self._failure or (None if self._delivered else self._retried)
         if failure is not None:
-            self._telemetry.sink_up.labels(self._sink).set(0)
+            self._is_up = False
             code, message = failure
-            self.state = f"{code}: {message}"
+            self._state = f"{code}: {message}"
             if code != self._logged_code:
                 _log.error("delivery_failing", sink=self._sink, code=code, message=message)
             self._logged_code = code
         elif self._delivered:
-            self._telemetry.sink_up.labels(self._sink).set(1)
-            self.state = "delivering"
+            self._is_up = True
+            self._state = "delivering"
             if self._logged_code:
                 self._logged_code = ""
                 _log.info("delivery_recovered", sink=self._sink)
         self._delivered, self._retried, self._failure = False, None, None
 
+    def _bounded(self, code: str) -> str:
+        """Return a code that is fit for a label: the endpoint chooses it, and could invent any
+        number of them."""
+        if code not in self._codes and (not _CODE.fullmatch(code) or len(self._codes) >= MAX_CODES):
+            return OTHER_CODE
+        self._codes.add(code)
+        return code
+
     def thread_died(self, error: BaseException) -> None:
         """Report that the sink's thread has ended, and nothing will be sent any more."""
-        self._telemetry.sink_up.labels(self._sink).set(0)
-        self.state = f"its thread died: {error!r}"
+        self._is_up = False
+        self._state = f"its thread died: {safe_message(repr(error))}"
         _log.error("thread_died", sink=self._sink, thread=self._sink, error=repr(error))

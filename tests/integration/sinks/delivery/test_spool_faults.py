@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from neuron_exporter.sinks.delivery.spool.disk import MAX_DELAY, MIN_DELAY
 from tests.support.mounts import filled_file_system, remount, tmpfs
 from tests.support.paths import ROOT
 from tests.support.processes import ended
-from tests.support.spool_requests import DAY, MIB, START, make_request
+from tests.support.spool_requests import DAY, MIB, START, make_request, name_of
 from tests.support.spooler import spool_command
-from tests.support.spools import SpoolHarness, filled_spool
+from tests.support.spools import PAGE, SpoolHarness, filled_spool, overwrite
 from tests.support.spools import close_spools as close_spools
 from tests.support.waiting import wait_for
 
@@ -72,6 +73,39 @@ def test_full_disk_is_drained(tmp_path: Path) -> None:
         assert sorted(sent, key=int) == [str(number) for number in range(600)]
         harness.spool.close()
         assert SpoolHarness(folder / "spool.db").drain() == []
+
+
+def test_salvage_skips_delivered_requests(tmp_path: Path) -> None:
+    """What was delivered, but could not be deleted on a full disk, is not sent again when the file
+    turns out to be corrupt."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    path = folder / "spool.db"
+    with tmpfs(folder, "4m"):
+        harness = filled_spool(path, 1000, 2 * MIB)
+        disk = harness.spool._disk
+        assert disk is not None
+        store = disk._file.store
+        assert store is not None
+        (root,) = store._connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'by_age'"
+        ).fetchone()
+        taken = harness.spool.take()
+        assert taken is not None
+        store._shorten_log()
+        with filled_file_system(folder):
+            harness.spool.discard(taken.key)
+            assert harness.spool.state.startswith("memory: full: ")
+        overwrite(path, (root - 1) * PAGE, PAGE)
+        store._connection.execute("PRAGMA shrink_memory")
+        with capture_logs() as log:
+            harness.wait(0)
+        assert "spool_quarantined" in [event["event"] for event in log]
+        names = harness.drain()
+        assert name_of(taken.request) not in names
+        assert len(names) + harness.lost["corrupt"] == 999
+        assert disk._undeleted == {}
+        harness.spool.close()
 
 
 def test_start_on_full_disk(tmp_path: Path) -> None:
@@ -201,17 +235,18 @@ def test_file_has_one_exporter(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.corrupt*"))
 
 
-@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+@pytest.mark.parametrize("kind", ["socket", "pipe", "folder"])
 def test_irregular_file_is_rejected(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "spool.db"
-    {"device": lambda: path.symlink_to("/dev/null"), "pipe": lambda: os.mkfifo(path)}.get(
-        kind, path.mkdir
-    )()
-    harness = SpoolHarness(path)
-    harness.add("a")
-    assert "not a regular file" in harness.spool.state
-    assert not path.is_file()
-    assert harness.drain() == ["a"]
+    with closing(socket.socket(socket.AF_UNIX)) as unix:
+        {"socket": lambda: unix.bind(str(path)), "pipe": lambda: os.mkfifo(path)}.get(
+            kind, path.mkdir
+        )()
+        harness = SpoolHarness(path)
+        harness.add("a")
+        assert "not a regular file" in harness.spool.state
+        assert not path.is_file()
+        assert harness.drain() == ["a"]
 
 
 def test_memory_spool_does_not_import_sqlite() -> None:
@@ -219,7 +254,7 @@ def test_memory_spool_does_not_import_sqlite() -> None:
 import sys
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import AcceptedAges
-Spool(None, 10**6, AcceptedAges(60, 60), print, sink="test").maintain()
+Spool(None, 10**6, AcceptedAges(60, 60), print, destination=("", ""), sink="test").maintain()
 sys.exit("sqlite3" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.model import Machine
+from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
@@ -57,6 +58,28 @@ def test_repeated_minutes_have_one_heartbeat() -> None:
     assert transport.sum_of("ExecutionsCompleted") == 11
 
 
+def test_clock_set_back_by_minutes_delays_no_window() -> None:
+    transport = RecordingTransport()
+    manual = ManualSink(transport)
+    manual.minute(1)
+    manual.wall -= 3 * MINUTE
+    manual.wait(0)
+    sent = len(transport.sent)
+    manual.minute(1)
+    assert len(transport.sent) == sent + 1
+
+
+def test_memory_of_sent_heartbeats_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest windows are remembered: those that a late report may open again."""
+    monkeypatch.setattr(sink_module, "MAX_REMEMBERED_HEARTBEATS", 3)
+    transport = RecordingTransport()
+    manual = ManualSink(transport)
+    for _ in range(10):
+        manual.minute(1)
+    sent = [START + seconds for seconds, _ in transport.heartbeats()]
+    assert list(manual.sink._heartbeats_sent) == sent[-3:]
+
+
 def test_too_many_windows_are_counted() -> None:
     manual = ManualSink(RecordingTransport())
     for _ in range(MAX_OPEN + 5):
@@ -91,6 +114,7 @@ def test_stop_spools_unsent_windows(tmp_path: Path) -> None:
                 2**20,
                 ACCEPTED_AGES,
                 manual.sink._status.drop,
+                destination=("NeuronExporter", "us-east-1"),
                 sink="test",
                 **clocks,
             )
@@ -118,7 +142,9 @@ def test_spool_waits_for_task_id() -> None:
 
         def open_spool(known: Machine, dropped: object, opened: list[str] = opened) -> Spool:
             opened.append(known.task_id)
-            return Spool(None, 2**20, ACCEPTED_AGES, lambda *_: None, sink="test")
+            return Spool(
+                None, 2**20, ACCEPTED_AGES, lambda *_: None, destination=("", ""), sink="test"
+            )
 
         sink = CloudWatchSink(
             STANDARD,

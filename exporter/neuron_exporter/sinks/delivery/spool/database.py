@@ -10,6 +10,12 @@ POSIX, closing it releases the lock.
 the disk honours the sync. With NORMAL, a loss of power could undo the deletion of requests that
 were delivered, and they would be sent again. Each change of state costs one sync.
 
+Another program may have planted the file or its log. SQLite opens them only if no other user can
+have written them, and no link is followed. The file is used only if its schema is exactly that of
+this program, so that it has no views, triggers or virtual tables. The steps of each operation are
+limited in proportion to the file, and rows have a maximum size: a crafted tree of pages can be
+endless.
+
 The size limit covers the file and its log. SQLite limits the number of pages of the file. Before a
 change, a log longer than an eighth of its share is written back and truncated; no change is larger
 than the rest of the share. Unused pages are returned to the file system gradually
@@ -18,18 +24,20 @@ than the rest of the share. Unused pages are returned to the file system gradual
 
 from __future__ import annotations
 
-import errno
 import os
+import re
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from enum import StrEnum
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from neuron_exporter.sinks.delivery.spool.paths import FileId, file_id
+from neuron_exporter import own_files
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError, translated
+from neuron_exporter.sinks.delivery.spool.paths import COMPANION_SUFFIXES, FileId, file_id
 
 SCHEMA = 1
 """Version of the tables. A file with another version is quarantined, not read."""
@@ -40,71 +48,22 @@ RESERVED_PAGES = 1024
 PAGE_SIZE = 1024
 """Bytes; about the size of a packed request."""
 
+MAX_ROW_BYTES = 2**20
+"""Size limit of a row, which is written in one transaction."""
+
 _APPLICATION_ID = 0x4E455854
+_INCREMENTAL = 2  # value of `auto_vacuum`
+_SCHEMA_QUERY = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name LIMIT 20"
+_TOKEN = re.compile(r"[0-9a-f]{16}")
+_STEPS = 10_000  # of SQLite's virtual machine, from one call of the progress handler to the next
+_MIN_CALLS = 1_000
+_PAGES_PER_CALL = 20  # a scan needs some 50 steps for a row, and a page has up to 5 rows
 _LOG_SHARE = 1 / 4
 _MIN_LOG_SIZE = 64 * 1024
-_MAX_LOG_SIZE = 4 * 2**20
+_MAX_LOG_SIZE = 4 * MAX_ROW_BYTES
 _MAX_LOG_SHARE = 9 / 16  # the log of a small file has room for each of its pages once
 _BUSY_SECONDS = 0.1
 _VACUUM_PAGES = 1024
-
-
-class Reason(StrEnum):
-    """Reason why a spool file cannot be used."""
-
-    CORRUPT = "corrupt"
-    FOREIGN = "foreign"
-    """A database of another program, or of a newer version of this one."""
-    READ_ONLY = "read_only"
-    FULL = "full"
-    LOCKED = "locked"
-    GONE = "gone"
-    """Deleted, or replaced by another file."""
-    IO = "io"
-
-
-class StoreError(Exception):
-    """A spool file cannot be used: the only error of a store. If `unusable`, a retry is futile."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.unusable = reason in (Reason.CORRUPT, Reason.FOREIGN)
-
-
-_BY_SQLITE = {
-    sqlite3.SQLITE_CORRUPT: Reason.CORRUPT,
-    sqlite3.SQLITE_NOTADB: Reason.CORRUPT,
-    sqlite3.SQLITE_READONLY: Reason.READ_ONLY,
-    sqlite3.SQLITE_PERM: Reason.READ_ONLY,
-    sqlite3.SQLITE_FULL: Reason.FULL,
-    sqlite3.SQLITE_BUSY: Reason.LOCKED,
-    sqlite3.SQLITE_LOCKED: Reason.LOCKED,
-}
-_BY_ERRNO = {
-    errno.EROFS: Reason.READ_ONLY,
-    errno.EACCES: Reason.READ_ONLY,
-    errno.EPERM: Reason.READ_ONLY,
-    errno.ENOSPC: Reason.FULL,
-    errno.EDQUOT: Reason.FULL,
-}
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Translate errors of SQLite and the system to `StoreError`."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        reason = _BY_SQLITE.get(code, Reason.IO)
-        if reason is Reason.IO and not os.access(path.parent, os.W_OK):
-            reason = Reason.READ_ONLY  # SQLite reports only that it could not open the log
-        raise StoreError(reason, f"{path}: {error} ({name})") from error
-    except OSError as error:
-        reason = _BY_ERRNO.get(error.errno or 0, Reason.IO)
-        raise StoreError(reason, f"{error.filename or path}: {error.strerror}") from error
 
 
 class Database:
@@ -127,19 +86,12 @@ class Database:
         with translated(path):
             if create:
                 _create(path)
-            self.file_id = file_id(path)
-            if not path.is_file():
-                raise StoreError(Reason.IO, f"{path}: not a regular file")
-            self._connection = sqlite3.connect(
-                f"file:{quote(str(path))}?mode=rw",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._connection.text_factory = lambda text: text.decode(errors="replace")
+            self._connection, self.file_id = connect(path)
+            self._used_pages = _used_pages(path.lstat())
+        self._calls_left = 0
+        self._connection.set_progress_handler(self._is_endless, _STEPS)
         try:
-            with translated(path):
+            with translated(path, unspecific=Reason.CORRUPT):  # such as an unknown file format
                 self._prepare(tables)
                 self.check_path()
                 self._update_size()
@@ -148,17 +100,18 @@ class Database:
             raise
 
     def _prepare(self, tables: str) -> None:
+        self._limit_steps()
         for setting in (
             "locking_mode=EXCLUSIVE",
             "cell_size_check=ON",
-            "trusted_schema=OFF",
+            "temp_store=MEMORY",
             "secure_delete=OFF",  # some builds of SQLite overwrite deleted content
             "synchronous=FULL",
             "cache_size=-512",
         ):
             self._pragma(setting)
         version = self._pragma("user_version")
-        if not (version or self._one("SELECT count(*) FROM sqlite_master")):
+        if not (version or self._one("SELECT 1 FROM sqlite_master")):
             for setting in (
                 f"page_size={PAGE_SIZE}",
                 "auto_vacuum=INCREMENTAL",
@@ -174,10 +127,14 @@ class Database:
         elif version != SCHEMA or self._pragma("application_id") != _APPLICATION_ID:
             text = f"{self.path}: a database of another program or of another version (schema"
             raise StoreError(Reason.FOREIGN, f"{text} {version}; supported: {SCHEMA})")
+        else:
+            verify_schema(self._connection, self.path, tables)
         self._pragma("journal_mode=WAL")
         self._pragma("wal_autocheckpoint=0")  # an automatic checkpoint does not report failures
         self._pragma(f"max_page_count={self._max_pages}")
         self.token = str(self._one("SELECT token FROM file"))
+        if not _TOKEN.fullmatch(self.token):
+            raise StoreError(Reason.FOREIGN, f"{self.path}: not written by this program")
 
     def vacuum(self) -> None:
         """Return unused pages to the file system, some at a time."""
@@ -231,6 +188,7 @@ class Database:
     def _access(self) -> Iterator[None]:
         with translated(self.path):
             self.check_path()
+            self._limit_steps()
             yield
 
     @contextmanager
@@ -261,9 +219,19 @@ class Database:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _update_size(self) -> None:
-        log = self._log_path.stat()
+        log = self._log_path.lstat()
         self._log = log.st_dev, log.st_ino
-        self.bytes = self.path.stat().st_size + log.st_size
+        file = self.path.lstat()
+        self._used_pages = _used_pages(file) + _used_pages(log)
+        self.bytes = file.st_size + log.st_size
+
+    def _limit_steps(self) -> None:
+        """Let the next operation make as many steps as a file of this size may need."""
+        self._calls_left = _MIN_CALLS + self._used_pages // _PAGES_PER_CALL
+
+    def _is_endless(self) -> bool:
+        self._calls_left -= 1
+        return self._calls_left < 0
 
     def _pragma(self, text: str) -> Any:
         return self._one(f"PRAGMA {text}")
@@ -271,6 +239,73 @@ class Database:
     def _one(self, statement: str) -> Any:
         row = self._connection.execute(statement).fetchone()
         return row[0] if row else None
+
+
+def connect(path: Path, mode: str = "rw") -> tuple[sqlite3.Connection, FileId]:
+    """Open a file that no other user can have written; return its identity as well. Nothing has
+    been read from it.
+
+    Raises:
+        ForeignFileError: another user may have written it, or a file that SQLite opens with it.
+        StoreError: it is not a regular file.
+        OSError, sqlite3.Error: it cannot be opened.
+    """
+    status = path.lstat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        raise StoreError(Reason.IO, f"{path}: not a regular file")
+    own_files.verify(path, status)
+    for suffix in COMPANION_SUFFIXES:
+        with suppress(FileNotFoundError):
+            companion = Path(f"{path}{suffix}")
+            own_files.verify(companion, companion.lstat())
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        opened = status.st_dev, status.st_ino
+        if not _is_open(opened):  # SQLite follows a link that has replaced the file
+            raise StoreError(Reason.GONE, f"{path}: replaced while it was being opened")
+        connection.text_factory = lambda text: text.decode(errors="replace")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2 * MAX_ROW_BYTES)
+        connection.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, opened
+
+
+def verify_schema(connection: sqlite3.Connection, path: Path, tables: str) -> None:
+    """Check that the schema is exactly this one. Raises StoreError and sqlite3.Error."""
+    with closing(sqlite3.connect(":memory:")) as reference:
+        reference.executescript(tables)
+        expected = reference.execute(_SCHEMA_QUERY).fetchall()
+    layout = [
+        connection.execute(f"PRAGMA {each}").fetchone() for each in ("page_size", "auto_vacuum")
+    ]
+    if (
+        layout != [(PAGE_SIZE,), (_INCREMENTAL,)]
+        or connection.execute(_SCHEMA_QUERY).fetchall() != expected
+    ):
+        raise StoreError(Reason.FOREIGN, f"{path}: the tables are not those of this program")
+
+
+def _used_pages(status: os.stat_result) -> int:
+    """Return the size of a file in pages, without its holes, which cost nothing."""
+    return status.st_blocks * 512 // PAGE_SIZE
+
+
+def _is_open(file: FileId) -> bool:
+    """Return whether this process has opened a file."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed in the meantime
+            status = os.stat(f"/proc/self/fd/{descriptor}")
+            if (status.st_dev, status.st_ino) == file:
+                return True
+    return False
 
 
 def _create(path: Path) -> None:

@@ -12,9 +12,15 @@ from contextlib import suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.delivery.spool.database import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError
 from neuron_exporter.sinks.delivery.spool.orphans import Orphans
-from neuron_exporter.sinks.delivery.spool.paths import FileId, SpoolOptions, file_id, quarantine
+from neuron_exporter.sinks.delivery.spool.paths import (
+    FileId,
+    SpoolOptions,
+    file_id,
+    is_linked,
+    quarantine,
+)
 from neuron_exporter.sinks.delivery.spool.rows import Row, RowRef
 from neuron_exporter.sinks.delivery.spool.store import QueueOrder, Store
 
@@ -63,12 +69,17 @@ class SpoolFile:
             with suppress(OSError):
                 found = file_id(path)
             try:
-                self.store = Store(path, self._options.max_bytes, self._on_drop)
+                if is_linked(self._options.template, path):
+                    raise StoreError(Reason.IO, f"{path}: its directory is a symbolic link")
+                self.store = Store(
+                    path, self._options.max_bytes, self._options.destination, self._on_drop
+                )
                 return self.store
             except StoreError as error:
                 if attempt == 1 and error.unusable and found and self._quarantine(error, found):
                     continue
                 self.record_failure(error)
+                break
         return None
 
     def record_failure(self, error: StoreError) -> None:
@@ -161,6 +172,12 @@ class Disk:
         return sum(store.pending for store in self._stores())
 
     @property
+    def others(self) -> int:
+        """Number of rows for other destinations, in the own file and in orphans."""
+        own = self._file.store
+        return (own.others if own else 0) + self._orphans.others
+
+    @property
     def bytes(self) -> int:
         """Size of the own file and its log."""
         return self._file.store.bytes if self._file.store else 0
@@ -187,6 +204,9 @@ class Disk:
             return
         self._undeleted.pop(store.token, None)
         self._own_ambiguous += ambiguous
+        if store.is_damaged:
+            self._replace_file(StoreError(Reason.CORRUPT, f"{store.path}: the table is damaged"))
+            return
         file.record_success()
         if store.pending:
             _log.info("spool_found", sink=self._sink, requests=store.pending, ambiguous=ambiguous)
@@ -250,10 +270,11 @@ class Disk:
         self.open()
         for store in self._stores():
             for row_id in list(self._undeleted.get(store.token, ())):
-                self._undeleted[store.token].discard(row_id)
                 if not self.delete(RowRef(store.token, row_id)):
                     break
-        self._orphans.adopt({ref.token for ref in self._in_flight()}, self._undeleted)
+        # An orphan may be a copy of the own file.
+        own = {self._file.store.token} if self._file.store else set()
+        self._orphans.adopt(own | {ref.token for ref in self._in_flight()}, self._undeleted)
         if self._file.store is not None and self._file.error is None:
             self._try(self._file.store, Store.vacuum)
 
@@ -276,11 +297,16 @@ class Disk:
         return next((each for each in self._stores() if each.token == ref.token), None)
 
     def _change(self, ref: RowRef, step: Callable[..., int], *args: int) -> bool:
+        # Added before the attempt, so that the salvage of a corrupt file does not return the row.
+        undeleted = self._undeleted.setdefault(ref.token, set())
+        undeleted.add(ref.id)
         store = self._store_of(ref)
-        if store and self._try(store, step, ref.id, *args) is not None:
-            return True
-        self._undeleted.setdefault(ref.token, set()).add(ref.id)
-        return False
+        if store is None or self._try(store, step, ref.id, *args) is None:
+            return False
+        undeleted.discard(ref.id)
+        if not undeleted:
+            del self._undeleted[ref.token]
+        return True
 
     def _try(
         self,

@@ -2,7 +2,8 @@
 
 An orphan is not copied: a kill between the copy and the deletion of the original would send every
 request twice. The exporter that gets its lock adopts it, sends its requests directly from it, and
-deletes the empty file before it releases the lock.
+deletes the empty file before it releases the lock. Requests for another namespace or region stay in
+their file, for an exporter that sends to it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.delivery.spool.database import Reason, StoreError
+from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError, translated
 from neuron_exporter.sinks.delivery.spool.paths import SpoolOptions, orphans
 from neuron_exporter.sinks.delivery.spool.store import Store
 
 SCAN_INTERVAL = 600.0
 """Seconds between scans for orphans. An orphan that failed is not retried sooner."""
 
+MAX_OPENED = 20
+"""Orphans that are opened at once: another program may have planted any number of files."""
+
+_MAX_BYTES = 256 * 2**20  # at least the default of `cloudwatch.spool.max_bytes`
 _UNLIMITED = 2**39  # an orphan does not grow
 
 _log = get_logger()
@@ -37,7 +42,13 @@ class Orphans:
         self._options = options
         self._next_scan = options.monotonic()
         self._skipped: set[Path] = set()
+        self._kept: dict[Path, int] = {}
         self._retry_at: dict[Path, float] = {}
+
+    @property
+    def others(self) -> int:
+        """Number of requests for other destinations in known orphans."""
+        return sum(self._kept.copy().values()) + (self.store.others if self.store else 0)
 
     def adopt(self, in_flight: set[str], undeleted: Mapping[str, set[int]]) -> None:
         """Delete the adopted file if it is empty, and adopt the next one, if any.
@@ -50,13 +61,20 @@ class Orphans:
             token = self.store.token
             if self.store.pending or token in in_flight or undeleted.get(token):
                 return
-            self._delete(self.store)
+            self._finish(self.store)
         elif now < self._next_scan:
             return
         self._retry_at = {path: at for path, at in self._retry_at.items() if os.path.exists(path)}
-        for path in orphans(self._options.template, self._options.path, self._options.clock()):
-            due = path not in self._skipped and self._retry_at.get(path, now) <= now
-            if due and self._open(path, in_flight, undeleted):
+        self._skipped = {path for path in self._skipped if os.path.exists(path)}
+        self._kept = {path: n for path, n in self._kept.items() if path in self._skipped}
+        found = orphans(self._options.template, self._options.path, self._options.clock())
+        due = [
+            path
+            for path in found
+            if path not in self._skipped and self._retry_at.get(path, now) <= now
+        ]
+        for path in due[:MAX_OPENED]:
+            if self._open(path, in_flight, undeleted):
                 return
         self._next_scan = now + SCAN_INTERVAL
 
@@ -69,7 +87,8 @@ class Orphans:
 
     def _open(self, path: Path, in_flight: set[str], undeleted: Mapping[str, set[int]]) -> bool:
         try:
-            store = Store(path, _UNLIMITED, lambda _: None, create=False)
+            _verify_size(path, max(_MAX_BYTES, self._options.max_bytes))
+            store = Store(path, _UNLIMITED, self._options.destination, lambda _: None, create=False)
         except StoreError as error:
             if error.reason not in (Reason.LOCKED, Reason.GONE):
                 self._skip(path, error)
@@ -96,8 +115,26 @@ class Orphans:
                     ambiguous=ambiguous,
                 )
             return True
-        self._delete(store)
+        self._finish(store)
         return False
+
+    def _finish(self, store: Store) -> None:
+        """Delete a file without requests; leave one with requests for other destinations."""
+        if not store.others:
+            self._delete(store)
+            return
+        self.store = None
+        store.close()
+        self._skipped.add(store.path)
+        self._kept[store.path] = store.others
+        namespace, region = self._options.destination
+        _log.warning(
+            "spool_orphan_kept",
+            sink=self._options.sink,
+            path=str(store.path),
+            requests=store.others,
+            reason=f"not for namespace {namespace} in region {region}",
+        )
 
     def _delete(self, store: Store) -> None:
         self.store = None
@@ -122,3 +159,12 @@ class Orphans:
         if should_log:
             sink, reason = self._options.sink, error.reason.value
             _log.warning("spool_orphan_skipped", sink=sink, reason=reason, message=str(error))
+
+
+def _verify_size(path: Path, max_bytes: int) -> None:
+    with translated(path):
+        size = path.lstat().st_size
+        with suppress(FileNotFoundError):
+            size += Path(f"{path}-wal").lstat().st_size
+    if size > max_bytes:
+        raise StoreError(Reason.FOREIGN, f"{path}: has {size} bytes; the limit is {max_bytes}")

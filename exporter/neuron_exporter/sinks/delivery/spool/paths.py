@@ -11,6 +11,7 @@ import fcntl
 import glob
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,9 +30,14 @@ MAX_QUARANTINED = 2
 FileId = tuple[int, int]
 """Device and inode."""
 
+Destination = tuple[str, str]
+"""Namespace and region of the requests that an exporter sends."""
+
+COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")
+"""What SQLite appends to the path of a database for its other files."""
+
 _NAME = r"[A-Za-z0-9_-]{1,128}"
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class SpoolOptions:
     path: Path
     template: str
     max_bytes: int
+    destination: Destination
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     sink: str
@@ -72,7 +79,7 @@ def expand(template: str, values: Mapping[str, str]) -> Path:
 
 def orphans(template: str, own: Path, now: float) -> list[Path]:
     """Return the files that match the template and have not changed for `ORPHAN_AGE` before `now`
-    (Unix seconds), the longest unchanged first. They may still be locked."""
+    (Unix seconds), the longest unchanged first. They may still be locked. Links are ignored."""
     template = str(Path(template))
     if not _BRACES.search(template):
         return []
@@ -81,25 +88,38 @@ def orphans(template: str, own: Path, now: float) -> list[Path]:
     found = []
     for name in glob.glob("*".join(map(glob.escape, constant))):
         path = Path(name)
-        if path == own or name.endswith(_COMPANION_SUFFIXES) or not pattern.fullmatch(name):
+        if path == own or name.endswith(COMPANION_SUFFIXES) or not pattern.fullmatch(name):
+            continue
+        if is_linked(template, path):
             continue
         with suppress(OSError):
-            changed = path.stat().st_mtime
+            status = path.lstat()
+            changed = status.st_mtime
             with suppress(OSError):
-                changed = max(changed, Path(f"{path}-wal").stat().st_mtime)
-            if now - changed > ORPHAN_AGE and path.is_file():
+                changed = max(changed, Path(f"{path}-wal").lstat().st_mtime)
+            if now - changed > ORPHAN_AGE and stat.S_ISREG(status.st_mode):
                 found.append((changed, path))
     return [path for _, path in sorted(found)]
 
 
+def is_linked(template: str, path: Path) -> bool:
+    """Return whether a directory above the path is a link, where the template leaves its name open.
+    Links in the rest of the template are configured."""
+    parts = Path(template).parent.parts
+    return any(
+        "{" in part and Path(*path.parts[:number]).is_symlink()
+        for number, part in enumerate(parts, 1)
+    )
+
+
 def file_id(path: Path) -> FileId:
-    """Return the identity of the file at a path. Raises OSError."""
-    status = path.stat()
+    """Return the identity of the file at a path, or of the link there. Raises OSError."""
+    status = path.lstat()
     return status.st_dev, status.st_ino
 
 
 def quarantine(path: Path, reason: str, now: float, expected: FileId) -> Path | None:
-    """Rename an unusable file and its log to `PATH.REASON-SECONDS`; return the new name.
+    """Rename an unusable file and its companions to `PATH.REASON-SECONDS`; return the new name.
 
     Return None if another exporter is doing the same, or has done it: the path then leads to
     another file than `expected`. Raises OSError.
@@ -115,10 +135,11 @@ def quarantine(path: Path, reason: str, now: float, expected: FileId) -> Path | 
         if file_id(path) != expected:
             return None
         renamed = Path(f"{path}.{reason}-{int(now)}")
-        path.rename(renamed)
-        for log in ("-wal", "-journal"):
+        # Companions first: one of another user may not be movable, and would spoil the next file.
+        for suffix in COMPANION_SUFFIXES:
             with suppress(FileNotFoundError):
-                Path(f"{path}{log}").rename(f"{renamed}{log}")
+                Path(f"{path}{suffix}").rename(f"{renamed}{suffix}")
+        path.rename(renamed)
         _delete_old_quarantined(path)
     finally:
         os.close(folder)
@@ -133,5 +154,6 @@ def _delete_old_quarantined(path: Path) -> None:
         if (matched := pattern.fullmatch(each.name))
     )
     for _, old in quarantined[:-MAX_QUARANTINED]:
-        for each in (old, Path(f"{old}-wal"), Path(f"{old}-journal")):
-            each.unlink(missing_ok=True)
+        for suffix in ("", *COMPANION_SUFFIXES):
+            with suppress(OSError):  # it may be a directory
+                Path(f"{old}{suffix}").unlink()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import zlib
 from bisect import insort
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
+from msgspec import Meta
 
 from neuron_exporter.sinks.delivery.transport import Request
 
 _ROW_OVERHEAD = 400  # bytes of the Python objects around a payload; SQLite needs less
 _MAX_INTEGER = 2**63
+_MAX_UNPACKED = (
+    4 * 2**20
+)  # of a request of 1 MB as JSON, a double has 9 bytes in place of 5 or more
 
 
 class Row(NamedTuple):
@@ -38,6 +43,30 @@ class RowRef(NamedTuple):
     id: int
 
 
+_Text = Annotated[str, Meta(max_length=1024)]
+_Numbers = Annotated[list[int | float], Meta(max_length=150)]
+
+
+class _Dimension(TypedDict):
+    Name: _Text
+    Value: _Text
+
+
+class _Item(TypedDict, total=False):
+    """A datum of PutMetricData, within its limits. Other fields are left out."""
+
+    MetricName: _Text
+    Dimensions: Annotated[list[_Dimension], Meta(max_length=30)]
+    Timestamp: datetime
+    Unit: _Text
+    Value: int | float
+    Values: _Numbers
+    Counts: _Numbers
+
+
+_items = msgspec.msgpack.Decoder(Annotated[list[_Item], Meta(min_length=1, max_length=1000)])
+
+
 def pack(request: Request) -> Row:
     """Pack a request. The checksum of zlib's format lets `unpack` detect damage."""
     try:
@@ -55,8 +84,12 @@ def unpack(row: Row) -> Request:
         ValueError: the row is damaged.
     """
     try:
-        items = msgspec.msgpack.decode(zlib.decompress(row.payload), type=list[dict[str, Any]])
-    except (zlib.error, msgspec.MsgspecError, TypeError) as error:
+        decompressor = zlib.decompressobj()
+        packed = decompressor.decompress(row.payload, _MAX_UNPACKED)
+        if not decompressor.eof:
+            raise ValueError(f"is truncated, or longer than {_MAX_UNPACKED} bytes")
+        items: list[Any] = _items.decode(packed)
+    except Exception as error:  # whatever a planted payload causes
         raise ValueError(f"a spooled request is damaged: {error}") from error
     return Request(row.namespace, row.region, row.stamp, items)
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.sinks.delivery.spool.paths import SpoolOptions
+from neuron_exporter.sinks.delivery.spool.paths import Destination, SpoolOptions
 from neuron_exporter.sinks.delivery.spool.rows import MemoryQueue, Row, RowRef, pack, unpack
 from neuron_exporter.sinks.delivery.transport import AcceptedAges, Request, split
 
@@ -42,6 +42,9 @@ exporter's memory."""
 
 CLOCK_TOLERANCE = 300.0
 """Seconds by which the clock may move against the confirmed one."""
+
+MAX_DAMAGED = 100
+"""Damaged requests that one call skips: their number may be that of a planted file."""
 
 QUIET_SECONDS = 3600.0
 """Seconds without a drop after which the next one is logged again."""
@@ -77,12 +80,14 @@ class Spool:
         accepted: AcceptedAges,
         on_drop: Callable[[str, int], None],
         *,
+        destination: Destination,
         sink: str,
         template: str = "",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_bytes` limits the file with its log; in memory, `MAX_IN_MEMORY` applies as well.
+        """`destination` is the only one to which spooled requests are sent. `max_bytes` limits
+        the file with its log; in memory, `MAX_IN_MEMORY` applies as well.
         Files are opened by the first call that needs them."""
         self.oldest: float | None = None
         self._accepted = accepted
@@ -100,7 +105,7 @@ class Spool:
             from neuron_exporter.sinks.delivery.spool.disk import Disk
 
             self._disk = Disk(
-                SpoolOptions(path, template, max_bytes, clock, monotonic, sink),
+                SpoolOptions(path, template, max_bytes, destination, clock, monotonic, sink),
                 on_drop=self._dropped,
                 rescue=self._add_to_memory,
                 in_flight=lambda: [ref for _, ref in self._in_flight.values() if ref],
@@ -128,6 +133,11 @@ class Spool:
         return self._disk.ambiguous if self._disk else 0
 
     @property
+    def others(self) -> int:
+        """Number of requests in files that are for other destinations, and are not sent."""
+        return self._disk.others if self._disk else 0
+
+    @property
     def state(self) -> str:
         """`disk`, or `memory:` and the reason."""
         if self._disk is None:
@@ -151,7 +161,10 @@ class Spool:
     def take(self) -> TakenRequest | None:
         """Mark the next pending request as in flight and return it; None if no request can be sent
         now."""
-        while (taken := self._take_row()) is not None:
+        for _ in range(MAX_DAMAGED):
+            taken = self._take_row()
+            if taken is None:
+                break
             key = next(self._keys)
             self._in_flight[key] = taken
             try:

@@ -14,7 +14,7 @@ from neuron_exporter.sinks.delivery.spool.paths import ORPHAN_AGE, UNKNOWN, expa
 from tests.support.mounts import remount, tmpfs
 from tests.support.paths import ROOT
 from tests.support.processes import ended
-from tests.support.spool_requests import MINUTE, START, make_request
+from tests.support.spool_requests import MINUTE, START, make_request, name_of
 from tests.support.spooler import spool_command
 from tests.support.spools import SpoolHarness
 from tests.support.spools import close_spools as close_spools
@@ -25,7 +25,7 @@ def orphan_file(path: Path, *drain: str, age: float = ORPHAN_AGE + 1, live: str 
     `live` was in flight."""
     harness = SpoolHarness(path)
     for name in drain:
-        harness.spool.add(make_request(name, START + len(name), region=f"region of {name}"))
+        harness.spool.add(make_request(name, START + len(name)))
     if live:
         harness.spool.add_in_flight(make_request(live))
     harness.spool.maintain()
@@ -123,15 +123,9 @@ def test_orphans_are_drained_and_deleted(tmp_path: Path) -> None:
         for _ in range(10):
             harness.wait(MINUTE)
             if taken := harness.spool.take():
-                sent.append((taken.request.items[0]["MetricName"], taken.request.region))
+                sent.append(name_of(taken.request))
                 harness.spool.discard(taken.key)
-    assert sent == [
-        ("bb", "region of bb"),
-        ("live", "r-1"),
-        ("a", "region of a"),
-        ("mine", "r-1"),
-        ("aaa", "region of aaa"),
-    ]
+    assert sent == ["bb", "live", "a", "mine", "aaa"]
     assert harness.spool.ambiguous == 1
     assert not harness.lost
     assert not first.parent.exists()
@@ -226,6 +220,21 @@ def test_corrupt_orphan_is_skipped(tmp_path: Path) -> None:
     assert harness.spool.state == "disk"
 
 
+def test_deleted_orphan_is_forgotten(tmp_path: Path) -> None:
+    """A later file at the path of a corrupt one is adopted."""
+    template = str(tmp_path / "{task_id}.db")
+    bad = tmp_path / "a.db"
+    bad.write_text("garbage " * 1000)
+    os.utime(bad, (0, 0))
+    harness = spool_of(template)
+    harness.spool.maintain()
+    bad.unlink()
+    harness.wait(SCAN_INTERVAL)
+    orphan_file(bad, "a")
+    harness.wait(SCAN_INTERVAL)
+    assert harness.drain() == ["a"]
+
+
 def test_read_only_orphan_is_retried(tmp_path: Path) -> None:
     template = str(tmp_path / "{task_id}" / "spool.db")
     folder = tmp_path / "a"
@@ -295,6 +304,9 @@ def test_deleted_orphan_is_released(tmp_path: Path) -> None:
     assert [event["event"] for event in log] == ["spool_orphan_skipped"]
     assert harness.drain() == ["a"]
     assert harness.spool.state == "disk"
+    harness.wait(SCAN_INTERVAL)
+    assert harness.spool._disk is not None
+    assert not harness.spool._disk._orphans._retry_at
 
 
 def test_returning_owner_gets_new_file(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from tests.support.spool_requests import HOUR, START, make_request, name_of
 from tests.support.spools import SpoolHarness
 from tests.support.spools import close_spools as close_spools
 
+texts = st.text(max_size=255)
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False))
+lists = st.lists(numbers, max_size=150)
 
 
 stamps = st.datetimes(timezones=st.just(UTC))
@@ -35,11 +37,13 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> SpoolHarness:
     st.lists(
         st.fixed_dictionaries(
             {
-                "MetricName": st.text(),
+                "MetricName": texts,
                 "Timestamp": stamps,
-                "Dimensions": st.lists(st.dictionaries(st.text(), st.text(), max_size=2)),
+                "Dimensions": st.lists(
+                    st.fixed_dictionaries({"Name": texts, "Value": texts}), max_size=30
+                ),
             },
-            optional={"Value": numbers, "Values": st.lists(numbers), "Counts": st.lists(numbers)},
+            optional={"Value": numbers, "Values": lists, "Counts": lists},
         ),
         min_size=1,
     )
@@ -69,11 +73,11 @@ def test_large_integers_become_doubles() -> None:
 
 def test_oldest_request_is_next(harness: SpoolHarness) -> None:
     for name, stamp in (("b", 2), ("c", 3), ("a", 1)):
-        harness.spool.add(make_request(name, START + stamp, region=f"region-{name}"))
+        harness.spool.add(make_request(name, START + stamp))
     assert len(harness.spool) == 3
     taken = harness.spool.take()
     assert taken is not None
-    assert taken.request == make_request("a", START + 1, region="region-a")
+    assert taken.request == make_request("a", START + 1)
     assert len(harness.spool) == 2
     harness.spool.requeue(taken.key)
     assert harness.drain() == ["a", "b", "c"]

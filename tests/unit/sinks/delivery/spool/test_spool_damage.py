@@ -15,29 +15,8 @@ from structlog.testing import capture_logs
 from neuron_exporter.sinks.delivery.spool.disk import MAX_DELAY, MIN_DELAY
 from neuron_exporter.sinks.delivery.spool.paths import MAX_QUARANTINED
 from tests.support.spool_requests import MIB, START, make_request
-from tests.support.spools import SpoolHarness, filled_spool
+from tests.support.spools import PAGE, SpoolHarness, filled_spool, overwrite
 from tests.support.spools import close_spools as close_spools
-
-PAGE = 1024
-
-
-def overwrite(path: Path, start: int, number: int = 10 * PAGE) -> None:
-    """Write garbage with another process: closing the file here would release SQLite's lock."""
-    subprocess.run(
-        [
-            "dd",
-            "if=/dev/urandom",
-            f"of={path}",
-            "oflag=seek_bytes",
-            "iflag=count_bytes,fullblock",
-            "bs=1M",
-            "conv=notrunc",
-            "status=none",
-            f"seek={start}",
-            f"count={number}",
-        ],
-        check=True,
-    )
 
 
 def newer(path: Path) -> None:
@@ -55,9 +34,17 @@ def foreign(path: Path) -> None:
     connection.close()
 
 
+def write_at(path: Path, start: int, content: bytes) -> None:
+    """Overwrite some bytes."""
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(content)
+
+
 BROKEN: dict[str, Callable[[Path], object]] = {
     "header": lambda path: overwrite(path, 0, 100),
     "first pages": lambda path: overwrite(path, 100),
+    "file format": lambda path: write_at(path, 44, bytes((0, 0, 0, 9))),
     "no database": lambda path: path.write_text("hello " * 1000),
     "truncated": lambda path: os.truncate(path, 4 * PAGE),
     "newer": newer,
@@ -124,6 +111,16 @@ def test_readable_requests_are_salvaged(tmp_path: Path) -> None:
     assert harness.spool.state == "disk"
     harness.add("a")
     assert harness.drain() == ["a"]
+
+
+def test_damage_does_not_cost_new_requests(tmp_path: Path) -> None:
+    """A request is not added to a table that is known to be damaged."""
+    path = tmp_path / "spool.db"
+    filled_spool(path, 1000).spool.close()
+    overwrite(path, 10 * PAGE, path.stat().st_size - 10 * PAGE)
+    harness = SpoolHarness(path, 16 * MIB)
+    harness.add("a")
+    assert "a" in harness.drain()
 
 
 def test_damage_keeps_requests_in_flight(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def content(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def test_old_file_is_read(old_file: Path) -> None:
-    harness = SpoolHarness(old_file)
+    harness = SpoolHarness(old_file, region="us-east-1")
     harness.spool.maintain()
     assert harness.spool.state == "disk"
     assert harness.spool.ambiguous == 1
@@ -91,7 +91,7 @@ def test_old_file_is_read(old_file: Path) -> None:
 
 def test_new_file_equals_old_file(old_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "new.db"
-    harness = SpoolHarness(path)
+    harness = SpoolHarness(path, region="us-east-1")
     harness.spool.add(PENDING)
     harness.spool.add(FAILED)
     taken = harness.spool.take()

@@ -101,6 +101,7 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert len(self.harness.spool) == len(self.pending)
+        assert len(self.harness.spool._in_flight) == len(self.held)
         assert not self.harness.lost
         assert self.harness.spool.state == "disk" or self.path.exists() is False
 
