@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.support.clients import basic_auth, get
 from tests.support.exporter import running_exporter, simulated
 from tests.support.modified_simulator import modified_simulator
 from tests.support.patched import patched
+from tests.support.piped import piped_exporter
+from tests.support.reports import group, report
 from tests.support.web_config import bcrypt_hash
 
 OFFLINE = {"imds": False, "ecs": False}
@@ -62,6 +65,19 @@ def test_late(browser: Browser, tmp_path: Path) -> None:
         expect(page.locator(".cell:visible")).to_have_count(2)
         expect(page.locator("#notice")).to_contain_text("when the last report is 15 s old")
         assert_readable(page)
+
+
+def test_start_of_a_pipe(browser: Browser, tmp_path: Path) -> None:
+    """No report is late before a report has shown the period."""
+    usage = group(period=0.05, memory_used_bytes=1)
+    with piped_exporter(tmp_path) as piped:
+        piped.send(report(system_data={"memory_info": usage}))
+        with opened_page(browser, piped.exporter.url) as page:
+            expect(page.locator("#age")).to_contain_text(
+                re.compile(r"report ([4-9]|[1-5]\d) s ago")
+            )
+            expect(page.locator("#state-word")).to_have_text("Live", timeout=1)
+            expect(page.locator("#source-facts")).to_contain_text("unknown")
 
 
 def test_no_data(browser: Browser, tmp_path: Path) -> None:
@@ -175,6 +191,20 @@ def test_password(browser: Browser, tmp_path: Path, protected: dict[str, Any]) -
             expect(page.locator(".cell")).to_have_count(2)
             expect(page.locator("#log-lines")).to_contain_text("exited")
             expect(page.locator("#log-none")).to_be_hidden()
+
+
+def test_unknown_host(browser: Browser, tmp_path: Path) -> None:
+    """Under the name of another site, the page says why it has no data, and which key helps."""
+    config = {**machine(), "prometheus": {"listen": "127.0.0.1:0"}}
+    with running_exporter(tmp_path, config) as exporter:
+        exporter.wait_for_event("source_state", state="ok")
+        foreign = exporter.url.replace("127.0.0.1", "other.localhost")  # Chromium resolves it
+        with opened_page(browser, foreign, state="No data", errors=("421",)) as page:
+            expect(page.locator("#notice")).to_contain_text("host name 'other.localhost:")
+            expect(page.locator("#notice")).to_contain_text("prometheus.allowed_hosts")
+            expect(page.locator(".cell")).to_have_count(0)
+            page.set_viewport_size({"width": 360, "height": 640})
+            assert overflowing(page) == []
 
 
 def test_password_in_url(browser: Browser, tmp_path: Path, protected: dict[str, Any]) -> None:

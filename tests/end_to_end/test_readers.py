@@ -162,6 +162,27 @@ def test_check_reads_web_config(folder: WebConfigFolder) -> None:
     assert "web: TLS and passwords" in accepted.out
 
 
+@pytest.mark.parametrize("is_inline", [False, True])
+def test_key_that_every_user_can_read(folder: WebConfigFolder, is_inline: bool) -> None:
+    """`check`, `doctor` and the log say so; a right of the group draws no remark."""
+    config = folder.folder / "exporter.yaml"
+    key = folder.folder / "server.key"
+    inline = {"cert_file": "server.pem", "key": key.read_text()}
+    web = folder.write(tls_server_config=inline if is_inline else folder.tls)
+    file = folder.path if is_inline else key
+    document = {"prometheus": {"listen": "127.0.0.1:0", "web_config_file": web}}
+    config.write_text(yaml.safe_dump(document))
+    name = "key" if is_inline else "key_file"
+    remark = f"{web}: tls_server_config.{name}: every user of the machine can read {file} (mode 06"
+    for mode, is_remarked in ((0o600, False), (0o640, False), (0o644, True), (0o604, True)):
+        file.chmod(mode)
+        assert (remark in run("check", "--config", str(config)).out) is is_remarked
+    assert remark in " ".join(run("doctor", "--config", str(config)).out.split())
+    with running_exporter(folder.folder, {"source": simulated(), **document}) as exporter:
+        exporter.wait_for_event("started")
+        assert remark in str(exporter.events("setting_doubtful"))
+
+
 # Addresses
 
 
@@ -172,6 +193,9 @@ def test_several_addresses(tmp_path: Path) -> None:
         started = exporter.wait_for_event("started")
         assert started["url"] == started["urls"][0]
         assert len(started["urls"]) == 3
+        hosts, ports = zip(*(each.rpartition(":")[::2] for each in started["listen"]), strict=True)
+        assert hosts == ("127.0.0.1", "[::1]", "")
+        assert ports == tuple(url.rpartition(":")[2] for url in started["urls"])
         for url in started["urls"]:
             connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
             connection.request("GET", "/healthz")
@@ -260,8 +284,8 @@ def test_scrapes_under_load(folder: WebConfigFolder) -> None:
         scrape()
 
 
-IDLE_THREADS = 4
-"""Threads without connections: main, reader, stderr drain, http."""
+IDLE_THREADS = 5
+"""Threads without connections: main, reader, stderr drain, http, output."""
 
 ENDING_THREADS = 4
 """Workers that have ended still count as threads for some microseconds."""

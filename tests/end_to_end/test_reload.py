@@ -153,7 +153,10 @@ def test_web_configuration_adds_protection(tmp_path: Path) -> None:
         run.write()
         send_sighup(run.exporter)
         rejected = run.exporter.wait_for_event("config_reload_rejected")
-        assert "basic_auth_users: cannot be removed at run time" in rejected["problem"]
+        assert (
+            "basic_auth_users: set -> not set: cannot be weakened at run time"
+            in rejected["problem"]
+        )
         assert run.exporter.get("/healthz")[0] == 401
 
 

@@ -92,6 +92,7 @@ class CertificateAuthority:
                 else serialization.NoEncryption(),
             )
         )
+        files[1].chmod(0o600)
         return files
 
     def sign_client(self, name: str, *alternatives: str) -> tuple[Path, Path]:

@@ -27,6 +27,7 @@ class Client:
         receive_buffer: int | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._host = f"[{host}]" if ":" in host else host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family)
         if receive_buffer is not None:
@@ -58,8 +59,9 @@ class Client:
 
     def request(self, path: str, method: str = "GET", **headers: str) -> None:
         """Send a complete request. Underscores in header names become hyphens."""
+        headers = {"Host": self._host, **headers}
         lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+        self.send("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode())
 
     def read_response(self, *, body: bool = True) -> ClientResponse:
         """Read one response; that to HEAD has no body."""

@@ -7,13 +7,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from neuron_exporter.daemon.snapshot_api import SnapshotEndpoint
 from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Masker
 from neuron_exporter.sinks.exposition import FORMATS, Format, negotiate, write
+from neuron_exporter.text import truncated_repr
 from neuron_exporter.web import Request, Response, Route
+from neuron_exporter.web.hosts import AllowedHosts, own_names
 from neuron_exporter.web.page import page_routes
 
 SNAPSHOT = "/api/v1/snapshot"
@@ -21,6 +24,8 @@ SNAPSHOT = "/api/v1/snapshot"
 
 REPORT_SECONDS = 7.0
 """Time that /debug/report waits for a report; a request may take ten seconds."""
+
+_MAX_SHOWN = 100
 
 
 def routes(
@@ -40,10 +45,61 @@ def routes(
         handlers["/metrics"] = endpoints.metrics
     links = [*sorted(handlers), SNAPSHOT]
     if pipeline.config.web.page:
-        handlers |= {"/debug/threads": endpoints.threads, "/debug/report": endpoints.report}
         handlers |= page_routes()
-        handlers[SNAPSHOT] = SnapshotEndpoint(pipeline, configuration, tuple(links)).handle
+        hosts = _allowed_hosts(pipeline)
+        snapshot = SnapshotEndpoint(pipeline, configuration, tuple(links)).handle
+        handlers[SNAPSHOT] = _for_allowed_hosts(snapshot, hosts)
+        for name in ("threads", "report"):
+            local = _for_local_clients(getattr(endpoints, name))
+            handlers[f"/debug/{name}"] = _for_allowed_hosts(local, hosts)
     return handlers
+
+
+def _allowed_hosts(pipeline: Pipeline) -> AllowedHosts:
+    settings = pipeline.config.prometheus
+    listen = (address.rpartition(":")[0].strip("[]") for address in settings.listen)
+    node = pipeline.identity.machine().node_name
+    known = (*settings.allowed_hosts, *listen, node, *own_names())
+    return AllowedHosts(name for name in known if name)
+
+
+def _for_allowed_hosts(route: Route, hosts: AllowedHosts) -> Route:
+    """Refuse requests that a page of another site may have sent, unless clients authenticate."""
+
+    def handle(request: Request) -> Response:
+        host = request.header("Host")
+        if request.is_authenticated or hosts.admits(host):
+            return route(request)
+        message = (
+            f"The exporter does not know the host name {truncated_repr(host, _MAX_SHOWN)} and "
+            "serves no data by it. Add it to prometheus.allowed_hosts, use an address of the "
+            "machine, or configure authentication.\n"
+        )
+        return Response(message.encode(), status=421)
+
+    return handle
+
+
+def _for_local_clients(route: Route) -> Route:
+    """Refuse clients on other machines, unless clients authenticate."""
+
+    def handle(request: Request) -> Response:
+        if request.is_authenticated or _is_loopback(request.client):
+            return route(request)
+        message = (
+            "/debug is served to clients on this machine (127.0.0.1, ::1); for others, configure "
+            "authentication with prometheus.web_config_file\n"
+        )
+        return Response(message.encode(), status=403)
+
+    return handle
+
+
+def _is_loopback(client: str) -> bool:
+    try:
+        return ip_address(client).is_loopback
+    except ValueError:
+        return False
 
 
 class Endpoints:
@@ -56,12 +112,12 @@ class Endpoints:
 
     def metrics(self, request: Request) -> Response:
         """Return the series of the hardware and of the exporter in the negotiated format."""
-        assert self._pipeline.prometheus is not None  # noqa: S101 (the route exists only with the sink)
+        assert self._pipeline.prometheus is not None  # nosec B101 # the route exists only with the sink
         started, now = time.perf_counter(), time.monotonic()
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
-        hardware = sink.expose(now, format)
         own = write(telemetry.registry.collect(), format)
+        hardware = sink.expose(now, format)  # last, to show the samples of every counted report
         counts = self._series_counts(sink.series(now), format)
         telemetry.scrape_seconds.observe(time.perf_counter() - started)
         return Response((hardware, own, counts, format.end), format.content_type)
@@ -105,4 +161,7 @@ class Endpoints:
         if line is None:
             message = f"no report within {REPORT_SECONDS:g} s, or another request waits for one\n"
             return Response(message.encode(), status=503)
-        return Response(Masker().mask_line(line) + b"\n", "application/json")
+        try:
+            return Response(Masker().mask_line(line) + b"\n", "application/json")
+        except ValueError as error:  # a part that the exporter does not read is not JSON
+            return Response(f"the report cannot be masked: {error}\n".encode(), status=503)

@@ -19,6 +19,7 @@ from neuron_exporter import __version__, log
 from neuron_exporter.facts.prices import METRIC, REGION
 from neuron_exporter.model import Group, Snapshot
 from neuron_exporter.pipeline.build import Pipeline
+from neuron_exporter.pipeline.source import source_kind
 from neuron_exporter.web import Request, Response
 from neuron_exporter.web.page import build_reading
 
@@ -26,6 +27,7 @@ VERSION = 2
 """Incremented when a field is renamed, removed or changes its meaning; not for new fields."""
 
 _CACHE_SECONDS = 1.0
+_DRY_RUN = "dry run: requests are printed, nothing is sent"
 _NO_LOG = {
     "lines": None,
     "reason": "Log lines are shown to authenticated clients only: set basic_auth_users or verified "
@@ -128,7 +130,8 @@ class _Document:
     def _source(self, latest: Snapshot | None, fresh: Snapshot | None) -> dict[str, Any]:
         status = self.pipeline.processor.status()
         return {
-            "kind": self.pipeline.config.source.kind,
+            "kind": source_kind(self.pipeline.config.source),
+            "is_simulated": self.pipeline.is_simulated,
             "state": status.state.value,
             "reason": status.reason,
             "reports": status.reports,
@@ -166,8 +169,8 @@ class _Document:
         return {
             "is_on": True,
             "is_up": bool(_value(telemetry.sink_up, sink.name)),
-            "state": status["state"],
-            "transport": config.transport,
+            "state": _DRY_RUN if self.pipeline.is_dry_run else status["state"],
+            "transport": "print" if self.pipeline.is_dry_run else config.transport,
             "namespace": config.namespace,
             "last_success_at": _value(telemetry.sink_last_success, sink.name) or None,
             "queued_requests": int(status["queued requests"]),

@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from neuron_exporter.web.protection import Protection
+
 if TYPE_CHECKING:
     from neuron_exporter.web.passwords import BcryptUsers
     from neuron_exporter.web.tls import ServerTls
+
+_DEFAULT_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Vary": "Accept, Accept-Encoding",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +36,45 @@ class Access:
         """Whether every client must authenticate, by password or certificate."""
         return self.passwords is not None or (self.tls is not None and self.tls.verifies_clients)
 
+    def sent_headers(self) -> dict[str, str]:
+        """Return the headers of every response."""
+        every = {**_DEFAULT_HEADERS, **self.headers}
+        return {name: value for name, value in every.items() if value}
+
+    def protections(self) -> dict[str, Protection]:
+        """Return the settings that protect from clients, by key."""
+        return {
+            "tls_server_config": _switch(self.tls),
+            **({} if self.tls is None else self.tls.protections),
+            "basic_auth_users": _switch(self.passwords),
+        }
+
 
 UNPROTECTED = Access()
 """Plain HTTP without authentication."""
 
 
 def removed_protections(before: Access, now: Access) -> list[str]:
-    """Return an error for each protection that a new configuration removes.
+    """Return an error for each protection that a new configuration removes or weakens.
 
-    A truncated file must not disable authentication.
+    A truncated file must not open what the whole one protects.
     """
-    return [
-        f"{key}: cannot be removed at run time; restart the exporter"
-        for key, old, new in (
-            ("tls_server_config", before.tls, now.tls),
-            ("basic_auth_users", before.passwords, now.passwords),
-        )
-        if old is not None and new is None
+    old, new = before.protections(), now.protections()
+    changes = [
+        f"{key}: {was.text} -> {new[key].text}"
+        for key, was in old.items()
+        if key in new and _admits_more(new[key], was)
     ]
+    lost = before.sent_headers().keys() - now.sent_headers().keys()
+    changes += [f"http_server_config.headers.{name}: sent -> not sent" for name in sorted(lost)]
+    return [f"{each}: cannot be weakened at run time; restart the exporter" for each in changes]
+
+
+def _admits_more(new: Protection, old: Protection) -> bool:
+    if old.admits is None:
+        return False
+    return new.admits is None or not new.admits <= old.admits
+
+
+def _switch(part: object | None) -> Protection:
+    return Protection("not set", None) if part is None else Protection("set", frozenset())

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from neuron_exporter.log import get_logger
-from neuron_exporter.validation import MAX_FILE_BYTES, YamlError, parse_yaml
-from neuron_exporter.web.access import Access, removed_protections
+from neuron_exporter.validation import MAX_FILE_BYTES, YamlError, bounded_problems, parse_yaml
+from neuron_exporter.web.access import UNPROTECTED, Access, removed_protections
 from neuron_exporter.web.config_schema import (
     CIPHERS,
     TlsServerConfig,
@@ -31,8 +31,8 @@ class WebConfigError(Exception):
     """An invalid web configuration; `problems` has one line for each error."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(bounded_problems(problems))
+        super().__init__("\n".join(self.problems))
 
 
 class WebConfigFile:
@@ -51,6 +51,8 @@ class WebConfigFile:
         loader = _Loader(path)
         self._access = loader.load()
         self._stamps = loader.stamps
+        self.warnings = loader.warnings
+        """A line for each doubtful setting of the last valid file."""
 
     def access(self) -> Access:
         """Return the settings of the last valid file."""
@@ -62,7 +64,7 @@ class WebConfigFile:
         if stamps == self._stamps or not (at_once or stamps == self._pending):
             self._pending = stamps  # a write may still be in progress
             return
-        loader = _Loader(self._path)
+        loader = _Loader(self._path, self._access)
         try:
             access = loader.load()
             problems = [
@@ -77,6 +79,10 @@ class WebConfigFile:
         else:
             self._access = access
             _log.info("web_config_reloaded", file=self._path)
+            for warning in loader.warnings:
+                if warning not in self.warnings:
+                    _log.warning("setting_doubtful", setting=warning)
+            self.warnings = loader.warnings
             self.on_reload(True)
         self._stamps = loader.stamps
 
@@ -84,9 +90,11 @@ class WebConfigFile:
 class _Loader:
     """Loads the file and the files that it names, once."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, before: Access = UNPROTECTED) -> None:
         self.stamps: dict[str, Stamp] = {}
+        self.warnings: list[str] = []
         self._path = path
+        self._before = before
         self._problems: list[str] = []
 
     def load(self) -> Access:
@@ -101,7 +109,8 @@ class _Loader:
         # Load bcrypt only if passwords are configured.
         from neuron_exporter.web.passwords import BcryptUsers
 
-        return Access(tls, BcryptUsers(config.basic_auth_users), headers)
+        users = BcryptUsers(config.basic_auth_users, self._before.passwords)
+        return Access(tls, users, headers)
 
     def _read(self) -> WebConfig | None:
         try:
@@ -168,7 +177,10 @@ class _Loader:
             self._add_problem(f"{name}_file", "must be set")
             return b""
         try:
-            content = text.encode() if text else self._content(str(Path(self._path).parent / file))
+            path = self._path if text else str(Path(self._path).parent / file)
+            content = text.encode() if text else self._content(path)
+            if name == "key":
+                self._check_mode("key" if text else "key_file", path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._add_problem(f"{name}_file", f"cannot be read: {reason}", file)
@@ -177,6 +189,14 @@ class _Loader:
             key = name if text else f"{name}_file"
             self._add_problem(key, f"contains no {marker.lower()} in PEM format", file)
         return content
+
+    def _check_mode(self, key: str, path: str) -> None:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode & stat.S_IROTH:
+            self.warnings.append(
+                f"{self._path}: tls_server_config.{key}: every user of the machine can read {path} "
+                f"(mode {mode:04o}); `chmod o-r` removes that right"
+            )
 
     def _add_problem(self, key: str, message: str, value: Any = None) -> None:
         self._problems.append(problem(f"tls_server_config.{key}", message, value))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from neuron_exporter.text import truncated_repr
+from neuron_exporter.text import shown_value
 from neuron_exporter.validation import describe_error
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -197,7 +197,7 @@ def problem(key: str, message: str, value: Any = None) -> str:
     """Return one line about a key. Values that may be secret are left out."""
     if value is None or (key.startswith(_SECRET) and not key.endswith("_file")):
         return f"{key}: {message}"
-    return f"{key}: {message} (got {truncated_repr(value, _MAX_SHOWN)})"
+    return f"{key}: {message} (got {shown_value(value, _MAX_SHOWN)})"
 
 
 def _explain(error: Any) -> str:

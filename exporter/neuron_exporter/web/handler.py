@@ -6,9 +6,7 @@ import gzip
 from collections.abc import Callable, Mapping
 from email.message import Message
 from http import HTTPStatus
-from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler
-from io import BufferedIOBase
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,28 +14,29 @@ from neuron_exporter import __version__
 from neuron_exporter.log import get_logger
 from neuron_exporter.web.access import Access
 from neuron_exporter.web.connections import Connection
+from neuron_exporter.web.protection import BusyError
+from neuron_exporter.web.strictness import (
+    MalformedRequest,
+    StrictReader,
+    check_headers,
+    check_request_line,
+    has_body,
+)
 
 _MAX_HEADER_BYTES = 64 * 1024
 _MIN_COMPRESSED_BYTES = 1024
-_DEFAULT_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Vary": "Accept, Accept-Encoding",
-}
-
+_RETRY_SECONDS = "1"
 _log = get_logger(part="http")
 
 
 class Request(NamedTuple):
-    """Request for a route. `is_authenticated` is true if every client must authenticate."""
+    """Request for a route. `is_authenticated` is true if every client must authenticate; `client`
+    is the client's address."""
 
     path: str
     headers: Message
     is_authenticated: bool = False
+    client: str = ""
 
     def header(self, name: str) -> str:
         """Return the value of a header, repeated lines joined; empty if it is missing."""
@@ -55,6 +54,11 @@ class Response(NamedTuple):
 
 Route = Callable[[Request], Response]
 
+_UNAUTHORIZED = Response(b"unauthorized\n", status=401)
+_BUSY = Response(
+    b"too many unknown passwords at once\n", status=503, headers={"Retry-After": _RETRY_SECONDS}
+)
+
 
 class Handler(BaseHTTPRequestHandler):
     """Handler of all requests of one connection."""
@@ -65,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
     def __init__(
         self,
         connection: Connection,
-        client: Any,
+        client: tuple[str, int],
         routes: Mapping[str, Route],
         access: Callable[[], Access],
     ) -> None:
@@ -84,31 +88,45 @@ class Handler(BaseHTTPRequestHandler):
         self._connection.mark_idle()
 
     def parse_request(self) -> bool:
-        """Read the headers, with one limit for all of them together."""
+        """Read the headers strictly, with one limit for all of them together."""
         buffered = self.rfile
-        self.rfile = LimitedReader(buffered, _MAX_HEADER_BYTES)  # type: ignore[assignment]
+        self.rfile = StrictReader(buffered, _MAX_HEADER_BYTES)  # type: ignore[assignment]
+        self.command = ""
         try:
-            return super().parse_request()
+            check_request_line(self.raw_requestline)  # type: ignore[attr-defined]
+            is_valid = super().parse_request()
+            if is_valid:
+                check_headers(self.request_version, self.headers)
+        except MalformedRequest as error:
+            self.send_error(400, str(error))
+            return False
         finally:
             self.rfile = buffered
+        return is_valid
+
+    def handle_expect_100(self) -> bool:
+        """Ask for no body."""
+        return True
 
     def do_GET(self) -> None:
         """Respond with the result of the route for the path."""
-        access = self._access()
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # the body is not read; it must not be parsed as a request
-        if access.tls is not self._connection.tls:
+        if has_body(self.headers):
+            # The body is not read; it must not be parsed as a request.
+            self.send_error(400, "a request must not have a body")
+            return
+        access, tls = self._access(), self._connection.tls
+        if access.tls is not tls:
             self.close_connection = True  # its TLS settings have been replaced
         path = self.path.partition("?")[0]
-        request = Request(path, self.headers, access.requires_authentication)
-        # Until the client has authenticated, the connection counts as waiting (may be displaced).
-        if access.passwords is not None and not access.passwords.verify(
-            request.header("Authorization")
-        ):
-            self.close_connection = True
-            self._respond(Response(b"unauthorized\n", status=401))
-            return
+        has_verified = tls is not None and tls.verifies_clients
+        is_known = access.passwords is not None or has_verified
+        request = Request(path, self.headers, is_known, self.client_address[0])
         self._connection.mark_processing()
+        refusal = self._refusal(access, request)
+        if refusal is not None:
+            self.close_connection = True
+            self._respond(refusal)
+            return
         route = self._routes.get(path)
         if route is None:
             # Without the files of the page, which only the page requests.
@@ -118,11 +136,23 @@ class Handler(BaseHTTPRequestHandler):
         try:
             response = route(request)
         except Exception as error:  # noqa: BLE001 (a failing route must not end its connection)
-            _log.error("route_failed", path=path, error=repr(error))
+            _log.error("route_failed", path=path, client=self.client_address[0], error=repr(error))
             response = Response(b"internal error\n", status=500)
         self._respond(response)
 
     do_HEAD = do_GET
+
+    def _refusal(self, access: Access, request: Request) -> Response | None:
+        """Return the response to a client that has not authenticated and must."""
+        if access.requires_authentication and not request.is_authenticated:
+            return _UNAUTHORIZED  # the connection is older than the need for certificates
+        if access.passwords is None:
+            return None
+        try:
+            is_valid = access.passwords.verify(request.header("Authorization"), request.client)
+        except BusyError:
+            return _BUSY
+        return None if is_valid else _UNAUTHORIZED
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Reject a request in plain text."""
@@ -138,13 +168,12 @@ class Handler(BaseHTTPRequestHandler):
     def _respond(self, response: Response) -> None:
         parts = response.body if isinstance(response.body, tuple) else (response.body,)
         length = sum(map(len, parts))
-        defaults = {**_DEFAULT_HEADERS, **self._access().headers}
         head = [
             f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
             f"Server: neuron-exporter/{__version__}",
             f"Date: {self.date_time_string()}",
             f"Content-Type: {response.content_type}",
-            *(f"{name}: {value}" for name, value in defaults.items() if value),
+            *(f"{name}: {value}" for name, value in self._access().sent_headers().items()),
             *(f"{name}: {value}" for name, value in response.headers.items()),
         ]
         accepted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
@@ -167,29 +196,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             for part in parts:
                 self.wfile.write(part)
-
-
-class LimitedReader:
-    """The lines of a file, up to `limit` bytes in all.
-
-    The standard library limits each header only: a hundred of 64 KiB are 6.4 MiB a connection.
-    """
-
-    def __init__(self, file: BufferedIOBase, limit: int) -> None:
-        self._file = file
-        self._remaining = limit
-
-    def readline(self, limit: int) -> bytes:
-        """Return the next line.
-
-        Raises:
-            LineTooLong: all headers together exceed the limit.
-        """
-        line = self._file.readline(min(limit, self._remaining + 1))
-        self._remaining -= len(line)
-        if self._remaining < 0:
-            raise LineTooLong("all headers")
-        return line
 
 
 def accepts_gzip(header: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import threading
@@ -19,7 +20,8 @@ from neuron_exporter.web.handler import Handler, Route
 
 _SWEEP_INTERVAL = 0.5
 _ACCEPT_RETRY_SECONDS = 0.05
-_BACKLOG = 128
+_BACKLOG = 1024  # a connection that finds it full is tried again after a second or more
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 _log = get_logger(part="http")
 
@@ -47,6 +49,8 @@ class Server:
         """
         listen = (listen,) if isinstance(listen, str) else listen
         self._sockets = listen_on(listen)
+        self.addresses = list(map(_bound_address, listen, self._sockets))
+        """The addresses in `listen`, with the ports that were bound."""
         self._local_addresses = list(map(_local_address, listen, self._sockets))
         self._selector = selectors.DefaultSelector()
         for each in self._sockets:
@@ -128,13 +132,16 @@ class Server:
             self._finished.popleft().join()
         try:
             threading.Thread(
-                target=self._work, args=(connection, client), name="http-worker", daemon=True
+                target=self._work,
+                args=(connection, _unmapped(client)),
+                name="http-worker",
+                daemon=True,
             ).start()
         except RuntimeError:  # the system allows no further thread
             connection.close()
             self._connections.remove(connection)
 
-    def _work(self, connection: Connection, client: Any) -> None:
+    def _work(self, connection: Connection, client: tuple[str, int]) -> None:
         try:
             if connection.tls is not None:
                 connection.tls.handshake(connection.socket)
@@ -142,18 +149,25 @@ class Server:
         except OSError:
             pass  # the client disconnected, or the connection was aborted
         except Exception as error:  # noqa: BLE001 (one connection must not stop the server)
-            _log.error("connection_failed", error=repr(error))
+            _log.error("connection_failed", client=client[0], error=repr(error))
         finally:
             connection.close()
             self._finished.append(threading.current_thread())
             self._connections.remove(connection)
 
 
+def _unmapped(client: Sequence[Any]) -> tuple[str, int]:
+    """Return host and port of a client, an IPv4 host without IPv6's prefix (::ffff:192.0.2.1)."""
+    host = client[0].removeprefix("::ffff:")
+    return (client[0] if ":" in host else host), client[1]
+
+
 def listen_on(addresses: Sequence[str]) -> list[socket.socket]:
     """Return listening sockets for all addresses ("HOST:PORT"), in order.
 
-    An empty host, as in ":9415", means every IPv4 and IPv6 address. "[::]" does as well, unless
-    another address uses the same port.
+    An empty host, as in ":9415", means every IPv6 and IPv4 address, on one socket; on a machine
+    without IPv6, every IPv4 address. "[::]" means both as well, unless another address uses the
+    same port.
 
     Raises:
         BindError: an address cannot be used. No socket is left open.
@@ -171,12 +185,14 @@ def listen_on(addresses: Sequence[str]) -> list[socket.socket]:
 def _listen(address: str, *, owns_port: bool) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    if not host:
-        try:
-            return _open(socket.AF_INET6, ("::", int(port)), dual_stack=True)
-        except OSError:
-            host = "0.0.0.0"  # noqa: S104 (configured); this machine has no IPv6
     try:
+        if not host:
+            try:
+                return _open(socket.AF_INET6, ("::", int(port)), dual_stack=True)
+            except OSError as error:
+                if error.errno not in _NO_IPV6:
+                    raise
+                host = "0.0.0.0"  # nosec B104 # configured
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         # If a name resolves to both kinds of addresses, listen on IPv4.
         family, _, _, _, resolved = min(found, key=lambda each: each[0] is not socket.AF_INET)
@@ -192,7 +208,7 @@ def _open(family: int, sockaddr: tuple[object, ...], *, dual_stack: bool) -> soc
     sock = socket.socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
+        if family == socket.AF_INET6:  # whatever the system's default (bindv6only) is
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
         sock.bind(sockaddr)
         sock.listen(_BACKLOG)
@@ -201,6 +217,10 @@ def _open(family: int, sockaddr: tuple[object, ...], *, dual_stack: bool) -> soc
         sock.close()
         raise
     return sock
+
+
+def _bound_address(address: str, sock: socket.socket) -> str:
+    return f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}"
 
 
 def _local_address(address: str, sock: socket.socket) -> str:

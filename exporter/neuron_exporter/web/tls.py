@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
-from collections.abc import Iterator
+from binascii import a2b_base64
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -18,6 +21,7 @@ from neuron_exporter.web.config_schema import (
     VERSIONS,
     TlsServerConfig,
 )
+from neuron_exporter.web.protection import Protection
 
 _log = get_logger(part="http")
 
@@ -51,12 +55,14 @@ class ServerTls:
         context.set_alpn_protocols(["http/1.1"])
         with _as_file(certificate) as certificate_path, _as_file(key) as key_path:
             # Without a password argument, OpenSSL would prompt for one on the terminal.
-            context.load_cert_chain(certificate_path, key_path, password="")
+            context.load_cert_chain(certificate_path, key_path, password="")  # nosec B106 # none
         if client_ca:
             # `cadata` must be ASCII, but text between the certificates may be anything.
             text = client_ca.decode("latin-1").encode("ascii", "replace")
             context.load_verify_locations(cadata=text.decode())
         context.verify_mode = CLIENT_CERTIFICATES[config.client_auth_type]
+        self.protections = dict(_protections(config, context, client_ca))
+        """The settings that protect from clients, by key."""
 
     @property
     def verifies_clients(self) -> bool:
@@ -98,6 +104,49 @@ class ServerTls:
         with suppress(OSError, ValueError):
             tls_socket.setblocking(False)
             tls_socket.unwrap()
+
+
+def _protections(
+    config: TlsServerConfig, context: ssl.SSLContext, client_ca: bytes
+) -> Iterator[tuple[str, Protection]]:
+    """Yield what each setting admits, after defaults and what settings imply."""
+    policy = Protection(config.client_auth_type, _CLIENTS[context.verify_mode])
+    yield "tls_server_config.client_auth_type", policy
+    if client_ca:
+        authorities = [_fingerprint(each[1]) for each in _CERTIFICATE.finditer(client_ca)]
+        yield "tls_server_config.client_ca_file", _one_of(authorities, "every authority")
+    names = map(_normalize, config.client_allowed_sans or ())
+    yield "tls_server_config.client_allowed_sans", _one_of(names, "every name")
+    has_tls12 = context.minimum_version is ssl.TLSVersion.TLSv1_2
+    versions = ("TLS12", "TLS13") if has_tls12 else ("TLS13",)
+    yield "tls_server_config.min_version", Protection(versions[0], frozenset(versions))
+    if has_tls12:
+        ciphers = {str(each["name"]) for each in context.get_ciphers()}
+        chosen = ", ".join(config.cipher_suites) or "the default"
+        yield "tls_server_config.cipher_suites", Protection(chosen, frozenset(ciphers))
+    yield "tls_server_config.curve_preferences", _one_of(config.curve_preferences, "every curve")
+
+
+_CLIENTS: dict[ssl.VerifyMode, frozenset[str] | None] = {
+    ssl.CERT_NONE: None,
+    ssl.CERT_OPTIONAL: frozenset({"verified", "without certificate"}),
+    ssl.CERT_REQUIRED: frozenset({"verified"}),
+}
+"""The clients that a verification mode admits."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----(.*?)-----END", re.DOTALL)
+
+
+def _one_of(names: Iterable[str], otherwise: str) -> Protection:
+    """Return a setting that admits only these, or everything if there are none."""
+    chosen = frozenset(names)
+    return Protection(", ".join(sorted(chosen)) or otherwise, chosen or None)
+
+
+def _fingerprint(certificate: bytes) -> str:
+    """Return what `openssl x509 -fingerprint -sha256` prints."""
+    digest = sha256(a2b_base64(certificate)).hexdigest().upper()
+    return ":".join(digest[each : each + 2] for each in range(0, len(digest), 2))
 
 
 _HTTPS_REQUIRED = (

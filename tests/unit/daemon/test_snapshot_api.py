@@ -55,6 +55,7 @@ class Api:
     def get(self, *, etag: str = "", is_authenticated: bool = False) -> Response:
         """Return the response for a client with this ETag."""
         headers = Message()
+        headers["Host"] = "localhost"
         if etag:
             headers["If-None-Match"] = etag
         return self.routes[SNAPSHOT](Request(SNAPSHOT, headers, is_authenticated))

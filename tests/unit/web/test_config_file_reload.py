@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from neuron_exporter.web.config_file import WebConfigFile
+from tests.support.certificates import CertificateAuthority
 from tests.support.clients import basic_auth
 from tests.support.web_config import WebConfigFolder, bcrypt_hash
 
@@ -170,3 +171,71 @@ def test_protection_can_be_added(folder: WebConfigFolder) -> None:
     assert reloaded.refresh() == [True]
     assert reloaded.file.access().tls is not None
     assert reloaded.accepts("me", "x")
+
+
+CBC, GCM = "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+IF_GIVEN = {"client_auth_type": "VerifyClientCertIfGiven", "client_ca_file": "authority.pem"}
+REQUIRED = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "authority.pem"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        ({}, IF_GIVEN, None),
+        (IF_GIVEN, REQUIRED, None),
+        (REQUIRED, {**REQUIRED, "client_allowed_sans": ["a"]}, None),
+        ({**REQUIRED, "client_allowed_sans": ["a", "b"]},
+         {**REQUIRED, "client_allowed_sans": ["b"]}, None),
+        ({**REQUIRED, "client_allowed_sans": ["fd00::1"]},
+         {**REQUIRED, "client_allowed_sans": ["fd00:0::1"]}, None),
+        ({**REQUIRED, "client_ca_file": "both.pem"}, REQUIRED, None),
+        (REQUIRED, {**REQUIRED, "client_ca_file": "copy.pem"}, None),
+        ({}, {"min_version": "TLS13"}, None),
+        ({"cipher_suites": [GCM]}, {"min_version": "TLS13"}, None),
+        ({}, {"cipher_suites": [GCM]}, None),
+        ({"cipher_suites": [GCM, CBC]}, {"cipher_suites": [GCM]}, None),
+        ({}, {"curve_preferences": ["X25519"]}, None),
+        (IF_GIVEN, {}, "client_auth_type: VerifyClientCertIfGiven -> NoClientCert"),
+        (REQUIRED, IF_GIVEN,
+         "client_auth_type: RequireAndVerifyClientCert -> VerifyClientCertIfGiven"),
+        (IF_GIVEN, {**REQUIRED, "client_ca_file": "both.pem"}, "client_ca_file: "),
+        ({**REQUIRED, "client_allowed_sans": ["a"]}, {**REQUIRED, "client_allowed_sans": ["b"]},
+         "client_allowed_sans: a -> b"),
+        ({"min_version": "TLS13"}, {}, "min_version: TLS13 -> TLS12"),
+        ({"cipher_suites": ["TLS_AES_128_GCM_SHA256"]}, {}, "min_version: TLS13 -> TLS12"),
+        ({}, {"cipher_suites": [CBC]}, f"cipher_suites: the default -> {CBC}"),
+        ({"cipher_suites": [GCM]}, {}, f"cipher_suites: {GCM} -> the default"),
+        ({"curve_preferences": ["X25519"]}, {"curve_preferences": ["CurveP256"]},
+         "curve_preferences: X25519 -> CurveP256"),
+    ],
+)  # fmt: skip
+def test_reload_may_only_strengthen(
+    folder: WebConfigFolder,
+    capsys: pytest.CaptureFixture[str],
+    before: dict[str, Any],
+    after: dict[str, Any],
+    change: str | None,
+) -> None:
+    own = folder.authority.file.read_text()
+    other = CertificateAuthority(folder.folder, "other").file.read_text()
+    (folder.folder / "both.pem").write_text(other + own)
+    (folder.folder / "copy.pem").write_text(f"# the same\n{own}{own}")
+    reloaded = ReloadedFile(folder, tls_server_config={**folder.tls, **before})
+    folder.write(tls_server_config={**folder.tls, **after})
+    assert reloaded.refresh() == [change is None]
+    if change is not None:
+        assert f"tls_server_config.{change}" in capsys.readouterr().out
+
+
+def test_reload_keeps_headers(folder: WebConfigFolder) -> None:
+    """A header may get another value, but must not vanish; a default one is sent without being
+    set."""
+    headers = {"X-Frame-Options": "deny", "Content-Security-Policy": "default-src 'self'"}
+    reloaded = ReloadedFile(folder, http_server_config={"headers": headers})
+    for now, is_taken in (
+        ({}, False),
+        ({"X-Frame-Options": "sameorigin"}, True),
+        ({"X-Frame-Options": "deny", "Content-Security-Policy": ""}, False),
+    ):
+        folder.write(http_server_config={"headers": now})
+        assert reloaded.refresh() == [is_taken]

@@ -154,7 +154,7 @@ def test_slow_request(clients: Clients, after_another: bool) -> None:
 
 def test_slow_reader_is_aborted(clients: Clients) -> None:
     with short_timeout():
-        client = clients.connect(b"GET /huge HTTP/1.1\r\n\r\n", receive_buffer=4096)
+        client = clients.connect(b"GET /huge HTTP/1.0\r\n\r\n", receive_buffer=4096)
         wait_for(lambda: threads("http-worker"))
         wait_for(lambda: threads("http-worker") == [])
 
@@ -170,7 +170,7 @@ def test_slow_readers_are_displaced(
 ) -> None:
     monkeypatch.setattr(connections, "_WRITE_GRACE", 0.1)
     for _ in range(8):
-        clients.connect(b"GET /huge HTTP/1.1\r\n\r\n", receive_buffer=4096)
+        clients.connect(b"GET /huge HTTP/1.0\r\n\r\n", receive_buffer=4096)
     wait_for(lambda: len(threads("http-worker")) == 8)
 
     for _ in range(3):

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from neuron_exporter.web import passwords
 from neuron_exporter.web.passwords import BcryptUsers
+from neuron_exporter.web.protection import BusyError
 from tests.support.clients import basic_auth
+from tests.support.waiting import wait_for
 from tests.support.web_config import bcrypt_hash
 
 USERS = BcryptUsers({"me": bcrypt_hash("secret"), "ümläut": bcrypt_hash("pässwört: with colons:")})
@@ -89,13 +91,57 @@ def test_valid_credentials_are_cached(compared: list[bytes]) -> None:
 def test_parallel_requests_compare_once(compared: list[bytes]) -> None:
     users = BcryptUsers({"me": bcrypt_hash("secret", 8)})
     workers = [
-        threading.Thread(target=users.verify, args=(basic_auth("me", "secret"),)) for _ in range(20)
+        threading.Thread(target=users.verify, args=(basic_auth("me", "secret"), client))
+        for client in "abcd"
     ]
     for each in workers:
         each.start()
     for each in workers:
         each.join()
     assert compared == [b"secret"]
+
+
+def test_comparisons_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client occupies two of four places at most; known credentials need none."""
+    users = BcryptUsers({"me": bcrypt_hash("secret")})
+    assert users.verify(basic_auth("me", "secret"), "a")
+    release = threading.Event()
+    monkeypatch.setattr(passwords.bcrypt, "checkpw", lambda *_: not release.wait(60))
+    results: list[bool] = []
+
+    def guess(client: str) -> None:
+        results.append(users.verify(basic_auth("me", "wrong"), client))
+
+    workers = [threading.Thread(target=guess, args=(client,)) for client in "aabc"]
+    for number, each in enumerate(workers, 1):
+        each.start()
+        wait_for(lambda number=number: len(users._comparer._clients) == number)
+        if number == 2:
+            with pytest.raises(BusyError):
+                guess("a")
+    for client in "bd":
+        with pytest.raises(BusyError):
+            guess(client)
+    assert users.verify(basic_auth("me", "secret"), "a")
+    release.set()
+    for each in workers:
+        each.join()
+    assert results == [False] * 4
+    guess("a")
+
+
+def test_reload_keeps_what_was_verified(compared: list[bytes]) -> None:
+    """But for users with the same hash only."""
+    hashed = bcrypt_hash("secret")
+    users = BcryptUsers({"me": hashed, "you": hashed, "other": hashed})
+    for user in ("me", "you", "other"):
+        assert users.verify(basic_auth(user, "secret"))
+    compared.clear()
+    reloaded = BcryptUsers({"me": hashed, "other": bcrypt_hash("new")}, users)
+    assert reloaded.verify(basic_auth("me", "secret"))
+    assert compared == []
+    for user in ("you", "other"):
+        assert not reloaded.verify(basic_auth(user, "secret"))
 
 
 def test_cache(monkeypatch: pytest.MonkeyPatch, compared: list[bytes]) -> None:
@@ -107,9 +153,9 @@ def test_cache(monkeypatch: pytest.MonkeyPatch, compared: list[bytes]) -> None:
     for n in (0, 1, 2, 0, 3, 4, 0):
         assert users.verify(basic_auth(str(n), word))
     assert len(compared) == 5
-    assert {len(digest) for digest in users._cache} == {32}
-    assert len(users._cache) == 3
-    assert word not in repr(vars(users))
+    assert {len(digest) for digest in users._comparer._matched} == {32}
+    assert len(users._comparer._matched) == 3
+    assert word not in repr(vars(users)) + repr(vars(users._comparer))
 
 
 def test_cost_of_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,17 +217,23 @@ def test_pipelining(client: Client) -> None:
     client.send(b"GET /par")
 
     assert [client.read_response().status for _ in range(4)] == [200, 200, 404, 500]
-    client.send(b"ts HTTP/1.1\r\n\r\n")
+    client.send(b"ts HTTP/1.1\r\nHost: x\r\n\r\n")
     assert client.read_response().body == b"one two"
 
 
-def test_request_smuggling(client: Client) -> None:
-    """A request cannot be hidden in the body of another one."""
-    smuggled = "GET /nothing HTTP/1.1\r\n\r\n"
-    client.send(f"GET / HTTP/1.1\r\nContent-Length: {len(smuggled)}\r\n\r\n{smuggled}".encode())
+def test_bodies_are_refused(client: Client) -> None:
+    """Otherwise a request could be hidden in the body of another one."""
+    body = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+    client.send(f"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
 
-    assert client.read_response().status == 200
+    response = client.read_response()
+    assert (response.status, response.body) == (400, b"a request must not have a body\n")
     assert client.closed()
+
+
+def test_empty_body(client: Client) -> None:
+    assert client.get("/", Content_Length="0").status == 200
+    assert client.get("/").status == 200
 
 
 def test_failing_route(client: Client, server: Server) -> None:

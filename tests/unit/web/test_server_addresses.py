@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
-from neuron_exporter.web import BindError, Response, Server, connections
+from neuron_exporter.web import BindError, Response, Route, Server, connections
 from neuron_exporter.web import server as web_server
 from neuron_exporter.web.server import listen_on
 from tests.support.clients import Client
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 
-ROUTES = {"/": lambda _: Response(b"hello\n")}
+ROUTES: dict[str, Route] = {"/": lambda _: Response(b"hello\n")}
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,17 @@ def test_families_share_a_port(listen: list[str]) -> None:
         assert responds("::1", port)
         assert len(server.urls) == 2
         assert server.url == server.urls[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_clients_in_the_log(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with IPv4 has its own address there, without the prefix of IPv6 (::ffff:)."""
+    monkeypatch.setitem(ROUTES, "/fail", lambda _: 1 / 0)
+    with capture_logs() as events, running_server(":0") as server:
+        with Client(server.port, host=host) as client:
+            assert client.get("/fail").status == 500
+        (event,) = [each for each in events if each["event"] == "route_failed"]
+    assert event["client"] == host
 
 
 def test_connection_limit_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:

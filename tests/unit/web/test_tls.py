@@ -263,7 +263,7 @@ def test_enabling_tls_during_request(folder: WebConfigFolder) -> None:
     """The pending request is answered, then the connection is closed."""
     with running_server(folder) as serving, Client(serving.port) as client:
         assert client.get("/").status == 200
-        client.send(b"GET / HTTP/1.1\r\n")
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
         connections = serving.server._connections
         wait_for(lambda: not any(each.is_idle for each in connections._open))
         serving.reload(tls_server_config=folder.tls)

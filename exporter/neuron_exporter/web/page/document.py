@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from neuron_exporter.facts.report_names import FAILED_STATUSES
 from neuron_exporter.model import EntityKind, Labels, Owner, Series, Snapshot
 
 Document = dict[str, Any]
@@ -209,7 +210,7 @@ def _runtimes(samples: Samples, core_runtimes: Iterable[_CoreRuntime]) -> list[D
     runtimes: dict[Labels, Document] = {}
     owners: dict[Labels, Owner] = {}
     for (name, kind), found in samples.items():
-        if kind is not EntityKind.RUNTIME:
+        if kind not in (EntityKind.RUNTIME, EntityKind.RUNTIME_TOTALS):
             continue
         for sample in found:
             split_by = sample.series.spec.split_by
@@ -231,6 +232,8 @@ def _runtimes(samples: Samples, core_runtimes: Iterable[_CoreRuntime]) -> list[D
         ]
         runtime["pids"] = sorted({each.pid for each in merged if each.pid is not None})
         runtime["cores"] = sorted({each.core for each in merged})
+        if "executions" in runtime:
+            runtime["failed"] = _failed(runtime["executions"])
     return list(runtimes.values())
 
 
@@ -255,10 +258,17 @@ def _executions(samples: Samples) -> Document:
         for key, found in (("by_status", by_status), ("errors", by_error))
         if found
     }
+    if by_status:
+        executions["failed"] = _failed(executions["by_status"])
     for sample in by_status:
         if sample.series.split_value == _COMPLETED and sample.rate is not None:
             executions["completed_per_second"] = sample.rate
     return executions
+
+
+def _failed(by_status: Mapping[str, float]) -> dict[str, float]:
+    """Return the failures by status. A status that is not known yet is none."""
+    return {status: by_status[status] for status in FAILED_STATUSES if status in by_status}
 
 
 def _host(samples: Samples) -> Document:

@@ -16,6 +16,7 @@ let snapshot = null;
 let tag = "";
 let receivedAt = 0; // seconds on the page's own clock
 let problem = "";
+let refusal = "";
 let lostAt = null;
 let timer = 0;
 
@@ -29,6 +30,7 @@ async function update() {
   const headers = tag ? { "If-None-Match": tag } : {};
   const response = await fetch(address, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
   if (response.status === 304) return;
+  if (response.status === 421) throw Object.assign(new Error(), { refusal: await response.text() });
   if (!response.ok) throw new Error(`status ${response.status}`);
   const latest = await response.json();
   tag = response.headers.get("ETag") ?? "";
@@ -43,7 +45,10 @@ function show() {
   text(byId("machine"), machine.instance_type || name || "This machine");
   const where = [machine.instance_type ? name : "", machine.cluster, machine.availability_zone || machine.region];
   text(byId("where"), where.filter(Boolean).join(" · "));
-  document.title = [machine.instance_type, name].filter(Boolean).join(" ") || "Neuron Exporter";
+  const { is_simulated: simulated } = snapshot.source;
+  byId("simulated").hidden = !simulated;
+  const title = [machine.instance_type, name].filter(Boolean).join(" ") || "Neuron Exporter";
+  document.title = simulated ? `Simulated: ${title}` : title;
   for (const part of [showFigures, showCores, showRuntimes, showMemory, showErrors, showSinks, showSource, showMachine, showConfiguration, showLog, showLinks]) {
     part(snapshot, since);
   }
@@ -51,7 +56,7 @@ function show() {
 }
 
 function showState() {
-  const { word, tone, notice, old } = stateOf(snapshot, age(), problem);
+  const { word, tone, notice, old } = stateOf(snapshot, age(), problem, refusal);
   pill(byId("state"), tone, word);
   const seconds = age();
   const reported = seconds === null ? "" : `last report ${duration(seconds)} ago`;
@@ -68,9 +73,10 @@ async function refresh() {
   if (document.hidden) return;
   try {
     await update();
-    [problem, lostAt] = ["", null];
+    [problem, refusal, lostAt] = ["", "", null];
   } catch (error) {
-    problem = error.name === "TimeoutError" ? "timeout" : error instanceof TypeError ? "connection failed" : error.message;
+    refusal = error.refusal ?? "";
+    problem = refusal ? "" : error.name === "TimeoutError" ? "timeout" : error instanceof TypeError ? "connection failed" : error.message;
     lostAt ??= now();
   }
   showState();

@@ -15,11 +15,10 @@ function utilization({ cores = [] }) {
 }
 
 function failures({ executions = {}, devices = [] }) {
-  const failed = Object.entries(executions.by_status ?? {}).filter(([status]) => status !== "completed");
   const ecc = devices.flatMap((each) => Object.entries(each.ecc_events ?? {}))
     .filter(([kind]) => kind.includes("uncorrected"));
   if (!executions.by_status && !executions.errors && !ecc.length) return undefined;
-  return sum([...failed, ...ecc].map(([, count]) => count));
+  return sum([...Object.values(executions.failed ?? {}), ...ecc.map(([, count]) => count)]);
 }
 
 export function showFigures(snapshot) {
@@ -43,7 +42,7 @@ export function showFigures(snapshot) {
     ["Executions", number(executions.completed_per_second), "per second"],
     ["Errors", integer(bad), "since start", bad ? "bad" : ""],
     ["Device memory", memory.length ? bytes(sum(memory)) : NO_VALUE, capacity ? `of ${bytes(capacity)}` : ""],
-    ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? "per month at most" : "not enabled", ""],
+    ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? isDryRun(cloudwatch) ? "per month if sent" : "per month at most" : "not enabled", ""],
   ];
   const nodes = children(byId("figures"), tiles.length, (at) => {
     const tile = make("div", { class: "card figure" }, make("dt"), make("dd"), make("dd", { class: "quiet" }));
@@ -95,10 +94,10 @@ export function showMemory(snapshot) {
 export function showErrors(snapshot) {
   const { executions = {}, devices = [] } = snapshot.reading;
   const [rows, never] = [[], []];
-  const add = (name, value) => (value ? rows.push([name, integer(value), "bad"]) : never.push(name));
+  const add = (name, value, tone = "bad") => (value ? rows.push([name, integer(value), tone]) : never.push(name));
   const { completed, ...others } = executions.by_status ?? {};
   if (completed !== undefined) rows.push(["executions completed", integer(completed)]);
-  for (const [name, value] of Object.entries(others)) add(`executions ${words(name)}`, value);
+  for (const [name, value] of Object.entries(others)) add(`executions ${words(name)}`, value, name in executions.failed ? "bad" : "");
   for (const [name, value] of Object.entries(executions.errors ?? {})) add(`${words(name)} errors`, value);
   const ecc = {};
   for (const device of devices) {
@@ -110,6 +109,13 @@ export function showErrors(snapshot) {
   facts(byId("errors-facts"), rows);
   text(byId("errors-never"), never.length ? `None: ${never.join(", ")}.` : "");
 }
+
+const isDryRun = ({ transport }) => transport === "print";
+const TRANSPORTS = {
+  api: "PutMetricData",
+  emf: "log lines on standard output (EMF)",
+  print: "none: requests are printed, nothing is sent",
+};
 
 export function showSinks({ sinks }, since) {
   const { cloudwatch, prometheus } = sinks;
@@ -123,18 +129,19 @@ export function showSinks({ sinks }, since) {
     return;
   }
   const waiting = !cloudwatch.is_up && cloudwatch.last_success_at === null && cloudwatch.state.startsWith("waiting");
-  pill(byId("cloudwatch-state"), cloudwatch.is_up ? "good" : waiting ? "wait" : "bad",
-    cloudwatch.is_up ? "Delivering" : waiting ? "Waiting" : "Failing");
+  const [tone, word] = isDryRun(cloudwatch) ? ["warn", "Dry run"] : cloudwatch.is_up ? ["good", "Delivering"]
+    : waiting ? ["wait", "Waiting"] : ["bad", "Failing"];
+  pill(byId("cloudwatch-state"), tone, word);
   const rows = [
     ["Metrics", `${integer(cloudwatch.metrics)}${cloudwatch.budget_metrics === null ? "" : ` of ${integer(cloudwatch.budget_metrics)} budgeted`}`],
     ["Cost", `${dollars(cloudwatch.monthly_usd)} per month at most (${cloudwatch.price_region})`],
-    ["Last delivery", cloudwatch.last_success_at === null ? "none yet" : `${duration(since(cloudwatch.last_success_at))} ago`],
+    [isDryRun(cloudwatch) ? "Last printed" : "Last delivery", cloudwatch.last_success_at === null ? "none yet" : `${duration(since(cloudwatch.last_success_at))} ago`],
     ["Queued", plural(cloudwatch.queued_requests, "request")],
     ["Spool", cloudwatch.kept ?? NO_VALUE],
     ["Namespace", cloudwatch.namespace],
-    ["Transport", cloudwatch.transport === "emf" ? "log lines on standard output (EMF)" : "PutMetricData"],
+    ["Transport", TRANSPORTS[cloudwatch.transport] ?? cloudwatch.transport, isDryRun(cloudwatch) ? "warn" : ""],
   ];
-  if (!cloudwatch.is_up) rows.unshift(["State", cloudwatch.state, waiting ? "" : "bad"]);
+  if (!cloudwatch.is_up && !isDryRun(cloudwatch)) rows.unshift(["State", cloudwatch.state, waiting ? "" : "bad"]);
   if (cloudwatch.wanted_metrics > cloudwatch.metrics) {
     rows.push(["Without budget", `${integer(cloudwatch.wanted_metrics)} metrics, ${dollars(cloudwatch.wanted_monthly_usd)} per month`, "warn"]);
     rows.push(["Not published", cloudwatch.dropped.join("; ") || "until the end of the hour", "warn"]);
@@ -150,9 +157,13 @@ export function showSource({ source, missing, exporter }, since) {
     ["State", words(source.state), source.state === "ok" ? "" : "bad"],
   ];
   if (source.reason) rows.push(["Reason", source.reason, "bad"]);
+  if (source.is_simulated) {
+    const origin = source.kind === "file" ? "replayed from a file" : "computed by the simulator";
+    rows.splice(1, 0, ["Values", `simulated: ${origin}, not measured on this machine`, "warn"]);
+  }
   rows.push(
     ["Last report", source.last_report_at === null ? "none yet" : moment(source.last_report_at)],
-    ["Period", `${number(source.period_seconds)} s`],
+    ["Period", source.period_seconds ? `${number(source.period_seconds)} s` : "unknown"],
     ["Reports", integer(source.reports)],
     ["Restarts", integer(source.restarts), source.restarts ? "warn" : ""],
     ["Exporter uptime", duration(since(exporter.started_at))],

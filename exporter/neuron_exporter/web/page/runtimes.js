@@ -21,8 +21,7 @@ const COLUMNS = [
 
 function failures(runtime) {
   if (!runtime.executions && !runtime.errors) return undefined;
-  const failed = Object.entries(runtime.executions ?? {}).filter(([status]) => status !== "completed");
-  return Math.max(sum(failed.map(([, count]) => count)), sum(Object.values(runtime.errors ?? {})));
+  return Math.max(sum(Object.values(runtime.failed ?? {})), sum(Object.values(runtime.errors ?? {})));
 }
 
 export function showRuntimes(snapshot) {

@@ -12,7 +12,8 @@ const SOURCE = {
 
 const LATE_AFTER = 3; // periods
 
-export function stateOf(snapshot, age, problem) {
+export function stateOf(snapshot, age, problem, refusal) {
+  if (refusal) return { word: "No data", tone: "bad", notice: refusal, old: true };
   if (problem) {
     const old = snapshot ? " The values below are old." : "";
     return {
@@ -26,7 +27,7 @@ export function stateOf(snapshot, age, problem) {
   const { state, reason, is_fresh: fresh, last_report_at: last } = snapshot.source;
   const details = state === "ok" ? "" : `${SOURCE[state] ?? `The source is ${state}.`}${reason ? ` Details: ${reason}` : ""}`;
   const { period_seconds: period, fresh_for_seconds: maxAge } = snapshot.source;
-  if (fresh && state === "ok" && age > LATE_AFTER * period + 1) {
+  if (fresh && state === "ok" && period && age > LATE_AFTER * period + 1) {
     return { word: "Late", tone: "warn", notice: `A report is due every ${period} s. Values are hidden when the last report is ${maxAge} s old.`, old: true };
   }
   if (fresh && state === "ok") return { word: "Live", tone: "good", notice: "", old: false };
