@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from neuron_exporter.config import ConfigError, LoadedConfig
+from neuron_exporter.config.schema import SourceConfig
+from neuron_exporter.identity.machine import Identity
 from neuron_exporter.model import Group, MetricSpec
 from neuron_exporter.source import FileSource, NeuronMonitorSource, Source, StdinSource
+from neuron_exporter.source.environment import dropped_variables
+from neuron_exporter.text import sanitize_text
 
 SIMULATOR = (sys.executable, "-m", "neuron_exporter.simulator")
+_SIMULATOR_WORDS = frozenset({"simulate", SIMULATOR[-1]})
+_OF_PYTHON = ("PYTHONHOME", "PYTHONPATH")
+"""Variables by which the simulator, a module of this program, is found as the exporter was."""
+
+_MAX_NAMES = 100
+
+
+def source_kind(config: SourceConfig) -> str:
+    """Return the kind of the source, which is `simulator` also if `source.command` runs it."""
+    is_simulator = config.kind == "neuron-monitor" and not _SIMULATOR_WORDS.isdisjoint(
+        config.command
+    )
+    return "simulator" if is_simulator else config.kind
+
+
+def is_simulated(config: SourceConfig, identity: Identity) -> bool:
+    """Return whether reports are simulated or replayed, not measured on this machine now.
+
+    Reports on standard input are recognized by their instance id.
+    """
+    return source_kind(config) in ("simulator", "file") or identity.is_simulated
 
 
 def check_source(loaded: LoadedConfig) -> Iterator[str]:
@@ -22,7 +45,7 @@ def check_source(loaded: LoadedConfig) -> Iterator[str]:
     if config.kind == "file":
         if not path:
             yield loaded.problem("source.path", 'is required for source.kind "file"')
-        elif not Path(path).is_file():
+        elif not os.path.isfile(path):
             yield loaded.problem("source.path", "is not a file", path)
         elif not os.access(path, os.R_OK):
             yield loaded.problem("source.path", "cannot be read", path)
@@ -30,9 +53,8 @@ def check_source(loaded: LoadedConfig) -> Iterator[str]:
         message = f'is allowed for source.kind "file" only, not for "{config.kind}"'
         yield loaded.problem("source.path", message, path)
     if config.kind == "neuron-monitor" and len(config.command) == 1 and " " in config.command[0]:
-        words = ", ".join(shlex.split(config.command[0], posix=False))
-        message = f"must be a list of words, as in [{words}]"
-        yield loaded.problem("source.command", message, config.command[0])
+        message = "must be a list of words, as in [neuron-monitor, --verbose, 4]"
+        yield loaded.problem("source.command", message)
 
 
 def make_source(loaded: LoadedConfig, rows: Iterable[MetricSpec]) -> Source:
@@ -56,8 +78,22 @@ def make_source(loaded: LoadedConfig, rows: Iterable[MetricSpec]) -> Source:
                 repeat=config.replay.at_end == "repeat",
             )
         case _:
-            command = SIMULATOR if config.kind == "simulator" else config.command
-            return NeuronMonitorSource(command, groups_of(rows), config.period, config.max_line)
+            is_simulator = config.kind == "simulator"
+            return NeuronMonitorSource(
+                SIMULATOR if is_simulator else config.command,
+                groups_of(rows),
+                config.period,
+                config.max_line,
+                environment=dict.fromkeys(_OF_PYTHON if is_simulator else ()) | config.variables(),
+            )
+
+
+def dropped_names(config: SourceConfig) -> list[str]:
+    """Return the names of variables that neuron-monitor does not get, at most 100."""
+    if config.kind != "neuron-monitor":
+        return []
+    names = dropped_variables(os.environ, config.variables())
+    return [sanitize_text(name) for name in names[:_MAX_NAMES]]
 
 
 def groups_of(rows: Iterable[MetricSpec]) -> frozenset[Group]:

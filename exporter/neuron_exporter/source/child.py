@@ -1,4 +1,4 @@
-"""A child process in its own process group, with its standard error drained."""
+"""A child process that ends with all its descendants, with its standard error drained."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from neuron_exporter.source.orphans import adopt_orphans, kill_orphans_of
+from neuron_exporter.text import MAX_MESSAGE_LENGTH, sanitize_text
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 _MAX_STDERR_LINE = 4096
@@ -35,7 +38,7 @@ class Backoff:
     ) -> None:
         self._first = first
         self._max_delay = max_delay
-        self._rng = rng or random.Random()  # noqa: S311 (jitter needs no secure randomness)
+        self._rng = rng or random.Random()  # nosec B311 # jitter needs no secure randomness
         self._delay = 0.0
 
     def next(self) -> float:
@@ -65,6 +68,7 @@ class Child:
         Raises:
             SpawnError: the program cannot be started.
         """
+        adopt_orphans()
         try:
             self._process, reason = _launch(command, environment)
         except (OSError, ValueError) as error:  # a NUL in an argument is a ValueError
@@ -73,7 +77,7 @@ class Child:
         if reason:
             self._process.communicate()
             raise SpawnError(f"{command[0]}: {reason}")
-        assert self._process.stdout is not None  # noqa: S101 (for the type checker)
+        assert self._process.stdout is not None  # nosec B101 # for the type checker
         self.stdout: int = self._process.stdout.fileno()
         self._reaped = False
         # Unless its standard error is read, the child blocks after writing 64 KiB to it.
@@ -93,13 +97,13 @@ class Child:
         return os.waitid(os.P_PID, self._process.pid, options) is not None
 
     def stop(self, timeout: float) -> int | None:
-        """End the child and its process group. Return its exit status, negative for a signal.
+        """End the child and its descendants. Return its exit status, negative for a signal.
 
         Return None if not even SIGKILL ends it, as when it is blocked in the kernel by a faulty
         driver. Call again later in that case.
 
-        The group is always killed, since a grandchild may outlive the child. This happens before
-        the child is reaped, since its id may be reused afterwards.
+        Its group gets SIGTERM; then everything that it started is killed, whatever session it is
+        in. This happens before the child is reaped, since its id may be reused afterwards.
         """
         if not self.ended():
             self._signal_group(signal.SIGTERM)
@@ -107,8 +111,10 @@ class Child:
         self._signal_group(signal.SIGKILL)
         if not self._wait_for_end(_KILL_TIMEOUT):
             return None
+        until = time.monotonic() + _KILL_TIMEOUT
+        while kill_orphans_of(self.pid) and time.monotonic() < until:
+            time.sleep(_POLL_INTERVAL)
         status = self._process.wait()
-        self._reap_orphans()
         self._reaped = True
         self._drain.join(_KILL_TIMEOUT)
         for pipe in (self._process.stdout, self._process.stderr):
@@ -122,14 +128,6 @@ class Child:
             time.sleep(_POLL_INTERVAL)
         return ended
 
-    def _reap_orphans(self) -> None:
-        """Reap the rest of the child's group. If the exporter is process 1, it inherits them."""
-        until = time.monotonic() + _KILL_TIMEOUT
-        with suppress(ChildProcessError):  # none are left
-            while time.monotonic() < until:
-                if os.waitid(os.P_PGID, self._process.pid, os.WEXITED | os.WNOHANG) is None:
-                    time.sleep(_POLL_INTERVAL)
-
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
@@ -137,7 +135,8 @@ class Child:
     def _drain_stderr(self, on_line: Callable[[str], None]) -> None:
         def pass_on(line: bytes) -> None:
             if line.strip():
-                on_line(line[:_MAX_STDERR_LINE].decode("utf-8", "replace").strip())
+                text = line[:_MAX_STDERR_LINE].decode("utf-8", "replace").strip()
+                on_line(sanitize_text(text, MAX_MESSAGE_LENGTH))
 
         rest = b""
         for chunk in self._read_stderr():
@@ -149,13 +148,13 @@ class Child:
         pass_on(rest)
 
     def _read_stderr(self) -> Iterator[bytes]:
-        assert self._process.stderr is not None  # noqa: S101 (for the type checker)
+        assert self._process.stderr is not None  # nosec B101 # for the type checker
         fd = self._process.stderr.fileno()
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         last = False
         while not last:
-            # A process that left the group may keep the pipe open for ever. Once the child is
+            # A process that cannot be killed may keep the pipe open for ever. Once the child is
             # reaped, one more read gets everything that the child can have written.
             last = self._reaped
             if poll.poll(0 if last else _STDERR_TIMEOUT * 1000):

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from neuron_exporter import run_directory
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.source.child import Backoff, Child, SpawnError
+from neuron_exporter.source.environment import child_environment
 from neuron_exporter.source.stream import ReadResult, SourceListener, Stream, WakeupPipe
 from neuron_exporter.source.watchdog import Watchdog
-
-TOOLS_DIRECTORY = "/opt/aws/neuron/bin"
-"""Directory of AWS's Neuron tools. Only login shells have it on PATH."""
 
 RUNTIME_GROUPS = (
     Group.NEURONCORE_COUNTERS,
@@ -35,10 +34,11 @@ _TICK = 1.0
 _STOP_TIMEOUT = 1.0
 _EXIT_TIMEOUT = 0.5
 _LAST_REPORT_TIMEOUT = 10.0
-_GOMEMLIMIT_SHARE = 0.6
-_UNLIMITED = 2**60
 _INTERRUPTED = "interrupted"
 _RECONFIGURED = "reconfigured"
+_MISSING_ADVICE = (
+    "install aws-neuronx-tools or set source.command; `neuron-exporter doctor` checks this machine"
+)
 _PAUSE_DETAIL = "by SIGUSR1; another SIGUSR1 resumes it"
 
 
@@ -69,9 +69,16 @@ class NeuronMonitorSource:
         period: float,
         max_line: int,
         *,
+        environment: Mapping[str, str | None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
+        """Prepare the child.
+
+        Args:
+            environment: variables for the child beyond the allow-list (`child_environment`).
+        """
         self._command = list(command)
+        self._environment = environment or {}
         self._name = Path(command[0]).name
         self._period = period
         self.request_groups(groups)
@@ -138,7 +145,7 @@ class NeuronMonitorSource:
 
     def _run_once(self, listener: SourceListener) -> tuple[SourceState, str, str]:
         """Run one child to its end. Return the resulting state, the reason, and a description."""
-        environment = child_environment(os.environ)
+        environment = child_environment(os.environ, self._environment)
         name = self._command[0]
         program = shutil.which(name, path=environment["PATH"])
         if program is None and os.path.exists(name) and os.sep in name:
@@ -146,7 +153,7 @@ class NeuronMonitorSource:
         if program is None:
             where = "" if os.sep in name else f" in {environment['PATH']}"
             state = SourceState.MISSING_PROGRAM
-            return state, state.value, f"{name}: no such program{where}"
+            return state, state.value, f"{name}: no such program{where}; {_MISSING_ADVICE}"
         self._last_stderr_line = ""
 
         def on_stderr(line: str) -> None:
@@ -234,13 +241,24 @@ class NeuronMonitorSource:
         return description
 
 
+def _private_directory() -> str | None:
+    """Return the exporter's own directory, or None for that of all temporary files."""
+    with suppress(OSError):
+        return run_directory.create() if run_directory.own_directory() else None
+    return None
+
+
 @contextmanager
 def _temporary_file(text: str) -> Iterator[str]:
     """Write the text to a temporary file and yield its path."""
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="neuron-exporter-", ignore_cleanup_errors=True)
+                tempfile.TemporaryDirectory(
+                    prefix=run_directory.TEMPORARY,
+                    dir=_private_directory(),
+                    ignore_cleanup_errors=True,
+                )
             )
             path = Path(folder) / "neuron-monitor.json"
             path.write_text(text)
@@ -248,44 +266,3 @@ def _temporary_file(text: str) -> Iterator[str]:
             reason = error.strerror or error
             raise SpawnError(f"cannot write the configuration file: {reason}") from error
         yield str(path)
-
-
-def child_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return the child's environment, with AWS's tools on PATH and a memory limit for Go.
-
-    neuron-monitor is a Go program and has been OOM-killed in small containers. Unless GOMEMLIMIT is
-    set, it is 60 % of the container's memory.
-    """
-    environment = dict(own)
-    environment["PATH"] = f"{own.get('PATH', os.defpath)}{os.pathsep}{TOOLS_DIRECTORY}"
-    limit = memory_limit()
-    if limit is not None:
-        environment.setdefault("GOMEMLIMIT", str(int(limit * _GOMEMLIMIT_SHARE)))
-    return environment
-
-
-def memory_limit(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> int | None:
-    """Return the lowest memory limit on this process in bytes, or None if there is none.
-
-    Reads cgroup v2 and v1, from the process's own group up to the visible root.
-    """
-    try:
-        lines = [line.split(":", 2) for line in membership.read_text().splitlines() if line]
-    except OSError:
-        lines = []
-    limits = []
-    for _, controllers, own in lines:
-        top, name = root, "memory.max"
-        if controllers:  # of cgroup v1
-            top, name = root / "memory", "memory.limit_in_bytes"
-            if "memory" not in controllers.split(","):
-                continue
-        group = Path(own.lstrip("/"))
-        for folder in (group, *group.parents):
-            with suppress(OSError):
-                text = (top / folder / name).read_text().strip()
-                if text.isdigit() and int(text) < _UNLIMITED:
-                    limits.append(int(text))
-    return min(limits, default=None)

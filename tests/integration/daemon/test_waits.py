@@ -45,7 +45,7 @@ def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(neuron_monitor, "Watchdog", quick)
     before = children_of(os.getpid())
     yield
-    assert children_of(os.getpid()) == before
+    assert set(children_of(os.getpid())) <= set(before)
 
 
 def source(command: list[str], delay: float = 60.0) -> NeuronMonitorSource:

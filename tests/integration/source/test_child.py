@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neuron_exporter.source import child as child_module
 from neuron_exporter.source.child import Backoff, Child, SpawnError
 from tests.support.children import child, script
 from tests.support.paths import ROOT
@@ -141,8 +142,8 @@ def test_stderr_flood() -> None:
     [
         ("stderr=one\n\n  two  ", ["one", "two"]),
         ("stderr-rest=last words", ["last words"]),
-        ("stderr-bytes=ff00fe0a", ["\ufffd\0\ufffd"]),
-        ("stderr-rest=" + "x" * 5000, ["x" * 4096]),
+        ("stderr-bytes=ff00fe0a", ["\ufffd\ufffd\ufffd"]),
+        ("stderr-rest=" + "x" * 5000, ["x" * 999 + "…"]),
     ],
     ids=["lines", "no end", "no text", "long"],
 )
@@ -200,7 +201,22 @@ def test_grandchild_of_an_ended_child() -> None:
 
 
 def test_grandchild_outside_the_group() -> None:
-    """A daemonised grandchild keeps neither the drain thread nor a descriptor in use."""
+    """`stop` also ends a daemonised grandchild, and nothing of it remains."""
+    before = descriptors()
+    with started(*child("daemon-grandchild", "stderr=text", "exit=0")) as process:
+        daemon = int(read_line(process))
+        wait_for(process.ended)
+        process.stop(5)
+
+        assert not alive(daemon)
+        assert daemon not in children_of(os.getpid())
+        assert threads("stderr") == []
+        assert descriptors() == before
+
+
+def test_grandchild_that_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It delays `stop`, but keeps neither the drain thread nor a descriptor in use."""
+    monkeypatch.setattr(child_module, "kill_orphans_of", lambda _: True)
     before = descriptors()
     with started(*child("daemon-grandchild", "stderr=text", "exit=0")) as process:
         daemon = int(read_line(process))
@@ -212,8 +228,8 @@ def test_grandchild_outside_the_group() -> None:
             assert threads("stderr") == []
             assert descriptors() == before
         finally:
-            with suppress(ProcessLookupError):
-                os.kill(daemon, signal.SIGKILL)
+            os.kill(daemon, signal.SIGKILL)
+            os.waitpid(daemon, 0)
 
 
 def test_fifty_children_leak_nothing() -> None:

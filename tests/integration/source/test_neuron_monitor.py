@@ -19,10 +19,10 @@ from neuron_exporter.model import Group, SourceState
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.source import NeuronMonitorSource, neuron_monitor
 from neuron_exporter.source.child import Backoff, Child
+from neuron_exporter.source.environment import TOOLS_DIRECTORY
 from neuron_exporter.source.neuron_monitor import (
     RUNTIME_GROUPS,
     SYSTEM_GROUPS,
-    TOOLS_DIRECTORY,
     configuration,
 )
 from neuron_exporter.source.watchdog import Watchdog
@@ -172,12 +172,14 @@ def test_failures(
     command = child(*steps)
     name = Path(command[0]).name
     with running_source(make_source(*command), listener) as run:
-        wait_for(lambda: len(listener.restarts) >= 2)
+        wait_for(lambda: [each for each, _ in listener.restarts].count(reason) >= 2)
         run.end()
 
-    assert listener.states[0][0] is state
-    assert listener.states[0][1].startswith(f"{name} {detail}")
-    assert [each for each, _ in listener.restarts[:2]] == [reason] * 2
+    assert any(
+        each is state and text.startswith(f"{name} {detail}") for each, text in listener.states
+    )
+    # On a busy machine, a child may stall before it prints its garbage.
+    assert {each for each, _ in listener.restarts} <= {reason, "stalled"}
 
 
 @pytest.mark.usefixtures("short_timeouts")
@@ -206,12 +208,15 @@ def test_missing_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place:
 
     state, detail = listener.states[0]
     assert state is SourceState.MISSING_PROGRAM
+    advice = (
+        "install aws-neuronx-tools or set source.command; "
+        "`neuron-exporter doctor` checks this machine"
+    )
     if place == "on PATH":
-        assert (
-            detail == f"some-monitor: no such program in {tmp_path}:/usr/bin:/bin:{TOOLS_DIRECTORY}"
-        )
+        where = f" in {tmp_path}:/usr/bin:/bin:{TOOLS_DIRECTORY}"
+        assert detail == f"some-monitor: no such program{where}; {advice}"
     else:
-        assert detail == f"{path}: no such program"
+        assert detail == f"{path}: no such program; {advice}"
     assert {reason for reason, _ in listener.restarts} == {"missing_program"}
 
 
