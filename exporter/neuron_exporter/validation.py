@@ -9,7 +9,20 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from neuron_exporter.text import safe_message
+
 MAX_FILE_BYTES = 1024 * 1024
+
+MAX_PROBLEMS = 50
+"""Maximum number of errors of a file that are listed."""
+
+MAX_VALUES = 10_000
+"""Maximum number of keys, values, lists and mappings in a document, where an alias counts as many
+as it stands for."""
+
+MAX_KEY_LENGTH = 1024
+
+_MAX_NUMBER_LENGTH = 100
 
 Path = tuple[str, ...]
 """Keys and list indices that lead from the top of a document to one of its values."""
@@ -22,20 +35,23 @@ _KINDS = {
     "must not be empty": ("string_too_short", "too_short"),
     "must be a list, as in [a, b]": ("list_type",),
     "must be a mapping": ("dict_type", "model_type", "model_attributes_type"),
-    "must be a name in quotes": ("invalid_key",),
 }
 """What a value must be, with the types of pydantic's errors that say so."""
 
 _MESSAGES = {kind: message for message, kinds in _KINDS.items() for kind in kinds}
 
 _MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+_INTEGER, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
+_UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What PyYAML raises for values that do not fit their tag, such as `!!bool maybe`."""
 
 
 class YamlError(Exception):
     """A text that is not YAML; `line` counts from 1 and is 0 where the parser does not know it."""
 
     def __init__(self, message: str, line: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(safe_message(message))
         self.line = line
 
 
@@ -48,28 +64,68 @@ class Document(NamedTuple):
     repeated: list[tuple[Path, int]]
 
 
+class _Loader(yaml.SafeLoader):
+    """Loader whose work is bounded: a short text can stand for more than fits in memory."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        before = self._values
+        line: int = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        # A list or mapping that contains its own alias has no size yet.
+        self._values += self._sizes.get(id(node), 1) if is_alias else 1
+        if self._values > MAX_VALUES:
+            raise YamlError(f"stands for more than {MAX_VALUES} values", line)
+        if not is_alias:
+            self._sizes[id(node)] = self._values - before
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """Return the number, or its text where YAML 1.1 means base 60 or the number is very long:
+        reading such digits takes time that grows with their square."""
+        text = self.construct_scalar(node)
+        if ":" in text or len(text) > _MAX_NUMBER_LENGTH:
+            return text
+        integer = node.tag == _INTEGER
+        return self.construct_yaml_int(node) if integer else self.construct_yaml_float(node)
+
+
+_Loader.add_constructor(_INTEGER, _Loader.construct_number)
+_Loader.add_constructor(_FLOAT, _Loader.construct_number)
+
+
 def parse_yaml(raw: bytes) -> Document:
     """Parse a YAML text whose mapping keys are text, even `on` and `1`.
 
+    Numbers in base 60, such as `12:30`, are text.
+
     Raises:
-        YamlError: the text is not YAML.
+        YamlError: the text is not YAML, or stands for too much.
     """
     document = Document(None, {}, [])
     try:
-        root = yaml.compose(raw.decode("utf-8"), yaml.SafeLoader)
+        loader = _Loader(raw.decode("utf-8"))
+        root = loader.get_single_node()
         if root is None:
             return document
         _walk(root, (), document, set())
-        return document._replace(value=yaml.SafeLoader("").construct_document(root))
+        return document._replace(value=loader.construct_document(root))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
         raise YamlError(f"is not YAML: {error.problem or error.context}", line) from None
     except RecursionError:
         raise YamlError("is nested too deeply") from None
-    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        # PyYAML raises the first four for values that do not fit their tag, such as `!!bool maybe`.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+    except (*_UNFIT, yaml.YAMLError) as error:
+        # Without the value, which may be secret: "invalid literal for int() with base 8: '9x'".
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(": ")[0]
+        if isinstance(error, LookupError):
+            reason = "a value does not fit its tag"
         raise YamlError(f"is not YAML: {reason}") from None
 
 
@@ -91,12 +147,16 @@ def _walk(node: yaml.Node, path: Path, document: Document, visited: set[int]) ->
             for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 _walk(merged, path, document, visited)
             continue
-        if isinstance(name, yaml.ScalarNode):
-            name.tag = _TEXT
-        below = (*path, str(name.value))
-        document.lines[below] = name.start_mark.line + 1
+        line = name.start_mark.line + 1
+        if not isinstance(name, yaml.ScalarNode):
+            raise YamlError("is not YAML with text as keys", line)
+        if len(name.value) > MAX_KEY_LENGTH:
+            raise YamlError(f"has a key of more than {MAX_KEY_LENGTH} characters", line)
+        name.tag = _TEXT
+        below = (*path, name.value)
+        document.lines[below] = line
         if below in seen:
-            document.repeated.append((below, document.lines[below]))
+            document.repeated.append((below, line))
         seen.add(below)
         _walk(value, below, document, visited)
 
@@ -121,6 +181,14 @@ def describe_error(error: Any) -> str:
             return f"must have at most {context['max_length']} characters"
         case _:
             return str(_MESSAGES.get(kind, error["msg"]))
+
+
+def bounded_problems(problems: Iterable[str]) -> list[str]:
+    """Return the first errors, each on one line of limited length, and the number of the others."""
+    problems = list(problems)
+    listed = [safe_message(each) for each in problems[:MAX_PROBLEMS]]
+    more = len(problems) - len(listed)
+    return [*listed, f"and {more} more"] if more else listed
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,19 +19,20 @@ from tests.conftest import Golden
 from tests.support import metadata
 from tests.support.commands import run, shell_environment
 from tests.support.doctor import (
+    CREDENTIALS,
     GONE,
     GOOD,
     NAMESPACES,
     WITH_FEW_RIGHTS,
     NeuronMachine,
+    beside,
     doctor,
+    free_address,
     write,
 )
 from tests.support.exporter import (
     EXPORTER,
     SIMULATOR,
-    RunningExporter,
-    running_exporter,
     simulated,
 )
 from tests.support.processes import alive
@@ -42,13 +40,6 @@ from tests.support.validating_endpoint import ValidatingEndpoint, validating_end
 from tests.support.waiting import wait_for
 
 SIXTEEN = {f"neuron{number}": GOOD for number in range(16)}
-
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "geheim",
-    "AWS_CONFIG_FILE": "/nonexistent",
-    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-}
 
 _VARIABLE_PARTS = (
     (re.compile(r"http://127\.0\.0\.1:\d+"), "http://127.0.0.1:PORT"),
@@ -90,22 +81,6 @@ def normalize(text: str, folder: Path) -> str:
     return "\n".join(kept) + "\n"
 
 
-def free_address() -> str:
-    """Return a free address, which the doctor needs before the exporter has chosen one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-@contextmanager
-def beside(folder: Path, config: dict[str, Any], **environment: str) -> Iterator[RunningExporter]:
-    """Run an exporter with this configuration, at its own address, until it reads reports."""
-    document = {**config, "prometheus": {"listen": free_address()}}
-    with running_exporter(folder, document, environment=environment) as exporter:
-        exporter.wait_for_event("source_state", state="ok")
-        yield exporter
-
-
 @pytest.fixture
 def front(moto: str) -> Iterator[ValidatingEndpoint]:
     """Start a CloudWatch that rejects what AWS rejects."""
@@ -116,7 +91,8 @@ def front(moto: str) -> Iterator[ValidatingEndpoint]:
 def test_healthy_machine(
     tmp_path: Path, front: ValidatingEndpoint, moto: str, golden: Golden
 ) -> None:
-    """Beside a healthy exporter every line is OK, and the exit status is 0."""
+    """Beside a healthy exporter the exit status is 0, and every line is OK but one: that its
+    reports are simulated."""
     config = {
         "source": simulated("--instance-type", "trn1.32xlarge"),
         "cloudwatch": {

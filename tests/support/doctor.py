@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +19,21 @@ from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.pipeline.identity import make_identity
 from tests.support.commands import shell_environment
-from tests.support.exporter import EXPORTER
+from tests.support.exporter import EXPORTER, RunningExporter, running_exporter
 
 GOOD = (1, 3)
 """Device number of a device that can be opened (/dev/null)."""
 
 GONE = (4095, 0)
 """Device number without a driver."""
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "geheim",
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+}
+"""Credentials for the endpoints of the tests, and no shared files."""
 
 _NOT_ALLOWED = 77
 WITH_FEW_RIGHTS = (
@@ -128,9 +138,15 @@ class NeuronMachine:
 _STANDARD_DEVICES = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9), "random": (1, 8)}
 
 
-def doctor(*flags: str, machine: NeuronMachine | None = None, **environment: str) -> DoctorResult:
-    """Run `neuron-exporter doctor --json FLAGS` on this machine, or in a view of it."""
-    command = [*EXPORTER, "doctor", "--json", *flags]
+def doctor(
+    *flags: str,
+    machine: NeuronMachine | None = None,
+    within: Sequence[str] = (),
+    **environment: str,
+) -> DoctorResult:
+    """Run `neuron-exporter doctor --json FLAGS` on this machine, or in a view of it. `within` is a
+    command that runs the command behind it."""
+    command = [*within, *EXPORTER, "doctor", "--json", *flags]
     if machine is not None:
         done = machine.run(command, **environment)
     else:
@@ -155,3 +171,19 @@ def write(folder: Path, **sections: Any) -> Path:
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(sections))
     return path
+
+
+def free_address() -> str:
+    """Return a free address, which the doctor needs before the exporter has chosen one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@contextmanager
+def beside(folder: Path, config: dict[str, Any], **environment: str) -> Iterator[RunningExporter]:
+    """Run an exporter with this configuration, at its own address, until it reads reports."""
+    document = {**config, "prometheus": {"listen": free_address()}}
+    with running_exporter(folder, document, environment=environment) as exporter:
+        exporter.wait_for_event("source_state", state="ok")
+        yield exporter

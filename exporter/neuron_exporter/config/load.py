@@ -10,14 +10,14 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from neuron_exporter.config.schema import Config, section_of
-from neuron_exporter.text import truncated_repr
+from neuron_exporter.text import MAX_LENGTH, mask_secrets, sanitize_text, shown_value
 from neuron_exporter.validation import (
     MAX_FILE_BYTES,
     YamlError,
+    bounded_problems,
     describe_error,
     parse_yaml,
     suggest,
@@ -25,6 +25,9 @@ from neuron_exporter.validation import (
 
 PREFIX = "NEURON_EXPORTER__"
 """Environment variables that set a key begin with this."""
+
+_PRIVATE = ("source.environment", "source.command")
+"""Keys whose values, and those of their section, may be secret: no message shows them."""
 
 Key = tuple[str, ...]
 
@@ -39,15 +42,15 @@ class Override(NamedTuple):
 
 
 class ConfigError(Exception):
-    """All errors of a configuration, one line each.
+    """All errors of a configuration, one line each; of very many, the first and their number.
 
     `partial` is the configuration with the invalid sections at their defaults, so that the checks
     beyond the schema can report their errors in the same run.
     """
 
     def __init__(self, problems: Sequence[str], partial: LoadedConfig | None = None) -> None:
-        super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
         self.partial = partial
 
 
@@ -57,10 +60,13 @@ class LoadedConfig(NamedTuple):
     config: Config
     origins: Mapping[Key, str]
 
+    def origin(self, key: str) -> str:
+        """Return where a key is set: file and line, variable, flag, or `default`."""
+        return _origin(self.origins, tuple(key.split(".")))
+
     def problem(self, key: str, message: str, value: Any = None) -> str:
         """Return an error line for a key that is valid by the schema but cannot be used."""
-        origin = _origin(self.origins, tuple(key.split(".")))
-        return _line(origin, key, message, *(() if value is None else (value,)))
+        return _line(self.origin(key), key, message, *(() if value is None else (value,)))
 
 
 def load(
@@ -99,7 +105,7 @@ def load(
         config = Config.model_validate({k: v for k, v in document.items() if k not in invalid})
     loaded = LoadedConfig(config, origins)
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)), loaded)
+        raise ConfigError(bounded_problems(dict.fromkeys(problems)), loaded)
     return loaded
 
 
@@ -119,11 +125,11 @@ def _read_file(path: str, origins: dict[Key, str], problems: list[str]) -> dict[
     if document is None:
         return {}
     if not isinstance(document, dict):
-        sections, got = ", ".join(Config.model_fields), truncated_repr(document)
+        sections, got = ", ".join(Config.model_fields), shown_value(document)
         problems.append(f"{path}: must be a mapping of sections ({sections}) (got {got})")
         return {}
     origins.update((key, f"{path}:{line}") for key, line in lines.items())
-    problems += (f"{path}:{line}: {'.'.join(key)}: is set twice" for key, line in repeated)
+    problems += (_line(f"{path}:{line}", ".".join(key), "is set twice") for key, line in repeated)
     return document
 
 
@@ -147,8 +153,8 @@ def _parse_variable(text: str) -> Any:
     if text[0] + text[-1] not in ("[]", "{}"):  # "[::]:9415" is an address
         return text
     try:
-        return yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError):
+        return parse_yaml(text.encode()).value
+    except (UnicodeEncodeError, YamlError):
         return text
 
 
@@ -226,5 +232,7 @@ def _origin(origins: Mapping[Key, str], key: Key) -> str:
 
 
 def _line(origin: str, key: str, message: str, *value: Any) -> str:
-    got = "".join(f" (got {truncated_repr(each)})" for each in value)
-    return f"{origin}: {key}: {message}{got}"
+    if any(key.startswith(each) or each.startswith(f"{key}.") for each in _PRIVATE):
+        value = ()
+    got = "".join(f" (got {shown_value(each)})" for each in value)
+    return f"{origin}: {sanitize_text(mask_secrets(key[:MAX_LENGTH]))}: {message}{got}"

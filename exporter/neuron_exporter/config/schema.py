@@ -17,11 +17,13 @@ from neuron_exporter.config.values import (
     Addresses,
     Dimension,
     Duration,
+    HostName,
     Name,
     Patterns,
     Region,
     Size,
     Switch,
+    Variables,
     between,
     distinct,
     min_bytes,
@@ -86,6 +88,11 @@ class SourceConfig(ConfigSection):
     command: Annotated[list[str], Field(min_length=1), NAMES_PROGRAM] = _key(
         ["neuron-monitor"], "Program and arguments for `kind: neuron-monitor`."
     )
+    environment: Variables = _key(
+        {},
+        "Variables for neuron-monitor, beside those that it always gets; null passes the "
+        "exporter's value.",
+    )
     path: str | None = _key(
         None, "File with one report per line, plain or gzip; required for `kind: file`."
     )
@@ -96,6 +103,13 @@ class SourceConfig(ConfigSection):
         "16MiB", "Longest line that is read, at least 1KiB; longer lines are skipped and counted."
     )
     replay: ReplayConfig = ReplayConfig()
+
+    def variables(self) -> dict[str, str | None]:
+        """Return `environment` with the secret values in it."""
+        return {
+            name: value if value is None else value.get_secret_value()
+            for name, value in self.environment.items()
+        }
 
 
 class CountersConfig(ConfigSection):
@@ -116,14 +130,19 @@ class PrometheusConfig(ConfigSection):
 
     enabled: bool = _key(True, "Serve `/metrics`.")
     listen: Addresses = _key(
-        "0.0.0.0:9415",
-        "Address or list of addresses of the HTTP server; an empty host is every IPv4 and IPv6 "
+        ":9415",
+        "Address or list of addresses of the HTTP server; an empty host is every IPv6 and IPv4 "
         "address.",
     )
     web_config_file: str | None = _key(
         None,
         "File with TLS and passwords, in the format of Prometheus' own exporters.",
         reloadable=True,
+    )
+    allowed_hosts: list[HostName] = _key(
+        [],
+        "Host names by which the page's data is served without authentication, beside the known "
+        "ones; `*.NAME` is every name below NAME.",
     )
     layout: Literal["core", "aws"] = _key(
         "core", "One series per NeuronCore, or the series of AWS's script."

@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SecretStr,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
@@ -22,6 +23,8 @@ _HOST = re.compile(
     r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
 )
 _REGION = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
+_HOST_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _BOOL = TypeAdapter(bool)
 
 
@@ -53,7 +56,7 @@ def _address(value: Any) -> str:
     if host.count(":") > 1 and "[" not in host:
         raise ValueError('must have an IPv6 address in brackets, as in "[::]:9415"')
     if not (colon and _HOST.fullmatch(host) and re.fullmatch("[0-9]{1,5}", port)):
-        raise ValueError('must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"')
+        raise ValueError('must be HOST:PORT, as in ":9415", "127.0.0.1:9415" or "[::1]:9415"')
     if int(port) > 65535:
         raise ValueError("must have a port from 0 to 65535")
     return str(value)
@@ -123,7 +126,23 @@ Addresses = Annotated[
 Patterns = list[str]
 Name = Annotated[str, _check(str.isprintable, "must be text without control characters")]
 Region = Annotated[str, _check(_REGION.fullmatch, 'must be a region such as "us-east-1"')]
+HostName = Annotated[
+    str,
+    _check(
+        _HOST_NAME.fullmatch,
+        'must be a name without scheme and port, such as "neuron.example.com" or "*.example.com"',
+    ),
+]
 Dimension = Annotated[str, Field(min_length=1, max_length=255)]
+_VariableName = Annotated[
+    str, _check(_VARIABLE.fullmatch, 'must be a variable\'s name, such as "AWS_REGION"')
+]
+_SecretText = Annotated[
+    SecretStr,
+    _check(lambda text: "\0" not in text.get_secret_value(), "must not contain a NUL"),
+    WithJsonSchema({"type": "string"}),
+]
+Variables = dict[_VariableName, _SecretText | None]
 
 
 def is_duration(field: FieldInfo) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -49,6 +50,17 @@ _UNKNOWN_KEY = (
     "AWS does not know the access key (deleted, or of another partition): create a new one"
 )
 _EXPIRED = "the credentials have expired: check what renews them (role, agent or file)"
+_FIX_ROUTE = (
+    "check the route, security group, NAT or VPC endpoint for `monitoring`, and the name server; "
+    "transport: emf needs no network"
+)
+_FIX_PROXY = (
+    "check that the proxy runs and allows this address, or add the address to NO_PROXY if it can "
+    "be reached directly"
+)
+_FIX_FILE = (
+    "mount or create the file so that this user can read it, or correct the variable that names it"
+)
 _FIX_BY_CODE = {
     "InvalidClientTokenId": _UNKNOWN_KEY,
     "UnrecognizedClientException": _UNKNOWN_KEY,
@@ -71,6 +83,9 @@ _PROVIDERS = {
     "container-role": "the role of the task or pod (container credentials)",
     "iam-role": "the role of the instance (instance metadata)",
 }
+
+_SHARED_FILES = ("credentials_file", "config_file")
+"""botocore's names of the settings with their paths. It treats an unreadable file as empty."""
 
 
 class EndpointResponse(NamedTuple):
@@ -95,21 +110,18 @@ def check_endpoint(url: str) -> EndpointResponse:
     reachable, and has the time."""
     parts = urlsplit(url)
     address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without user and password
+    through = _through_proxy(url)
     try:
         response = _with_timeout(lambda: _get(url))
     except SSLError as error:
-        seen = f"{address}: the TLS certificate is not trusted: {_root_cause(error)}"
+        seen = f"{address}: the TLS certificate{through} is not trusted: {_root_cause(error)}"
         fix = "if a proxy intercepts TLS, set AWS_CA_BUNDLE to its certificate authority"
         return EndpointResponse(SUBJECT.failed(seen, fix))
     except (ConnectionError, HTTPClientError, DeadlineExceeded, OSError, ValueError) as error:
-        seen = f"{address} cannot be reached: {_root_cause(error)}"
-        fix = (
-            "check the route, security group, NAT or VPC endpoint for `monitoring`, the name "
-            "server, and HTTPS_PROXY; transport: emf needs no network"
-        )
-        return EndpointResponse(SUBJECT.failed(seen, fix))
+        seen = f"{address} cannot be reached{through}: {_root_cause(error)}"
+        return EndpointResponse(SUBJECT.failed(seen, _FIX_PROXY if through else _FIX_ROUTE))
     skew = _skew(response.headers.get("Date"))
-    return EndpointResponse(SUBJECT.ok(f"{address} answers"), skew)
+    return EndpointResponse(SUBJECT.ok(f"{address} answers{through}"), skew)
 
 
 def check_clock(skew: float | None) -> Iterator[Finding]:
@@ -129,12 +141,14 @@ def check_clock(skew: float | None) -> Iterator[Finding]:
 def check_credentials(region: str) -> Iterator[Finding]:
     """Report where the credentials come from, and their identity by STS. Never shows a key."""
     session = _session()
+    for name in _SHARED_FILES:
+        path = os.path.expanduser(session.get_config_variable(name))
+        if os.path.exists(path) and not os.access(path, os.R_OK):
+            yield SUBJECT.warning(f"{path} cannot be read (user {os.geteuid()})", _FIX_FILE)
     try:
-        credentials = _with_timeout(session.get_credentials)
-    except (BotoCoreError, ClientError, DeadlineExceeded, OSError) as error:
-        code = _code(error)
-        fix = "check the shared credentials file and the role's trust policy"
-        yield SUBJECT.failed(f"loading credentials failed: {code}", _FIX_BY_CODE.get(code, fix))
+        credentials = _with_timeout(lambda: _load_credentials(session))
+    except Exception as error:  # noqa: BLE001 (botocore raises anything for odd files and responses)
+        yield _not_loaded(error)
         return
     if credentials is None:
         yield SUBJECT.failed(
@@ -148,21 +162,45 @@ def check_credentials(region: str) -> Iterator[Finding]:
     expiry = getattr(credentials, "_expiry_time", None)
     if expiry is not None:
         found += f", until {expiry.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    url = ""
     try:
-        answer = _with_timeout(
-            lambda: session.create_client("sts", region_name=region).get_caller_identity()
-        )
+        client = session.create_client("sts", region_name=region)
+        url = client.meta.endpoint_url
+        answer = _with_timeout(client.get_caller_identity)
     except ClientError as error:
         code = _code(error)
         fix = _FIX_BY_CODE.get(code, "look up this code in the AWS STS documentation")
         yield SUBJECT.failed(f"{found}: rejected by STS ({code})", fix)
     except (BotoCoreError, DeadlineExceeded, OSError, ValueError) as error:
+        through = _through_proxy(url)
         yield SUBJECT.warning(
-            f"{found}; their identity is unknown: STS cannot be reached ({_code(error)})",
+            f"{found}; their identity is unknown: STS cannot be reached{through} ({_code(error)})",
             "publishing does not need STS; to test the credentials without it, use --send",
         )
     else:
         yield SUBJECT.ok(f"{found}: {answer.get('Arn', 'no ARN')}")
+
+
+def _load_credentials(session: Session) -> Any:
+    """Return the credentials, or None without any. Those that a token is exchanged for are loaded
+    when they are first used."""
+    credentials = session.get_credentials()
+    if credentials is not None:
+        credentials.get_frozen_credentials()
+    return credentials
+
+
+def _not_loaded(error: Exception) -> Finding:
+    seen = f"loading credentials failed: {_code(error)}"
+    if isinstance(error, ConnectionError):
+        through = _through_proxy("https://sts.amazonaws.com")
+        seen = f"loading credentials failed: STS cannot be reached{through} ({_code(error)})"
+        return SUBJECT.failed(seen, _FIX_PROXY if through else _FIX_ROUTE)
+    if isinstance(error, OSError) and error.filename:  # a token, mostly
+        reason = f"{error.filename}: {error.strerror} (user {os.geteuid()})"
+        return SUBJECT.failed(f"loading credentials failed: {reason}", _FIX_FILE)
+    fix = "check the shared credentials file and the role's trust policy"
+    return SUBJECT.failed(seen, _FIX_BY_CODE.get(_code(error), fix))
 
 
 def send_one(config: CloudWatchConfig, region: str) -> Finding:
@@ -215,6 +253,19 @@ def _with_timeout(call: Any) -> Any:
     return Attempts[Any]().run(call, TIMEOUT)
 
 
+def _through_proxy(url: str) -> str:
+    """Return which proxy is between us and a URL, and the variable that names it; empty for none.
+    The proxy's user and password are left out."""
+    scheme = urlsplit(url).scheme
+    proxy = get_environ_proxies(url).get(scheme)
+    if not proxy:
+        return ""
+    lower = f"{scheme}_proxy"
+    variable = lower if os.environ.get(lower) else lower.upper()
+    host = proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+    return f" through the proxy {host} ({variable})"
+
+
 def _skew(date: str | None) -> float | None:
     """Return how far our clock is ahead of a Date header (s)."""
     try:
@@ -236,5 +287,6 @@ def _root_cause(error: BaseException) -> str:
     while True:
         inner = getattr(cause, "kwargs", {}).get("error") or cause.__cause__ or cause.__context__
         if not isinstance(inner, BaseException):
-            return getattr(cause, "strerror", None) or type(cause).__name__
+            named = str(cause) if isinstance(cause, OSError) else ""  # a proxy's answer
+            return getattr(cause, "strerror", None) or named or type(cause).__name__
         cause = inner

@@ -12,23 +12,46 @@ import tarfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import reduce
 from importlib.metadata import distributions
-from typing import Any
+from operator import getitem
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
 from neuron_exporter import __version__
-from neuron_exporter.config import ConfigError
+from neuron_exporter.config import Config, ConfigError
+from neuron_exporter.config.schema import keys
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, as_json
 from neuron_exporter.report import Masker
-from neuron_exporter.text import mask_credentials
+from neuron_exporter.report.mask import INSTANCE_TYPE, REGION
+from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, OWNER_DIMENSIONS
+from neuron_exporter.text import MASK, mask_secrets
 
 _FOLDER = "neuron-exporter-doctor"
-_MASK = "***"
-_WORD = r"(?:token|secret|passw|credential|(?:api|access)[_-]?key)"
-_SECRET_NAME = re.compile(f"(?i){_WORD}")
-_SECRET_VALUE = re.compile(rf"(?i)({_WORD}[^\s=:]*[\s=:]+)\S+")
+
+_PROGRAMS = (
+    "/opt/aws/neuron/bin/neuron-monitor|neuron-monitor|neuron-exporter|simulate|python3?|sh|bash|env"
+    "|neuron_exporter(?:[.]simulator)?|docker|kubectl|nsenter|exec|sudo"
+)
+_DIMENSIONS = "|".join({**MACHINE_DIMENSIONS, **OWNER_DIMENSIONS})
+_NOTHING = re.compile("")
+_METRICS = re.compile(r"[A-Za-z_*?]{1,100}")
+_KEPT_TEXTS = {
+    "source.command": re.compile(rf"-[A-Za-z]|--[a-z-]{{1,40}}|[0-9]{{1,4}}|{_PROGRAMS}"),
+    "prometheus.listen": re.compile(r"(?:\[[0-9a-f:]*\]|[0-9.]*|localhost):[0-9]{1,5}"),
+    "prometheus.include": _METRICS,
+    "prometheus.exclude": _METRICS,
+    "cloudwatch.include": _METRICS,
+    "cloudwatch.exclude": _METRICS,
+    "cloudwatch.budget.keep": _METRICS,
+    "cloudwatch.dimension_sets": re.compile(_DIMENSIONS),
+    "cloudwatch.region": REGION,
+    "identity.region": REGION,
+    "identity.instance_type": INSTANCE_TYPE,
+}
+"""Form of the texts that are kept, by key, beside defaults and the members of closed lists."""
 
 
 class Bundle:
@@ -75,52 +98,77 @@ def _contents(context: Context, findings: Iterable[Finding]) -> Iterator[tuple[s
     yield "findings.json", "the findings of the doctor", as_json(findings).encode()
     yield (
         "configuration.yaml",
-        "the active configuration; values that look like secrets are masked",
-        yaml.safe_dump(masked(context.config.model_dump()), sort_keys=False).encode(),
+        "the active configuration, in which unknown texts are masked",
+        yaml.safe_dump(masked_configuration(context.config), sort_keys=False).encode(),
     )
-    line = context.sample.line if context.sample is not None else b""
+    line = (context.sample.line if context.sample is not None else b"") or context.masked_report
     yield (
         "report.json",
-        "a report; names and ids are masked as by `record --mask`",
-        Masker().mask_line(line) + b"\n" if line else context.masked_report,
+        "a report, masked as by `record --mask`",
+        _mask_report(line),
     )
     yield (
         "metrics.txt",
         "the running exporter's metrics: they name the machine, its pods and tags",
-        _hide_users(context.metrics),
+        _mask_text(context.metrics),
     )
     yield (
         "snapshot.json",
         "the page data of the running exporter: it names the machine, its pods and tags",
-        _hide_users(context.snapshot),
+        _mask_text(context.snapshot),
     )
     yield "threads.txt", "a stack trace of every thread of the running exporter", context.threads
     yield "versions.txt", "versions of Python, libraries and kernel", _versions().encode()
 
 
-def _hide_users(text: bytes) -> bytes:
-    return mask_credentials(text.decode("utf-8", "replace")).encode()
+def masked_configuration(config: Config) -> dict[str, Any]:
+    """Return a configuration as a document in which all text is masked, except for defaults,
+    members of closed lists, and texts of a harmless form."""
+    document = config.model_dump()
+    for key, field in keys(Config):
+        *sections, name = key.split(".")
+        section = reduce(getitem, sections, document)
+        known = {*_texts(field.get_default()), *_members(field.annotation)}
+        section[name] = _masked(section[name], known, _KEPT_TEXTS.get(key, _NOTHING))
+    return document
 
 
-def masked(value: Any, key: str = "") -> Any:
-    """Mask everything in a value that looks like a secret.
-
-    These are user names and passwords in URLs, values of keys that name a secret, and words after
-    such a name in a command.
-    """
+def _masked(value: Any, known: set[Any], form: re.Pattern[str]) -> Any:
     if isinstance(value, dict):
-        return {name: masked(item, str(name)) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        previous = [key, *value]
-        return [
-            masked(item, word if isinstance(word, str) and word.startswith("-") else key)
-            for word, item in zip(previous, value, strict=False)
-        ]
-    if not isinstance(value, str) or not value:
-        return value
-    if _SECRET_NAME.search(key) and "=" not in key:
-        return _MASK
-    return _SECRET_VALUE.sub(rf"\g<1>{_MASK}", mask_credentials(value))
+        return {name: _masked(item, known, form) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, known, form) for item in value]
+    if isinstance(value, str):
+        return value if value in known or form.fullmatch(value) else MASK
+    return value if value is None or isinstance(value, bool | int | float) else MASK
+
+
+def _texts(default: Any) -> Iterator[str]:
+    if isinstance(default, str):
+        yield default
+    elif isinstance(default, list):
+        for each in default:
+            yield from _texts(each)
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """Yield the members of the closed lists in a type."""
+    for each in get_args(annotation):
+        if get_origin(annotation) is Literal:
+            yield each
+        else:
+            yield from _members(each)
+
+
+def _mask_text(text: bytes) -> bytes:
+    return mask_secrets(text.decode("utf-8", "replace")).encode()
+
+
+def _mask_report(line: bytes) -> bytes:
+    try:
+        return Masker().mask_line(line) + b"\n" if line else b""
+    except ValueError:  # of another program, or deeper than Python reads
+        return b""
 
 
 def _versions() -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.doctor.finding import Finding, Subject, Verdict
+from neuron_exporter.doctor.remedies import IN_ENVIRONMENT
 from neuron_exporter.pipeline.cloudwatch import metric_limit, sink_settings
+from neuron_exporter.sinks.cloudwatch.settings import NAME
 
 SUBJECT = Subject("cloudwatch")
+
+_UNREADABLE = " here; the state of the running exporter, which may know it, cannot be read"
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -26,12 +30,28 @@ def check(context: Context) -> Iterator[Finding]:
         return
     region = config.region or context.machine.region
     if not region:
-        yield SUBJECT.failed(
-            "the region is unknown: nothing can be sent" + _nothing_sent(context),
-            "set cloudwatch.region or AWS_REGION",
-        )
+        seen, fix = "the region is unknown", "set cloudwatch.region or AWS_REGION"
+        if context.is_unreadable:
+            yield SUBJECT.skipped(f"{seen}{_UNREADABLE}{_nothing_sent(context)}", fix)
+        else:
+            yield SUBJECT.failed(f"{seen}: nothing can be sent{_nothing_sent(context)}", fix)
         return
-    yield from _delivery(context, region)
+    delivers = _delivers(context)
+    for finding in _delivery(context, region):
+        if delivers and finding.verdict is Verdict.FAILED:
+            seen = f"{finding.seen}; the running exporter delivers, so its environment differs"
+            finding = SUBJECT.warning(seen, IN_ENVIRONMENT)
+        yield finding
+    if context.send:
+        from neuron_exporter.doctor import aws
+
+        yield aws.send_one(context.config.cloudwatch, region)
+
+
+def _delivers(context: Context) -> bool:
+    """Return whether the running exporter delivers to CloudWatch."""
+    scraped = context.scraped
+    return scraped is not None and scraped.value("neuron_exporter_sink_up", sink=NAME) == 1
 
 
 def _nothing_sent(context: Context) -> str:
@@ -44,7 +64,9 @@ def _dimensions(context: Context) -> Iterator[Finding]:
     number = len(settings.dimension_sets)
     unknown = f"{', '.join(missing)} unknown"
     fix = "check the identity lines, or remove these from cloudwatch.dimension_sets"
-    if not complete:
+    if not complete and context.is_unreadable:
+        yield SUBJECT.skipped(f"no dimension set is complete: {unknown}{_UNREADABLE}", fix)
+    elif not complete:
         yield SUBJECT.failed(f"no dimension set is complete: {unknown}; nothing is sent", fix)
     elif len(complete) < number:
         incomplete = number - len(complete)
@@ -87,5 +109,3 @@ def _delivery(context: Context, region: str) -> Iterator[Finding]:
     yield response.finding
     yield from aws.check_clock(response.skew)
     yield from aws.check_credentials(region)
-    if context.send:
-        yield aws.send_one(context.config.cloudwatch, region)

@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from neuron_exporter.config import ConfigError, load
 from neuron_exporter.config.load import PREFIX
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject
-from neuron_exporter.doctor.processes import other_variables, running_exporters
+from neuron_exporter.doctor.finding import Finding, Subject, describe
+from neuron_exporter.doctor.processes import (
+    hidden_exporters,
+    other_variables,
+    running_exporters,
+)
+from neuron_exporter.doctor.remedies import AS_EXPORTER, IN_ENVIRONMENT
 from neuron_exporter.pipeline.build import all_problems, build
 from neuron_exporter.pipeline.identity import make_identity
 
@@ -38,7 +43,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield SUBJECT.failed(problem, "correct it; `neuron-exporter check` reports the same")
     if context.pipeline is not None:
         for line in context.pipeline.warnings:
-            yield SUBJECT.warning(line, "add what is missing, or remove the setting")
+            yield SUBJECT.warning(line, "correct or remove the setting, or add what is missing")
     if not problems:
         yield SUBJECT.ok(_origin(context))
 
@@ -47,6 +52,9 @@ def _use_running_arguments(context: Context) -> Iterator[Finding]:
     """Use the flags of the running exporter, and its file if no other one is given."""
     wanted = os.path.abspath(context.path) if context.path is not None else None
     started = {}
+    for pid in hidden_exporters():
+        seen = f"process {pid} runs an exporter of another user, whose settings are not used here"
+        yield SUBJECT.skipped(seen, f"{AS_EXPORTER}, or name its file with --config")
     for pid, words in running_exporters().items():
         run = context.parse_run(words)
         if run is not None and (wanted is None or run.path == wanted):
@@ -60,12 +68,16 @@ def _use_running_arguments(context: Context) -> Iterator[Finding]:
         ((pid, run),) = started.items()
         context.path, context.flags = context.path or run.path, run.flags
         yield SUBJECT.ok(f"process {pid} runs the exporter with this configuration")
-        others = other_variables(pid, context.environment)
+        try:
+            others = other_variables(pid, context.environment)
+        except OSError as error:
+            seen = f"its variables are not compared: {describe(error)}"
+            yield SUBJECT.skipped(seen, AS_EXPORTER)
+            return
         if others:
             yield SUBJECT.warning(
                 f"process {pid} has other values of these variables: {', '.join(others)}",
-                "the doctor uses its own values: run it in the environment of the exporter "
-                "(docker exec, kubectl exec; systemd: systemctl show -p Environment)",
+                f"the doctor uses its own values: {IN_ENVIRONMENT}",
             )
 
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from neuron_exporter.config import Config, LoadedConfig, Override
-from neuron_exporter.doctor.scraped import ScrapedMetrics
-from neuron_exporter.identity.machine import Identity
+from neuron_exporter.doctor.scraped import ScrapedMetrics, known_machine
+from neuron_exporter.identity.machine import Identity, fill
 from neuron_exporter.model import Machine, SourceState
 from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Report
@@ -62,19 +62,19 @@ class Context:
 
     @property
     def machine(self) -> Machine:
-        """The machine's identity, as far as it is known."""
-        return self.identity.machine() if self.identity is not None else Machine()
+        """The machine's identity, as far as the doctor or the running exporter knows it."""
+        own = self.identity.machine() if self.identity is not None else Machine()
+        return fill(own, known_machine(self.scraped, self.snapshot))
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether an exporter runs whose state cannot be read."""
+        return self.is_running and self.scraped is None and not self.snapshot
 
     @property
     def report(self) -> Report | None:
         """The last report that the doctor read."""
         return self.sample.report if self.sample is not None else None
-
-    @property
-    def instance_type(self) -> str:
-        """The instance type from the identity, else from the running exporter."""
-        scraped = self.scraped.any_label("instance_type") if self.scraped is not None else ""
-        return self.machine.instance_type or scraped
 
     def hardware_info(self, label: str) -> str:
         """Return a field of `neuron_hardware_info` as text; empty if no report has it."""

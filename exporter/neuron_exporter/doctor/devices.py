@@ -94,7 +94,7 @@ def check_count(found: Sequence[int], context: Context) -> Iterator[Finding]:
     reported = context.hardware_info("neuron_device_count")
     if reported.isdigit():
         expected["reports have"] = int(reported)
-    row = INSTANCE_TYPES.get(context.instance_type)
+    row = INSTANCE_TYPES.get(context.machine.instance_type)
     if row is not None and row.devices is not None:
         expected[f"{row.name} has"] = row.devices
     different = {name: number for name, number in expected.items() if number != len(found)}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from neuron_exporter.text import mask_credentials, sanitize_text
-
-_MAX_LENGTH = 1000
-"""Characters of one text in a line."""
+from neuron_exporter.text import safe_message
 
 
 class Verdict(StrEnum):
@@ -57,17 +55,22 @@ class Subject(str):
         return Finding(self, Verdict.SKIPPED, reason, fix)
 
 
+def describe(error: OSError, path: object = "") -> str:
+    """Return the path that cannot be used, the reason, and our user, who may lack a permission."""
+    name = error.filename or path
+    place = f"{name}: " if name else ""
+    return f"{place}{error.strerror or type(error).__name__} (user {os.geteuid()})"
+
+
 def redact(finding: Finding) -> Finding:
-    """Return the finding without the user names and passwords of URLs."""
-    return finding._replace(seen=mask_credentials(finding.seen), fix=mask_credentials(finding.fix))
+    """Return the finding without secrets, each text on one line of at most 1,000 characters."""
+    return finding._replace(seen=safe_message(finding.seen), fix=safe_message(finding.fix))
 
 
 def as_line(finding: Finding) -> str:
     """Return the finding on one line, and its fix on the next."""
-    line = f"{finding.verdict:<8} {finding.subject:<14} {sanitize_text(finding.seen, _MAX_LENGTH)}"
-    if finding.fix:
-        line += f"\n{'':<8} {'':<14} -> {sanitize_text(finding.fix, _MAX_LENGTH)}"
-    return line
+    line = f"{finding.verdict:<8} {finding.subject:<14} {finding.seen}"
+    return f"{line}\n{'':<8} {'':<14} -> {finding.fix}" if finding.fix else line
 
 
 def as_summary(findings: Iterable[Finding]) -> str:

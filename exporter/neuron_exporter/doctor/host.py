@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Subject
-from neuron_exporter.identity.local import driver_version, tools_version
+from neuron_exporter.doctor.remedies import AS_EXPORTER
+from neuron_exporter.identity.local import DRIVER_VERSION, driver_version, tools_version
 from neuron_exporter.pipeline.identity import is_local_source
-from neuron_exporter.source.neuron_monitor import memory_limit
+from neuron_exporter.source.environment import memory_limit
 
 DRIVER, MEMORY, _TOOLS = Subject("driver"), Subject("memory"), Subject("tools")
 
@@ -36,15 +38,18 @@ def check_driver(context: Context) -> Iterator[Finding]:
         yield DRIVER.skipped(f"source.kind {context.config.source.kind} needs no driver")
         return
     version = driver_version()
-    if not version:
+    if not version and os.path.exists(DRIVER_VERSION.parent):
+        seen = f"a driver is loaded; {DRIVER_VERSION} cannot be read (user {os.geteuid()})"
+        yield DRIVER.warning(seen, AS_EXPORTER)
+    elif not version:
         yield DRIVER.failed(
             "no Neuron driver is loaded (/sys/module/neuron/version is missing)",
             "on the host, not in the container: install aws-neuronx-dkms for the running kernel, "
             "then run `modprobe neuron`; check that the machine has Neuron devices",
         )
-    elif context.instance_type.startswith("inf1.") and _is_too_new_for_inf1(version):
+    elif context.machine.instance_type.startswith("inf1.") and _is_too_new_for_inf1(version):
         yield DRIVER.failed(
-            f"version {version} does not support {context.instance_type}",
+            f"version {version} does not support {context.machine.instance_type}",
             "install aws-neuronx-dkms=2.21.* on the host and pin that version",
         )
     else:

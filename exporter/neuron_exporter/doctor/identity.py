@@ -45,15 +45,17 @@ def check(context: Context) -> Iterator[Finding]:
         kind = context.config.source.kind
         yield SUBJECT.skipped(f"source.kind {kind} reports on another machine")
         return
-    _learn_from_exporter(context, identity, names)
     errors = _look_up(context, identity, names)
+    machine = context.machine
     missing = []
     for name in names:
         source = identity.source_of(name)
-        if source is None:
+        value = getattr(machine, name)
+        if not value:
             missing.append(name)
         else:
-            yield SUBJECT.ok(f"{name} is {getattr(identity.machine(), name)} ({_NAMES[source]})")
+            known_by = "the running exporter" if source is None else _NAMES[source]
+            yield SUBJECT.ok(f"{name} is {value} ({known_by})")
     for source, error in errors.items():
         if error and missing:
             yield SUBJECT.warning(f"{_NAMES[source]}: {error}", _fix(source, error))
@@ -62,25 +64,12 @@ def check(context: Context) -> Iterator[Finding]:
         yield _missing(context, name, errors, is_label=is_label)
 
 
-def _learn_from_exporter(context: Context, identity: Identity, names: list[str]) -> None:
-    """Add fields from the running exporter's labels: it got them from its reports."""
-    if context.scraped is None:
-        return
-    machine = identity.machine()
-    found = {
-        name: context.scraped.any_label(name)
-        for name in names
-        if name in _IN_REPORTS and not getattr(machine, name)
-    }
-    identity.update(IdentitySource.STREAM, Machine(**found))
-
-
 def _look_up(context: Context, identity: Identity, names: list[str]) -> dict[IdentitySource, str]:
     """Query the providers that may know missing fields. Return the error of each one queried;
     empty if it answered."""
     errors = {}
     for provider in identity_providers(context.config, context.environment):
-        machine = identity.machine()
+        machine = context.machine
         missing = provider.fields & {name for name in names if not getattr(machine, name)}
         if missing:
             found, errors[provider.source] = provider.lookup(missing)

@@ -6,11 +6,12 @@ its answer does not name the core, or the process is not visible. Each is a find
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
 
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.doctor.finding import Finding, Subject, describe
 from neuron_exporter.doctor.remedies import for_group
 from neuron_exporter.identity.owners import cgroup
 from neuron_exporter.identity.owners.lookup import OwnersResult, merge
@@ -18,7 +19,7 @@ from neuron_exporter.metrics.owner_resolution import logical_cores
 from neuron_exporter.model import Allocation
 from neuron_exporter.pipeline.cloudwatch import owner_dimensions_by_set
 from neuron_exporter.pipeline.identity import is_local_source
-from neuron_exporter.pipeline.owners import make_owner_lookup
+from neuron_exporter.pipeline.owners import DEFAULT_KUBELET_SOCKET, make_owner_lookup
 
 SUBJECT = Subject("owners")
 
@@ -36,8 +37,9 @@ _FIXES: Mapping[str, str] = {
 }
 
 _ALLOCATION_NOT_UNDERSTOOD = (
-    "devices from Dynamic Resource Allocation, or with ids that are not numbers, cannot be "
-    "attributed: request aws.amazon.com/neuron or neuroncore from Neuron's device plugin"
+    "their cores have no pod labels, and neuroncore_allocated is not published. Known are numbers "
+    "(Neuron's device plugin) and names like neuron-device-2 (its DRA driver): report others as a "
+    "bug"
 )
 
 _HIDDEN = (
@@ -64,7 +66,7 @@ def check(context: Context) -> Iterator[Finding]:
         return
     lookup = make_owner_lookup(context.config, context.environment)
     if lookup is None:
-        yield SUBJECT.skipped("no owner provider: this is neither a pod nor an ECS task")
+        yield _no_provider(context)
         return
     pids = _processes(context)
     results = []
@@ -80,6 +82,19 @@ def check(context: Context) -> Iterator[Finding]:
         yield from _answer(lookup.label_provider.name, OwnersResult(error=error))
     if owners.task is None:  # a task owns all processes that use its devices
         yield from _unattributed(pids - owners.by_pid.keys())
+
+
+def _no_provider(context: Context) -> Finding:
+    if context.config.identity.kubernetes == "auto":
+        try:
+            os.stat(os.path.dirname(DEFAULT_KUBELET_SOCKET))
+        except PermissionError as error:
+            return SUBJECT.warning(
+                f"the kubelet is not asked: {describe(error)}", _FIXES["kubelet"]
+            )
+        except OSError:
+            pass  # no kubelet has this folder here
+    return SUBJECT.skipped("no owner provider: this is neither a pod nor an ECS task")
 
 
 def _processes(context: Context) -> frozenset[int]:
@@ -138,15 +153,16 @@ def _allocation(context: Context, allocation: Allocation, resources: str) -> Ite
     if not cores and not devices:
         yield SUBJECT.warning(
             f"kubelet: no pod has a Neuron core or device (pods have {resources})",
-            "a pod that needs one must set aws.amazon.com/neuron or neuroncore in its limits, and "
-            "Neuron's device plugin must run on this node (`kubectl describe node` lists what it "
-            "offers)",
+            "a pod that needs one must set aws.amazon.com/neuron or neuroncore in its limits, or "
+            "claim devices of the class neuron.aws.com; Neuron's device plugin or its DRA driver "
+            "must run on this node (`kubectl describe node` and `kubectl get resourceslices` list "
+            "what they offer)",
         )
         return
     yield SUBJECT.ok(f"kubelet: pods have {cores} cores and {devices} devices ({resources})")
     counts = [context.hardware_info(label) for label in _COUNTS]
     number, per_device, size = (int(count) if count.isdecimal() else None for count in counts)
-    if number and logical_cores(allocation, number, per_device, size or 1) is None:
+    if number and logical_cores(allocation, number * (per_device or 0), size or 1) is None:
         yield SUBJECT.warning(
             f"kubelet: the core numbers ({_some({*allocation.cores})}) may be logical or physical "
             "cores, so they name no owner",

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from neuron_exporter.proxies import exempt_local_services
+
 SCAN_TIMEOUT = 2.0
 """Seconds for a scan of /proc; a machine with a workload has several thousand processes."""
 
@@ -19,7 +21,7 @@ _HOST_PID_NAMESPACE = "pid:[4026531836]"
 
 _RELEVANT_VARIABLES = (
     *("NEURON_EXPORTER__", "AWS_", "ECS_CONTAINER_METADATA"),
-    *("HTTP_PROXY", "HTTPS_PROXY"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 _DEVICE = re.compile(r"/dev/neuron(\d{1,4})")
 
@@ -40,23 +42,37 @@ class OpenDevices(NamedTuple):
 def running_exporters(proc: Path = Path("/proc")) -> dict[int, list[str]]:
     """Return the arguments after `run` of all exporters in our mount namespace, by process id."""
     own = _namespace(proc, "self", "mnt")
-    found = {}
+    return {
+        pid: _absolute(words, proc / str(pid) / "cwd")
+        for pid, words, namespace in _exporters(proc)
+        if namespace == own
+    }
+
+
+def hidden_exporters(proc: Path = Path("/proc")) -> list[int]:
+    """Return the exporters of other users whose mount namespace we may not read: ours, or not."""
+    return [pid for pid, _, namespace in _exporters(proc) if not namespace]
+
+
+def _exporters(proc: Path) -> Iterator[tuple[int, list[str], str]]:
+    """Yield each exporter with its arguments and mount namespace, empty if it cannot be read."""
     for pid in _pids(proc):
         words = _run_arguments(_command(proc / str(pid)))
-        if words is not None and _namespace(proc, str(pid), "mnt") == own:
-            found[pid] = _absolute(words, proc / str(pid) / "cwd")
-    return found
+        if words is not None:
+            yield pid, words, _namespace(proc, str(pid), "mnt")
 
 
 def other_variables(pid: int, own: Mapping[str, str], proc: Path = Path("/proc")) -> list[str]:
-    """Return the names of exporter and AWS variables whose values differ between a process and
-    `own`; empty if the process's environment cannot be read."""
-    try:
-        pairs = (proc / str(pid) / "environ").read_bytes().decode("utf-8", "replace").split("\0")
-    except OSError:
-        return []
+    """Return the names of exporter, AWS and proxy variables whose values differ between a process
+    and `own`.
+
+    Raises:
+        OSError: the process's environment cannot be read.
+    """
+    pairs = (proc / str(pid) / "environ").read_bytes().decode("utf-8", "replace").split("\0")
     other = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    names = {name for name in (*own, *other) if name.startswith(_RELEVANT_VARIABLES)}
+    exempt_local_services(other)  # as in `own`
+    names = {name for name in (*own, *other) if name.upper().startswith(_RELEVANT_VARIABLES)}
     return sorted(name for name in names if own.get(name) != other.get(name))
 
 

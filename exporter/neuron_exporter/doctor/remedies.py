@@ -33,6 +33,14 @@ BY_STATE: Mapping[SourceState, str] = {
     SourceState.PAUSED: "send SIGUSR1 again when the driver has been reset",
 }
 
+AS_EXPORTER = "run the doctor as the user of the exporter, or as root"
+
+IN_ENVIRONMENT = (
+    "run the doctor in the environment of the exporter (docker exec, kubectl exec; systemd: "
+    "systemctl show -p Environment)"
+)
+"""What to do where the doctor sees other variables, files or permissions than the exporter."""
+
 _IN_DOCTOR: Mapping[SourceState, str] = {
     SourceState.EXITED: (
         "its last stderr line has the reason; check the driver and device lines below as well"

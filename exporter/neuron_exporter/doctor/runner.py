@@ -30,8 +30,10 @@ from neuron_exporter.doctor.finding import (
     as_json,
     as_line,
     as_summary,
+    describe,
     redact,
 )
+from neuron_exporter.doctor.remedies import AS_EXPORTER
 
 
 class Check(NamedTuple):
@@ -112,6 +114,8 @@ def exit_status(findings: Iterable[Finding]) -> int:
 def _run(check: Check, context: Context) -> Iterator[Finding]:
     try:
         yield from check.run(context)
+    except OSError as error:
+        yield check.subject.warning(f"the check is incomplete: {describe(error)}", AS_EXPORTER)
     except Exception as error:  # noqa: BLE001 (a bug in one check must not stop the others)
         seen = f"the check itself failed: {type(error).__name__}"
         yield check.subject.warning(seen, "report this bug, with the file that --bundle writes")

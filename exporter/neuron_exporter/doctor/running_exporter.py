@@ -101,6 +101,7 @@ def check(context: Context) -> Iterator[Finding]:
         return
     if status == 404 and not context.config.prometheus.enabled:
         yield from _healthz(server)
+        _read_snapshot(context, server)
         yield SUBJECT.skipped("prometheus.enabled is false: its state cannot be read")
         return
     try:
@@ -118,8 +119,7 @@ def check(context: Context) -> Iterator[Finding]:
     reports = context.scraped.value("neuron_exporter_reports_total") or 0
     yield SUBJECT.ok(f"answers at {address}, version {version}{other}, {reports:.0f} reports read")
     yield from _healthz(server)
-    if context.config.web.page:
-        context.snapshot = server.body("/api/v1/snapshot")
+    _read_snapshot(context, server)
     if context.is_bundled:
         context.threads = server.body("/debug/threads")
         context.masked_report = server.body("/debug/report", timeout=10.0)
@@ -129,6 +129,11 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _losses(context.scraped)
     yield from _reloads(context.scraped)
     yield from _sinks(context.scraped, snapshot.sinks.cloudwatch.state)
+
+
+def _read_snapshot(context: Context, server: _Server) -> None:
+    if context.config.web.page:
+        context.snapshot = server.body("/api/v1/snapshot")
 
 
 def _state(scraped: ScrapedMetrics, reason: str) -> Iterator[Finding]:
@@ -153,7 +158,7 @@ def _age(scraped: ScrapedMetrics, configured: float) -> Iterator[Finding]:
         return
     period = scraped.value("neuron_exporter_report_period_seconds") or configured
     age = time.time() - at
-    seen = f"its last report is {age:.1f} s old (one every {period:g} s)"
+    seen = f"its last report is {age:.1f} s old (one every {period:.3g} s)"
     if age <= max(_MAX_PERIODS * period, _MIN_MAX_AGE):
         yield SUBJECT.ok(seen)
     else:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import fields
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from neuron_exporter.model import Machine
+
 Labels = Mapping[str, str]
+
+_LABELS = (
+    *("instance_id", "instance_type", "instance_name"),
+    *("availability_zone", "region", "subnet_id"),
+)
+"""Labels of the hardware series that identify the machine."""
 
 
 class ScrapedMetrics:
@@ -64,11 +73,12 @@ class _Sinks(msgspec.Struct):
 
 
 class ScrapedSnapshot(msgspec.Struct):
-    """The parts of `/api/v1/snapshot` that the doctor reads: reasons, which metrics cannot have.
-    Missing ones are empty."""
+    """The parts of `/api/v1/snapshot` that the doctor reads: the reasons of states, and the
+    identity. Missing ones are empty."""
 
     source: _Source = msgspec.field(default_factory=_Source)
     sinks: _Sinks = msgspec.field(default_factory=_Sinks)
+    machine: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def parse_snapshot(document: bytes) -> ScrapedSnapshot:
@@ -77,3 +87,11 @@ def parse_snapshot(document: bytes) -> ScrapedSnapshot:
         return msgspec.json.decode(document, type=ScrapedSnapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ScrapedSnapshot()
+
+
+def known_machine(scraped: ScrapedMetrics | None, snapshot: bytes) -> Machine:
+    """Return the identity that a running exporter knows: all of it by its snapshot, a part of it by
+    the labels of its metrics."""
+    labels = scraped.any_label if scraped is not None else lambda _: ""
+    found = {name: labels(name) for name in _LABELS} | parse_snapshot(snapshot).machine
+    return Machine(**{each.name: found.get(each.name, "") for each in fields(Machine)})

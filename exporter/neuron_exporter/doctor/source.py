@@ -17,10 +17,10 @@ from neuron_exporter.metrics.collector import Collector, CollectResult
 from neuron_exporter.metrics.counters import Counters
 from neuron_exporter.metrics.report_period import ReportPeriod
 from neuron_exporter.model import Machine, Owners, SourceState, Timestamp
-from neuron_exporter.pipeline.source import make_source
+from neuron_exporter.pipeline.source import is_simulated, make_source
 from neuron_exporter.report import Report, ReportError, decode
 from neuron_exporter.source import Source, SourceError
-from neuron_exporter.source.neuron_monitor import child_environment
+from neuron_exporter.source.environment import child_environment
 from neuron_exporter.text import format_duration
 
 SUBJECT = Subject("source")
@@ -56,6 +56,18 @@ def check(context: Context) -> Iterator[Finding]:
     elif program is None or program.verdict is Verdict.OK:
         yield from _sample(context)
     yield from _group_counters(context)
+    if _is_simulated(context):
+        seen = "the reports are simulated or replayed, not measured on this machine"
+        yield SUBJECT.warning(
+            seen, "to measure, set source.kind to neuron-monitor, and its command"
+        )
+
+
+def _is_simulated(context: Context) -> bool:
+    """Return whether the running exporter, or what the doctor read itself, has no measurements."""
+    if context.scraped is not None:
+        return context.scraped.value("neuron_exporter_source_simulated") == 1
+    return context.identity is not None and is_simulated(context.config.source, context.identity)
 
 
 _DO_NOT_START_IN = (SourceState.OK, SourceState.STARTING, SourceState.PAUSED)
@@ -65,7 +77,8 @@ devices open, or nothing may open them while the driver is reset."""
 
 def _program(context: Context) -> Finding:
     command = context.config.source.command
-    path = child_environment(context.environment)["PATH"]
+    added = context.config.source.variables()
+    path = child_environment(context.environment, added)["PATH"]
     program = shutil.which(command[0], path=path)
     if program is not None:
         return SUBJECT.ok(f"the program is {program}")
@@ -77,7 +90,7 @@ def _program(context: Context) -> Finding:
 
 def _from_metrics(context: Context) -> Iterator[Finding]:
     scraped = context.scraped
-    assert scraped is not None  # noqa: S101 (the caller checked)
+    assert scraped is not None  # nosec B101 # the caller checked
     state = scraped.source_state
     if state != SourceState.OK:
         seen = f"not started a second time: the source of the running exporter is {state}"

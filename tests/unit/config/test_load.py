@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neuron_exporter.config import Config, ConfigError, LoadedConfig, Override, load, suggest
+from neuron_exporter.validation import MAX_VALUES
 
 PREFIX = "NEURON_EXPORTER__"
 
@@ -135,11 +136,11 @@ def test_all_errors_at_once(config: ConfigFile) -> None:
             [Override("--listen", "prometheus.listen", "9415")],
         )
     ) == [
-        '--listen: prometheus.listen: must be HOST:PORT, as in "0.0.0.0:9415" or "[::]:9415"'
-        " (got '9415')",
+        '--listen: prometheus.listen: must be HOST:PORT, as in ":9415", '
+        "\"127.0.0.1:9415\" or \"[::1]:9415\" (got '9415')",
         "FILE:2: source.period: must be a duration with its unit, such as \"5s\" or \"1m\" (got 5)",
         "FILE:3: source.kid: unknown setting; did you mean kind?",
-        "FILE:7: prometheus.include.1: must be text (got ['bad'])",
+        "FILE:7: prometheus.include.1: must be text (got a list)",
         f"{PREFIX}LOG__LEVEL: log.level: must be debug, info, warning or error (got 'loud')",
     ]  # fmt: skip
 
@@ -155,27 +156,30 @@ def test_all_errors_at_once(config: ConfigFile) -> None:
         ("log: {level: info, level: info}", "log.level: is set twice"),
         ("source: {<<: {perod: 5s}}", "source.perod: unknown setting; did you mean period?"),
         ("log: 3", "log: must be a mapping (got 3)"),
-        ("source: text", "source: must be a mapping (got 'text')"),
+        ("source: text", "source: must be a mapping"),
         ("source: {kind: Stdin}", "must be neuron-monitor, stdin, file or simulator (got 'Stdin')"),
         ("source: {period: }", 'such as "5s" or "1m" (got null)'),
         ("source: {period: 1.5s}", "must be a whole number of seconds"),
         ("source: {period: 2h}", "must be between 1s and 1h (got '2h')"),
         ("source: {period: " + "9" * 400 + "s}", "must be between 1s and 1h (got '999"),
-        ("source: {period: 0x" + "f" * 5000 + "}", "(got a number with thousands of digits)"),
+        ("source: {period: 0x" + "f" * 5000 + "}", "(got a text of 5002 characters)"),
+        ("source: {period: 1" + ":59" * 5000 + "}", "(got '1:59:59:"),
+        ("source: {period: 1" + ":59" * 5000 + ".5}", "(got '1:59:59:"),
+        ("source: {max_line: 12:30}", 'must be a size such as "16MiB"'),
         ("source: {max_line: 1}", "must be at least 1024 bytes (got 1)"),
         ("source: {max_line: 16}", "must be at least 1024 bytes (got 16)"),
         ("source: {max_line: 16 M}", 'must be a size such as "16MiB"'),
         ("source: {max_line: true}", 'must be a size such as "16MiB" (got True)'),
-        ("source: {command: sleep}", "must be a list, as in [a, b] (got 'sleep')"),
-        ("source: {command: []}", "must not be empty (got [])"),
-        ("source: {command: ['']}", "must begin with the name of a program (got [''])"),
-        ("source: {command: [a, 5]}", "source.command.1: must be text: put it in quotes (got 5)"),
+        ("source: {command: sleep}", "must be a list, as in [a, b]"),
+        ("source: {command: []}", "must not be empty"),
+        ("source: {command: ['']}", "must begin with the name of a program"),
+        ("source: {command: [a, 5]}", "source.command.1: must be text: put it in quotes"),
         ("source: {replay: {speed: -1}}", "source.replay.speed: must be at least 0 (got -1)"),
         ("source: {replay: {speed: .nan}}", "must be a number (got nan)"),
         ("source: {replay: {speed: fast}}", "must be a number (got 'fast')"),
         ("prometheus: {enabled: maybe}", "must be true or false (got 'maybe')"),
         ("prometheus: {enabled: }", "must be true or false (got null)"),
-        ("prometheus: {listen: 9415}", 'must be HOST:PORT, as in "0.0.0.0:9415"'),
+        ("prometheus: {listen: 9415}", 'must be HOST:PORT, as in ":9415"'),
         ("prometheus: {listen: 'localhost'}", "prometheus.listen: must be HOST:PORT"),
         ("prometheus: {listen: []}", "must not be empty (got [])"),
         ("prometheus: {listen: ['a:1', b]}", "prometheus.listen.1: must be HOST:PORT"),
@@ -193,6 +197,7 @@ def test_all_errors_at_once(config: ConfigFile) -> None:
         ("cloudwatch: {dimension_sets: [['']]}", "dimension_sets.0.0: must not be empty (got '')"),
         ("cloudwatch: {dimension_sets: [[A, B], [B, A]]}", "must not name a set of dimensions"),
         ("cloudwatch: {extra_dimensions: {Env: yes}}", "extra_dimensions.Env: must be text: put"),
+        ("source: {environment: {A-B: x}}", "must be a variable's name, such as \"AWS_REGION\""),
         ("cloudwatch: {budget: {max_metrics: 1.5}}", "must be a whole number (got 1.5)"),
         ("cloudwatch: {budget: {max_monthly_usd: 0}}", "must be more than 0 (got 0)"),
         ("cloudwatch: {spool: {max_bytes: 1KiB}}", "must be at least 65536 bytes (got '1KiB')"),
@@ -208,6 +213,35 @@ def test_error_names_line_and_key(config: ConfigFile, text: str, problem: str) -
 
 
 @pytest.mark.parametrize(
+    "value",
+    ["[word]", "word", "{A: [word]}", "{A: {word: word}}", "{A: 'word', B: 1}", '{A: "word\\0"}'],
+)
+def test_values_of_source_environment_are_not_shown(config: ConfigFile, value: str) -> None:
+    (found,) = config.problems(f"source: {{environment: {value}}}")
+    assert found.startswith("FILE:1: source.environment")
+    assert "word" not in found
+    assert "1" not in found.removeprefix("FILE:1: ")
+
+
+def test_variables_of_the_child(config: ConfigFile) -> None:
+    """null passes the value that the exporter has."""
+    loaded = config.load(
+        "source: {environment: {AWS_REGION: us-west-2, AWS_PROFILE: null}}",
+        {
+            f"{PREFIX}SOURCE__ENVIRONMENT__AWS_ROLE_ARN": "null",
+            f"{PREFIX}SOURCE__ENVIRONMENT__Number": "1",
+        },
+    )
+    assert loaded.config.source.variables() == {
+        "AWS_REGION": "us-west-2",
+        "AWS_PROFILE": None,
+        "AWS_ROLE_ARN": None,
+        "Number": "1",
+    }
+    assert "us-west-2" not in repr(loaded.config)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("[]", "FILE: must be a mapping of sections (source, counters, prometheus, cloudwatch, "),
@@ -216,7 +250,9 @@ def test_error_names_line_and_key(config: ConfigFile, text: str, problem: str) -
         ("log: {level: info", "FILE:1: is not YAML: "),
         ("log: *nowhere", "FILE:1: is not YAML: found undefined alias 'nowhere'"),
         ("log: !!python/name:os.system", "FILE:1: is not YAML: could not determine a constructor"),
-        ("? [a]\n: b", "FILE:1: is not YAML: found unhashable key"),
+        ("? [a]\n: b", "FILE:1: is not YAML with text as keys"),
+        ("? " + "k" * 1025 + "\n: b", "FILE:1: has a key of more than 1024 characters"),
+        ("log: 0001-01-01 00:00:00 +99:99", "FILE: is not YAML: "),
         ("log: {}\n---\nlog: {}", "FILE:2: is not YAML: "),
         (b"\xff\xfe", "FILE: is not YAML: 'utf-8' codec can't decode"),
         ("x" * (2**20 + 1), "FILE: cannot be read: larger than 1 MiB"),
@@ -232,12 +268,14 @@ def test_recursive_alias(config: ConfigFile) -> None:
     assert config.problems("source: &a\n  command: *a\n")[0].startswith("FILE:2: source.command: ")
 
 
-def test_nested_aliases_use_little_memory(config: ConfigFile) -> None:
+def test_number_of_values_is_limited_with_what_aliases_stand_for(config: ConfigFile) -> None:
     """A short file can stand for billions of values."""
     lines = ["- &l0 [x]"] + [f"- &l{at} [{', '.join([f'*l{at - 1}'] * 9)}]" for at in range(1, 12)]
-    found = config.problems("prometheus:\n  include:\n" + "".join(f"  {each}\n" for each in lines))
-    assert len(found) == 12
-    assert max(map(len, found)) < 300
+    limit = f"stands for more than {MAX_VALUES} values"
+    nested = "prometheus:\n  include:\n" + "".join(f"  {each}\n" for each in lines)
+    assert config.problems(nested) == [f"FILE:7: {limit}"]
+    listed = ", ".join("a" for _ in range(MAX_VALUES))
+    assert config.problems(f"prometheus: {{include: [{listed}]}}") == [f"FILE:1: {limit}"]
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "", "."])
@@ -254,13 +292,14 @@ def test_unreadable_file(tmp_path: Path, name: str) -> None:
     [
         ("LOGG__LEVEL", "debug", "logg: unknown setting; did you mean log?"),
         ("LOG", "debug", "log: must be a mapping (got 'debug')"),
-        ("LOG", "[a]", "log: must be a mapping (got ['a'])"),
+        ("LOG", "[a]", "log: must be a mapping (got a list)"),
         ("LOG", "{level: info", "log: must be a mapping (got '{level: info')"),
         ("LOG__LEVEL", "INFO", "log.level: must be debug, info, warning or error (got 'INFO')"),
         ("LOG__LEVEL", "null", "log.level: must be debug, info, warning or error (got null)"),
-        ("LOG__LEVEL__X", "1", "log.level: must be debug, info, warning or error (got {'X': '1'})"),
-        ("SOURCE", "{1: 2}", "source: must be a name in quotes (got 1)"),
-        ("SOURCE__COMMAND", "a b", "source.command: must be a list, as in [a, b] (got 'a b')"),
+        ("LOG__LEVEL__X", "1", "log.level: must be debug, info, warning or error (got a mapping)"),
+        ("SOURCE", "{1: 2}", "source.1: unknown setting; allowed are kind, "),
+        ("LOG", "{level: 1" + ":59" * 5000 + ".5}", "log.level: must be debug, "),
+        ("SOURCE__COMMAND", "a b", "source.command: must be a list, as in [a, b]"),
         ("IDENTITY__CLUSTER", "\udcff", "identity.cluster: must be text without control"),
         ("", "x", "does not name a key (example: NEURON_EXPORTER__LOG__LEVEL)"),
         ("LOG__", "x", "does not name a key (example: NEURON_EXPORTER__LOG__LEVEL)"),

@@ -42,6 +42,7 @@ def test_schema_is_valid() -> None:
         {"source": None, "cloudwatch": {"budget": None}},
         {"source": {"period": "1m30s", "max_line": "64kB"}},
         {"source": {"max_line": 65536}},
+        {"source": {"environment": {"AWS_REGION": "us-west-2", "AWS_PROFILE": None}}},
         {"prometheus": {"listen": ":9415"}},
         {"prometheus": {"listen": [":1", ":2"]}},
         {"identity": {"kubernetes": "auto"}},

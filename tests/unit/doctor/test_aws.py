@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,69 @@ def test_clock_of_another_year(year: int) -> None:
     with serving(OtherTime) as url:
         (finding,) = aws.check_clock(aws.check_endpoint(url).skew)
     assert finding.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_WEB_IDENTITY_TOKEN_FILE": "{}", "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/x"},
+        {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "{}",
+        },
+    ],
+)
+def test_missing_token(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named, for a pod with IRSA and one with Pod Identity."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    path = tmp_path / "token"
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(path))
+    (finding,) = aws.check_credentials("us-east-1")
+    reason = f"{path}: No such file or directory (user {os.geteuid()})"
+    assert finding.seen == f"loading credentials failed: {reason}"
+    assert finding.verdict is Verdict.FAILED
+    assert "correct the variable" in finding.fix
+
+
+def test_token_that_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without STS a token is no credential, so that nothing can be sent."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "token").write_text("a.b.c")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:geheim@127.0.0.1:1")
+    (finding,) = aws.check_credentials("us-east-1")
+    assert finding.verdict is Verdict.FAILED
+    assert finding.seen == (
+        "loading credentials failed: STS cannot be reached through the proxy 127.0.0.1:1 "
+        "(HTTPS_PROXY) (ProxyConnectionError)"
+    )
+
+
+def test_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of the proxy is shown."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Refusing) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        finding = aws.check_endpoint("https://monitoring.us-east-1.amazonaws.com").finding
+    address = url.removeprefix("http://")
+    assert finding.seen == (
+        "https://monitoring.us-east-1.amazonaws.com cannot be reached through the proxy "
+        f"{address} (HTTPS_PROXY): Tunnel connection failed: 403 Forbidden"
+    )
+    assert "NO_PROXY" in finding.fix
 
 
 @pytest.mark.parametrize(

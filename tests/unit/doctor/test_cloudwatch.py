@@ -157,6 +157,18 @@ def test_incomplete_dimension_sets(front: ValidatingEndpoint) -> None:
     ]
 
 
+def test_identity_that_only_an_unreadable_exporter_knows() -> None:
+    """What it may know is not reported as a failure."""
+    context = make_context(cloudwatch__enabled=True, source__kind="simulator")
+    context.is_running = True
+    sets, region = check(context)
+    assert (sets.verdict, region.verdict) == (Verdict.SKIPPED, Verdict.SKIPPED)
+    assert sets.seen.startswith("no dimension set is complete: InstanceId, InstanceType unknown")
+    assert region.seen.startswith("the region is unknown here; the state of the running exporter")
+    context.is_running = False
+    assert [each.verdict for each in check(context)] == [Verdict.FAILED] * 2
+
+
 def test_budget_exceeded(front: ValidatingEndpoint) -> None:
     context = publishing_to(front.url)
     context.scraped = ScrapedMetrics(

@@ -13,6 +13,7 @@ from neuron_exporter.doctor.finding import (
     as_summary,
     redact,
 )
+from neuron_exporter.text import MAX_MESSAGE_LENGTH
 
 FINDINGS = [
     Subject("driver").ok("version 2.24.7.0 is loaded"),
@@ -24,7 +25,7 @@ FINDINGS = [
 def test_as_line() -> None:
     """A finding is one line without control characters, and its fix the next."""
     assert as_line(FINDINGS[0]) == "ok       driver         version 2.24.7.0 is loaded"
-    first, second = as_line(FINDINGS[2]).splitlines()
+    first, second = as_line(redact(FINDINGS[2])).splitlines()
     assert first == "failed   devices        none\ufffd[2J\ufffdat all"
     assert second.strip() == "-> map the devices"
 
@@ -42,3 +43,8 @@ def test_json_has_all_fields() -> None:
 def test_redact_removes_credentials_of_urls() -> None:
     finding = redact(Subject("x").failed("http://me:geheim@proxy:1/ fails", "try http://a@b/"))
     assert finding == Subject("x").failed("http://***@proxy:1/ fails", "try http://***@b/")
+
+
+def test_redacted_texts_are_short() -> None:
+    finding = redact(Subject("x").failed("y" * 2**20, "z" * 2**20))
+    assert max(map(len, finding)) == MAX_MESSAGE_LENGTH

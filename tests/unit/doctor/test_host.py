@@ -35,6 +35,15 @@ def test_driver_versions(
     assert finding.verdict is verdict
 
 
+def test_unreadable_driver_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver whose version cannot be read is not a missing driver."""
+    monkeypatch.setattr(host, "driver_version", lambda: "")
+    monkeypatch.setattr(host, "DRIVER_VERSION", tmp_path / "version")
+    finding = next(host.check_driver(make_context()))
+    assert finding.verdict is Verdict.WARNING
+    assert finding.seen.startswith(f"a driver is loaded; {tmp_path}/version cannot be read (user ")
+
+
 def test_simulator_needs_no_driver() -> None:
     (finding,) = host.check_driver(make_context(source__kind="simulator"))
     assert finding.verdict is Verdict.SKIPPED

@@ -16,7 +16,7 @@ from tests.support import metadata
 from tests.support.cgroups import process_in
 from tests.support.doctor import make_context, seen_with
 from tests.support.exporter import SIMULATOR
-from tests.support.kubelet import CORE, DEVICE, PodResource, kubelet_server
+from tests.support.kubelet import CORE, DEVICE, PodClaim, PodResource, kubelet_server
 from tests.support.reports import HARDWARE, cores, decode_document, report, runtime
 
 TASK, TRAINER = "158d1c8083dd49d6b527399fd6414f5c", "1" * 64
@@ -114,6 +114,22 @@ def test_unknown_resource(tmp_path: Path) -> None:
     assert "mount" not in warned.fix
 
 
+def test_claimed_devices(tmp_path: Path) -> None:
+    """Devices that a pod claimed are counted; a name of an unknown form is a warning."""
+    with kubelet_server(tmp_path, PodClaim("a", ["neuron-device-0", "neurondevice1"])) as kubelet:
+        environment = {"NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket)}
+        found = all_findings(sampled(environment))
+        assert seen_with(found, Verdict.WARNING) == []
+        counted = "kubelet: pods have 0 cores and 2 devices (neuron.aws.com)"
+        assert counted in seen_with(found, Verdict.OK)
+        kubelet.allocated = [PodClaim("a", ["neuron-device-0", "neuron-node-7"])]
+        (warned,) = (
+            each for each in all_findings(sampled(environment)) if each.verdict is Verdict.WARNING
+        )
+    assert warned.seen == "kubelet: neuron.aws.com 'neuron-node-7' is not supported"
+    assert "device plugin" not in warned.fix.partition(". Known are")[0], "no other way to allocate"
+
+
 def test_ambiguous_core_numbers(tmp_path: Path) -> None:
     """With logical cores, a plugin that does not list its cores names no owner."""
     hardware = {**HARDWARE, "neuroncore_per_device_count": 4, "logical_neuroncore_config": 2}
@@ -174,8 +190,8 @@ def test_unreachable_ecs_agent() -> None:
     assert "networkMode: host" in first.fix
 
 
-def test_pod_labels_without_permission(tmp_path: Path) -> None:
-    """The fix names the missing permission."""
+def test_pod_labels_without_a_service_account(tmp_path: Path) -> None:
+    """The finding names the missing file, the fix the permission."""
     with kubelet_server(tmp_path, PodResource("a", CORE, [0])) as kubelet:
         environment = {
             "NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket),
@@ -185,5 +201,6 @@ def test_pod_labels_without_permission(tmp_path: Path) -> None:
         settings = {"identity__pod_labels": ["team"]}
         found = all_findings(sampled(environment, settings=settings))
     (warned,) = [each for each in found if each.verdict is Verdict.WARNING]
-    assert warned.seen.startswith("pod labels: https://127.0.0.1:1: ")
+    missing = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt: No such file or directory"
+    assert warned.seen == f"pod labels: {missing}"
     assert "verb get" in warned.fix

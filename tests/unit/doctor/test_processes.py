@@ -11,9 +11,11 @@ from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.processes import (
     OpenDevices,
     find_open_devices,
+    hidden_exporters,
     other_variables,
     running_exporters,
 )
+from neuron_exporter.proxies import exempt_local_services
 
 HOST_PID_NAMESPACE = "pid:[4026531836]"
 
@@ -80,4 +82,25 @@ def test_different_variables(proc: Path) -> None:
     (proc / "9" / "environ").write_bytes(theirs)
     own = {"AWS_REGION": "b", "NEURON_EXPORTER__LOG__LEVEL": "info", "HOME": "/y"}
     assert other_variables(9, own, proc) == ["AWS_PROFILE", "AWS_REGION"]
-    assert other_variables(10, own, proc) == []
+    with pytest.raises(OSError, match="environ"):
+        other_variables(10, own, proc)
+
+
+def test_proxy_variables_are_compared(proc: Path) -> None:
+    """The addresses that the exporter itself adds to NO_PROXY are no difference."""
+    (proc / "9").mkdir()
+    (proc / "9" / "environ").write_bytes(b"https_proxy=http://a:1\0NO_PROXY=b\0\0")
+    own = {"https_proxy": "http://a:1", "NO_PROXY": "b"}
+    exempt_local_services(own)
+    assert other_variables(9, own, proc) == []
+    assert other_variables(9, {**own, "https_proxy": "http://c:1"}, proc) == ["https_proxy"]
+    assert other_variables(9, {**own, "NO_PROXY": "c"}, proc) == ["NO_PROXY"]
+
+
+def test_exporters_of_other_users(proc: Path) -> None:
+    """Where we may not read the mount namespace, the process may run here or in a container."""
+    _process(proc, 2, command="python3 -m neuron_exporter run")
+    _process(proc, 3, command="python3 -m neuron_exporter run")
+    (proc / "3" / "ns" / "mnt").unlink()
+    assert [*running_exporters(proc)] == [2]
+    assert hidden_exporters(proc) == [3]

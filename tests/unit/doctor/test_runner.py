@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,21 @@ def test_exception_in_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
         found = list(run_checks(Context({})))
         assert [each.verdict for each in found] == [Verdict.OK, Verdict.WARNING, Verdict.OK]
         assert found[1].seen == "the check itself failed: KeyError"
+
+
+def test_missing_permission_in_a_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The finding names the path, the reason and the user."""
+
+    def check(context: Context) -> Iterator[Finding]:
+        yield Subject("reading").ok((tmp_path / "none").read_text())
+
+    monkeypatch.setattr(runner, "CHECKS", (Check(Subject("reading"), check, 60.0),))
+    (found,) = run_checks(Context({}))
+    reason = f"{tmp_path}/none: No such file or directory (user {os.geteuid()})"
+    assert found == Subject("reading").warning(
+        f"the check is incomplete: {reason}",
+        "run the doctor as the user of the exporter, or as root",
+    )
 
 
 def test_hanging_check(monkeypatch: pytest.MonkeyPatch) -> None:
