@@ -14,12 +14,16 @@ from typing import NamedTuple
 from neuron_exporter import __version__
 from neuron_exporter.address_file import AddressFile
 from neuron_exporter.config import ConfigWatcher
+from neuron_exporter.daemon.notify import notify_ready
 from neuron_exporter.daemon.reload import Reloader
 from neuron_exporter.daemon.routes import routes
 from neuron_exporter.daemon.signals import Signals
 from neuron_exporter.log import get_logger
 from neuron_exporter.pipeline.build import Pipeline
+from neuron_exporter.pipeline.source import dropped_names, source_kind
+from neuron_exporter.run_directory import own_directory
 from neuron_exporter.source import SourceError
+from neuron_exporter.source.orphans import reap_orphans
 from neuron_exporter.text import format_duration
 from neuron_exporter.web import UNPROTECTED, Access, Server
 
@@ -81,8 +85,9 @@ class Daemon:
         """Run until a signal, the end of input or a failed thread; return the exit status."""
         with _log_thread_exceptions(), Signals(self._events.put):
             for warning in self._pipeline.warnings:
-                _log.warning("feature_disabled", setting=warning)
+                _log.warning("setting_doubtful", setting=warning)
             self._server.start()
+            notify_ready()
             parts = self._pipeline
             for part in (parts.identity_resolver, parts.owner_lookup, parts.cloudwatch):
                 if part is not None:
@@ -90,7 +95,24 @@ class Daemon:
             self._reader.start()
             urls = self._server.urls
             several = {"urls": urls} if len(urls) > 1 else {}
-            _log.info("started", version=__version__, url=self._server.url, **several)
+            kind, simulated = source_kind(parts.config.source), parts.is_simulated
+            _log.info(
+                "started",
+                version=__version__,
+                listen=self._server.addresses,
+                url=self._server.url,
+                **several,
+                source=kind,
+                simulated=simulated,
+            )
+            if dropped := dropped_names(parts.config.source):
+                _log.info("source_variables_dropped", names=dropped, key="source.environment")
+            if simulated and parts.cloudwatch is not None and not parts.is_dry_run:
+                namespace = parts.config.cloudwatch.namespace
+                _log.warning("simulated_values_sent", sink="cloudwatch", namespace=namespace)
+            if self._address_file.problem:
+                reason = self._address_file.problem
+                _log.warning("run_directory_unusable", path=own_directory(), reason=reason)
             self._address_file.write(self._server.url)
             self._on_listening(self._server)
             # Reports have no reference cycles, so frequent garbage collection would be wasted.
@@ -131,6 +153,7 @@ class Daemon:
             try:
                 event = self._events.get(timeout=_TICK)
             except Empty:
+                reap_orphans()
                 self._reloader.poll()
                 self._address_file.write(self._server.url)  # a reload may turn TLS on
                 continue
@@ -174,9 +197,12 @@ class Daemon:
         return UNPROTECTED if web_config is None else web_config.access()
 
     def _silent_threads(self) -> list[str]:
-        """Return the threads without a tick for `_MAX_SILENCE`."""
+        """Return the threads without a tick for `_MAX_SILENCE`, and a sink's thread in an endless
+        loop. A sink that waits for a disk or an endpoint must not end the others."""
         now = time.monotonic()
-        return [name for name, at in self._ticks.items() if now - at > _MAX_SILENCE]
+        silent = [name for name, at in self._ticks.items() if now - at > _MAX_SILENCE]
+        sink = self._pipeline.cloudwatch
+        return [*silent, sink.name] if sink is not None and sink.is_endless else silent
 
     def _tick(self, thread: str) -> None:
         self._ticks[thread] = time.monotonic()

@@ -20,8 +20,9 @@ from neuron_exporter.pipeline.build import (
 )
 from neuron_exporter.pipeline.cloudwatch import sink_settings
 from neuron_exporter.pipeline.identity import make_identity_resolver
+from neuron_exporter.pipeline.warnings import config_warnings
 from neuron_exporter.source import NeuronMonitorSource
-from neuron_exporter.text import format_duration, truncated_repr
+from neuron_exporter.text import format_duration, shown_value
 from neuron_exporter.web import UNPROTECTED, removed_protections
 
 _WEB_CONFIG = "prometheus.web_config_file"
@@ -68,6 +69,7 @@ class Reloader:
 
     def _reload(self) -> None:
         telemetry, before = self._pipeline.telemetry, self._pipeline.config.log.level
+        warned = {_without_origin(each) for each in self._pipeline.warnings}
         try:
             changes = reconfigure(self._pipeline, self._watcher.reload())
         except ConfigError as error:
@@ -86,6 +88,9 @@ class Reloader:
         log.set_level(min(before, now, key=log.LEVELS.index))
         _log.info("config_reloaded", file=self._watcher.path, changed=changed)
         log.set_level(now)
+        for warning in self._pipeline.warnings:
+            if _without_origin(warning) not in warned:
+                _log.warning("setting_doubtful", setting=warning)
 
     def _reject(self, problems: Sequence[str]) -> None:
         self._pipeline.telemetry.config_reload_successful.set(0)
@@ -140,6 +145,8 @@ def reconfigure(
         pipeline.telemetry.web_config_reload_successful.set(1)
         if web_config is not None:
             web_config.on_reload = pipeline.telemetry.web_config_reload_successful.set
+    warnings = config_warnings(loaded, selections, environment, pipeline.web_config)
+    pipeline.warnings = tuple(warnings)
     return changes
 
 
@@ -160,7 +167,7 @@ def find_changes(
         if isinstance(before, ConfigSection):
             yield from find_changes(before, after, f"{prefix}{name}.")
         elif before != after:
-            to_text = format_duration if is_duration(field) else truncated_repr
+            to_text = format_duration if is_duration(field) else shown_value
             yield ConfigChange(f"{prefix}{name}", to_text(before), to_text(after))
 
 
@@ -168,10 +175,22 @@ def restart_problems(changes: Iterable[ConfigChange], new: LoadedConfig) -> list
     """Return an error line for each change that a reload cannot apply."""
     reloadable = {key for key, field in keys(Config) if is_reloadable(field)}
     return [
-        new.problem(each.key, f"requires a restart (current: {each.old}, new: {each.new})")
+        new.problem(each.key, f"requires a restart{_values(each)}")
         for each in changes
         if each.key not in reloadable
     ]
+
+
+def _values(change: ConfigChange) -> str:
+    """Return both values, unless one of them can only be named by its type."""
+    old, new = change.old, change.new
+    is_hidden = new.startswith("a ") or old.startswith("a ")
+    return "" if is_hidden else f" (current: {old}, new: {new})"
+
+
+def _without_origin(warning: str) -> str:
+    """Return a warning without file and line, since lines may have moved."""
+    return warning.partition(": ")[2]
 
 
 def _has_any(keys: set[str], prefix: str) -> bool:
