@@ -48,6 +48,15 @@ prometheus:
 		{ $(SUDO) apt-get update -q && $(APT) prometheus; } >/dev/null 2>&1 || \
 		echo "prometheus could not be installed"; }
 
+# A gRPC server in Go, as the kubelet is one. Where containerd.io or another package has the program,
+# nothing is installed. If it cannot be installed, the tests that need it are skipped with a message.
+.PHONY: containerd
+containerd:
+	@command -v containerd >/dev/null || { \
+		echo "installing Debian's containerd"; \
+		{ $(SUDO) apt-get update -q && $(APT) containerd; } >/dev/null 2>&1 || \
+		echo "containerd could not be installed"; }
+
 # In an environment of its own: it needs old libraries, and newer versions do not start on 3.11.
 LOCALSTACK := .localstack
 LOCALSTACK_VERSION := 4.9.2
@@ -108,13 +117,30 @@ chromium:
 		{ $(SUDO) apt-get update -q && $(APT) chromium; } >/dev/null 2>&1 || \
 		echo "chromium could not be installed"; }
 
+# If they cannot be installed, the test that pushes images is skipped with a message.
+.PHONY: docker-registry
+docker-registry:
+	@command -v docker-registry >/dev/null && command -v buildah >/dev/null || { \
+		echo "installing Debian's docker-registry and buildah"; \
+		{ $(SUDO) apt-get update -q && $(APT) docker-registry buildah; } >/dev/null 2>&1 || \
+		echo "docker-registry and buildah could not be installed"; }
+
+# If it cannot be installed, the tests of the unit file are skipped with a message.
+.PHONY: systemd
+systemd:
+	@test -x /usr/lib/systemd/systemd || { \
+		echo "installing Debian's systemd"; \
+		{ $(SUDO) apt-get update -q && $(APT) systemd; } >/dev/null 2>&1 || \
+		echo "systemd could not be installed"; }
+
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
-# Most tests mostly wait for processes, so more of them than there are cores run at once.
+# Most tests mostly wait for processes, so more of them than there are cores run at once. Files run
+# in the order of their names: the long tests, in end_to_end/, begin first.
 WORKERS := 4
-test: lint prometheus localstack checkov victoria-metrics grafana-schema chromium
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+test: lint prometheus localstack checkov victoria-metrics grafana-schema chromium containerd docker-registry systemd
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint
 	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) tests/unit $(ARGS)
@@ -123,6 +149,9 @@ lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+	@# Its warnings about parts of lines that need no exception are shown after a failure only.
+	@$(VENV)/bin/bandit -q -c pyproject.toml -r exporter docker 2>$(VENV)/bandit.log || \
+		{ cat $(VENV)/bandit.log; exit 1; }
 
 # Without these packages or root, the tests of the image are skipped with a message.
 IMAGE := .image
@@ -163,7 +192,7 @@ test-workloads: $(VENV)/dev $(WORKLOADS)/torch-$(TORCH_VERSION) torchvision prom
 golden: $(VENV)/dev chromium
 	@$(VENV)/bin/python -m pytest -q tests/golden tests/end_to_end/test_doctor.py \
 		tests/end_to_end/test_page_pictures.py --update-golden
-	@$(VENV)/bin/python -m grpc_tools.protoc --proto_path=exporter --python_out=exporter \
+	@$(VENV)/bin/python -m protoc --proto_path=exporter --python_out=exporter \
 		--pyi_out=exporter neuron_exporter/identity/owners/pod_resources.proto
 	@$(VENV)/bin/neuron-exporter metrics --markdown > METRICS.md
 	@$(VENV)/bin/neuron-exporter alarms --config ecs/exporter-fleet.yaml > ecs/alarms.yaml

@@ -13,7 +13,10 @@ import yaml
 
 from neuron_exporter.config import load
 from neuron_exporter.config.schema import Config
+from neuron_exporter.model import Group
+from neuron_exporter.source.neuron_monitor import configuration
 from neuron_exporter.web.config_schema import validate
+from tests.support.commands import run
 from tests.support.documents import DOCUMENTS, block, blocks, prose, public, quoted, table, text
 from tests.support.paths import ROOT
 
@@ -32,6 +35,12 @@ YAML = [
     for document in DOCUMENTS
     for number, text in enumerate(blocks(document, "yaml"))
 ]
+
+
+def test_configuration_of_a_piped_neuron_monitor() -> None:
+    """The example is what the exporter requests for all its metrics."""
+    document = json.loads(block("docs/install.md", "json", "neuron_runtimes"))
+    assert document == configuration(Group, 5.0)
 
 
 def kind(content: Any) -> str:
@@ -67,6 +76,14 @@ def test_examples_are_valid(document: str, example: str, tmp_path: Path) -> None
             assert not problems
         case _:  # scripts, Kubernetes objects and Prometheus have tests of their own
             pass
+
+
+def test_example_of_check(tmp_path: Path) -> None:
+    example = block("docs/configuration.md", "yaml", "max_metrics: 3")
+    path = tmp_path / "exporter.yaml"
+    path.write_text(example)
+    printed = run("check", "--config", str(path)).out.replace(str(path), path.name)
+    assert printed == block("docs/configuration.md", "text", "valid, with")
 
 
 @pytest.mark.usefixtures("needs_prometheus")
