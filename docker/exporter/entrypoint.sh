@@ -18,8 +18,13 @@ esac
 
 : "${NEURON_EXPORTER_RUN_DIRECTORY:=/run/neuron-exporter}"
 : "${NEURON_EXPORTER_STARTSECS:=10}" "${NEURON_EXPORTER_STARTRETRIES:=20}"
-status_file=$NEURON_EXPORTER_RUN_DIRECTORY/ended
-pid_file=$NEURON_EXPORTER_RUN_DIRECTORY/exporter.pid
+status_file=/dev/null # until the own directory is entered, see below
+
+# Print a line on standard error within so many seconds, or drop it: the stream may be full and not
+# read. The shell would report the killed program there as well.
+print() {
+    timeout --foreground -s KILL "$1" printf '%s\n' "$2" >&3
+} 3>&2 2>/dev/null
 
 stopping=
 supervisord=
@@ -42,7 +47,7 @@ parent_of() {
 # the pid may belong to another process by now. Accept it only if it is a grandchild of supervisord.
 forward() {
     exporter=
-    [ -z "$supervisord" ] || read -r exporter 2>/dev/null <"$pid_file"
+    [ -z "$supervisord" ] || read -r exporter 2>/dev/null <exporter.pid
     case $exporter in
         '' | *[!0-9]*) ;;
         *)
@@ -51,25 +56,37 @@ forward() {
                 kill -"$1" "$exporter" && return
             ;;
     esac 2>/dev/null
-    # In a background subshell, because standard error may block; a double fork keeps $! unchanged
-    # for the process that is just being started.
-    (echo "neuron-exporter: SIG$1 is ignored: the exporter is not up" >&2 &)
+    # A double fork keeps $! unchanged for the process that is just being started.
+    (print 1 "neuron-exporter: SIG$1 is ignored: the exporter is not up" &)
 }
 trap 'forward USR1' USR1
 trap 'forward HUP' HUP
 
 here=$(dirname "$(readlink -f "$0")")
 fail() {
-    echo "neuron-exporter: $*" >&2
+    print 1 "neuron-exporter: $*"
     exit 2
 }
 
-# Remove the state that an earlier start of the container left on the volume.
-mkdir -p "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null &&
-    rm -f "$status_file" "$pid_file" "$NEURON_EXPORTER_RUN_DIRECTORY/url" 2>/dev/null &&
-    [ -w "$NEURON_EXPORTER_RUN_DIRECTORY" ] ||
+unset CDPATH
+NEURON_EXPORTER_WORKING_DIRECTORY=$(pwd)
+own=uid-$(id -u)
+mkdir -p -- "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null &&
+    cd -P -- "$NEURON_EXPORTER_RUN_DIRECTORY" 2>/dev/null &&
+    { mkdir -m 700 "$own" 2>/dev/null || [ -e "$own" ] || [ -L "$own" ]; } ||
     fail "NEURON_EXPORTER_RUN_DIRECTORY: must be a writable directory" \
         "(got '$NEURON_EXPORTER_RUN_DIRECTORY')"
+# Other users may be able to write to the run directory, such as a volume. So the state is in an own
+# directory, the same as the exporter's. It is entered, then checked, and from then on only reached
+# as the working directory, so that links and renames do not matter. What an earlier start of the
+# container left is removed.
+top=$(readlink /proc/self/cwd)
+[ ! -L "$own" ] && cd -P "./$own" 2>/dev/null && [ -O . ] &&
+    [ "$(readlink /proc/self/cwd)" = "${top%/}/$own" ] && chmod 700 . &&
+    rm -rf -- * .[!.]* ..?* ||
+    fail "NEURON_EXPORTER_RUN_DIRECTORY: $own in it must be a directory of user $(id -u), not a link" \
+        "(got '$NEURON_EXPORTER_RUN_DIRECTORY')"
+status_file=ended
 for name in STARTSECS STARTRETRIES; do
     eval "value=\$NEURON_EXPORTER_$name"
     case $value in
@@ -80,7 +97,9 @@ for name in STARTSECS STARTRETRIES; do
 done
 
 # supervisord and the exporter need temporary files, and the root may be read-only.
-: "${TMPDIR:=$NEURON_EXPORTER_RUN_DIRECTORY}"
+case ${TMPDIR-} in
+    '' | "$NEURON_EXPORTER_RUN_DIRECTORY") TMPDIR=$NEURON_EXPORTER_RUN_DIRECTORY/$own ;;
+esac
 
 # supervisord passes no arguments on, so they are quoted and passed in a variable.
 NEURON_EXPORTER_ARGUMENTS=
@@ -89,26 +108,45 @@ for argument; do
     NEURON_EXPORTER_ARGUMENTS="$NEURON_EXPORTER_ARGUMENTS '$quoted'"
 done
 export NEURON_EXPORTER_RUN_DIRECTORY NEURON_EXPORTER_STARTSECS NEURON_EXPORTER_STARTRETRIES
-export NEURON_EXPORTER_ARGUMENTS TMPDIR
+export NEURON_EXPORTER_ARGUMENTS NEURON_EXPORTER_WORKING_DIRECTORY TMPDIR
 
 # supervisord warns about running as root unless the user is named.
 set --
 [ "$(id -u)" != 0 ] || set -- -u root
 
 [ -z "$stopping" ] || exit 0
+# supervisord would neither restart nor stop anything while it waits for a full standard error. So it
+# writes its log to a pipe, and `print` passes the lines on.
+mkfifo log && exec 5<>log 6<log || fail "NEURON_EXPORTER_RUN_DIRECTORY: $own/log cannot be created"
+rm log
+(
+    trap '' TERM INT HUP USR1 # may be sent to the whole process group
+    seconds=1 dropped=0
+    while IFS= read -r line; do
+        if ! print "$seconds" "$line"; then
+            seconds=0.1 dropped=$((dropped + 1))
+        elif [ "$dropped" != 0 ]; then
+            print 1 "neuron-exporter: standard error was full: lines of supervisord dropped: $dropped"
+            seconds=1 dropped=0
+        fi
+    done
+) <&6 5>&- 6<&- &
+printer=$!
 # In a session of its own, because some inits forward signals to the whole process group.
-setsid supervisord -c "$here/supervisord.conf" "$@" 8>&1 9>&2 >&2 &
+setsid supervisord -c "$here/supervisord.conf" "$@" 8>&1 9>&2 >&5 2>&5 5>&- 6<&- &
 supervisord=$!
+exec 5>&- 6<&-
 # If the stop request came before the pid was known, a signal to the process that is just being
 # forked may be lost: repeat it.
 while [ -n "$stopping" ] && kill -TERM "$supervisord" 2>/dev/null; do sleep 1; done
 
 # wait returns early when a signal arrives.
 while
-    wait "$supervisord"
+    wait "$supervisord" 2>/dev/null # hide the shell's "Killed"
     status=$?
     kill -0 "$supervisord" 2>/dev/null
 do :; done
+while kill -0 "$printer" 2>/dev/null; do wait "$printer"; done
 
 [ ! -e "$status_file" ] || read -r status <"$status_file"
 [ -n "$status" ] || status=1

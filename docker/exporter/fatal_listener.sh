@@ -3,13 +3,15 @@
 # exhausted), because a container without the exporter is useless. It implements the event protocol
 # up to the first event, which is also the last.
 set -u
-status_file=$NEURON_EXPORTER_RUN_DIRECTORY/ended
+status_file=ended # in the working directory, as in entrypoint.sh
 [ ! -e "$status_file" ] || exit 0 # supervisord loses signals to a program that it is just starting
 echo READY
 read -r _ || exit 0
 (
+    # The message is dropped if standard error is full and not read.
     set -C && echo 2 >"$status_file" &&
-        echo "neuron-exporter: given up: no start lasted for $NEURON_EXPORTER_STARTSECS s" \
+        timeout 1 printf '%s %s\n' \
+            "neuron-exporter: given up: no start lasted for $NEURON_EXPORTER_STARTSECS s" \
             "(tries: $((NEURON_EXPORTER_STARTRETRIES + 1)))" >&9
 ) 2>/dev/null
 kill -TERM "$PPID"

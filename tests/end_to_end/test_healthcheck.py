@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.exporter import EXPORTER, clean_environment, running_exporter, simulated
+from tests.support.supervised import own_directory
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebConfigFolder, bcrypt_hash
@@ -40,10 +41,10 @@ def test_address_from_run_directory(tmp_path: Path, address: str) -> None:
     config = {"source": simulated(), "prometheus": {"listen": address}}
     with running_exporter(tmp_path, config, environment=run) as exporter:
         url = exporter.url
-        wait_for(lambda: (tmp_path / "url").exists())
+        wait_for(lambda: (own_directory(tmp_path) / "url").exists())
         assert check(**run) == (0, f"healthy: {url}")
         assert exporter.stop() == 0
-    assert not (tmp_path / "url").exists()
+    assert not (own_directory(tmp_path) / "url").exists()
     # Another exporter may run on this machine, with the default address.
     assert "healthy: http://127.0.0.1:9415" in check(**run)[1]
 
@@ -64,7 +65,9 @@ def test_address_from_environment(tmp_path: Path, form: str) -> None:
 
 
 def test_url_flag_has_precedence(tmp_path: Path) -> None:
-    (tmp_path / "url").write_text("http://127.0.0.1:1\n")
+    own = own_directory(tmp_path)
+    own.mkdir()
+    (own / "url").write_text("http://127.0.0.1:1\n")
     with running_exporter(tmp_path, {"source": simulated()}) as exporter:
         elsewhere = {RUN_DIRECTORY: str(tmp_path), LISTEN: "127.0.0.1:1"}
         assert check("--url", exporter.url, **elsewhere)[0] == 0
@@ -78,7 +81,7 @@ def test_tls_without_authority(tmp_path: Path) -> None:
     }
     run = {RUN_DIRECTORY: str(tmp_path)}
     with running_exporter(tmp_path, config, environment=run, tls=web.client_context()) as exporter:
-        wait_for(lambda: (tmp_path / "url").exists())
+        wait_for(lambda: (own_directory(tmp_path) / "url").exists())
         assert exporter.url.startswith("https://")
         assert check(**run) == (0, f"healthy: {exporter.url}")
         exporter.wait_for_value("neuron_exporter_up", 1)
@@ -213,7 +216,10 @@ def test_memory_and_imports(tmp_path: Path, flags: tuple[str, ...]) -> None:
         assert {name for name in loaded if name.startswith("neuron_exporter.")} == {
             *(f"neuron_exporter.cli.{name}" for name in ("common", "healthcheck", "main")),
             *(f"neuron_exporter.cli.{name}" for name in ("registry", "generators")),
-            *(f"neuron_exporter.{name}" for name in ("address_file", "cli")),
+            *(
+                f"neuron_exporter.{name}"
+                for name in ("address_file", "run_directory", "cli", "output")
+            ),
             *(f"neuron_exporter.{name}" for name in ("daemon", "daemon.signals")),
         }
         assert int(resident) < 22 * 1024  # kB; an editable installation takes some of it

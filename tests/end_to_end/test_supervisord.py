@@ -28,6 +28,7 @@ from tests.support.supervised import (
     IMAGE,
     Supervised,
     descendants,
+    own_directory,
     supervised,
     variables,
 )
@@ -36,6 +37,7 @@ from tests.support.waiting import wait_for
 EMF = {"enabled": True, "transport": "emf", "flush_interval": "1s"}
 SIMULATED = {"source": simulated(), "cloudwatch": EMF}
 NOBODY_UID = 65534
+STATE = ["exporter.pid", "supervisord.pid", "url"]
 GRACE = 30.0
 """Grace period of ECS and Kubernetes, in seconds."""
 
@@ -106,6 +108,7 @@ def test_signal_stops_everything(tmp_path: Path, number: signal.Signals) -> None
     assert len(below) > 5
     assert not any(map(alive, below))
     assert exporter.events("stopped")[-1]["status"] == 0
+    assert not exporter.events("setting_doubtful"), "the exporter knows the image's variables"
 
 
 def test_restart_after_kill(tmp_path: Path) -> None:
@@ -192,6 +195,41 @@ def test_invalid_configuration(tmp_path: Path) -> None:
     text = "\n".join(exporter.raw_log)
     assert text.count("neuron-exporter: ") == 1
     assert f"neuron-exporter: --source: source.path: is not a file (got {flags[1]!r})" in text
+
+
+def leave_state_of_an_earlier_life(folder: Path) -> Path:
+    """Write what a container leaves that was killed while it stopped; return the directory."""
+    own = own_directory(folder / "run")
+    (own / "neuron-exporter-x").mkdir(parents=True)
+    own.chmod(0o777)
+    (own / "neuron-exporter-x" / "neuron-monitor.json").touch()
+    (own / ".hidden").touch()
+    (own / "ended").write_text("0\n")
+    (own / "exporter.pid").write_text(f"{os.getpid()}\n")
+    (own / "url").write_text("http://127.0.0.1:1\n")
+    return own
+
+
+def test_start_after_an_earlier_life(tmp_path: Path) -> None:
+    """A container that starts again on the same run volume starts the exporter."""
+    own = leave_state_of_an_earlier_life(tmp_path)
+    with supervised(tmp_path, SIMULATED) as exporter:
+        wait_until_serving(exporter)
+        assert (own / "url").read_text().strip() == exporter.url
+        assert int((own / "exporter.pid").read_text()) == exporter.exporter
+        assert sorted(each.name for each in own.iterdir() if each.is_file()) == STATE
+        assert own.stat().st_mode & 0o777 == 0o700
+        assert not (own / "neuron-exporter-x").exists()
+        assert exporter.stop() == 0
+
+
+def test_address_of_an_earlier_life(tmp_path: Path) -> None:
+    """An exporter that does not come up leaves no address of an earlier one to the health check."""
+    own = leave_state_of_an_earlier_life(tmp_path)
+    flags = ("--source", "no such file")
+    with supervised(tmp_path, {}, flags=flags, NEURON_EXPORTER_STARTSECS="60") as exporter:
+        assert exporter.wait() == 2
+    assert sorted(os.listdir(own)) == ["ended"]
 
 
 def test_end_of_input(tmp_path: Path) -> None:
@@ -368,12 +406,11 @@ def test_container_restrictions(tmp_path: Path) -> None:
         status = Path(f"/proc/{first}/status").read_text()
         assert status.split("NSpid:")[1].split("\n")[0].split()[-1] == "1"
         assert status.split("Uid:")[1].split()[0] == str(NOBODY_UID)
-        written = sorted(os.listdir(f"/proc/{first}/root/run/neuron-exporter"))
-        assert [name for name in written if not name.startswith("neuron-exporter-")] == [
-            "exporter.pid",
-            "supervisord.pid",
-            "url",
-        ]
+        run = Path(f"/proc/{first}/root/run/neuron-exporter")
+        own = own_directory(run, NOBODY_UID)
+        assert list(run.iterdir()) == [own]
+        written = sorted(os.listdir(own))
+        assert [name for name in written if not name.startswith("neuron-exporter-")] == STATE
 
         exporter.wait_for_event("report_invalid")  # from the grandchild, which has started
         os.kill(exporter.exporter, signal.SIGKILL)

@@ -15,7 +15,13 @@ from tests.support.children import FOREVER, child
 from tests.support.exporter import write_config
 from tests.support.processes import alive, children_of, ended
 from tests.support.reloading import reloaded
-from tests.support.supervised import ENTRY_POINT, Supervised, descendants, supervised
+from tests.support.supervised import (
+    ENTRY_POINT,
+    Supervised,
+    descendants,
+    own_directory,
+    supervised,
+)
 from tests.support.waiting import wait_for
 
 CONFIG = {"source": {"command": child("report", "forever"), "period": "1s"}}
@@ -43,11 +49,14 @@ def test_signals_are_forwarded(tmp_path: Path, target: str) -> None:
         pytest.skip("only root can make the namespace")
     command = [str(ENTRY_POINT), "--config", str(tmp_path / "exporter.yaml")]
     within = [*WITHIN[target], *command]
-    with supervised(tmp_path, CONFIG, within=within) as exporter:
+    environment = {"NEURON_EXPORTER_STARTSECS": "1"}
+    with supervised(tmp_path, CONFIG, within=within, **environment) as exporter:
         wait_for(lambda: exporter.process.poll() is not None or exporter.events("started"))
         if exporter.logged("unshare: "):
             pytest.skip(f"this machine does not allow it: {exporter.raw_log}")
         exporter.wait_for_start(1)
+        wait_for(lambda: exporter.logged("entered RUNNING state"))  # supervisord's last line
+        wait_for(lambda: not exporter.find("printf"))  # which writes its lines
         pid = exporter.process.pid
         if target == "process 1":
             (pid,) = children_of(pid)
@@ -70,7 +79,7 @@ def test_signals_are_forwarded(tmp_path: Path, target: str) -> None:
         assert lasting_state(exporter) == before
         os.kill(pid, signal.SIGTERM)
         assert exporter.wait() == 0
-    assert os.listdir(tmp_path / "run") == ["ended"]
+    assert os.listdir(own_directory(tmp_path / "run")) == ["ended"]
 
 
 def test_signals_during_start(tmp_path: Path) -> None:
@@ -92,7 +101,7 @@ def test_signals_during_start(tmp_path: Path) -> None:
 def test_signals_reach_the_exporter_only(tmp_path: Path) -> None:
     """If the pid file names another process or none, the signal is ignored and logged; a restarted
     exporter receives signals again."""
-    path = tmp_path / "run" / "exporter.pid"
+    path = own_directory(tmp_path / "run") / "exporter.pid"
     with (
         subprocess.Popen(["sleep", str(FOREVER)]) as bystander,
         ended(bystander),
@@ -106,7 +115,7 @@ def test_signals_reach_the_exporter_only(tmp_path: Path) -> None:
             exporter.process.send_signal(signal.SIGUSR1)
             wait_for(lambda n=ignored: exporter.raw_log.count(IGNORED) > n)  # type: ignore[misc]
             assert alive(bystander.pid)
-        assert not exporter.logged(str(path)), "the shell reports no file that it cannot open"
+        assert not exporter.logged(path.name), "the shell reports no file that it cannot open"
         assert alive(supervised_shell)
         assert not exporter.events("pausing")
 

@@ -275,7 +275,8 @@ def _set_up(
             f"mount --bind {source} {target}; mount -o remount,bind,ro {target}",
         ]
     # New volumes have the owner that the image sets, as with an engine.
-    lines += [f"mount -t tmpfs -o mode=1777 tmpfs {volume[1:]}" for volume in (RUN, STATE)]
+    lines.append(f"mount -t tmpfs -o mode=1777 tmpfs {STATE[1:]}")
+    lines.append(f"mount -t tmpfs -o mode=0777 tmpfs {RUN[1:]}")  # as an emptyDir of Kubernetes
     lines += [
         f"mount -o remount,ro {at}/root" if read_only else "",
         'exec chroot . "$@"',

@@ -31,6 +31,11 @@ def programs(folder: Path) -> Path:
     return folder
 
 
+def own_directory(run: Path, user: int | None = None) -> Path:
+    """Return the directory that the exporter uses in a run directory."""
+    return run / f"uid-{os.geteuid() if user is None else user}"
+
+
 def descendants(pid: int) -> list[int]:
     """Return the ids of all descendants of a process."""
     found: list[int] = []
