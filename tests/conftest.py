@@ -133,6 +133,13 @@ def needs_prometheus() -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_containerd() -> None:
+    """Require containerd."""
+    if shutil.which("containerd") is None:
+        missing("containerd is not installed (Debian: containerd)")
+
+
+@pytest.fixture(scope="session")
 def needs_checkov() -> None:
     """Require checkov."""
     if not CHECKOV.exists():

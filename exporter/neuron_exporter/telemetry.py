@@ -59,6 +59,10 @@ class Telemetry:
             "1 for the current state of the source, 0 for all others.",
             ["state"],
         )
+        self.source_simulated = gauge(
+            "neuron_exporter_source_simulated",
+            "1 if the reports are simulated or replayed from a file, 0 if they are measured.",
+        )
         self.report_timestamp = gauge(
             "neuron_exporter_last_report_timestamp_seconds",
             "Unix time at which the last report was read; 0 before the first.",
@@ -80,7 +84,8 @@ class Telemetry:
         )
         self.unknown_fields = counter(
             "neuron_exporter_unknown_fields_total",
-            "Unknown fields in reports, such as those of a newer SDK. Each is counted once.",
+            "Unknown fields, statuses and error types in reports, such as those of a newer SDK. "
+            "Each is counted once.",
         )
         self.series = Gauge(
             "neuron_exporter_series",
@@ -92,9 +97,13 @@ class Telemetry:
         self.series_dropped = counter(
             "neuron_exporter_series_dropped_total", "Values dropped because of the limit on series."
         )
+        self.series_evicted = counter(
+            "neuron_exporter_series_evicted_total",
+            "Series of exited runtimes that ended early because there were too many of them.",
+        )
         self.log_lines_dropped = counter(
             "neuron_exporter_log_lines_dropped_total",
-            "Log lines dropped because of the limit on lines per second.",
+            "Log lines dropped: more than 100 a second, or standard error full and not read.",
         )
         self.decode_seconds = summary("neuron_exporter_decode_seconds", "Time to decode a report.")
         self.collect_seconds = summary(
@@ -153,6 +162,10 @@ class Telemetry:
         self.spool_on_disk = gauge(
             "neuron_exporter_spool_on_disk",
             "1 while the spool is on disk, 0 while it is in memory and a kill would lose it.",
+        )
+        self.spool_others = gauge(
+            "neuron_exporter_spool_other_requests",
+            "Requests in spool files for another namespace or region, which are not sent.",
         )
         self.config_reload_successful = gauge(
             "neuron_exporter_config_last_reload_successful",

@@ -140,14 +140,22 @@ def test_full_disk() -> None:
     assert errors == message
 
 
+def test_instance_type_without_neuron_devices() -> None:
+    finished = run("demo", "--instance-type", "p4d.24xlarge")
+    assert (finished.status, finished.out) == (2, "")
+    advice = "`neuron-exporter instance-types` lists types that do"
+    problem = f"--instance-type: has no Neuron devices; {advice} (got 'p4d.24xlarge')"
+    assert finished.error_lines == [problem]
+
+
 def test_all_invalid_flags_at_once() -> None:
     finished = run(
         *("demo", "--instance-type", "trn1.32xlage", "--scenario", "idel", "--listen", "9415")
     )
     assert (finished.status, finished.out) == (2, "")
     machine, scenario, listen = finished.error_lines
-    assert machine.startswith("--instance-type: did you mean trn1.32xlarge or ")
+    assert machine.startswith("--instance-type: unknown type; did you mean trn1.32xlarge or ")
     assert machine.endswith("? (got 'trn1.32xlage')")
-    assert scenario == "--scenario: did you mean idle? (got 'idel')"
+    assert scenario == "--scenario: unknown scenario; did you mean idle? (got 'idel')"
     assert listen.startswith("--listen: prometheus.listen: must be HOST:PORT")
     assert listen.endswith(" (got '9415')")

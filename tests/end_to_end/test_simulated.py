@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests.support.commands import run
 from tests.support.exporter import running_exporter, simulated
+from tests.support.processes import ended
 from tests.support.waiting import wait_for
 
 
@@ -42,6 +50,53 @@ def test_scripted_run(tmp_path: Path) -> None:
         exporter.wait_for_event("source_restarting", reason="exited")
         assert exporter.value("neuron_exporter_source_restarts_total", reason="exited") == 1
         assert "simulated crash" in str(exporter.log)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ({"kind": "simulator"}, "simulator"),
+        ({"command": ["neuron-exporter", "simulate", "--scenario", "idle"]}, "simulator"),
+        ({"kind": "stdin"}, "stdin"),
+        ({"kind": "file"}, "file"),
+    ],
+)
+def test_simulated_values_say_so(tmp_path: Path, source: dict[str, Any], kind: str) -> None:
+    """Metrics, JSON document, log and `doctor` say that values are simulated, wherever they come
+    from; CloudWatch, which cannot show it, gets a warning in the log."""
+    reports = tmp_path / "reports.ndjson"
+    reports.write_text(run("simulate", "--reports", "60", "--speed", "0").out)
+    if kind == "file":
+        source = {**source, "path": str(reports), "replay": {"at_end": "repeat"}}
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    config = {
+        "source": source,
+        "cloudwatch": {"enabled": True, "transport": "emf"},
+    }
+    script = f"cat {reports}; exec sleep infinity"
+    feeder = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+    environment = {"PATH": programs}
+    with (
+        ended(feeder),
+        running_exporter(
+            tmp_path, config, stdin=feeder.stdout, environment=environment
+        ) as exporter,
+    ):
+        exporter.wait_for_value("neuron_exporter_up", 1)
+        assert exporter.value("neuron_exporter_source_simulated") == 1
+        shown = json.loads(exporter.get("/api/v1/snapshot")[1])["source"]
+        assert (shown["kind"], shown["is_simulated"]) == (kind, True)
+        started = exporter.wait_for_event("started")
+        assert started["source"] == kind
+        if kind != "stdin":  # its reports are not known at the start
+            assert started["simulated"] is True
+            warning = exporter.wait_for_event("simulated_values_sent", level="warning")
+            assert (warning["sink"], warning["namespace"]) == ("cloudwatch", "NeuronExporter")
+        path = str(tmp_path / "exporter.yaml")
+        environment["NEURON_EXPORTER__PROMETHEUS__LISTEN"] = f"127.0.0.1:{exporter.port}"
+        lines = run("doctor", "--config", path, environment=environment).out.splitlines()
+        said = [line.split(None, 2) for line in lines if "simulated or replayed" in line]
+        assert [words[:2] for words in said] == [["warning", "source"]]
 
 
 def test_demo_options() -> None:

@@ -31,7 +31,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "NEURON_EXPORTER__"))
+        if not name.startswith(("AWS_", "NEURON_EXPORTER_"))
     }
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONWARNINGS": "default", **more}
 

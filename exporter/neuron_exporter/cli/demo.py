@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from neuron_exporter.cli.common import FAILED
+from neuron_exporter.cli.common import FAILED, configure_log
 
 FLUSH_SECONDS = 10
 STOP_SECONDS = 1.8
@@ -31,29 +31,25 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a flag is invalid.
     """
-    from neuron_exporter import __version__, log
+    from neuron_exporter import __version__
     from neuron_exporter.cli.printing_transport import PrintingTransport
     from neuron_exporter.config import ConfigError, Override, load, suggest
     from neuron_exporter.daemon.daemon import Daemon
-    from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+    from neuron_exporter.generate.options import check_type
     from neuron_exporter.pipeline.build import build
     from neuron_exporter.pipeline.source import SIMULATOR
-    from neuron_exporter.simulator.hardware import hardware
     from neuron_exporter.simulator.scenarios import SCENARIOS
     from neuron_exporter.web import BindError, Server
 
     instance_type, scenario = args.instance_type, args.scenario
-    problems = []
-    if instance_type in INSTANCE_TYPES:
-        try:
-            hardware(instance_type)
-        except ValueError as error:
-            problems.append(f"--instance-type: {error}")
-    else:
-        hint = suggest(instance_type, INSTANCE_TYPES)
-        problems.append(f"--instance-type: {hint} (got {instance_type!r})")
+    problems: list[str] = []
+    try:
+        check_type(instance_type)
+    except ConfigError as error:
+        problems += error.problems
     if scenario not in SCENARIOS:
-        problems.append(f"--scenario: {suggest(scenario, SCENARIOS)} (got {scenario!r})")
+        hint = suggest(scenario, SCENARIOS)
+        problems.append(f"--scenario: unknown scenario; {hint} (got {scenario!r})")
     settings = {
         "source.command": [*SIMULATOR, "--instance-type", instance_type, "--scenario", scenario],
         "source.period": "1s",
@@ -71,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         problems += error.problems
     if problems:
         raise ConfigError(problems)
-    log.configure(loaded.config.log.level, loaded.config.log.format)
+    configure_log(loaded.config.log)
     transport = PrintingTransport()
     pipeline = build(loaded, environment={}, connect=lambda _: transport)
 
@@ -95,4 +91,5 @@ def run(args: argparse.Namespace) -> int:
         f"\nCloudWatch would have received {transport.datums} datums for "
         f"{len(transport.metrics)} metrics, in {transport.requests} request(s)."
     )
+    transport.finish()
     return status

@@ -24,16 +24,19 @@ from neuron_exporter.pipeline.cloudwatch import (
     Connect,
     check_cloudwatch,
     make_cloudwatch_sink,
+    make_ecc_store,
     select_for_cloudwatch,
 )
 from neuron_exporter.pipeline.identity import is_local_source, make_identity
-from neuron_exporter.pipeline.owners import check_owners, make_owner_lookup, owner_warnings
+from neuron_exporter.pipeline.owners import check_owners, make_owner_lookup
 from neuron_exporter.pipeline.processor import Branch, ReportProcessor, Sink
-from neuron_exporter.pipeline.source import check_source, groups_of, make_source
+from neuron_exporter.pipeline.source import check_source, groups_of, is_simulated, make_source
+from neuron_exporter.pipeline.warnings import config_warnings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.source import Source
 from neuron_exporter.telemetry import Telemetry
+from neuron_exporter.validation import bounded_problems
 
 if TYPE_CHECKING:
     from neuron_exporter.web.config_file import WebConfigFile
@@ -49,7 +52,7 @@ _NO_OWNERS = Owners()
 class Pipeline:
     """The parts of the exporter, not started. A sink that is off is None.
 
-    A reload replaces `config`, `identity_resolver`, `web_config` and `rows`.
+    A reload replaces `config`, `identity_resolver`, `web_config`, `rows` and `warnings`.
     """
 
     config: Config
@@ -64,11 +67,17 @@ class Pipeline:
     telemetry: Telemetry
     rows: tuple[MetricSpec, ...]
     warnings: tuple[str, ...]
+    is_dry_run: bool
 
     @property
     def groups(self) -> frozenset[Group]:
         """The groups of neuron-monitor that the sinks need."""
         return groups_of(self.rows)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether reports are simulated or replayed, not measured on this machine now."""
+        return is_simulated(self.config.source, self.identity)
 
 
 def build(
@@ -82,7 +91,8 @@ def build(
     """Build all parts.
 
     Args:
-        connect: opens CloudWatch's transport to a region, in place of the configured transport.
+        connect: opens CloudWatch's transport to a region, in place of the configured transport. It
+            makes the run a dry run, whose requests are not sent.
         owners: the owners of cores if there is no provider of owners.
         clock: replaces both clocks of CloudWatch's sink, for simulated time.
 
@@ -98,6 +108,7 @@ def build(
         web_config.on_reload = telemetry.web_config_reload_successful.set
 
     identity, identity_resolver = make_identity(config, environment)
+    telemetry.source_simulated.set_function(lambda: is_simulated(config.source, identity))
     owner_lookup = make_owner_lookup(config, environment)
 
     prometheus = cloudwatch = None
@@ -112,7 +123,9 @@ def build(
     period = _make_report_period(config)
     processor = ReportProcessor(
         identity,
-        _make_branches(config, period, selections, prometheus, cloudwatch),
+        _make_branches(
+            config, period, selections, prometheus, cloudwatch, is_dry_run=connect is not None
+        ),
         period,
         owner_lookup.owners if owner_lookup else lambda: owners,
         telemetry,
@@ -130,7 +143,8 @@ def build(
         web_config=web_config,
         telemetry=telemetry,
         rows=rows,
-        warnings=tuple(owner_warnings(loaded, environment)),
+        warnings=tuple(config_warnings(loaded, selections, environment, web_config)),
+        is_dry_run=connect is not None,
     )
 
 
@@ -161,7 +175,7 @@ def validate(
     problems += check_owners(loaded)
     web_config = _read_web_config(loaded, problems) if read_web_config else None
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(bounded_problems(problems))
     return selections, web_config
 
 
@@ -209,6 +223,8 @@ def _make_branches(
     selections: Selections,
     prometheus: PrometheusSink | None,
     cloudwatch: CloudWatchSink | None,
+    *,
+    is_dry_run: bool,
 ) -> list[Branch]:
     """Build one branch for all sinks. With `scope: task`, CloudWatch has a branch of its own, which
     collects the task's part of the machine."""
@@ -220,7 +236,8 @@ def _make_branches(
     for rows, own in zip(rows_by_branch(config, selections), sinks_by_branch, strict=True):
         is_task = has_task_branch and cloudwatch in own and is_local_source(config)
         task = TaskScope(present_devices) if is_task else None
-        counters = Counters(config.counters.ecc, config.counters.generic)
+        store = make_ecc_store(config) if cloudwatch in own and not is_dry_run else None
+        counters = Counters(config.counters.ecc, config.counters.generic, store)
         branches.append(Branch(Collector(rows, counters, period, labels, task), own))
         period = _make_report_period(config)  # each collector needs its own
     return branches

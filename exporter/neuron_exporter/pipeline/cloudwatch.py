@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from neuron_exporter.config import LoadedConfig, suggest
-from neuron_exporter.config.schema import CloudWatchConfig
+from neuron_exporter.config.schema import CloudWatchConfig, Config
 from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.metrics import selection
+from neuron_exporter.metrics.ecc_state import EccStateFile
 from neuron_exporter.model import Machine, Selection
+from neuron_exporter.pipeline.identity import is_local_source
+from neuron_exporter.pipeline.source import source_kind
 from neuron_exporter.sinks.cloudwatch import dimensions, emf
-from neuron_exporter.sinks.cloudwatch.budget import protected_names
+from neuron_exporter.sinks.cloudwatch.budget import expected_items, protected_names
 from neuron_exporter.sinks.cloudwatch.datums import MAX_AGE, MAX_AHEAD
 from neuron_exporter.sinks.cloudwatch.dimensions import OWNER_DIMENSIONS, owner_dimensions_in
 from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
@@ -100,6 +104,7 @@ def make_cloudwatch_sink(
             config.spool.max_bytes,
             AcceptedAges(min(config.spool.max_age, MAX_AGE), MAX_AHEAD),
             on_drop,
+            destination=(config.namespace, config.region or machine.region),
             sink=NAME,
             template=template,
             clock=wall,
@@ -110,6 +115,20 @@ def make_cloudwatch_sink(
     return CloudWatchSink(
         selected, settings, identity, connect, telemetry, open_spool, wall, monotonic
     )
+
+
+def make_ecc_store(config: Config) -> EccStateFile | None:
+    """Build the store of the ECC counters, beside the spool; None if that is in memory.
+
+    A task gets none: the next task has another spool, and maybe other devices. Simulated counters
+    get none either: the next exporter may read the machine's.
+    """
+    template = config.cloudwatch.spool.path or ""
+    is_of_task = config.cloudwatch.scope == "task" or "{" in template
+    is_measured = is_local_source(config) and source_kind(config.source) != "simulator"
+    if not template or is_of_task or not is_measured:
+        return None
+    return EccStateFile(Path(f"{template}.ecc"))
 
 
 def sink_settings(config: CloudWatchConfig) -> SinkSettings:
@@ -186,19 +205,15 @@ def _check_budget(config: CloudWatchConfig, selected: Selection) -> Iterator[_Pr
         price = f"{METRIC.tiers[0].usd:.2f} USD"
         yield key, value, f"is less than the price of one metric ({price} a month)"
         return
-    heartbeats = protected_names(selected, ())
     protected = sorted(protected_names(selected, budget.keep))
-    # Assume one owner. Sets with owner dimensions have all protected metrics but the heartbeat.
-    counts = [
-        len(protected) - (bool(names) and bool(heartbeats))
-        for names in owner_dimensions_by_set(config)
-    ]
-    if limit < sum(counts):
+    items = expected_items(sink_settings(config), selected)
+    count = sum(name in protected for _, name in items)
+    if limit < count:
         yield (
             key,
             value,
-            f"is less than the {sum(counts)} metrics that are never dropped: "
-            f"{', '.join(protected)} in {len(counts)} dimension set(s)",
+            f"is less than the {count} metrics that are never dropped: "
+            f"{', '.join(protected)} in {len(config.dimension_sets)} dimension set(s)",
         )
 
 

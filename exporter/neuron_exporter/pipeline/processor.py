@@ -15,12 +15,13 @@ from typing import NamedTuple, Protocol
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.log import get_logger
 from neuron_exporter.metrics.collector import Collector, CollectResult
+from neuron_exporter.metrics.counters import MAX_RETIRED_SERIES
 from neuron_exporter.metrics.report_period import ReportPeriod
-from neuron_exporter.metrics.runtimes import MAX_RUNTIMES
+from neuron_exporter.metrics.runtimes import MAX_CORES_LISTED, MAX_RUNTIMES
 from neuron_exporter.model import MetricSpec, Owners, Snapshot, SourceState, Timestamp
 from neuron_exporter.report import InvalidField, ReportError, decode, unknown_fields
 from neuron_exporter.telemetry import Telemetry
-from neuron_exporter.text import sanitize_text
+from neuron_exporter.text import safe_message, sanitize_text
 
 MAX_LOGGED_KINDS = 100
 """Limit of distinct problems, and of unknown fields, that are logged. All of them are counted."""
@@ -151,23 +152,29 @@ class ReportProcessor:
                 other = branch.collector.collect(report, at, machine, owners).snapshot
                 for sink in branch.sinks:
                     sink.offer(other)
-        # Only now: a scrape that shows this report in the counters also has its samples.
         self._snapshots = snapshot, latest
         self._count += 1
-        self._telemetry.reports.inc()
         self._telemetry.report_timestamp.set(at.wall)
         self._telemetry.report_period.set(self._period.seconds)
         self._count_group_errors(collected)
         if collected.runtimes_dropped:
             errors = self._telemetry.report_errors.labels("too_many_runtimes")
             errors.inc(collected.runtimes_dropped)
-            self._log_once("runtimes", "too_many_runtimes", limit=str(MAX_RUNTIMES))
+            limit = f"{MAX_RUNTIMES} runtimes that list {MAX_CORES_LISTED} cores"
+            self._log_once("runtimes", "too_many_runtimes", limit=limit)
+        self._count_unknown(collected.unknown_names)
+        if collected.series_evicted:
+            self._telemetry.series_evicted.inc(collected.series_evicted)
+            limit = str(MAX_RETIRED_SERIES)
+            self._log_once("retired_series", "too_many_retired_series", limit=limit)
         if collected.series_dropped:
             self._telemetry.series_dropped.inc(collected.series_dropped)
             self._log_once("series", "too_many_series", dropped=str(collected.series_dropped))
         self._check_period()
         self._set_state(snapshot.health.state, "")
         self.is_ready = True
+        # Only now: a scrape that shows this report also has its samples, errors and state.
+        self._telemetry.reports.inc()
         return collected.report_period
 
     def on_skipped(self, length: int) -> None:
@@ -256,6 +263,7 @@ class ReportProcessor:
                 self._log_once(f"sink:{name}:{code}", "sink_failed", sink=name, error=repr(error))
 
     def _set_state(self, state: SourceState, detail: str) -> None:
+        detail = safe_message(detail)
         if state is not self._state or detail != self._detail:
             self._telemetry.set_source_state(state)
             write = _log.info if state is SourceState.OK else _log.warning
@@ -273,6 +281,9 @@ class ReportProcessor:
             paths = unknown_fields(line)
         except ReportError:
             return  # the known fields were valid; the unknown ones are nested too deeply
+        self._count_unknown(paths)
+
+    def _count_unknown(self, paths: Iterable[str]) -> None:
         for path in map(sanitize_text, paths):
             if path not in self._unknown and len(self._unknown) < MAX_LOGGED_KINDS:
                 self._unknown.add(path)

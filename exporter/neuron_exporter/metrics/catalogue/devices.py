@@ -21,8 +21,8 @@ _memory = partial(
 DEVICES: tuple[MetricSpec, ...] = (
     _count(
         "neuron_devices_expected",
-        "Number of Neuron devices of the instance type (on CloudWatch with scope: task, those of the "
-        "task); absent if it is unknown.",
+        "Number of Neuron devices of the instance type (on CloudWatch with scope: task, those of "
+        "the task); absent if it is unknown.",
         "devices_expected",
         group=None,
         cloudwatch=[metric("NeuronDevicesExpected")],
