@@ -170,8 +170,8 @@ def test_rejected_credentials_leak_nothing(
     gc.collect()
     gc.disable()
     try:
-        memory, open_before = rejected(20)
-        later, open_after = rejected(100)
+        memory, open_before = rejected(10)
+        later, open_after = rejected(40)
     finally:
         gc.enable()
     assert later - memory < 4 * 2**20
