@@ -27,22 +27,31 @@ MASK = "***"
 
 # Every repetition is bounded: a long text must not cost more than its length.
 _NAME = (
-    r"(?:token|secret|passw|credential|(?:api|access)[_-]?key"
-    r"|(?:auth(?:orization)?|sig(?:nature)?)(?![a-z]))"
+    r"(?:token|secret|passw|passphrase|credential|(?:api|access)[_-]?key"
+    r"|(?:auth(?:orization)?|sig(?:nature)?|(?<![a-z])(?:pass|pwd))(?![a-z]))"
 )
 _WORD = rf"[\w-]{{0,32}}?{_NAME}[\w-]{{0,32}}"
-_VALUE = r"[^\s\"',&}\\]+"
+_QUOTE = r"(?:\\{0,2}[\"'])?"  # in JSON with a backslash
+_VALUE = (
+    r"(?:(?<=\")[^\"\n\\]+|(?<=')[^'\"\n\\]+"  # in quotes: up to the next one
+    r"|[^\s\"',&}\\]+(?:,[^\s\"',&}\\]+){0,64})"
+)
 _KEY_ID = r"A[BCGIKNPRS][A-Z]A[A-Z0-9]{12}"
 
 _SECRETS = re.compile(
     "(?i:"
     # A header: everything up to the end of the line, or of the quotes.
-    r"(?P<header>(?:authorization|cookie|-token)[\"']?\s{0,8}[:=]\s{0,8}[\"']?)[^\"'\n\\]+"
+    r"(?P<header>(?:authorization|cookie|-token|-api-key)"
+    rf"{_QUOTE}\s{{0,8}}[:=]\s{{0,8}}{_QUOTE})[^\"'\n\\]+"
     r"|(?P<bearer>\bbearer\s{1,8})[\w.~+/=-]{8,}"
     rf"|(?P<parameter>[?&][\w.%-]{{1,64}}=){_VALUE}"
-    rf"|(?P<option>(?<![\w-])-{_WORD}[\"']?(?:\s{{0,8}}[,=]\s{{0,8}}|\s{{1,8}})[\"']?){_VALUE}"
-    rf"|(?P<name>(?<![\w-]){_WORD}(?:[\"']?\s{{0,8}}=|[\"']\s{{0,8}}:)\s{{0,8}}[\"']?){_VALUE}"
-    rf"|(?P<password>passw\w{{0,32}}\s{{0,8}}:\s{{0,8}}){_VALUE}"
+    rf"|(?P<option>(?<![\w-])-{_WORD}{_QUOTE}(?:\s{{0,8}}[,=]\s{{0,8}}|\s{{1,8}}){_QUOTE}){_VALUE}"
+    rf"|(?P<name>(?<![\w-]){_WORD}(?:{_QUOTE}\s{{0,8}}=|\\{{0,2}}[\"']\s{{0,8}}:)\s{{0,8}}{_QUOTE})"
+    rf"{_VALUE}"
+    rf"|(?P<password>passw\w{{0,32}}\s{{0,8}}:\s{{0,8}}{_QUOTE}){_VALUE}"
+    # "no token: no answer" is harmless: only what looks like a key.
+    rf"|(?P<key>(?<![\w-]){_WORD}\s{{0,8}}:\s{{0,8}}{_QUOTE})"
+    r"(?=[a-z_~+=-]{0,63}[0-9])(?=[0-9_~+=-]{0,63}[a-z])[\w~+=-]{8,}[\w.~+/=-]{0,4096}"
     ")"
     # Key ids and secret keys of AWS, and JSON web tokens.
     rf"|\b{_KEY_ID}[A-Z0-9]{{0,112}}\b"

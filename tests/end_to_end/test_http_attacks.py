@@ -18,6 +18,7 @@ from tests.support.clients import Client, basic_auth, get
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.network import own_network
 from tests.support.patched import patched
+from tests.support.processes import cpu_seconds
 from tests.support.reloading import send_sighup
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebConfigFolder, bcrypt_hash
@@ -242,6 +243,23 @@ def test_defective_headers(unprotected: RunningExporter, lines: list[bytes]) -> 
     follows it is not read as a request."""
     head = b"\r\n".join([b"GET /healthz HTTP/1.1", b"Host: localhost", *lines, b"", b""])
     assert answers(unprotected, head + SMUGGLED) == [400]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'Content-Type: multipart/mixed; "' + b";" * 62_000,
+        b"Accept: " + b"," * 62_000,
+        b"Accept-Encoding: " + b"," * 62_000,
+    ],
+)
+def test_long_headers_cost_little(unprotected: RunningExporter, header: bytes) -> None:
+    """The cost does not grow with the square of the length: 20 requests took more than a minute."""
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    before = cpu_seconds(unprotected.process.pid)
+    for _ in range(20):
+        assert answers(unprotected, request + header + b"\r\n\r\n") == [200]
+    assert cpu_seconds(unprotected.process.pid) - before < 20
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from neuron_exporter.web.access import Access
 from neuron_exporter.web.connections import Connection
 from neuron_exporter.web.protection import BusyError
 from neuron_exporter.web.strictness import (
+    Headers,
     MalformedRequest,
     StrictReader,
     check_headers,
@@ -65,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    MessageClass = Headers
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from email.message import Message
-from http.client import LineTooLong
+from http.client import HTTPMessage, LineTooLong
 from io import BufferedIOBase
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -20,6 +20,19 @@ _SINGLE = ("Host", "Content-Length", "Transfer-Encoding", "Authorization")
 
 class MalformedRequest(Exception):
     """A request line or header that is not exactly as HTTP/1.1 defines it."""
+
+
+class Headers(HTTPMessage):
+    """Headers whose Content-Type is not parsed: a request has no body, and the standard library's
+    parser takes time that grows with the square of its length."""
+
+    def get_content_type(self) -> str:
+        """Return the type of a message without parts."""
+        return "text/plain"
+
+    def get_content_maintype(self) -> str:
+        """Return the main type of a message without parts."""
+        return "text"
 
 
 class StrictReader:

@@ -94,6 +94,7 @@ class Database:
             with translated(path, unspecific=Reason.CORRUPT):  # such as an unknown file format
                 self._prepare(tables)
                 self.check_path()
+                self._verify_log()
                 self._update_size()
         except BaseException:
             self.close()
@@ -152,6 +153,14 @@ class Database:
         except FileNotFoundError:
             raise StoreError(Reason.GONE, f"{self.path}: deleted while it was in use") from None
         raise StoreError(Reason.GONE, f"{self.path}: replaced while it was in use")
+
+    def _verify_log(self) -> None:
+        """Check that no other user can have written the log, which may have been planted after the
+        first check, just before SQLite opened it."""
+        _verify_companions(self.path)
+        with suppress(FileNotFoundError):
+            if not _is_open(file_id(self._log_path)):
+                raise StoreError(Reason.GONE, f"{self._log_path}: replaced while it was opened")
 
     def close(self) -> None:
         """Close the file. Does not raise."""
@@ -254,10 +263,7 @@ def connect(path: Path, mode: str = "rw") -> tuple[sqlite3.Connection, FileId]:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
         raise StoreError(Reason.IO, f"{path}: not a regular file")
     own_files.verify(path, status)
-    for suffix in COMPANION_SUFFIXES:
-        with suppress(FileNotFoundError):
-            companion = Path(f"{path}{suffix}")
-            own_files.verify(companion, companion.lstat())
+    _verify_companions(path)
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
@@ -276,6 +282,13 @@ def connect(path: Path, mode: str = "rw") -> tuple[sqlite3.Connection, FileId]:
         connection.close()
         raise
     return connection, opened
+
+
+def _verify_companions(path: Path) -> None:
+    for suffix in COMPANION_SUFFIXES:
+        with suppress(FileNotFoundError):
+            companion = Path(f"{path}{suffix}")
+            own_files.verify(companion, companion.lstat())
 
 
 def verify_schema(connection: sqlite3.Connection, path: Path, tables: str) -> None:

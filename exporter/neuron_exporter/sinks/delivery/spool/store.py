@@ -18,6 +18,9 @@ MAX_IN_FLIGHT = 100
 MAX_OTHERS = 300_000
 """Requests for other destinations in a file that is used: their ids are in memory."""
 
+MAX_STAMP = 253402300799
+"""Unix seconds of the last second of the year 9999; later ones are no dates in Python."""
+
 _SPARE_PAGES = 6  # a change of state may need them when it splits index pages
 
 TABLES = """
@@ -41,6 +44,7 @@ _DELETE = "DELETE FROM requests WHERE id = ?"
 _IS_OWN = (
     "typeof(in_flight) = 'integer' AND typeof(failures) = 'integer' AND typeof(stamp) = 'real'"
     " AND namespace = ? AND region = ? AND typeof(payload) = 'blob' AND length(payload) <= ?"
+    f" AND failures >= 0 AND stamp BETWEEN 0 AND {MAX_STAMP}"
 )
 _PENDING = "in_flight = 0 AND id NOT IN (SELECT id FROM temp.others)"
 
@@ -103,7 +107,10 @@ class Store(Database):
         in_flight = self._connection.execute(
             "SELECT 1 FROM requests WHERE in_flight = 1 LIMIT ?", (MAX_IN_FLIGHT + 1,)
         ).fetchall()
-        used_up = self._one("SELECT 1 FROM sqlite_sequence WHERE coalesce(seq > 1 << 62, 1)")
+        used_up = self._one(
+            "SELECT 1 FROM sqlite_sequence WHERE coalesce(seq > 1 << 62, 1)"
+            " UNION ALL SELECT 1 FROM requests WHERE id > 1 << 62"
+        )
         if others > MAX_OTHERS or len(in_flight) > MAX_IN_FLIGHT or used_up:
             raise StoreError(Reason.FOREIGN, f"{self.path}: not written by this program")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -83,6 +84,7 @@ FOREIGN: dict[str, Callable[[Path], None]] = {
     "no free pages": copied_layout("auto_vacuum = NONE; PRAGMA page_size = 1024"),
     "large pages": copied_layout("auto_vacuum = INCREMENTAL; PRAGMA page_size = 65536"),
     "used up ids": schema("UPDATE sqlite_sequence SET seq = 9223372036854775807"),
+    "used up ids of rows": schema("UPDATE requests SET id = 9223372036854775807 WHERE id = 3"),
     "no ids": schema("UPDATE sqlite_sequence SET seq = NULL"),
     "many in flight": schema(*[INSERT.format(1, 0, "stamp", "payload")] * 101),
 }
@@ -104,6 +106,31 @@ def test_file_with_another_schema_is_set_aside(tmp_path: Path, kind: str) -> Non
     assert Path(log[0]["kept_as"]).read_bytes() == content
 
 
+def test_log_that_is_planted_while_the_file_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that every user can write is not used, even if it was not there at the first check."""
+    path, connect = tmp_path / "spool.db", sqlite3.connect
+    log = Path(f"{path}-wal")
+    filled_spool(path).spool.close()
+
+    def plant(database: str, **options: Any) -> sqlite3.Connection:
+        if str(path) in database:
+            log.write_bytes(b"planted" * 10)
+            log.chmod(0o666)
+            monkeypatch.undo()
+        return connect(database, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", plant)
+    harness = SpoolHarness(path)
+    with capture_logs() as events:
+        harness.add("a")
+    assert [event["event"] for event in events] == ["spool_quarantined"]
+    assert log.stat().st_mode & 0o077 == 0
+    assert harness.spool.state == "disk"
+    assert harness.drain() == ["a"]
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -111,6 +138,9 @@ def test_file_with_another_schema_is_set_aside(tmp_path: Path, kind: str) -> Non
         (0, 0, "x'00'", "payload"),
         (0, "'often'", "stamp", "payload"),
         (0, "x'ff'", "stamp", "payload"),
+        (0, -1, "stamp", "payload"),
+        (0, 0, "-1e300", "payload"),
+        (0, 0, "9e999", "payload"),
         (0, 0, "stamp", "'text'"),
         (0, 0, "stamp", f"zeroblob({MIB + 1})"),
         ("'both'", 0, "stamp", "payload"),
