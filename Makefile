@@ -40,22 +40,36 @@ $(VENV)/dev: pyproject.toml $(VENV)/runtime
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
-# If it cannot be installed, the tests that need Prometheus are skipped with a message.
-.PHONY: prometheus
-prometheus:
-	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
-		echo "installing Debian's prometheus"; \
-		{ $(SUDO) apt-get update -q && $(APT) prometheus; } >/dev/null 2>&1 || \
-		echo "prometheus could not be installed"; }
+# Install Debian's packages $(1) unless the programs $(2) are there. If that fails, the tests that need
+# them are skipped with a message.
+define debian
+	@for program in $(2); do command -v $$program >/dev/null || { \
+		echo "installing Debian's $(1)"; \
+		{ $(SUDO) apt-get update -q && $(APT) $(1); } >/dev/null 2>&1 || \
+		echo "$(1) could not be installed"; \
+		break; }; done
+endef
 
-# A gRPC server in Go, as the kubelet is one. Where containerd.io or another package has the program,
-# nothing is installed. If it cannot be installed, the tests that need it are skipped with a message.
-.PHONY: containerd
+.PHONY: prometheus containerd victoria-metrics chromium docker-registry systemd
+prometheus:
+	$(call debian,prometheus,prometheus promtool)
+
+# A gRPC server in Go, as the kubelet is one. containerd.io and other packages have the program, too.
 containerd:
-	@command -v containerd >/dev/null || { \
-		echo "installing Debian's containerd"; \
-		{ $(SUDO) apt-get update -q && $(APT) containerd; } >/dev/null 2>&1 || \
-		echo "containerd could not be installed"; }
+	$(call debian,containerd,containerd)
+
+# It reads scrape configurations with Kubernetes discovery, which Debian's promtool lacks.
+victoria-metrics:
+	$(call debian,victoria-metrics,victoria-metrics)
+
+chromium:
+	$(call debian,chromium,chromium)
+
+docker-registry:
+	$(call debian,docker-registry buildah,docker-registry buildah)
+
+systemd:
+	$(call debian,systemd,/usr/lib/systemd/systemd)
 
 # In an environment of its own: it needs old libraries, and newer versions do not start on 3.11.
 LOCALSTACK := .localstack
@@ -87,14 +101,6 @@ $(CHECKOV)/$(CHECKOV_VERSION):
 .PHONY: checkov
 checkov: $(VENV)/python $(CHECKOV)/$(CHECKOV_VERSION)
 
-# It reads scrape configurations with Kubernetes discovery, which Debian's promtool lacks.
-.PHONY: victoria-metrics
-victoria-metrics:
-	@command -v victoria-metrics >/dev/null || { \
-		echo "installing Debian's victoria-metrics"; \
-		{ $(SUDO) apt-get update -q && $(APT) victoria-metrics; } >/dev/null 2>&1 || \
-		echo "victoria-metrics could not be installed"; }
-
 # Grafana's types of dashboards, and TypeScript, which checks with them.
 GRAFANA_SCHEMA := .grafana
 GRAFANA_SCHEMA_VERSION := 11.6.0
@@ -108,30 +114,6 @@ $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION):
 # If it cannot be installed, the tests that need it are skipped with a message.
 .PHONY: grafana-schema
 grafana-schema: $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION)
-
-# If it cannot be installed, the tests of the page are skipped with a message.
-.PHONY: chromium
-chromium:
-	@command -v chromium >/dev/null || { \
-		echo "installing Debian's chromium"; \
-		{ $(SUDO) apt-get update -q && $(APT) chromium; } >/dev/null 2>&1 || \
-		echo "chromium could not be installed"; }
-
-# If they cannot be installed, the test that pushes images is skipped with a message.
-.PHONY: docker-registry
-docker-registry:
-	@command -v docker-registry >/dev/null && command -v buildah >/dev/null || { \
-		echo "installing Debian's docker-registry and buildah"; \
-		{ $(SUDO) apt-get update -q && $(APT) docker-registry buildah; } >/dev/null 2>&1 || \
-		echo "docker-registry and buildah could not be installed"; }
-
-# If it cannot be installed, the tests of the unit file are skipped with a message.
-.PHONY: systemd
-systemd:
-	@test -x /usr/lib/systemd/systemd || { \
-		echo "installing Debian's systemd"; \
-		{ $(SUDO) apt-get update -q && $(APT) systemd; } >/dev/null 2>&1 || \
-		echo "systemd could not be installed"; }
 
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
@@ -155,12 +137,8 @@ lint: $(VENV)/dev
 
 # Without these packages or root, the tests of the image are skipped with a message.
 IMAGE := .image
-IMAGE_PACKAGES := buildah crun debootstrap
 test-image: $(VENV)/dev prometheus
-	@command -v buildah >/dev/null && command -v debootstrap >/dev/null || { \
-		echo "installing Debian's $(IMAGE_PACKAGES)"; \
-		{ $(SUDO) apt-get update -q && $(APT) $(IMAGE_PACKAGES); } >/dev/null 2>&1 || \
-		echo "$(IMAGE_PACKAGES) could not be installed"; }
+	$(call debian,buildah crun debootstrap,buildah debootstrap)
 	@rm -rf $(IMAGE)/image
 	@! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null || [ "$$(id -u)" != 0 ] || \
 		tests/image/build.sh $(IMAGE) $(CURDIR)/$(VENV)/bin/python
