@@ -9,20 +9,25 @@ from grafana.dashboards_src.queries import UNCORRECTED, increase, rate, select, 
 
 def exporters_down(scope: str) -> Panel:
     """Return the number of exporters that do not answer."""
-    return panels.stat(
-        "Exporters down",
-        "Exporters that Prometheus cannot scrape.",
-        query(count_zero("up", scope)),
-        steps=panels.RED_FROM_1,
-    )
+    return count_zero("Exporters down", "Exporters that Prometheus cannot scrape.", "up", scope)
 
 
 def sources_down(scope: str) -> Panel:
     """Return the number of exporters without reports."""
-    return panels.stat(
+    return count_zero(
         "Sources down",
         "Exporters that answer but whose neuron-monitor does not report.",
-        query(count_zero("neuron_exporter_up", scope)),
+        "neuron_exporter_up",
+        scope,
+    )
+
+
+def count_zero(title: str, description: str, metric: str, scope: str) -> Panel:
+    """Return the number of series of a metric that are 0, red from 1."""
+    return panels.stat(
+        title,
+        description,
+        query(f"count({select(metric, scope)} == 0) or vector(0)"),
         steps=panels.RED_FROM_1,
     )
 
@@ -75,8 +80,3 @@ def executions_and_errors(scope: str) -> list[Panel]:
             query(f"sum by (error_type) ({rate('neuron_execution_errors_total', scope)})"),
         ),
     ]
-
-
-def count_zero(metric: str, scope: str) -> str:
-    """Return an expression for the number of targets whose metric is 0."""
-    return f"count({select(metric, scope)} == 0) or vector(0)"

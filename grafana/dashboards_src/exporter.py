@@ -64,11 +64,11 @@ def _overview() -> list[Panel]:
             steps=_STALE,
             no_value="no report",
         ),
-        panels.stat(
+        common.count_zero(
             "Sinks down",
             "Sinks, such as CloudWatch, that cannot deliver.",
-            query(common.count_zero("neuron_exporter_sink_up", EXPORTER)),
-            steps=panels.RED_FROM_1,
+            "neuron_exporter_sink_up",
+            EXPORTER,
         ),
         panels.stat(
             "Over budget",
@@ -76,11 +76,11 @@ def _overview() -> list[Panel]:
             query(f"sum({_select('neuron_exporter_cloudwatch_budget_dropped_metrics')})"),
             steps=panels.ORANGE_FROM_1,
         ),
-        panels.stat(
+        common.count_zero(
             "Rejected configurations",
             "Exporters that run with an older configuration than the one in their file.",
-            query(common.count_zero("neuron_exporter_config_last_reload_successful", EXPORTER)),
-            steps=panels.RED_FROM_1,
+            "neuron_exporter_config_last_reload_successful",
+            EXPORTER,
         ),
     ]
 
