@@ -1,7 +1,7 @@
 """Keep requests to the metadata and credentials services away from proxies.
 
-They answer only the machine that asks, at link-local addresses. AWS's libraries ask them through
-`HTTP_PROXY` unless `NO_PROXY` names them.
+Their addresses are link-local: each machine reaches its own services there, a proxy reaches others.
+AWS's libraries use `HTTP_PROXY` for them unless `NO_PROXY` names them.
 """
 
 from __future__ import annotations

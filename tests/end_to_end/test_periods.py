@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import exporter as exporter_process
-from tests.support.patched import patched
+from tests.support.mixed_periods import CPU, OMISSIONS, MixedReports, Omission
+from tests.support.patched import SteppingClock, patched
 from tests.support.piped import PipedExporter, piped_exporter
-from tests.support.reports import cores, ecc, executions, group, memory, report, runtime
+from tests.support.reports import cores, group, report, runtime
 from tests.support.waiting import wait_for
 
-CPU = {"user": 10, "nice": 0, "system": 5, "io_wait": 0, "irq": 0, "soft_irq": 0}
 UP = "neuron_exporter_up"
 
 
 class SteppedPipe:
     """A piped exporter whose monotonic clock the test sets ahead."""
 
-    def __init__(self, piped: PipedExporter, clock: Path) -> None:
+    def __init__(self, piped: PipedExporter, clock: SteppingClock) -> None:
         self.exporter = piped.exporter
         self._piped = piped
         self._clock = clock
@@ -35,9 +35,7 @@ class SteppedPipe:
     def wait(self, seconds: float) -> float | None:
         """Let this time pass, and return whether the source is up."""
         self._ahead += seconds
-        new = self._clock.with_suffix(".new")
-        new.write_text(str(self._ahead))
-        new.rename(self._clock)
+        self._clock.set(self._ahead)
         return self.exporter.value(UP)
 
     def shows_cpu(self) -> bool:
@@ -52,10 +50,9 @@ class SteppedPipe:
 @pytest.fixture
 def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SteppedPipe]:
     """Yield a running exporter at the start of its pipe."""
-    clock = tmp_path / "clock"
-    clock.write_text("0")
+    clock = SteppingClock(tmp_path)
     monkeypatch.setattr(exporter_process, "EXPORTER", patched("stepping-monotonic-clock"))
-    with piped_exporter(tmp_path, environment={"MONOTONIC_AHEAD": str(clock)}) as piped:
+    with piped_exporter(tmp_path, environment=clock.environment) as piped:
         yield SteppedPipe(piped, clock)
 
 
@@ -67,7 +64,7 @@ def test_start_of_a_pipe_with_a_long_period(pipe: SteppedPipe) -> None:
         assert pipe.wait(29) == 1
         pipe.send(30)
         assert pipe.shows_cpu()
-    assert pipe.wait(89) == 1
+    assert pipe.wait(80) == 1
     assert pipe.states() == ["ok"]
     assert pipe.wait(30) == 0
     wait_for(lambda: pipe.states() == ["ok", "stalled"])
@@ -100,53 +97,16 @@ def test_first_runtime_of_a_pipe_with_a_long_period(pipe: SteppedPipe) -> None:
     pipe.send(30, runtime(neuroncore_counters={**cores(_0=50), "period": 2.0}))
     assert pipe.wait(29) == 1
     pipe.send(30)
-    assert pipe.wait(89) == 1
+    assert pipe.wait(80) == 1
     assert pipe.states() == ["ok"]
 
 
-def left_out(due: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
-    """Return the sections of a line that leaves out what is not due."""
-    return due
-
-
-def null(due: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
-    """Return the sections of a line in which is null what is not due."""
-    return {**dict.fromkeys(last), **due}
-
-
-def repeated(due: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
-    """Return the sections of a line that repeats what is not due."""
-    return {**last, **due}
-
-
-@pytest.mark.parametrize("line", [left_out, null, repeated])
-def test_groups_with_periods_of_their_own(
-    tmp_path: Path, line: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
-) -> None:
-    """AWS's example: CPUs each second, hardware every 2 s, runtimes every 5 s."""
-    last: dict[str, Any] = {}
+@pytest.mark.parametrize("omit", OMISSIONS)
+def test_groups_with_periods_of_their_own(tmp_path: Path, omit: Omission) -> None:
+    reports = MixedReports(omit, seconds=60)  # much longer than any machine takes for a report
     with piped_exporter(tmp_path, {"prometheus": {"preset": "full"}}) as piped:
-        for second in range(31):
-            jitter = second / 1e6
-            due: dict[str, Any] = {"vcpu_usage": group(period=1 - jitter, average_usage=CPU)}
-            if second % 2 == 0:
-                due["neuron_hw_counters"] = {**ecc({}, {}), "period": 2 + jitter}
-            if second % 5 == 0:
-                groups = {
-                    "neuroncore_counters": cores(_0=50, _1=0, _2=0, _3=0),
-                    "memory_used": memory({"0": {"tensors": 5}}),
-                    "execution_stats": executions(4, {"p50": 0.1}),
-                }
-                timed = {name: {**each, "period": 5 + jitter} for name, each in groups.items()}
-                due["neuron_runtime_data"] = [runtime(1, "app", "", **timed)]
-            sections = line(due, last)
-            last.update(due)
-            system = {name: each for name, each in sections.items() if "runtime" not in name}
-            document = report(system_data=system)
-            del document["neuron_runtime_data"]
-            if "neuron_runtime_data" in sections:
-                document["neuron_runtime_data"] = sections["neuron_runtime_data"]
-            piped.send(document)
+        for _ in range(31):
+            piped.send(reports.next())
             page = piped.exporter.families()
             assert len(page["system_vcpu_usage_ratio"].samples) == 2
             assert len(page["neuroncore_utilization_ratio"].samples) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
@@ -93,6 +94,22 @@ def report(*runtimes: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "neuron_hardware_info": HARDWARE,
         **changes,
     }
+
+
+def report_of_devices(
+    count: int, *listed: int, busy: Mapping[int, float] | None = None
+) -> dict[str, Any]:
+    """Return a report of devices with two cores each that counts and lists these devices.
+
+    `busy` is the percent of each core in a runtime, without which the machine is idle.
+    """
+    devices = [{"neuron_device_index": index, "mem_ecc_corrected": 0} for index in listed]
+    used = cores(**{f"_{core}": percent for core, percent in (busy or {}).items()})
+    return report(
+        *([runtime(neuroncore_counters=used, memory_used=memory({}))] if busy else []),
+        system_data={"neuron_hw_counters": group(neuron_devices=devices)} if listed else {},
+        neuron_hardware_info={**HARDWARE, "neuron_device_count": count},
+    )
 
 
 def decode_document(document: Any) -> Report:

@@ -44,8 +44,8 @@ def source_overrides(args: argparse.Namespace) -> list[Override]:
 
     if args.source is None:
         return []
-    looks_like_file = not args.source.replace("-", "").isalpha() or os.path.exists(args.source)
-    if args.source in ("stdin", "simulator", "neuron-monitor") or not looks_like_file:
+    is_word = args.source.replace("-", "").isalpha() and not os.path.exists(args.source)
+    if args.source in ("stdin", "simulator", "neuron-monitor") or is_word:
         return [Override("--source", "source.kind", args.source)]
     return [
         Override("--source", "source.kind", "file"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,12 +15,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0 success, 1 failure, 2 wrong use."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["run"], ["demo"]):
-        handle_during_start()  # before any other import
+        handle_during_start()  # before the other imports
     else:
         end_on_sigterm_as_process_1()
-    import errno
-    import signal
-
     from neuron_exporter.cli.common import FAILED, OK
     from neuron_exporter.output import discard_standard_output, prepare_standard_streams
 

@@ -15,7 +15,7 @@ from neuron_exporter.identity.fields import parse_text
 from neuron_exporter.identity.local import read_environment
 from neuron_exporter.model import SIMULATED_ID, Machine
 
-_STREAM_KEYS = {
+STREAM_KEYS = {
     "instance_id": "instance_id",
     "instance_type": "instance_type",
     "instance_name": "instance_name",
@@ -85,7 +85,7 @@ class Identity:
             self._info = instance_info
             found = {
                 name: parse_text(getattr(instance_info, key, None))
-                for name, key in _STREAM_KEYS.items()
+                for name, key in STREAM_KEYS.items()
             }
             return self.update(IdentitySource.STREAM, Machine(**found))
         return self._machine

@@ -14,7 +14,7 @@ from neuron_exporter.metrics.owner_resolution import OwnerResolver
 from neuron_exporter.metrics.report_period import ReportPeriod
 from neuron_exporter.metrics.runtimes import ReadOptions
 from neuron_exporter.metrics.series_cache import SeriesCache
-from neuron_exporter.metrics.tables import Table
+from neuron_exporter.metrics.tables import RUNTIME_KINDS, Table
 from neuron_exporter.metrics.task_scope import TaskScope
 from neuron_exporter.model import (
     Entity,
@@ -43,14 +43,6 @@ MAX_SERIES = 100_000
 MAX_LABEL_BYTES = 16 * 1024 * 1024
 """Maximum length of the labels of all series of one report, without those of the machine. The
 50,000 series of 64 runtimes on 128 cores in AWS's layout have 4 MB, or about 9 MB with pods."""
-
-_OF_RUNTIMES = {
-    EntityKind.RUNTIME,
-    EntityKind.RUNTIME_TOTALS,
-    EntityKind.RUNTIME_CORE,
-    EntityKind.CORE_RUNTIME,
-}
-"""Kinds of which there may be any number, with labels of any user."""
 
 _SeriesByColumn = dict[tuple[MetricSpec, str], dict[Labels, Series]]
 """Series of each row and split value, by the labels of the entity."""
@@ -114,7 +106,7 @@ class Collector:
         for row in rows:
             by_kind.setdefault(row.entity_kind, []).append(row)
         # Runtimes last: the limits drop the last series.
-        kinds = sorted(by_kind, key=_OF_RUNTIMES.__contains__)
+        kinds = sorted(by_kind, key=RUNTIME_KINDS.__contains__)
         self._rows = {kind: tuple(by_kind[kind]) for kind in kinds}
 
     def collect(

@@ -73,7 +73,7 @@ class LastReadings:
 
     def _complete_runtimes(self, runtimes: _Runtimes) -> _Runtimes:
         if runtimes is UNSET or runtimes is None:
-            last = [self._runtime(runtime) for runtime, _ in [*self._runtimes.values()]]
+            last = [self._runtime(runtime) for runtime, _ in self._runtimes.values()]
             kept: _Runtimes = [each for each in last if each.report != RuntimeReport()]
             since = self._no_runtimes_at
             had_none = since is not None and self._now - since <= self._period.longest_kept

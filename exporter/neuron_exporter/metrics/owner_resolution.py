@@ -75,12 +75,8 @@ class OwnerResolver:
 
     def _cores_of(self, devices: Mapping[int, Owner]) -> dict[int, Owner]:
         """Return the owners of the devices' cores."""
-        count = self._inventory.cores_per_device or 0
-        return {
-            device * count + index: owner
-            for device, owner in devices.items()
-            for index in range(count)
-        }
+        cores_of = self._inventory.cores_of
+        return {core: owner for device, owner in devices.items() for core in cores_of({device})}
 
 
 def logical_cores(

@@ -60,7 +60,7 @@ class ReportPeriod:
         that of the earlier ones, 0 if there is none.
         """
         periods = dict(self._periods(report))
-        shown = {name: each for name, each in periods.items() if each >= START_UP_PERIOD}
+        shown = {n: min(each, MAX_PERIOD) for n, each in periods.items() if each >= START_UP_PERIOD}
         for name, period in shown.items():
             self._groups.setdefault(name, _GroupPeriod()).observe(period, now)
         required = 1 if self.configured is None else _MIN_OBSERVATIONS
@@ -135,9 +135,7 @@ class ReportPeriod:
 
         A longer period of the latest report counts at once, unless the exporter has set the period.
         """
-        if self.configured is not None:
-            return max(3 * self.seconds, 3 * self.configured, MIN_LIFETIME)
-        period = max(self.seconds, min(self._latest, MAX_PERIOD))
+        period = max(self.seconds, self._latest if self.configured is None else self.configured)
         if not period and self._has_periods:
             return START_TIMEOUT + MIN_LIFETIME  # after a start-up report the period is unknown
-        return max(3 * period, MIN_LIFETIME)
+        return max(_PERIODS_KEPT * period, MIN_LIFETIME)

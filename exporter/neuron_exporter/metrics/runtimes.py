@@ -128,7 +128,6 @@ class RuntimeAggregation:
         self.listed_cores: set[int] = set()
         self.core_runtimes: dict[tuple[int, RuntimeKey], None] = {}
         self.runtimes: dict[Labels, RuntimeSums] = {}
-        self._awaiting_owner: set[RuntimeKey] = set()
 
         self._counters = counters
         self._cache = cache
@@ -171,15 +170,11 @@ class RuntimeAggregation:
             report = _NO_GROUPS
         else:
             self._status.groups_read.add("neuron_runtime")
-        if shown:
-            sums = self._sums(entity)
-        else:
-            self._awaiting_owner.add(key)
-            sums = RuntimeSums.empty(entity)
+        sums = self._sums(entity) if shown else RuntimeSums.empty(entity)
         self._read_cores(report, key)
         self._read_memory(report, key, sums)
         self._read_vcpu(report, sums)
-        self._read_executions(report, key, sums)
+        self._read_executions(report, key, sums, shown=shown)
 
     def _read_cores(self, report: RuntimeReport, key: RuntimeKey) -> None:
         group = self._status.usable(report.neuroncore_counters, Group.NEURONCORE_COUNTERS)
@@ -247,7 +242,9 @@ class RuntimeAggregation:
             usage = group.vcpu_usage
             sums.vcpu = add_each(sums.vcpu, (usage.user, usage.system))
 
-    def _read_executions(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
+    def _read_executions(
+        self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums, *, shown: bool
+    ) -> None:
         # Before SDK 2.4 the group had another name.
         group = report.execution_stats or report.inference_stats
         stats = self._status.usable(group, Group.EXECUTION_STATS)
@@ -257,7 +254,6 @@ class RuntimeAggregation:
         summary = stats.execution_summary or stats.inference_summary
         statuses = named("execution_summary", summary, operator.add)
         errors = named("error_summary", stats.error_summary, operator.add)
-        shown = key not in self._awaiting_owner
         self._counters.add_executions(key, sums.entity, statuses, errors, shown=shown)
         latency = stats.latency_stats
         if latency is not None and (latency.total_latency or latency.device_latency):

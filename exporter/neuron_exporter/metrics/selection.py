@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.tables import ENTITY_LABELS
+from neuron_exporter.metrics.tables import ENTITY_LABELS, RUNTIME_KINDS
 from neuron_exporter.model import (
     OWNER_LABELS,
     EntityKind,
@@ -28,8 +28,7 @@ _MAX_SUGGESTIONS = 3
 _MACHINE_GROUPS = (None, Group.HW_COUNTERS, Group.VCPU_USAGE, Group.MEMORY_INFO)
 """Groups of metrics that all tasks of a machine share; those of the exporter have no group."""
 
-_OF_RUNTIMES = (EntityKind.RUNTIME, EntityKind.RUNTIME_TOTALS, EntityKind.RUNTIME_CORE)
-_OWNED = (EntityKind.CORE, EntityKind.DEVICE, EntityKind.CORE_RUNTIME, *_OF_RUNTIMES)
+_OWNED = {EntityKind.CORE, EntityKind.DEVICE, *RUNTIME_KINDS}
 
 
 class SelectionProblem(NamedTuple):
@@ -204,7 +203,7 @@ def label_names(row: MetricSpec) -> set[str]:
     names = {*ENTITY_LABELS[row.entity_kind], *(name for name, _ in row.constant_labels)}
     if row.split_by:
         names.add(row.split_by)
-    if row.entity_kind in _OF_RUNTIMES:
+    if row.entity_kind in RUNTIME_KINDS:
         names.add("pid")
     if row.entity_kind in _OWNED:
         names.update(OWNER_LABELS)

@@ -65,9 +65,8 @@ class SeriesCache:
         if owner is NO_OWNER and owners.by_core:
             candidates = {owners.by_core.get(core, NO_OWNER) for core in used_cores() or ()}
             owner = reduce(Owner.common, candidates or {known.owner})
-            if owner == known.owner:
-                owner = known.owner  # entities compare it by identity
-        known.owner = owner
+        if owner != known.owner:  # an equal one stays the same object, and with it the entities
+            known.owner = owner
         return (
             owner is not NO_OWNER
             or not owners.lookup_enabled

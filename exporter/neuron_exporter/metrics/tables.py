@@ -38,6 +38,16 @@ ENTITY_LABELS: dict[EntityKind, tuple[str, ...]] = {
 }
 """Labels of each kind of entity, without those of owners."""
 
+RUNTIME_KINDS = frozenset(
+    {
+        EntityKind.RUNTIME,
+        EntityKind.RUNTIME_TOTALS,
+        EntityKind.RUNTIME_CORE,
+        EntityKind.CORE_RUNTIME,
+    }
+)
+"""Kinds of which there may be any number, with labels of any user."""
+
 Columns = dict[str, Column]
 """A column for each value of the label that splits a metric."""
 

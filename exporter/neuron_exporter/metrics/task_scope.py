@@ -26,8 +26,8 @@ class TaskScope:
 
     Attributes:
         device_count: Number of the task's devices, None if there are none.
-        numbered_from_zero: False if the task's devices in /dev are numbered otherwise, so that a
-            count of devices does not tell which there are.
+        numbered_from_zero: False if the task's devices in /dev are numbered otherwise, so that
+            the numbers of the devices do not follow from their count.
     """
 
     def __init__(self, present_devices: Callable[[], Set[int]]) -> None:

@@ -84,9 +84,19 @@ def _decode_leniently(line: bytes) -> Decoded:
     return Decoded(salvage(_document(line), Report, findings), findings.invalid_fields)
 
 
+def parse_json(line: bytes) -> Any:
+    """Return the JSON of a line, also if a text is not UTF-8 or an integer has thousands of digits.
+
+    Raises:
+        ValueError: the line is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(line.decode("utf-8", "replace"), parse_int=_integer)
+
+
 def _document(line: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(line.decode("utf-8", "replace"), parse_int=_integer)
+        document = parse_json(line)
     except RecursionError:
         raise ReportError("too_deep", "JSON nested too deeply") from None
     except ValueError as error:

@@ -16,7 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from neuron_exporter.facts.report_names import KNOWN_NAMES
+from neuron_exporter.report.decode import parse_json
 from neuron_exporter.report.schema import (
+    EMPTY_TYPES,
     IGNORED_FIELDS,
     CoreMemory,
     HostMemory,
@@ -26,9 +28,6 @@ from neuron_exporter.report.schema import (
     Report,
 )
 from neuron_exporter.text import MASK
-
-_EMPTY_TYPES = (type(None), msgspec.UnsetType)
-_MAX_DIGITS = 32
 
 
 class _Bytes(Struct):
@@ -123,7 +122,7 @@ class Masker:
             ValueError: the line is not JSON, or nested too deeply.
         """
         try:
-            document = json.loads(line.decode("utf-8", "replace"), parse_int=_integer)
+            document = parse_json(line)
         except RecursionError:
             raise ValueError("nested too deeply") from None
         return json.dumps(self._mask(document, Report, ""), separators=(",", ":")).encode()
@@ -172,7 +171,7 @@ def _kind(target: Any) -> tuple[type, Any]:
     if origin is Annotated:
         return _kind(get_args(target)[0])
     if origin in (Union, types.UnionType):
-        return _kind(next(each for each in get_args(target) if each not in _EMPTY_TYPES))
+        return _kind(next(each for each in get_args(target) if each not in EMPTY_TYPES))
     if origin is not None:
         return origin, target
     if issubclass(target, Struct):
@@ -185,7 +184,3 @@ def _types(target: type[Struct]) -> dict[str, Any]:
     """Return the types of all fields of a section."""
     ignored = {name: _IGNORED[name] for name in IGNORED_FIELDS.get(target, ())}
     return ignored | {each.encode_name: each.type for each in msgspec.structs.fields(target)}
-
-
-def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)

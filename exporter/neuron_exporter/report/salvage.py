@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_ori
 import msgspec
 from msgspec import Struct
 
-from neuron_exporter.report.schema import IGNORED_FIELDS, UNREADABLE, Index
+from neuron_exporter.report.schema import EMPTY_TYPES, IGNORED_FIELDS, UNREADABLE, Index
 from neuron_exporter.text import truncated_repr
 
 T = TypeVar("T", bound=Struct)
@@ -60,7 +60,6 @@ class Findings:
 
 _Converter = Callable[[Any, str, Findings], Any]
 _INVALID = object()
-_EMPTY_TYPES = (type(None), msgspec.UnsetType)
 
 
 def salvage(document: dict[str, Any], target: type[T], findings: Findings) -> T:
@@ -74,7 +73,7 @@ def _converter(target: Any) -> _Converter:
     """Return a function that converts a value to `target`, or returns `_INVALID`."""
     origin = get_origin(target)
     if origin in (Union, types.UnionType):
-        options = [option for option in get_args(target) if option not in _EMPTY_TYPES]
+        options = [option for option in get_args(target) if option not in EMPTY_TYPES]
         return _optional(_converter(options[0])) if len(options) == 1 else _scalar(target)
     if origin is dict:
         key, value = get_args(target)

@@ -33,6 +33,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Quantities = dict[Name, Quantity | None]
 """Values by name. Names that a later SDK adds are kept."""
 
+EMPTY_TYPES = (type(None), UnsetType)
+"""Types of a field that is null or absent."""
+
 
 class Section(Struct, gc=False):
     """Common fields of all groups: the covered period in seconds, and the error text."""

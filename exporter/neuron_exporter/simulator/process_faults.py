@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from neuron_exporter.facts.report_names import ERROR_TYPES, FAILED_STATUSES
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.context import FaultContext
-from neuron_exporter.simulator.processes import (
-    ERROR_TYPES,
-    FAILED_STATUSES,
-    Process,
-    ProcessKind,
-    Work,
-)
+from neuron_exporter.simulator.processes import Process, ProcessKind, Work
 
 FILLING_SECONDS = 300.0
 """Time until the device memory is full, in seconds."""

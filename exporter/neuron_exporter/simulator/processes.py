@@ -14,15 +14,6 @@ from neuron_exporter.simulator.hardware import Hardware
 
 PERCENTILES = ("p0", "p1", "p25", "p50", "p75", "p99", "p100")
 
-FAILED_STATUSES = (
-    "completed_with_err",
-    "completed_with_num_err",
-    "timed_out",
-    "incorrect_input",
-    "failed_to_queue",
-)
-ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
-
 _TAGS = ("resnet50", "bert-base", "llama-3-8b", "stable-diffusion")
 _SHARED_TAG = "1"
 """Default tag of the first process in a container."""

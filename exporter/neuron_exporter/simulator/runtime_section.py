@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from neuron_exporter.facts.report_names import ERROR_TYPES, FAILED_STATUSES, GENERIC
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.hardware import Hardware
-from neuron_exporter.simulator.processes import ERROR_TYPES, FAILED_STATUSES, Process, Work
+from neuron_exporter.simulator.processes import Process, Work
 
 _PHYSICAL_SPREAD = 8.0
 _PEAK_SHARE = 0.4
@@ -70,7 +71,7 @@ def _core(hardware: Hardware, core: int, percent: float) -> dict[str, Any]:
 
 
 def _execution_stats(hardware: Hardware, work: Work) -> dict[str, Any]:
-    names = ("generic", *ERROR_TYPES) if hardware.generation.old_tools else ERROR_TYPES
+    names = (GENERIC, *ERROR_TYPES) if hardware.generation.old_tools else ERROR_TYPES
     return {
         "error_summary": {**dict.fromkeys(names, 0), **work.errors},
         "execution_summary": {

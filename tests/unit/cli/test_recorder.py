@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from neuron_exporter.cli.recorder import Recorder
+from neuron_exporter.cli.recorder import Interrupted, Recorder
 from neuron_exporter.model import Timestamp
 from neuron_exporter.source import StdinSource
 from tests.support.reports import report
@@ -40,3 +40,21 @@ def test_line_that_is_being_written_is_completed() -> None:
     recorder.on_line(memoryview(line), Timestamp(0.0, 0.0))
     assert output.getvalue() == line + b"\n"
     assert recorder.reports == 1
+
+
+@pytest.mark.usefixtures("timer")
+def test_only_a_write_is_aborted() -> None:
+    """The timer does not end what the main thread does between two writes."""
+
+    class Output(io.BytesIO):
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            signal.raise_signal(signal.SIGALRM)
+            return super().write(data)
+
+    line = json.dumps(report()).encode()
+    recorder = Recorder(StdinSource(len(line)), Output(), None, None)
+    recorder.interrupt()
+    signal.raise_signal(signal.SIGALRM)
+    with pytest.raises(Interrupted):
+        recorder.on_line(memoryview(line), Timestamp(0.0, 0.0))
+    signal.raise_signal(signal.SIGALRM)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neuron_exporter.facts.report_names import ERROR_TYPES, STATUSES
 from neuron_exporter.metrics.counters import MAX_NAMES, RETENTION_AFTER_EXIT
-from tests.support.reports import Harness, ecc, executions, group, report, runtime
+from tests.support.reports import Harness, Samples, ecc, executions, group, report, runtime
 
 STATUS = "execution_status_total"
 TOTALS = "neuron_executions_total"
@@ -66,7 +66,9 @@ def test_counter_of_exited_runtime_stays_for_ten_minutes() -> None:
     harness.now += RETENTION_AFTER_EXIT - 20
     assert harness.samples(report()).value(STATUS, "a", "completed") == 5
     harness.now += 20
-    assert harness.samples(report()).values(STATUS) == {}
+    collected = harness.collect(report())
+    assert Samples(collected.snapshot).values(STATUS) == {}
+    assert collected.series_evicted == 0
 
 
 def test_short_lived_workers_share_one_rising_series() -> None:

@@ -156,6 +156,13 @@ def test_cores_of_runtimes_contradict_the_count() -> None:
     assert samples.value("neuron_devices_present") == 4
 
 
+def test_cores_of_exited_runtimes_end_with_another_count() -> None:
+    harness = Harness()
+    harness.collect(report(busy(*range(8, 16)), neuron_hardware_info=hardware(4)))
+    samples = harness.samples(report(neuron_hardware_info=hardware(2)))
+    assert shown(samples).keys() == {0, 1, 2, 3}
+
+
 def test_runtimes_that_number_cores_unlike_the_list() -> None:
     """The cores of the runtimes are shown, and no idle ones beside them."""
     sections = {"neuron_hardware_info": hardware(4), "system_data": listing(4, 5, 6, 7)}

@@ -2,105 +2,43 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.model import Machine, Owners, Timestamp
-from neuron_exporter.report import decode
+from tests.support.mixed_periods import OMISSIONS, MixedReports, Omission, leave_out
 from tests.support.reports import (
     Harness,
     Samples,
     cores,
+    decode_document,
     ecc,
     executions,
     group,
-    memory,
     report,
     runtime,
 )
 
-CPU = {"user": 10, "nice": 0, "system": 5, "io_wait": 0, "irq": 0, "soft_irq": 0}
-PERIODS = {"neuron_hw_counters": 2.0, "memory_info": 3.0, "neuron_runtime_data": 5.0}
-"""Periods of the groups, beside `vcpu_usage` with 1 s."""
-
 UTILIZATION = "neuroncore_utilization_ratio"
 RAW_ECC = "neurondevice_ecc_reading"
 COMPLETED = "neuron_executions_total"
-Omission = Callable[[dict[str, Any], dict[str, Any], str], None]
-
-
-def leave_out(target: dict[str, Any], last: dict[str, Any], name: str) -> None:
-    """Leave the key out."""
-
-
-def set_null(target: dict[str, Any], last: dict[str, Any], name: str) -> None:
-    """Set the key to null."""
-    target[name] = None
-
-
-def repeat(target: dict[str, Any], last: dict[str, Any], name: str) -> None:
-    """Repeat the last reading."""
-    if name in last:
-        target[name] = last[name]
 
 
 class MixedStream:
-    """A stream of a report each second, in which each group has a period of its own."""
+    """A collector that reads a report each second, in which each group has its own period."""
 
     def __init__(self, omit: Omission = leave_out, ecc: str = "reset_aware") -> None:
-        self.harness = Harness(period=None, ecc=ecc)
-        self.second = 0
-        self.runtimes: list[dict[str, Any]] | None = None
-        self._omit = omit
-        self._last: dict[str, Any] = {}
+        self.reports = MixedReports(omit)
+        self._collector = Harness(period=None, ecc=ecc).collector
 
     def next(self, **changes: Any) -> Samples:
         """Return the samples of the next second; `changes` replace sections of the report."""
-        jitter = self.second / 1e6
-        due = {
-            "neuron_hw_counters": {**ecc({"mem_ecc_corrected": 1}, {}), "period": 2 + jitter},
-            "memory_info": group(period=3 + jitter, memory_used_bytes=7),
-            "neuron_runtime_data": self._runtimes(jitter),
-        }
-        fields: dict[str, Any] = {}
-        for name, period in PERIODS.items():
-            if self.second % period == 0:
-                fields[name] = self._last[name] = due[name]
-            else:
-                self._omit(fields, self._last, name)
-        system = {
-            "vcpu_usage": group(period=1 - jitter, average_usage=CPU, context_switch_count=10),
-            **{name: each for name, each in fields.items() if name != "neuron_runtime_data"},
-        }
-        document = report(system_data=system)
-        del document["neuron_runtime_data"]
-        if "neuron_runtime_data" in fields:
-            document["neuron_runtime_data"] = fields["neuron_runtime_data"]
-        self.second += 1
-        return self.read({**document, **changes})
-
-    def read(self, document: Any) -> Samples:
-        """Return the samples of a report that arrives now."""
-        now = 100.0 + self.second
-        collector: Collector = self.harness.collector
-        report = decode(json.dumps(document).encode()).report
+        document = {**self.reports.next(), **changes}
+        now = 100.0 + self.reports.count
         at = Timestamp(1_700_000_000 + now, now)
-        return Samples(collector.collect(report, at, Machine(), Owners()).snapshot)
-
-    def _runtimes(self, jitter: float) -> list[dict[str, Any]]:
-        if self.runtimes is not None:
-            return self.runtimes
-        groups = {
-            "neuroncore_counters": cores(_0=50, _1=0, _2=0, _3=0),
-            "memory_used": memory({"0": {"tensors": 5}}),
-            "execution_stats": executions(4, {"p50": 0.1}),
-        }
-        timed = {name: {**each, "period": 5 + jitter} for name, each in groups.items()}
-        return [runtime(1, "app", "", **timed)]
+        read = decode_document(document)
+        return Samples(self._collector.collect(read, at, Machine(), Owners()).snapshot)
 
     def advance(self, seconds: int) -> Samples:
         """Return the samples after so many seconds."""
@@ -109,7 +47,7 @@ class MixedStream:
         return samples
 
 
-@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+@pytest.mark.parametrize("omit", OMISSIONS)
 def test_no_series_comes_and_goes(omit: Omission) -> None:
     stream = MixedStream(omit)
     expected = None
@@ -125,7 +63,7 @@ def test_no_series_comes_and_goes(omit: Omission) -> None:
     assert len(samples.values(UTILIZATION)) == 4
 
 
-@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+@pytest.mark.parametrize("omit", OMISSIONS)
 def test_events_are_counted_once(omit: Omission) -> None:
     stream = MixedStream(omit)
     samples = stream.advance(40)
@@ -134,14 +72,14 @@ def test_events_are_counted_once(omit: Omission) -> None:
     assert samples.value("hardware_ecc_events_total", "0", "mem_ecc_corrected") == 1
 
 
-@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+@pytest.mark.parametrize("omit", OMISSIONS)
 def test_tallies_of_ecc_events_are_counted_once(omit: Omission) -> None:
     samples = MixedStream(omit, ecc="tally").advance(40)
     assert samples.value("hardware_ecc_events_total", "0", "mem_ecc_corrected") == 20
     assert samples.value(RAW_ECC, "0", "mem_ecc_corrected") == 1
 
 
-@pytest.mark.parametrize("omit", [leave_out, set_null, repeat])
+@pytest.mark.parametrize("omit", OMISSIONS)
 def test_latency_distribution_has_each_execution_once(omit: Omission) -> None:
     stream = MixedStream(omit)
     counted = 0.0
@@ -172,9 +110,9 @@ def test_error_ends_a_reading_at_once() -> None:
 
 def test_empty_list_ends_runtimes_at_once() -> None:
     stream = MixedStream()
-    stream.runtimes = None
+    stream.reports.runtimes = None
     assert stream.advance(21).value(UTILIZATION, "0") == 0.5
-    stream.runtimes = []
+    stream.reports.runtimes = []
     samples = stream.advance(5)
     assert samples.value(UTILIZATION, "0") == 0
     assert samples.values("neuron_runtime_memory_used_bytes") == {}
@@ -185,7 +123,7 @@ def test_empty_list_ends_runtimes_at_once() -> None:
 def test_runtime_with_an_error_ends_at_once() -> None:
     stream = MixedStream()
     stream.advance(20)
-    stream.runtimes = [runtime(1, error="gone")]
+    stream.reports.runtimes = [runtime(1, error="gone")]
     stream.next()
     assert stream.next().values(UTILIZATION) == {}
 

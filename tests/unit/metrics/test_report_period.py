@@ -80,9 +80,10 @@ def test_shorter_period_counts_with_the_third_report() -> None:
 
 
 @pytest.mark.parametrize("period", [1e9, 3600.1])
-def test_absurd_period_is_capped(period: float) -> None:
+@pytest.mark.parametrize("earlier", [[], [5.0]])
+def test_absurd_period_is_capped(earlier: list[float], period: float) -> None:
     stream = Stream()
-    stream.read(covering(5), covering(period))
+    stream.read(*map(covering, earlier), covering(period))
     assert stream.period.fresh_for == 3 * 3600
 
 

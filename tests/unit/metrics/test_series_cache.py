@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from neuron_exporter.metrics.counters import RuntimeKey
 from neuron_exporter.metrics.series_cache import SeriesCache
-from neuron_exporter.model import Owners
+from neuron_exporter.model import Owner, Owners
+
+
+@pytest.mark.parametrize("by", ["cores", "pid"])
+def test_equal_owner_keeps_the_entity(by: str) -> None:
+    """Each lookup makes new objects, and so does the search for what two containers share."""
+    cache, key = SeriesCache(("runtime_tag",)), RuntimeKey(1, "worker")
+    entities = []
+    for _ in range(2):
+        owners = Owners(by_pid={1: Owner(pod="train")})
+        if by == "cores":
+            one, two = (Owner(pod="train", container=name) for name in ("one", "two"))
+            owners = Owners(by_core={0: one, 1: two})
+        cache.resolve_owner(key, owners, lambda: (0, 1), 0.0)
+        entities.append(cache.runtime(key))
+    assert entities[0].labels == (("runtime_tag", "worker"), ("pod", "train"))
+    assert entities[0] is entities[1]
 
 
 def test_entities_of_exited_runtimes_are_forgotten() -> None:

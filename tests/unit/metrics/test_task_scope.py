@@ -22,9 +22,9 @@ from tests.support.reports import (
     cores,
     decode_document,
     executions,
-    group,
     memory,
     report,
+    report_of_devices,
     runtime,
 )
 
@@ -168,20 +168,6 @@ def container(tmp_path: Path, *devices: int) -> Sidecar:
     return Sidecar(tmp_path)
 
 
-def of_devices(
-    count: int, *listed: int, busy: Mapping[int, float] | None = None, **more: Any
-) -> dict[str, Any]:
-    """Return a report that counts and lists these devices, with a runtime unless it is idle."""
-    devices = [{"neuron_device_index": index, "mem_ecc_corrected": 0} for index in listed]
-    used = cores(**{f"_{core}": percent for core, percent in (busy or {}).items()})
-    return report(
-        *([runtime(neuroncore_counters=used, memory_used=memory({}))] if busy else []),
-        system_data={"neuron_hw_counters": group(neuron_devices=devices)} if listed else {},
-        neuron_hardware_info={**HARDWARE, "neuron_device_count": count},
-        **more,
-    )
-
-
 def utilization(samples: Samples) -> dict[int, float | None]:
     """Return the utilization by core."""
     return {int(c): share for c, share in by_core(samples, "neuroncore_utilization_ratio").items()}
@@ -196,15 +182,15 @@ def device_counts(samples: Samples) -> tuple[Any, Any]:
 def test_task_with_the_last_devices(tmp_path: Path, count: int) -> None:
     sidecar = container(tmp_path, 4, 5, 6, 7)
     listed = (4, 5, 6, 7) if count == 4 else tuple(range(16))
-    busy = sidecar.samples(of_devices(count, *listed, busy=dict.fromkeys(range(8, 16), 100)))
+    busy = sidecar.samples(report_of_devices(count, *listed, busy=dict.fromkeys(range(8, 16), 100)))
     assert utilization(busy) == dict.fromkeys(range(8, 16), 1.0)
     assert device_counts(busy) == (4, 4)
-    idle = sidecar.samples(of_devices(count, *listed))
+    idle = sidecar.samples(report_of_devices(count, *listed))
     assert utilization(idle) == dict.fromkeys(range(8, 16), 0.0)
 
 
 def test_task_that_lost_a_device(tmp_path: Path) -> None:
-    samples = container(tmp_path, 4, 5, 6, 7).samples(of_devices(15, 4, 5, 7, 8, 9))
+    samples = container(tmp_path, 4, 5, 6, 7).samples(report_of_devices(15, 4, 5, 7, 8, 9))
     assert utilization(samples).keys() == {8, 9, 10, 11, 14, 15}
     assert device_counts(samples) == (4, 3)
 
@@ -212,18 +198,18 @@ def test_task_that_lost_a_device(tmp_path: Path) -> None:
 def test_lost_device_of_another_task(tmp_path: Path) -> None:
     """A report with as many devices as the task has may have one of another task."""
     sidecar = container(tmp_path, *range(15))
-    samples = sidecar.samples(of_devices(15, 0, 1, 2, *range(4, 16)))
+    samples = sidecar.samples(report_of_devices(15, 0, 1, 2, *range(4, 16)))
     assert not {6, 7, 30, 31} & utilization(samples).keys()
     assert device_counts(samples) == (15, 14)
 
 
 def test_numbers_of_the_devices_are_unknown(tmp_path: Path) -> None:
-    """Without a list, a count does not tell which cores are idle; a runtime does."""
+    """Which cores are idle does not follow from the count, only from a list or a runtime."""
     sidecar = container(tmp_path, 2, 3)
-    assert utilization(sidecar.samples(of_devices(2))) == {}
-    busy = sidecar.samples(of_devices(2, busy={4: 50, 5: 0, 6: 0, 7: 0}))
+    assert utilization(sidecar.samples(report_of_devices(2))) == {}
+    busy = sidecar.samples(report_of_devices(2, busy={4: 50, 5: 0, 6: 0, 7: 0}))
     assert utilization(busy) == {4: 0.5, 5: 0, 6: 0, 7: 0}
-    assert utilization(sidecar.samples(of_devices(2))).keys() == {4, 5, 6, 7}
+    assert utilization(sidecar.samples(report_of_devices(2))).keys() == {4, 5, 6, 7}
 
 
 def test_new_process_with_the_pid_of_another_task(folder: Path) -> None:
