@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,19 @@ def config(folder: Path, url: str) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def exporter_of_pod(tmp_path: Path, folder: Path) -> Iterator[tuple[RunningExporter, Endpoint]]:
+    """Run the exporter of the pod `mine`, which sends to the endpoint."""
+    environment = {**CREDENTIALS, "POD_UID": "mine"}
+    with (
+        cloudwatch_endpoint() as endpoint,
+        running_exporter(
+            tmp_path, config(folder, endpoint.url), environment=environment
+        ) as exporter,
+    ):
+        yield exporter, endpoint
+
+
 def check_delivery(exporter: RunningExporter, endpoint: Endpoint, folder: Path) -> None:
     """Check that new and left requests are delivered, from disk, and no others."""
     wait_for(lambda: endpoint.datums(LEFT))
@@ -77,14 +92,7 @@ def test_planted_files_of_other_pods(tmp_path: Path, folder: Path) -> None:
         plant(folder / f"{name}.db")
         for each in folder.glob(f"{name}.db*"):
             make_old(each)
-    with (
-        cloudwatch_endpoint() as endpoint,
-        running_exporter(
-            tmp_path,
-            config(folder, endpoint.url),
-            environment={**CREDENTIALS, "POD_UID": "mine"},
-        ) as exporter,
-    ):
+    with exporter_of_pod(tmp_path, folder) as (exporter, endpoint):
         check_delivery(exporter, endpoint, folder)
         exporter.wait_for_value("neuron_exporter_spool_other_requests", 2)
         exporter.wait_for_value("neuron_exporter_sink_dropped_requests_total", 1, reason="corrupt")
@@ -103,19 +111,12 @@ def test_planted_files_of_other_pods(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_planted_file_in_place_of_the_own_one(tmp_path: Path, folder: Path, attack: str) -> None:
     ATTACKS[attack](folder / "mine.db")
-    with (
-        cloudwatch_endpoint() as endpoint,
-        running_exporter(
-            tmp_path,
-            config(folder, endpoint.url),
-            environment={**CREDENTIALS, "POD_UID": "mine"},
-        ) as exporter,
-    ):
+    with exporter_of_pod(tmp_path, folder) as (exporter, endpoint):
         check_delivery(exporter, endpoint, folder)
         others = exporter.value("neuron_exporter_spool_other_requests")
         assert others == (attack in ("namespace", "region"))
-        set_aside = len(exporter.events("spool_quarantined"))
-        assert set_aside == (attack not in ("namespace", "region", "bomb"))
+        quarantined = len(exporter.events("spool_quarantined"))
+        assert quarantined == (attack not in ("namespace", "region", "bomb"))
     assert not (folder / "mine.db").is_symlink()
     assert (folder / "mine.db").stat().st_mode & 0o777 == 0o600
     for target in folder.glob("target"):

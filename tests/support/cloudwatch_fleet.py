@@ -21,6 +21,7 @@ from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
 from neuron_exporter.telemetry import Telemetry
+from tests.support.cloudwatch_sinks import memory_spool
 from tests.support.reports import Harness, cores, executions, report, runtime
 
 MIDNIGHT = 1_699_920_000.0
@@ -156,6 +157,7 @@ class _Exporter:
             lambda: self._machine,
             lambda _: self,
             fleet.telemetry,
+            memory_spool(lambda: fleet.now, lambda: fleet.now),
             clock=lambda: fleet.now,
             monotonic=lambda: fleet.now,
         )

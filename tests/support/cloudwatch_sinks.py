@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Machine, Selection, Timestamp
-from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES, Datum
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
-from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink, OnDrop
+from neuron_exporter.sinks.delivery.spool.spool import MAX_IN_MEMORY, Spool
 from neuron_exporter.sinks.delivery.transport import Outcome, Request, Transport, Verdict
 from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Harness, executions, report, runtime
@@ -26,6 +29,22 @@ DAY = 86400.0
 def request_of(*datums: Datum, namespace: str = "NeuronExporter") -> Request:
     """Make a request of these datums."""
     return Request(namespace, "us-east-1", START, list(datums))
+
+
+def memory_spool(
+    clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[Machine, OnDrop], Spool]:
+    """Return a function that opens a spool in memory."""
+    return lambda _, on_drop: Spool(
+        None,
+        MAX_IN_MEMORY,
+        ACCEPTED_AGES,
+        on_drop,
+        destination=("", ""),
+        sink="test",
+        clock=clock,
+        monotonic=monotonic,
+    )
 
 
 class RecordingTransport:
@@ -95,6 +114,7 @@ class ManualSink:
             lambda: self.machine,
             lambda _: self.connect(),
             self.telemetry,
+            memory_spool(lambda: self.wall, lambda: self.uptime),
             clock=lambda: self.wall,
             monotonic=lambda: self.uptime,
         )

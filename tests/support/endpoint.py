@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -53,17 +54,19 @@ class Endpoint:
             if name is None or datum["MetricName"] == name
         ]
 
+    def values(self, name: str) -> Counter[float]:
+        """Return the values of a metric with their counts."""
+        values = Counter[float]()
+        for datum in self.datums(name):
+            numbers = datum.get("Values", [datum.get("Value")])
+            counts = datum.get("Counts", [1] * len(numbers))
+            for value, count in zip(numbers, counts, strict=True):
+                values[value] += count
+        return values
+
     def total(self, name: str) -> float:
         """Return the sum of all values of a metric."""
-        return sum(
-            value * count
-            for datum in self.datums(name)
-            for value, count in zip(
-                datum.get("Values", [datum.get("Value")]),
-                datum.get("Counts", [1] * len(datum.get("Values", [0]))),
-                strict=True,
-            )
-        )
+        return sum(value * count for value, count in self.values(name).items())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import Request
-from tests.support.spools import ACCEPTED_AGES
+from tests.support.spools import ACCEPTED_AGES, PAGE
 
 NAMESPACE, REGION = "NeuronExporter", "us-east-1"
 PLANTED = "Planted"
@@ -54,6 +57,34 @@ def change(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def make_endless(path: Path, tree: str) -> None:
+    """Let a table or an index be a tree in which each inner page refers to one other page 40 times:
+    with ten levels it has 40^9 leaves, in a file of some kB."""
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (tree,)
+        ).fetchone()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    content = bytearray(path.read_bytes())
+    leaf = content[(root - 1) * PAGE : root * PAGE]
+    kind, keys = 5, [bytes((key,)) for key in range(1, 41)]
+    if leaf[0] == 10:  # an index, whose only cell is at the end
+        (cell,) = struct.unpack_from(">H", leaf, 8)
+        kind, keys = 2, [bytes(leaf[cell:])] * len(keys)
+    levels = 10
+    for level in range(levels):
+        number = root if level == 0 else pages + level
+        cells = [struct.pack(">I", pages + level + 1) + key for key in keys]
+        start = PAGE - sum(map(len, cells))
+        pointers = b"".join(struct.pack(">H", start + len(cells[0]) * n) for n in range(len(cells)))
+        header = struct.pack(">BHHHBI", kind, 0, len(cells), start, 0, pages + level + 1)
+        page = (header + pointers).ljust(start, b"\0") + b"".join(cells)
+        content[(number - 1) * PAGE : number * PAGE] = page
+    content[(pages + levels - 1) * PAGE :] = leaf
+    struct.pack_into(">I", content, 28, len(content) // PAGE)
+    path.write_bytes(content)
 
 
 def _view(path: Path) -> None:
@@ -117,6 +148,8 @@ def _writable(path: Path) -> None:
 
 def _owned(path: Path) -> None:
     """Let the file belong to another user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
     write_spool(path)
     os.chown(path, 12345, 12345)
 

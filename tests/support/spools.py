@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from neuron_exporter.sinks.delivery.spool.rows import pack
 from neuron_exporter.sinks.delivery.spool.spool import Spool
@@ -100,6 +101,20 @@ def filled_spool(path: Path, count: int = 3, max_bytes: int = 16 * MIB) -> Spool
     harness = SpoolHarness(path, max_bytes)
     harness.fill(count)
     return harness
+
+
+def assert_quarantined(path: Path, reason: str) -> None:
+    """Assert that the file is replaced by a new one, and kept as it is under another name."""
+    content = path.read_bytes()
+    harness = SpoolHarness(path)
+    with capture_logs() as log:
+        harness.spool.maintain()
+        harness.add("a")
+    assert harness.spool.state == "disk"
+    assert harness.drain() == ["a"]
+    assert [event["event"] for event in log] == ["spool_quarantined"]
+    assert log[0]["kept_as"] == f"{path}.{reason}-{int(START)}"
+    assert Path(log[0]["kept_as"]).read_bytes() == content
 
 
 def overwrite(path: Path, start: int, number: int = 10 * PAGE) -> None:

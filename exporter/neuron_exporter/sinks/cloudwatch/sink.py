@@ -26,7 +26,7 @@ from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
 from neuron_exporter.sinks.delivery.jitter import SendSlot
 from neuron_exporter.sinks.delivery.sender import Sender
-from neuron_exporter.sinks.delivery.spool.spool import MAX_IN_MEMORY, Spool
+from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.status import DeliveryStatus
 from neuron_exporter.sinks.delivery.transport import ATTEMPT_SECONDS, Request, Transport, Verdict
 from neuron_exporter.telemetry import Telemetry
@@ -66,17 +66,17 @@ class CloudWatchSink:
         identity: Callable[[], Machine],
         connect: Callable[[str], Transport],
         telemetry: Telemetry,
-        open_spool: Callable[[Machine, OnDrop], Spool] | None = None,
+        open_spool: Callable[[Machine, OnDrop], Spool],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connect` opens a transport to a region, `open_spool` the spool of this machine (by
-        default in memory). Both are called from the sink's thread."""
+        """`connect` opens a transport to a region, `open_spool` the spool of this machine. Both are
+        called from the sink's thread."""
         self.selection = selection
         self._settings = settings
         self._identity = identity
         self._connect = connect
-        self._open_spool = open_spool or self._memory_spool
+        self._open_spool = open_spool
         self._telemetry = telemetry
         self._clock = clock
         self._monotonic = monotonic
@@ -311,18 +311,6 @@ class CloudWatchSink:
             sender.drain_backlog(verdicts, max_resent, should_stop)
         finally:
             self._status.show_spool(sender.spool)
-
-    def _memory_spool(self, _: Machine, on_drop: OnDrop) -> Spool:
-        return Spool(
-            None,
-            MAX_IN_MEMORY,
-            ACCEPTED_AGES,
-            on_drop,
-            destination=(self._settings.namespace, self._region),
-            sink=NAME,
-            clock=self._clock,
-            monotonic=self._monotonic,
-        )
 
     def _without_heartbeat(self, request: Request) -> Request | None:
         """Return the request to spool: a late heartbeat says nothing about the present."""

@@ -31,7 +31,7 @@ this number, the oldest is dropped and counted."""
 class Window:
     """Readings from `start` (Unix seconds) until the start of the next window.
 
-    `last_snapshot` is the newest snapshot at its end, and tells whether the source is alive.
+    `last_snapshot` is the newest snapshot at its end; it shows whether the source is alive.
     """
 
     start: float
@@ -193,8 +193,8 @@ class Windows:
         self._plan = PoolingPlan(shape, self._selection, self._groupings)
         counters = [shape[index] for index in self._plan.counters]
         self._last = [self._remembered.pop(series.counter_key(), None) for series in counters]
-        ended = EntityKind.RUNTIME_TOTALS
-        for key in [key for key in self._remembered if key[0].entity_kind is ended]:
+        of_runtimes = EntityKind.RUNTIME_TOTALS
+        for key in [key for key in self._remembered if key[0].entity_kind is of_runtimes]:
             del self._remembered[key]
 
     def _set_baselines(self, values: tuple[Any, ...], rows: Collection[MetricSpec]) -> None:

@@ -93,7 +93,7 @@ class Sender:
             verdicts.add(verdict)
 
     def close(self) -> int:
-        """Close connections and files; return how many requests stay on disk."""
+        """Close the connection and files; return how many requests stay on disk."""
         if self._transport is not None:
             self._transport.close()
         return self.spool.close()

@@ -64,10 +64,6 @@ class DeliveryStatus:
     def record(self, outcome: Outcome) -> None:
         """Count the outcome of an attempt."""
         self.progress.tick()
-        outcome = outcome._replace(
-            code=self._bounded(outcome.code),
-            message=safe_message(outcome.message),
-        )
         self._telemetry.sink_requests.labels(self._sink, outcome.verdict.value).inc()
         self._telemetry.sink_ambiguous.labels(self._sink).inc(outcome.ambiguous)
         match outcome.verdict:
@@ -75,8 +71,8 @@ class DeliveryStatus:
                 self._delivered = True
                 self._telemetry.sink_last_success.labels(self._sink).set(self._clock())
             case Verdict.RETRY:
-                self._telemetry.sink_errors.labels(self._sink, outcome.code).inc()
-                self._retried = self._retried or (outcome.code, outcome.message)
+                failure = self._count_error(outcome.code, outcome.message)
+                self._retried = self._retried or failure
             case Verdict.REJECTED:
                 self.drop("rejected")
                 self.record_failure(outcome.code, outcome.message)
@@ -87,9 +83,8 @@ class DeliveryStatus:
 
     def record_failure(self, code: str, message: str) -> None:
         """Record a permanent failure."""
-        code, message = self._bounded(code), safe_message(message)
-        self._telemetry.sink_errors.labels(self._sink, code).inc()
-        self._failure = self._failure or (code, message)
+        failure = self._count_error(code, message)
+        self._failure = self._failure or failure
 
     def show_spool(self, spool: Spool) -> None:
         """Publish the size and the state of the spool."""
@@ -122,16 +117,18 @@ class DeliveryStatus:
                 _log.info("delivery_recovered", sink=self._sink)
         self._delivered, self._retried, self._failure = False, None, None
 
-    def _bounded(self, code: str) -> str:
-        """Return a code that is fit for a label: the endpoint chooses it, and could invent any
-        number of them."""
-        if code not in self._codes and (not _CODE.fullmatch(code) or len(self._codes) >= MAX_CODES):
-            return OTHER_CODE
-        self._codes.add(code)
-        return code
-
     def thread_died(self, error: BaseException) -> None:
         """Report that the sink's thread has ended, and nothing will be sent any more."""
         self._is_up = False
         self._state = f"its thread died: {safe_message(repr(error))}"
         _log.error("thread_died", sink=self._sink, thread=self._sink, error=repr(error))
+
+    def _count_error(self, code: str, message: str) -> _Failure:
+        """Count an error, and return it as it is shown. The endpoint chooses the code, and could
+        invent any number of them."""
+        if code not in self._codes and (not _CODE.fullmatch(code) or len(self._codes) >= MAX_CODES):
+            code = OTHER_CODE
+        else:
+            self._codes.add(code)
+        self._telemetry.sink_errors.labels(self._sink, code).inc()
+        return code, safe_message(message)

@@ -15,6 +15,7 @@ from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.delivery.jitter import SendSlot
+from neuron_exporter.sinks.delivery.spool import spool as spool_module
 from neuron_exporter.sinks.delivery.transport import Transport
 from neuron_exporter.telemetry import Telemetry
 from tests.support.cloudwatch_sinks import (
@@ -24,6 +25,7 @@ from tests.support.cloudwatch_sinks import (
     STANDARD,
     THROTTLED,
     RecordingTransport,
+    memory_spool,
 )
 from tests.support.reports import Harness, executions, report, runtime
 from tests.support.waiting import wait_for
@@ -51,6 +53,7 @@ class RunningSink:
             lambda: self.machine,
             lambda region: self.regions.append(region) or transport,  # type: ignore[func-returns-value]
             self.telemetry,
+            memory_spool(),
         )
         self.sink.start()
         self._bench = Harness()
@@ -154,7 +157,7 @@ def test_rejected_request_is_dropped(start: Callable[..., RunningSink]) -> None:
 def test_memory_queue_is_bounded(
     start: Callable[..., RunningSink], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink_module, "MAX_IN_MEMORY", 2000)
+    monkeypatch.setattr(spool_module, "MAX_IN_MEMORY", 2000)
     transport = RecordingTransport(THROTTLED)
     running = start(transport)
 

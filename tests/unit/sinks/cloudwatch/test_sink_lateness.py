@@ -13,7 +13,7 @@ from neuron_exporter.model import Machine
 from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
-from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink, OnDrop
 from neuron_exporter.sinks.cloudwatch.window import MAX_OPEN
 from neuron_exporter.sinks.delivery.jitter import SendSlot
 from neuron_exporter.sinks.delivery.sender import MAX_FAILURES
@@ -29,6 +29,7 @@ from tests.support.cloudwatch_sinks import (
     THROTTLED,
     ManualSink,
     RecordingTransport,
+    memory_spool,
 )
 
 
@@ -140,11 +141,9 @@ def test_spool_waits_for_task_id() -> None:
         opened: list[str] = []
         machine, now = [MACHINE], [START]
 
-        def open_spool(known: Machine, dropped: object, opened: list[str] = opened) -> Spool:
+        def open_spool(known: Machine, on_drop: OnDrop, opened: list[str] = opened) -> Spool:
             opened.append(known.task_id)
-            return Spool(
-                None, 2**20, ACCEPTED_AGES, lambda *_: None, destination=("", ""), sink="test"
-            )
+            return memory_spool()(known, on_drop)
 
         sink = CloudWatchSink(
             STANDARD,

@@ -21,6 +21,7 @@ from tests.support.cloudwatch_sinks import (
     START,
     THROTTLED,
     RecordingTransport,
+    memory_spool,
 )
 from tests.support.reports import Harness, executions, report, runtime
 from tests.support.selections import BOTH, COMPLETED, FAILED, select_only
@@ -66,6 +67,7 @@ class ReloadedSink:
             lambda: self.machine,
             lambda _: self.transport,
             Telemetry(),
+            memory_spool(lambda: self.now, lambda: self.now),
             clock=lambda: self.now,
             monotonic=lambda: self.now,
         )
@@ -187,7 +189,9 @@ def test_concurrent_reloads_lose_and_double_nothing() -> None:
         namespace="NeuronExporter", region="r", interval=0.2, dimension_sets=[ONE], spread=False
     )
     machine = Machine(instance_id="i-1", cluster="c")
-    sink = CloudWatchSink(BOTH, settings, lambda: machine, lambda _: transport, Telemetry())
+    sink = CloudWatchSink(
+        BOTH, settings, lambda: machine, lambda _: transport, Telemetry(), memory_spool()
+    )
     harness, stopping = Harness(), threading.Event()
 
     def reload() -> None:

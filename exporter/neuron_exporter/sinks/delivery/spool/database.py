@@ -146,13 +146,13 @@ class Database:
     def check_path(self) -> None:
         """Check that the path still leads to this file and this log."""
         try:
-            if file_id(self.path) == self.file_id:
-                if not self.bytes or self._log_path.exists():
-                    return
-                raise StoreError(Reason.IO, f"{self._log_path}: deleted while it was in use")
+            found = file_id(self.path)
         except FileNotFoundError:
             raise StoreError(Reason.GONE, f"{self.path}: deleted while it was in use") from None
-        raise StoreError(Reason.GONE, f"{self.path}: replaced while it was in use")
+        if found != self.file_id:
+            raise StoreError(Reason.GONE, f"{self.path}: replaced while it was in use")
+        if self.bytes and not self._log_path.exists():
+            raise StoreError(Reason.IO, f"{self._log_path}: deleted while it was in use")
 
     def _verify_log(self) -> None:
         """Check that no other user can have written the log, which may have been planted after the

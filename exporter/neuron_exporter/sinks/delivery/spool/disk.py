@@ -272,9 +272,10 @@ class Disk:
             for row_id in list(self._undeleted.get(store.token, ())):
                 if not self.delete(RowRef(store.token, row_id)):
                     break
-        # An orphan may be a copy of the own file.
-        own = {self._file.store.token} if self._file.store else set()
-        self._orphans.adopt(own | {ref.token for ref in self._in_flight()}, self._undeleted)
+        in_use = {ref.token for ref in self._in_flight()}
+        if self._file.store is not None:
+            in_use.add(self._file.store.token)
+        self._orphans.adopt(in_use, self._undeleted)
         if self._file.store is not None and self._file.error is None:
             self._try(self._file.store, Store.vacuum)
 

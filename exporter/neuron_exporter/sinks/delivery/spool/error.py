@@ -40,6 +40,7 @@ _BY_SQLITE = {
     sqlite3.SQLITE_CORRUPT: Reason.CORRUPT,
     sqlite3.SQLITE_INTERRUPT: Reason.CORRUPT,  # too many steps
     sqlite3.SQLITE_TOOBIG: Reason.CORRUPT,
+    sqlite3.SQLITE_CONSTRAINT: Reason.CORRUPT,  # a damaged table repeats ids
     sqlite3.SQLITE_NOTADB: Reason.CORRUPT,
     sqlite3.SQLITE_READONLY: Reason.READ_ONLY,
     sqlite3.SQLITE_PERM: Reason.READ_ONLY,

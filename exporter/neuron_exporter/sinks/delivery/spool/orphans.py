@@ -9,7 +9,6 @@ their file, for an exporter that sends to it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,16 +49,17 @@ class Orphans:
         """Number of requests for other destinations in known orphans."""
         return sum(self._kept.copy().values()) + (self.store.others if self.store else 0)
 
-    def adopt(self, in_flight: set[str], undeleted: Mapping[str, set[int]]) -> None:
+    def adopt(self, in_use: set[str], undeleted: dict[str, set[int]]) -> None:
         """Delete the adopted file if it is empty, and adopt the next one, if any.
 
-        `in_flight` are the tokens of files with requests in flight. `undeleted` has the ids of
-        requests that were sent but could not be deleted, by the token of their file.
+        `in_use` are the tokens of the own file and of files with requests in flight: the orphan may
+        be one of them, or a copy. `undeleted` has the ids of requests that were sent but could not
+        be deleted, by the token of their file.
         """
         now = self._options.monotonic()
         if self.store is not None:
             token = self.store.token
-            if self.store.pending or token in in_flight or undeleted.get(token):
+            if self.store.pending or token in in_use or undeleted.get(token):
                 return
             self._finish(self.store)
         elif now < self._next_scan:
@@ -74,7 +74,7 @@ class Orphans:
             if path not in self._skipped and self._retry_at.get(path, now) <= now
         ]
         for path in due[:MAX_OPENED]:
-            if self._open(path, in_flight, undeleted):
+            if self._open(path, in_use, undeleted):
                 return
         self._next_scan = now + SCAN_INTERVAL
 
@@ -85,7 +85,7 @@ class Orphans:
             self._skip(self.store.path, error)
             self.store = None
 
-    def _open(self, path: Path, in_flight: set[str], undeleted: Mapping[str, set[int]]) -> bool:
+    def _open(self, path: Path, in_use: set[str], undeleted: dict[str, set[int]]) -> bool:
         try:
             _verify_size(path, max(_MAX_BYTES, self._options.max_bytes))
             store = Store(path, _UNLIMITED, self._options.destination, lambda _: None, create=False)
@@ -93,7 +93,7 @@ class Orphans:
             if error.reason not in (Reason.LOCKED, Reason.GONE):
                 self._skip(path, error)
             return False
-        if store.token in in_flight:  # that request would count as ambiguous and be sent again
+        if store.token in in_use:  # its requests in flight would become pending and be sent again
             store.close()
             return False
         self.store = store
@@ -102,8 +102,7 @@ class Orphans:
         except StoreError as error:
             self.release(error)
             return False
-        if store.token in undeleted:
-            undeleted[store.token].clear()
+        undeleted.pop(store.token, None)
         self.ambiguous += ambiguous
         if store.pending:
             if path not in self._retry_at:

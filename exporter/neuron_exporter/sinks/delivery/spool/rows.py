@@ -15,9 +15,7 @@ from neuron_exporter.sinks.delivery.transport import Request
 
 _ROW_OVERHEAD = 400  # bytes of the Python objects around a payload; SQLite needs less
 _MAX_INTEGER = 2**63
-_MAX_UNPACKED = (
-    4 * 2**20
-)  # of a request of 1 MB as JSON, a double has 9 bytes in place of 5 or more
+_MAX_UNPACKED = 4 * 2**20  # bytes; a request has 1 MB as JSON, where numbers may be shorter
 
 
 class Row(NamedTuple):

@@ -39,15 +39,12 @@ CREATE INDEX by_age ON requests (in_flight, stamp);
 """
 _ROW_COLUMNS = "failures, stamp, namespace, region, payload"
 _DELETE = "DELETE FROM requests WHERE id = ?"
-
-
 _IS_OWN = (
     "typeof(in_flight) = 'integer' AND typeof(failures) = 'integer' AND typeof(stamp) = 'real'"
     " AND namespace = ? AND region = ? AND typeof(payload) = 'blob' AND length(payload) <= ?"
     f" AND failures >= 0 AND stamp BETWEEN 0 AND {MAX_STAMP}"
 )
 _PENDING = "in_flight = 0 AND id NOT IN (SELECT id FROM temp.others)"
-
 
 QueueOrder = tuple[int, float, int]
 """Failures, stamp and id of a pending request. The smallest is the next to send."""
