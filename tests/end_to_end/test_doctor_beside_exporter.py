@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -87,25 +86,25 @@ def test_folder_of_another_user(tmp_path: Path) -> None:
     }
     environment = {**CREDENTIALS, "AWS_SHARED_CREDENTIALS_FILE": str(credentials)}
 
-    def findings(command: Sequence[str] = WITH_FEW_RIGHTS) -> DoctorResult:
+    def result() -> DoctorResult:
         flags = ("--config", str(tmp_path / "exporter.yaml"))
-        return doctor(*flags, within=command, **environment)
+        return doctor(*flags, within=WITH_FEW_RIGHTS, **environment)
 
     with beside(tmp_path, config, **environment) as exporter:
         exporter.wait_for_value("neuron_exporter_spool_on_disk", 1)
         os.chown(folder, 12345, 12345)
-        (spool,) = findings().about("spool")
+        (spool,) = result().about("spool")
         assert spool.verdict == "skipped"
         assert spool.seen == (
             f"{folder} cannot be written: Permission denied (user 0); the running exporter, as "
             "another user, can use it"
         )
-    result = findings()
-    (spool,) = result.about("spool")
+    alone = result()
+    (spool,) = alone.about("spool")
     assert spool.verdict == "failed"
     assert spool.seen == f"{folder} cannot be written: Permission denied (user 0)"
     assert "run the doctor as that user" in spool.fix
-    warned = [each.seen for each in result.about("cloudwatch", "warning")]
+    warned = [each.seen for each in alone.about("cloudwatch", "warning")]
     assert f"{credentials} cannot be read (user 0)" in warned
 
 

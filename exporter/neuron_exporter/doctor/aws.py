@@ -24,7 +24,7 @@ from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
 from neuron_exporter.config.schema import CloudWatchConfig
-from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.doctor.finding import Finding, Subject, describe
 from neuron_exporter.facts.prices import HOURS_PER_MONTH, METRIC
 from neuron_exporter.sinks.cloudwatch.put_metric_data import (
     CONNECT_TIMEOUT,
@@ -191,16 +191,15 @@ def _load_credentials(session: Session) -> Any:
 
 
 def _not_loaded(error: Exception) -> Finding:
-    seen = f"loading credentials failed: {_code(error)}"
+    reason = _code(error)
+    fix = _FIX_BY_CODE.get(reason, "check the shared credentials file and the role's trust policy")
     if isinstance(error, ConnectionError):
         through = _through_proxy("https://sts.amazonaws.com")
-        seen = f"loading credentials failed: STS cannot be reached{through} ({_code(error)})"
-        return SUBJECT.failed(seen, _FIX_PROXY if through else _FIX_ROUTE)
-    if isinstance(error, OSError) and error.filename:  # a token, mostly
-        reason = f"{error.filename}: {error.strerror} (user {os.geteuid()})"
-        return SUBJECT.failed(f"loading credentials failed: {reason}", _FIX_FILE)
-    fix = "check the shared credentials file and the role's trust policy"
-    return SUBJECT.failed(seen, _FIX_BY_CODE.get(_code(error), fix))
+        reason = f"STS cannot be reached{through} ({reason})"
+        fix = _FIX_PROXY if through else _FIX_ROUTE
+    elif isinstance(error, OSError) and error.filename:  # a token, mostly
+        reason, fix = describe(error), _FIX_FILE
+    return SUBJECT.failed(f"loading credentials failed: {reason}", fix)
 
 
 def send_one(config: CloudWatchConfig, region: str) -> Finding:

@@ -40,7 +40,7 @@ def check(context: Context) -> Iterator[Finding]:
     for finding in _delivery(context, region):
         if delivers and finding.verdict is Verdict.FAILED:
             seen = f"{finding.seen}; the running exporter delivers, so its environment differs"
-            finding = SUBJECT.warning(seen, IN_ENVIRONMENT)
+            finding = finding._replace(verdict=Verdict.WARNING, seen=seen, fix=IN_ENVIRONMENT)
         yield finding
     if context.send:
         from neuron_exporter.doctor import aws

@@ -9,11 +9,7 @@ from neuron_exporter.config import ConfigError, load
 from neuron_exporter.config.load import PREFIX
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Subject, describe
-from neuron_exporter.doctor.processes import (
-    hidden_exporters,
-    other_variables,
-    running_exporters,
-)
+from neuron_exporter.doctor.processes import other_variables, running_exporters
 from neuron_exporter.doctor.remedies import AS_EXPORTER, IN_ENVIRONMENT
 from neuron_exporter.pipeline.build import all_problems, build
 from neuron_exporter.pipeline.identity import make_identity
@@ -51,11 +47,11 @@ def check(context: Context) -> Iterator[Finding]:
 def _use_running_arguments(context: Context) -> Iterator[Finding]:
     """Use the flags of the running exporter, and its file if no other one is given."""
     wanted = os.path.abspath(context.path) if context.path is not None else None
-    started = {}
-    for pid in hidden_exporters():
+    exporters, started = running_exporters(), {}
+    for pid in exporters.hidden:
         seen = f"process {pid} runs an exporter of another user, whose settings are not used here"
         yield SUBJECT.skipped(seen, f"{AS_EXPORTER}, or name its file with --config")
-    for pid, words in running_exporters().items():
+    for pid, words in exporters.arguments.items():
         run = context.parse_run(words)
         if run is not None and (wanted is None or run.path == wanted):
             started[pid] = run

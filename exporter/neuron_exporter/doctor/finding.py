@@ -55,10 +55,9 @@ class Subject(str):
         return Finding(self, Verdict.SKIPPED, reason, fix)
 
 
-def describe(error: OSError, path: object = "") -> str:
+def describe(error: OSError) -> str:
     """Return the path that cannot be used, the reason, and our user, who may lack a permission."""
-    name = error.filename or path
-    place = f"{name}: " if name else ""
+    place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or type(error).__name__} (user {os.geteuid()})"
 
 

@@ -11,7 +11,7 @@ from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.identity import ecs_task as ecs
 from neuron_exporter.identity import imds
 from neuron_exporter.identity.local import ENVIRONMENT_VARIABLES
-from neuron_exporter.identity.machine import Identity, IdentitySource
+from neuron_exporter.identity.machine import STREAM_KEYS, Identity, IdentitySource
 from neuron_exporter.model import Machine
 from neuron_exporter.pipeline.identity import identity_providers, is_local_source, required_fields
 
@@ -27,9 +27,6 @@ _NAMES: Mapping[IdentitySource, str] = {
 }
 
 _TIMEOUT = "no answer within"
-_IN_REPORTS = frozenset(
-    {"instance_id", "instance_type", "instance_name", "availability_zone", "region", "subnet_id"}
-)
 _IN_DMI = frozenset({"instance_id", "instance_type"})
 _CONFIGURATION_KEYS = IdentityConfig.model_fields.keys() & {each.name for each in fields(Machine)}
 
@@ -97,7 +94,7 @@ def _missing(
     context: Context, name: str, errors: Mapping[IdentitySource, str], *, is_label: bool
 ) -> Finding:
     tried = []
-    if name in _IN_REPORTS:
+    if name in STREAM_KEYS:
         has_report = context.report is not None or context.scraped is not None
         answer = "does not have it" if has_report else "none was read"
         tried.append(f"{_NAMES[IdentitySource.STREAM]}: {answer}")

@@ -26,6 +26,16 @@ _RELEVANT_VARIABLES = (
 _DEVICE = re.compile(r"/dev/neuron(\d{1,4})")
 
 
+class Exporters(NamedTuple):
+    """The arguments after `run` of the exporters in our mount namespace, by process id.
+
+    `hidden` has the exporters of other users, whose mount namespace we may not read.
+    """
+
+    arguments: dict[int, list[str]]
+    hidden: list[int]
+
+
 class OpenDevices(NamedTuple):
     """Processes by the device that they have open.
 
@@ -39,27 +49,20 @@ class OpenDevices(NamedTuple):
     is_complete: bool
 
 
-def running_exporters(proc: Path = Path("/proc")) -> dict[int, list[str]]:
-    """Return the arguments after `run` of all exporters in our mount namespace, by process id."""
+def running_exporters(proc: Path = Path("/proc")) -> Exporters:
+    """Find the exporters that run in our mount namespace, or may do so."""
     own = _namespace(proc, "self", "mnt")
-    return {
-        pid: _absolute(words, proc / str(pid) / "cwd")
-        for pid, words, namespace in _exporters(proc)
-        if namespace == own
-    }
-
-
-def hidden_exporters(proc: Path = Path("/proc")) -> list[int]:
-    """Return the exporters of other users whose mount namespace we may not read: ours, or not."""
-    return [pid for pid, _, namespace in _exporters(proc) if not namespace]
-
-
-def _exporters(proc: Path) -> Iterator[tuple[int, list[str], str]]:
-    """Yield each exporter with its arguments and mount namespace, empty if it cannot be read."""
+    found = Exporters({}, [])
     for pid in _pids(proc):
         words = _run_arguments(_command(proc / str(pid)))
-        if words is not None:
-            yield pid, words, _namespace(proc, str(pid), "mnt")
+        if words is None:
+            continue
+        namespace = _namespace(proc, str(pid), "mnt")
+        if namespace == own:
+            found.arguments[pid] = _absolute(words, proc / str(pid) / "cwd")
+        elif not namespace:
+            found.hidden.append(pid)
+    return found
 
 
 def other_variables(pid: int, own: Mapping[str, str], proc: Path = Path("/proc")) -> list[str]:

@@ -9,15 +9,10 @@ from dataclasses import fields
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from neuron_exporter.identity.machine import STREAM_KEYS
 from neuron_exporter.model import Machine
 
 Labels = Mapping[str, str]
-
-_LABELS = (
-    *("instance_id", "instance_type", "instance_name"),
-    *("availability_zone", "region", "subnet_id"),
-)
-"""Labels of the hardware series that identify the machine."""
 
 
 class ScrapedMetrics:
@@ -90,8 +85,8 @@ def parse_snapshot(document: bytes) -> ScrapedSnapshot:
 
 
 def known_machine(scraped: ScrapedMetrics | None, snapshot: bytes) -> Machine:
-    """Return the identity that a running exporter knows: all of it by its snapshot, a part of it by
-    the labels of its metrics."""
+    """Return the identity that a running exporter knows. Its snapshot has all of it; the labels of
+    its metrics have what reports can contain."""
     labels = scraped.any_label if scraped is not None else lambda _: ""
-    found = {name: labels(name) for name in _LABELS} | parse_snapshot(snapshot).machine
+    found = {name: labels(name) for name in STREAM_KEYS} | parse_snapshot(snapshot).machine
     return Machine(**{each.name: found.get(each.name, "") for each in fields(Machine)})

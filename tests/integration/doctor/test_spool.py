@@ -15,7 +15,7 @@ from tests.support.doctor import make_context
 from tests.support.endpoint import Endpoint
 from tests.support.mounts import filled_file_system, remount, tmpfs
 from tests.support.paths import ROOT
-from tests.support.planted_spools import ATTACKS
+from tests.support.planted_spools import ATTACKS, make_endless, write_spool
 from tests.support.processes import ended
 from tests.support.spooler import spool_command
 
@@ -94,6 +94,17 @@ def test_planted_file(tmp_path: Path, attack: str, seen: str) -> None:
     finding = only_finding(path)
     assert finding.verdict is Verdict.FAILED
     assert seen in finding.seen
+
+
+def test_endless_indexes(tmp_path: Path) -> None:
+    """SQLite counts the requests in one of them."""
+    path = tmp_path / "spool.db"
+    write_spool(path)
+    for index in ("by_turn", "by_age"):
+        make_endless(path, index)
+    finding = only_finding(path)
+    assert finding.verdict is Verdict.FAILED
+    assert finding.seen.endswith("cannot be read: interrupted")
 
 
 def test_pipe_in_place_of_the_file(tmp_path: Path) -> None:

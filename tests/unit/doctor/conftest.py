@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
+from neuron_exporter.doctor import owners
 from neuron_exporter.identity import local_http
 from neuron_exporter.identity.owners import kubelet
+from neuron_exporter.identity.owners.container_logs import ContainerLogProvider
+from neuron_exporter.identity.owners.pod_labels import PodLabelProvider
+from neuron_exporter.pipeline import owners as owner_factory
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +20,22 @@ def _long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let lookups succeed on a busy machine; tests of timeouts set their own."""
     monkeypatch.setattr(local_http, "TIMEOUT", 30.0)
     monkeypatch.setattr(kubelet, "TIMEOUT", 30.0)
+
+
+@pytest.fixture
+def no_folder(tmp_path: Path) -> Path:
+    """Return a folder that does not exist."""
+    return tmp_path / "none"
+
+
+@pytest.fixture(autouse=True)
+def _no_kubernetes_node(monkeypatch: pytest.MonkeyPatch, no_folder: Path) -> None:
+    """Hide what Kubernetes keeps on the machine that runs the tests."""
+    for module in (owners, owner_factory):
+        monkeypatch.setattr(module, "DEFAULT_KUBELET_SOCKET", str(no_folder / "kubelet.sock"))
+    in_folder = {
+        "ContainerLogProvider": partial(ContainerLogProvider, no_folder),
+        "PodLabelProvider": partial(PodLabelProvider, account=no_folder),
+    }
+    for name, provider in in_folder.items():
+        monkeypatch.setattr(owner_factory, name, provider)

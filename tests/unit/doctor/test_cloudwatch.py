@@ -169,6 +169,23 @@ def test_identity_that_only_an_unreadable_exporter_knows() -> None:
     assert [each.verdict for each in check(context)] == [Verdict.FAILED] * 2
 
 
+def test_failures_beside_an_exporter_that_delivers(
+    front: ValidatingEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are warnings about the same subjects."""
+    monkeypatch.setattr(aws, "_MAX_SKEW", -1.0)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    context = publishing_to(front.url)
+    found = [(each.subject, each.verdict) for each in problems(context)]
+    assert found == [("clock", Verdict.FAILED), ("cloudwatch", Verdict.FAILED)]
+    context.scraped = ScrapedMetrics(
+        'neuron_exporter_build_info 1\nneuron_exporter_sink_up{sink="cloudwatch"} 1\n'
+    )
+    found = [(each.subject, each.verdict) for each in problems(context)]
+    assert found == [("clock", Verdict.WARNING), ("cloudwatch", Verdict.WARNING)]
+
+
 def test_budget_exceeded(front: ValidatingEndpoint) -> None:
     context = publishing_to(front.url)
     context.scraped = ScrapedMetrics(

@@ -107,13 +107,21 @@ def test_fields_from_a_sampled_report() -> None:
 
 
 def test_fields_from_labels_of_the_running_exporter() -> None:
-    context = make_context({"AWS_EC2_METADATA_DISABLED": "true"})
+    context = make_context(
+        {"AWS_EC2_METADATA_DISABLED": "true"},
+        cloudwatch__enabled=True,
+        cloudwatch__dimension_sets=[["UltraServerId"]],
+    )
+    missing = field([*check(context)], "ultraserver_id").seen
+    assert missing == "ultraserver_id is unknown (neuron-monitor's report: none was read)"
+    labels = 'instance_id="i-0abc",region="eu-west-1",ultraserver_id="u-0abc"'
     context.scraped = ScrapedMetrics(
-        'neuron_exporter_build_info{version="1"} 1\n'
-        'neuroncore_utilization_ratio{instance_id="i-0abc",region="eu-west-1"} 1\n'
+        f'neuron_exporter_build_info{{version="1"}} 1\nneuroncore_utilization_ratio{{{labels}}} 1\n'
     )
     findings = list(check(context))
     assert field(findings, "instance_id").verdict is Verdict.OK
+    seen = field(findings, "ultraserver_id").seen
+    assert seen == "ultraserver_id is u-0abc (the running exporter)"
     assert field(findings, "instance_type").verdict is Verdict.WARNING
 
 

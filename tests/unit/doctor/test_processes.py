@@ -11,7 +11,6 @@ from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.processes import (
     OpenDevices,
     find_open_devices,
-    hidden_exporters,
     other_variables,
     running_exporters,
 )
@@ -69,7 +68,7 @@ def test_running_exporters(proc: Path) -> None:
     _process(proc, 5, command="python3 /v/bin/neuron-exporter doctor")
     _process(proc, 6, command="python3 /v/bin/neuron-exporter run", mnt="mnt:[2]")
     _process(proc, 7, command="")
-    assert running_exporters(proc) == {
+    assert running_exporters(proc).arguments == {
         2: ["--config", "/srv/e.yaml", "--port", "1"],
         3: ["--config=/etc/e.yaml"],
     }
@@ -102,5 +101,5 @@ def test_exporters_of_other_users(proc: Path) -> None:
     _process(proc, 2, command="python3 -m neuron_exporter run")
     _process(proc, 3, command="python3 -m neuron_exporter run")
     (proc / "3" / "ns" / "mnt").unlink()
-    assert [*running_exporters(proc)] == [2]
-    assert hidden_exporters(proc) == [3]
+    found = running_exporters(proc)
+    assert ([*found.arguments], found.hidden) == ([2], [3])
