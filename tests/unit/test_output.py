@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -92,7 +91,7 @@ def test_stream_that_another_process_made_nonblocking(pipe: FullPipe) -> None:
     os.set_blocking(pipe.writing, False)
     queued = QueuedOutput(pipe.writing)
     queued.write(b"x" * 10_000 + b"\n")
-    time.sleep(0)  # let the thread run
+    wait_for(queued._queue.empty)  # the thread has taken it
     lines = pipe.lines()
     assert next(lines) == "x" * 10_000
 

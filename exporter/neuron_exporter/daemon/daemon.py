@@ -93,26 +93,7 @@ class Daemon:
                 if part is not None:
                     part.start()
             self._reader.start()
-            urls = self._server.urls
-            several = {"urls": urls} if len(urls) > 1 else {}
-            kind, simulated = source_kind(parts.config.source), parts.is_simulated
-            _log.info(
-                "started",
-                version=__version__,
-                listen=self._server.addresses,
-                url=self._server.url,
-                **several,
-                source=kind,
-                simulated=simulated,
-            )
-            if dropped := dropped_names(parts.config.source):
-                _log.info("source_variables_dropped", names=dropped, key="source.environment")
-            if simulated and parts.cloudwatch is not None and not parts.is_dry_run:
-                namespace = parts.config.cloudwatch.namespace
-                _log.warning("simulated_values_sent", sink="cloudwatch", namespace=namespace)
-            if self._address_file.problem:
-                reason = self._address_file.problem
-                _log.warning("run_directory_unusable", path=own_directory(), reason=reason)
+            self._log_start()
             self._address_file.write(self._server.url)
             self._on_listening(self._server)
             # Reports have no reference cycles, so frequent garbage collection would be wasted.
@@ -127,6 +108,26 @@ class Daemon:
             self._stop()
         _log.info("stopped", status=stop.status)
         return stop.status
+
+    def _log_start(self) -> None:
+        """Log what has started, and what its settings do not show."""
+        parts, urls = self._pipeline, self._server.urls
+        _log.info(
+            "started",
+            version=__version__,
+            listen=self._server.addresses,
+            url=self._server.url,
+            **({"urls": urls} if len(urls) > 1 else {}),
+            source=source_kind(parts.config.source),
+            simulated=parts.is_simulated,
+        )
+        if dropped := dropped_names(parts.config.source):
+            _log.info("source_variables_dropped", names=dropped, key="source.environment")
+        if parts.is_simulated and parts.cloudwatch is not None and not parts.is_dry_run:
+            namespace = parts.config.cloudwatch.namespace
+            _log.warning("simulated_values_sent", sink="cloudwatch", namespace=namespace)
+        if reason := self._address_file.problem:
+            _log.warning("run_directory_unusable", path=own_directory(), reason=reason)
 
     # Threads
 

@@ -87,8 +87,8 @@ def _for_local_clients(route: Route) -> Route:
         if request.is_authenticated or _is_loopback(request.client):
             return route(request)
         message = (
-            "/debug is served to clients on this machine (127.0.0.1, ::1); for others, configure "
-            "authentication with prometheus.web_config_file\n"
+            "The exporter serves /debug to loopback addresses only (127.0.0.1, ::1). For other "
+            "clients, configure authentication (prometheus.web_config_file).\n"
         )
         return Response(message.encode(), status=403)
 

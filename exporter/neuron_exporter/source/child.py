@@ -102,8 +102,8 @@ class Child:
         Return None if not even SIGKILL ends it, as when it is blocked in the kernel by a faulty
         driver. Call again later in that case.
 
-        Its group gets SIGTERM; then everything that it started is killed, whatever session it is
-        in. This happens before the child is reaped, since its id may be reused afterwards.
+        Its group gets SIGTERM; then its descendants are killed, those in other sessions too. This
+        happens before the child is reaped, since its id may be reused afterwards.
         """
         if not self.ended():
             self._signal_group(signal.SIGTERM)

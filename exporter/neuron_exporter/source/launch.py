@@ -22,8 +22,9 @@ _OOM_SCORE_ADJ = 500
 def mark(pid: int) -> int:
     """Return the limit of real-time CPU (µs, over 35 years) that marks a child's descendants.
 
-    They inherit limits whatever they do with their session, parent and environment. This limit
-    holds for real-time scheduling alone, where no program comes near it.
+    They inherit it, and keep it if they change their session, parent and environment. It holds for
+    real-time scheduling alone, where no program comes near it. A descendant that leaves the session
+    and lowers the limit is not found.
     """
     return 2**50 + pid
 

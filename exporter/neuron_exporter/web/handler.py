@@ -31,8 +31,8 @@ _log = get_logger(part="http")
 
 
 class Request(NamedTuple):
-    """Request for a route. `is_authenticated` is true if every client must authenticate; `client`
-    is the client's address."""
+    """Request for a route. `is_authenticated` is true if only authenticated clients reach a route;
+    `client` is the client's address."""
 
     path: str
     headers: Message
@@ -121,8 +121,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # its TLS settings have been replaced
         path = self.path.partition("?")[0]
         has_verified = tls is not None and tls.verifies_clients
-        is_known = access.passwords is not None or has_verified
-        request = Request(path, self.headers, is_known, self.client_address[0])
+        is_authenticated = access.passwords is not None or has_verified
+        request = Request(path, self.headers, is_authenticated, self.client_address[0])
         self._connection.mark_processing()
         refusal = self._refusal(access, request)
         if refusal is not None:

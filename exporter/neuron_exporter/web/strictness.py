@@ -30,10 +30,6 @@ class Headers(HTTPMessage):
         """Return the type of a message without parts."""
         return "text/plain"
 
-    def get_content_maintype(self) -> str:
-        """Return the main type of a message without parts."""
-        return "text"
-
 
 class StrictReader:
     """The header lines of a file, up to `limit` bytes in all.

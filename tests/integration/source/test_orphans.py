@@ -39,7 +39,6 @@ def start():
     for number in range(40):
         script = f"(setsid sleep 0 &) ; (sleep 0 &) ; exit {number}"
         process = subprocess.Popen(["sh", "-c", script], start_new_session=number % 2 == 0)
-        process.stdin, started = None, time.monotonic()
         wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
         time.sleep(0.01)  # it has ended, and is reaped late
         statuses.append(process.wait())

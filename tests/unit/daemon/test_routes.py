@@ -1,7 +1,8 @@
-"""Who is served which path."""
+"""Paths that only some clients are served."""
 
 from __future__ import annotations
 
+import socket
 from email.message import Message
 from typing import Any
 
@@ -45,6 +46,12 @@ def test_debug_is_local(client: str, status: int) -> None:
     assert route(request(path, client=client)).status == status
     assert route(request(path, "evil.example", client, is_authenticated=True)).status == 200
     assert make_routes()[SNAPSHOT](request(SNAPSHOT, client=client)).status == 200
+
+
+def test_own_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "machine-7.zone")
+    for host in ("machine-7", "machine-7.zone:9415"):
+        assert make_routes()[SNAPSHOT](request(SNAPSHOT, host)).status == 200
 
 
 @pytest.mark.parametrize(

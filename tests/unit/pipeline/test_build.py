@@ -16,6 +16,8 @@ from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.cloudwatch import make_ecc_store
 from neuron_exporter.pipeline.source import make_source
 from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
+from neuron_exporter.text import MAX_MESSAGE_LENGTH
+from neuron_exporter.validation import MAX_PROBLEMS
 from tests.support.reports import report
 from tests.support.source_thread import RecordingListener, running_source
 from tests.support.waiting import wait_for
@@ -226,6 +228,13 @@ def test_child_gets_only_needed_groups() -> None:
 def test_error_beyond_the_schema(keys: dict[str, Any], problem: str) -> None:
     (found,) = problems(keys)
     assert problem in found
+
+
+def test_of_many_errors_the_first_are_listed() -> None:
+    found = problems({"prometheus.include": ["x" * 10_000] * (MAX_PROBLEMS + 7)})
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[-1] == "and 7 more"
+    assert max(map(len, found)) <= MAX_MESSAGE_LENGTH
 
 
 def test_all_errors_at_once() -> None:

@@ -18,6 +18,12 @@ POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 TASK = {"ECS_CONTAINER_METADATA_URI_V4": NOWHERE}
 
 
+@pytest.fixture(autouse=True)
+def _no_kubernetes_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the kubelet of the machine that runs the tests."""
+    monkeypatch.setattr(owner_factory, "DEFAULT_KUBELET_SOCKET", "/nonexistent/kubelet.sock")
+
+
 def loaded(**identity: Any) -> LoadedConfig:
     """Load a configuration with these keys of `identity`."""
     return load(
@@ -112,7 +118,9 @@ def test_grpc_is_imported_only_in_kubernetes() -> None:
         """
         import sys
         from neuron_exporter.config import load
+        from neuron_exporter.pipeline import owners
         from neuron_exporter.pipeline.build import build
+        owners.DEFAULT_KUBELET_SOCKET = "/nonexistent/kubelet.sock"
         build(load())
         assert "grpclib" not in sys.modules and "google.protobuf" not in sys.modules
         import os

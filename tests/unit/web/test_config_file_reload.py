@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from neuron_exporter.web.config_file import WebConfigFile
 from tests.support.certificates import CertificateAuthority
@@ -225,6 +226,22 @@ def test_reload_may_only_strengthen(
     assert reloaded.refresh() == [change is None]
     if change is not None:
         assert f"tls_server_config.{change}" in capsys.readouterr().out
+
+
+def test_reload_logs_new_warnings(folder: WebConfigFolder) -> None:
+    """A doubtful setting is logged when it becomes doubtful, not with every reload."""
+    reloaded = ReloadedFile(folder, tls_server_config=folder.tls)
+    key = folder.folder / "server.key"
+    for mode, logged in ((0o644, 1), (0o604, 1), (0o600, 0), (0o604, 1)):
+        key.chmod(mode)
+        with capture_logs() as events:
+            assert reloaded.refresh() == [True]
+        assert len([each for each in events if each["event"] == "setting_doubtful"]) == logged
+    folder.authority.sign("server")
+    key.chmod(0o604)
+    with capture_logs() as events:
+        assert reloaded.refresh() == [True]
+    assert [each["event"] for each in events] == ["web_config_reloaded"]
 
 
 def test_reload_keeps_headers(folder: WebConfigFolder) -> None:

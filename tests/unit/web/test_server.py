@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import pytest
 from neuron_exporter.web import BindError, Request, Response, Server
 from neuron_exporter.web import server as web_server
 from tests.support.clients import Client, get
+from tests.support.network import has_ipv6
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 
@@ -231,6 +231,15 @@ def test_bodies_are_refused(client: Client) -> None:
     assert client.closed()
 
 
+@pytest.mark.parametrize("first", [b"", b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_malformed_request_line(client: Client, first: bytes) -> None:
+    """The response has the reason, also after a HEAD request, whose own response has no body."""
+    client.send(first + b"GET\t/ HTTP/1.1\r\n\r\n")
+    if first:
+        assert client.read_response(body=False).status == 200
+    assert client.read_response().body == b"the request line is malformed\n"
+
+
 def test_empty_body(client: Client) -> None:
     assert client.get("/", Content_Length="0").status == 200
     assert client.get("/").status == 200
@@ -256,7 +265,7 @@ def test_failing_route(client: Client, server: Server) -> None:
     ],
 )
 def test_listen_addresses(listen: str, url: str, host: str) -> None:
-    if ":" in host and not _has_ipv6():
+    if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
     server = Server(listen, ROUTES, lambda: None)
     server.start()
@@ -266,15 +275,6 @@ def test_listen_addresses(listen: str, url: str, host: str) -> None:
         assert server.url == f"{url}{server.port}"
     finally:
         server.close()
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize(

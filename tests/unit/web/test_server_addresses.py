@@ -13,6 +13,7 @@ from neuron_exporter.web import BindError, Response, Route, Server, connections
 from neuron_exporter.web import server as web_server
 from neuron_exporter.web.server import listen_on
 from tests.support.clients import Client
+from tests.support.network import has_ipv6
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 
@@ -26,10 +27,7 @@ def _short_sweep_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _needs_ipv6() -> None:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
+    if not has_ipv6():
         pytest.skip("this machine has no IPv6")
 
 

@@ -259,16 +259,21 @@ def test_enabling_tls_closes_idle_connections(folder: WebConfigFolder) -> None:
         assert serving.get().status == 200
 
 
-def test_enabling_tls_during_request(folder: WebConfigFolder) -> None:
-    """The pending request is answered, then the connection is closed."""
+@pytest.mark.parametrize(("requires_certificate", "status"), [(False, 200), (True, 401)])
+def test_enabling_tls_during_request(
+    folder: WebConfigFolder, requires_certificate: bool, status: int
+) -> None:
+    """The pending request is served unless a certificate is required now, then the connection is
+    closed."""
     with running_server(folder) as serving, Client(serving.port) as client:
         assert client.get("/").status == 200
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
         connections = serving.server._connections
         wait_for(lambda: not any(each.is_idle for each in connections._open))
-        serving.reload(tls_server_config=folder.tls)
+        serving.reload(tls_server_config=folder.mutual_tls if requires_certificate else folder.tls)
         client.send(b"\r\n")
-        assert client.read_response().headers["Connection"] == "close"
+        response = client.read_response()
+        assert (response.status, response.headers["Connection"]) == (status, "close")
         assert client.closed()
 
 
