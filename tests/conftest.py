@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# No test uses the proxies, credentials or settings of the shell, pod or task that starts it.
+for _name in [*os.environ]:
+    if _name.startswith(("AWS_", "ECS_", "KUBERNETES_", "NEURON_EXPORTER__")) or (
+        _name.lower().endswith("_proxy")
+    ):
+        del os.environ[_name]
+
 # No test depends on the speed of the machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("default"), max_examples=10_000)

@@ -14,7 +14,7 @@ from tests.support import exporter as exporter_process
 from tests.support.children import child
 from tests.support.endpoint import accept, cloudwatch_endpoint
 from tests.support.exporter import RunningExporter, running_exporter
-from tests.support.patched import patched
+from tests.support.patched import SteppingClock, patched
 from tests.support.waiting import wait_for
 
 HOUR = 3600
@@ -30,9 +30,8 @@ def executions(exporter: RunningExporter) -> float:
 def test_wall_clock_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prometheus and /healthz are unaffected; CloudWatch gets each execution once, with timestamps
     that it accepts."""
-    monkeypatch.setattr(exporter_process, "EXPORTER", patched("stepping-clock"))
-    ahead = tmp_path / "ahead"
-    ahead.write_text("0")
+    monkeypatch.setattr(exporter_process, "EXPORTER", patched("stepping-wall-clock"))
+    clock = SteppingClock(tmp_path)
     clocks = [0.0]
     stamps: list[float] = []
     illegal: list[Any] = []
@@ -62,15 +61,14 @@ def test_wall_clock_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                 "dimension_sets": [["InstanceId"]],
             },
         }
-        environment = {**CREDENTIALS, "CLOCK_AHEAD": str(ahead)}
+        environment = {**CREDENTIALS, **clock.environment}
         with running_exporter(tmp_path, config, environment=environment) as exporter:
             exporter.wait_for_value("neuron_exporter_up", 1)
             seen = 0.0
             for step in (3 * HOUR, 0, -3 * HOUR, -HOUR, 3 * HOUR + 60):
                 before = executions(exporter)
                 clocks.append(step)
-                (tmp_path / "next").write_text(str(step))
-                (tmp_path / "next").rename(ahead)
+                clock.set(step)
                 wait_for(lambda: executions(exporter) >= before + 9)  # noqa: B023
                 assert exporter.value("neuron_exporter_up") == 1
                 assert exporter.families()["system_memory_used_bytes"].samples

@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -223,13 +222,10 @@ def test_latency_percentiles(tmp_path: Path, endpoint: Endpoint) -> None:
         exporter.process.stdin.close()
         exporter.process.stdin = None
         assert exporter.wait() == 0
-    values: Counter[float] = Counter()
-    for datum in endpoint.datums("ExecutionLatency"):
-        counts = datum.get("Counts", [1] * len(datum["Values"]))
-        values.update(dict(zip(datum["Values"], counts, strict=True)))
+    values = endpoint.values("ExecutionLatency")
     exact = [latency for latencies, _ in simulations for latency in latencies]
     assert (min(values), max(values)) == (min(exact), max(exact))
-    assert sum(values.values()) == len(exact)
+    assert values.total() == len(exact)
     assert all(abs(error) < 0.03 for error in errors(values, exact).values())
 
 

@@ -17,7 +17,7 @@ from neuron_exporter.metrics.counters import MAX_RETIRED_SERIES, RETENTION_AFTER
 from tests.support import exporter as exporter_process
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.fleet import CREDENTIALS
-from tests.support.patched import patched
+from tests.support.patched import SteppingClock, patched
 from tests.support.piped import PipedExporter, piped_exporter
 from tests.support.reports import cores, ecc, executions, group, memory, report, runtime
 from tests.support.waiting import wait_for
@@ -188,17 +188,16 @@ def test_counter_of_exited_runtimes_outlives_silence(
 ) -> None:
     """Runtimes 1 and 2 share a tag; 1 exits, the stream is silent for longer than counters stay,
     and then 2 is gone as well: the counter stays, and ends when it is due."""
-    monkeypatch.setattr(exporter_process, "EXPORTER", patched("leaping-clock"))
-    ahead = tmp_path / "ahead"
-    ahead.write_text("0")
-    with piped_exporter(tmp_path, environment={"CLOCK_AHEAD": str(ahead)}) as stream:
+    monkeypatch.setattr(exporter_process, "EXPORTER", patched("stepping-monotonic-clock"))
+    clock = SteppingClock(tmp_path)
+    with piped_exporter(tmp_path, environment=clock.environment) as stream:
         one, two = (runtime(pid, "a", execution_stats=executions(pid)) for pid in (1, 2))
         stream.send(report(one, two))
         stream.send(report(two))
-        ahead.write_text(str(RETENTION_AFTER_EXIT + 60))
+        clock.set(RETENTION_AFTER_EXIT + 60)
         stream.send(report())
         assert stream.exporter.value("execution_status_total", status_type="completed") == 5
-        ahead.write_text(str(2 * RETENTION_AFTER_EXIT + 120))
+        clock.set(2 * RETENTION_AFTER_EXIT + 120)
         stream.send(report())
         assert stream.exporter.value("execution_status_total", status_type="completed") is None
         assert stream.exporter.value(MACHINE, status_type="completed") == 5

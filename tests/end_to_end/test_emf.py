@@ -14,10 +14,10 @@ from neuron_exporter.simulator.options import parse
 from tests.support.emf import assert_stands_for, published, sent
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.exporter import running_exporter, simulated
+from tests.support.fleet import CREDENTIALS
 from tests.support.waiting import wait_for
 
 EMF = {"enabled": True, "transport": "emf", "flush_interval": "1s"}
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Reader:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.support.children import child
 from tests.support.clients import get
 from tests.support.endpoint import Endpoint
 from tests.support.exporter import EXPORTER, clean_environment, simulated, write_config
+from tests.support.fleet import CREDENTIALS
 from tests.support.full_pipe import FullPipe, full_pipe
 from tests.support.injected_fault import InjectedFault
 from tests.support.patched import patched
@@ -67,9 +68,7 @@ def value(port: int, name: str) -> float:
     return sum(each.value for family in families for each in family.samples if each.name == name)
 
 
-def test_full_stderr_holds_up_nothing(
-    tmp_path: Path, pipe: FullPipe, endpoint: Endpoint, fake_credentials: None
-) -> None:
+def test_full_stderr_holds_up_nothing(tmp_path: Path, pipe: FullPipe, endpoint: Endpoint) -> None:
     """Reports are read, scraped and sent; lines above the limit are dropped, counted and reported
     when the reader goes on; a stop ends with status 0."""
     sink = {"enabled": True, "region": "us-east-1", "endpoint_url": endpoint.url}
@@ -77,8 +76,7 @@ def test_full_stderr_holds_up_nothing(
     path = write_config(tmp_path, config)
     valid = path.read_text()
     command = [*patched("short-log-queue"), "run", "--config", str(path)]
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    with started(pipe, command, credentials) as process:
+    with started(pipe, command, CREDENTIALS) as process:
         port = port_of(process)
         wait_for(lambda: value(port, REPORTS) >= 3 and endpoint.datums())
         path.write_text("".join(f"unknown{number}: 1\n" for number in range(100)))
@@ -91,8 +89,8 @@ def test_full_stderr_holds_up_nothing(
         assert value(port, "neuron_exporter_up") == 1
 
         events = (json.loads(line) for line in pipe.lines())
-        said = next(each for each in events if each["event"] == "log_lines_dropped")
-        assert 0 < said["lines"] <= value(port, DROPPED)
+        reported = next(each for each in events if each["event"] == "log_lines_dropped")
+        assert 0 < reported["lines"] <= value(port, DROPPED)
         process.send_signal(signal.SIGTERM)
         assert [each["event"] for each in events][-1] == "stopped"
         assert process.wait(60) == 0
@@ -161,7 +159,8 @@ def container(
             yield process
         finally:
             for pid in descendants(process.pid):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def exporter_of(entry_point: int) -> int | None:

@@ -1,10 +1,9 @@
-"""Faults inside the exporter: which part stops, what goes on, and the exit status.  Exceptions are
-raised inside a running process and then removed again."""
+"""Exceptions raised inside a running exporter, and removed again: which part stops, what goes on,
+and the exit status."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,70 +14,14 @@ import pytest
 
 from tests.support import exporter as exporter_process
 from tests.support import metadata
-from tests.support.children import LINE, child
-from tests.support.endpoint import Endpoint, cloudwatch_endpoint
-from tests.support.exporter import RunningExporter, running_exporter, simulated
+from tests.support.children import child
+from tests.support.endpoint import cloudwatch_endpoint
+from tests.support.exporter import running_exporter
+from tests.support.faulty_exporter import FaultyExporter
+from tests.support.fleet import CREDENTIALS
 from tests.support.injected_fault import InjectedFault
-from tests.support.patched import patched
 from tests.support.processes import alive, children_of
 from tests.support.waiting import wait_for
-
-EXECUTIONS_IN_A_LINE = 3
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-
-
-class FaultyExporter:
-    """An exporter fed through stdin, the fault in it, and the endpoint that receives its
-    windows."""
-
-    def __init__(self, exporter: RunningExporter, fault: InjectedFault, endpoint: Endpoint) -> None:
-        self.exporter = exporter
-        self.fault = fault
-        self.endpoint = endpoint
-        self.fed = 0
-
-    def feed(self) -> None:
-        """Write one report to the exporter's stdin."""
-        assert self.exporter.process.stdin is not None
-        self.exporter.process.stdin.write(LINE)
-        self.exporter.process.stdin.flush()
-        self.fed += 1
-
-    def end(self) -> int:
-        """Close the exporter's stdin and return its exit status."""
-        assert self.exporter.process.stdin is not None
-        self.exporter.process.stdin.close()
-        return self.exporter.wait()
-
-    @property
-    def delivered(self) -> float:
-        """Number of reports whose executions CloudWatch has received."""
-        return self.endpoint.total("ExecutionsCompleted") / EXECUTIONS_IN_A_LINE
-
-    def deliver(self) -> None:
-        """Feed a report, then wait until CloudWatch has received all reports so far."""
-        self.feed()
-        wait_for(lambda: self.delivered == self.fed)
-
-    def show(self) -> None:
-        """Feed a report, then wait until a scrape counts all reports so far."""
-        self.feed()
-        self.exporter.wait_for_value(
-            "neuron_executions_total", self.fed * EXECUTIONS_IN_A_LINE, status_type="completed"
-        )
-
-    def errors(self, sink: str, code: str = "RuntimeError") -> float:
-        """Return how often a sink failed with this error code."""
-        return self.exporter.value("neuron_exporter_sink_errors_total", sink=sink, code=code) or 0
-
-    def is_healthy(self) -> bool:
-        """Return whether /healthz answers 200."""
-        return self.exporter.get("/healthz")[0] == 200
-
-    def logged_events_only(self) -> bool:
-        """Return whether every line on stderr is a log event."""
-        return len(self.exporter.raw_log) == len(self.exporter.log)
-
 
 Plant = Callable[..., Any]
 
@@ -379,43 +322,3 @@ def test_identity_thread_that_ends(
         assert exporter.get("/healthz")[0] == 200
         assert exporter.stop() == 0
         assert len(exporter.raw_log) == len(exporter.log)
-
-
-@pytest.mark.parametrize(("how", "status"), [("wait", 200), ("loop", 503)])
-def test_cloudwatch_thread_without_progress(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, status: int
-) -> None:
-    """A thread that waits for a disk leaves the exporter healthy, one in an endless loop does not:
-    a restart ends the loop, but not the disk's fault. The sink is down in both cases."""
-    monkeypatch.setattr(exporter_process, "EXPORTER", patched("held-sink"))
-    hold = tmp_path / "hold"
-    with (
-        cloudwatch_endpoint() as endpoint,
-        running_exporter(
-            tmp_path,
-            {
-                "source": simulated(),
-                "cloudwatch": {
-                    "enabled": True,
-                    "endpoint_url": endpoint.url,
-                    "region": "us-east-1",
-                    "flush_interval": "1s",
-                },
-            },
-            environment={**CREDENTIALS, "HOLDS_SINK": str(hold)},
-        ) as exporter,
-    ):
-        exporter.wait_for_value("neuron_exporter_sink_up", 1)
-        assert exporter.get("/healthz")[0] == 200
-        hold.write_text(how)
-        exporter.wait_for_value("neuron_exporter_sink_up", 0)
-        wait_for(lambda: exporter.get("/healthz")[0] == status)
-        body = exporter.get("/healthz")[1]
-        assert body == ("ok\n" if how == "wait" else "threads do not respond: cloudwatch\n")
-        state = json.loads(exporter.get("/api/v1/snapshot")[1])["sinks"]["cloudwatch"]["state"]
-        assert state.startswith("no progress for ")
-        assert exporter.value("neuron_exporter_up") == 1
-        hold.unlink()
-        exporter.wait_for_value("neuron_exporter_sink_up", 1)
-        assert exporter.get("/healthz") == (200, "ok\n")
-        assert exporter.stop() == 0

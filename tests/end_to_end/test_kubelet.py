@@ -205,23 +205,23 @@ def test_claimed_devices(tmp_path: Path) -> None:
     alone = PodClaim("infer", ["neurondevice2"])
     devices = {0: ("ml", "train", ""), 10: ("ml", "train", ""), 2: ("ml", "infer", "main")}
     cores = {device * 4 + core: owner for device, owner in devices.items() for core in range(4)}
-    nobody = ("", "", "")
+    no_owner = ("", "", "")
     with (
         kubelet_server(tmp_path, shared, alone) as kubelet,
         running(tmp_path, kubelet.socket) as exporter,
     ):
         wait_for(lambda: len(pods(exporter)) == len(cores))
         assert owners(exporter, BUSY, "neuroncore") == {
-            core: cores.get(core, nobody) for core in range(CORES)
+            core: cores.get(core, no_owner) for core in range(CORES)
         }
         assert owners(exporter, "neurondevice_ecc_reading", "neuron_device_index") == {
-            device: devices.get(device, nobody) for device in range(16)
+            device: devices.get(device, no_owner) for device in range(16)
         }
         assert allocated(exporter) == {core: float(core in cores) for core in range(CORES)}
         kubelet.allocated = [shared, alone, PodClaim("node", ["neuron-node-0"])]
         wait_for(lambda: allocated(exporter) == {}, 3 * REFRESH_INTERVAL + 60)
         assert owners(exporter, BUSY, "neuroncore") == {
-            core: cores.get(core, nobody) for core in range(CORES)
+            core: cores.get(core, no_owner) for core in range(CORES)
         }
         unknown = "neuron.aws.com 'neuron-node-0' is not supported"
         exporter.wait_for_event("owner_lookup", provider="kubelet", result=unknown)

@@ -92,7 +92,8 @@ def test_reload_shows_no_secret(tmp_path: Path) -> None:
 
 
 def test_bundle_has_no_secret(tmp_path: Path) -> None:
-    """Not those in the configuration, and not those that the child prints."""
+    """Neither those in the configuration nor those that the child prints. The state of the source,
+    which the page shows, has none either."""
     monitor = script(
         tmp_path / "monitor",
         "echo \"curl -H 'Authorization: Bearer geheim' https://me:geheim@host/?sig=geheim"
@@ -104,7 +105,7 @@ def test_bundle_has_no_secret(tmp_path: Path) -> None:
     }
     bundle = tmp_path / "bundle.tar.gz"
     with running_exporter(tmp_path, config) as exporter:
-        exporter.wait_for_event("source_state", state="exited")
+        state = exporter.wait_for_event("source_state", state="exited")
         path = tmp_path / "exporter.yaml"
         finished = run(
             "doctor",
@@ -116,5 +117,5 @@ def test_bundle_has_no_secret(tmp_path: Path) -> None:
         parts = {Path(each.name).name: archive.extractfile(each) for each in archive}
         content = {name: part.read().decode() for name, part in parts.items() if part}
     assert "last stderr line" in json.loads(content["snapshot.json"])["source"]["reason"]
-    for text in (finished.out, *content.values()):
+    for text in (state["detail"], finished.out, *content.values()):
         assert "geheim" not in text.lower()

@@ -20,6 +20,7 @@ import pytest
 from neuron_exporter.sinks.cloudwatch.sink import MAX_RESENT
 from tests.support.endpoint import reject
 from tests.support.exporter import clean_environment
+from tests.support.fleet import CREDENTIALS
 from tests.support.outage import MINUTE, outage
 from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
@@ -62,13 +63,12 @@ class Run:
 @contextmanager
 def running(spool: Path, front: ValidatingEndpoint, start: float) -> Iterator[Run]:
     """Run an exporter that starts at this time."""
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     process = subprocess.Popen(
         outage(str(spool), front.url, start),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=clean_environment(**credentials),
+        env=clean_environment(**CREDENTIALS),
     )
     try:
         yield Run(process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,7 @@ def test_sigusr1_before_start(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         env=clean_environment(),
     )
-    exporter = RunningExporter(process)
-    try:
+    with closing(RunningExporter(process)) as exporter:
         with fifo.open("w") as config:  # which it has opened now
             process.send_signal(signal.SIGUSR1)
             config.write(
@@ -138,12 +138,6 @@ def test_sigusr1_before_start(tmp_path: Path) -> None:
             )
         exporter.wait_for_value("neuron_exporter_source_state", 1, state="paused")
         assert exporter.stop() == 0
-    finally:
-        process.kill()
-        process.wait()
-        exporter._reading.join(60)
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 @pytest.mark.parametrize("kind", ["stdin", "file"])

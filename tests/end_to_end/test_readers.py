@@ -25,6 +25,7 @@ from tests.support.children import script
 from tests.support.clients import Client, basic_auth, get
 from tests.support.commands import run
 from tests.support.exporter import RunningExporter, running_exporter, simulated
+from tests.support.network import has_ipv6
 from tests.support.processes import thread_count
 from tests.support.servers import prometheus_server
 from tests.support.waiting import wait_for
@@ -186,6 +187,7 @@ def test_key_that_every_user_can_read(folder: WebConfigFolder, is_inline: bool) 
 # Addresses
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_several_addresses(tmp_path: Path) -> None:
     listen = ["127.0.0.1:0", "[::1]:0", ":0"]
     config = {"source": simulated(), "prometheus": {"listen": listen}}

@@ -10,7 +10,7 @@ import pytest
 from neuron_exporter.run_directory import RUN_DIRECTORY_VARIABLE
 from tests.support.commands import run
 from tests.support.exporter import running_exporter, simulated
-from tests.support.supervised import own_directory, supervised
+from tests.support.supervised import ENTRY_POINT, own_directory, supervised
 from tests.support.waiting import wait_for
 
 CONFIG = {"source": simulated()}
@@ -104,6 +104,13 @@ def test_any_name(tmp_path: Path, name: str) -> None:
     with supervised(tmp_path, CONFIG, NEURON_EXPORTER_RUN_DIRECTORY=str(folder)) as exporter:
         exporter.wait_for_start(1)
         wait_for((own_directory(folder) / "url").exists)
+        assert exporter.stop() == 0
+
+
+def test_relative_paths_do_not_mean_the_run_directory(tmp_path: Path) -> None:
+    command = ["env", f"--chdir={tmp_path}", str(ENTRY_POINT), "--config", "exporter.yaml"]
+    with supervised(tmp_path, CONFIG, within=command) as exporter:
+        exporter.wait_for_start(1)
         assert exporter.stop() == 0
 
 

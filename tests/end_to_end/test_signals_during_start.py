@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,6 @@ def importing(
         stderr=subprocess.PIPE,
         env=clean_environment(GATE=str(gate), PYTHONPATH=path),
     )
-    exporter = RunningExporter(process)
     opened: list[int] = []
 
     def is_importing() -> bool:
@@ -60,16 +59,11 @@ def importing(
         while opened:
             os.close(opened.pop())
 
-    try:
+    with closing(RunningExporter(process)) as exporter:
         wait_for(is_importing)
         if any("unshare: " in line for line in exporter.raw_log):
             pytest.skip(f"this machine does not allow it: {exporter.raw_log}")
         yield exporter, send
-    finally:
-        process.kill()
-        exporter.wait()
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -133,14 +127,12 @@ def test_signal_during_stop(tmp_path: Path, number: signal.Signals) -> None:
         stderr=subprocess.PIPE,
         env=clean_environment(),
     )
-    exporter = RunningExporter(process)
-    exporter.wait_for_event("started")
-    assert process.stdin is not None
-    process.stdin.close()  # without a report: status 1
-    exporter.wait_for_event("stopping")
-    while process.poll() is None:
-        process.send_signal(number)
+    with closing(RunningExporter(process)) as exporter:
+        exporter.wait_for_event("started")
+        assert process.stdin is not None
+        process.stdin.close()  # without a report: status 1
+        exporter.wait_for_event("stopping")
+        while process.poll() is None:
+            process.send_signal(number)
 
-    assert exporter.wait() == 1
-    assert process.stderr is not None
-    process.stderr.close()
+        assert exporter.wait() == 1

@@ -112,25 +112,15 @@ def _start(stack: ExitStack, machine: Path, index: int, url: str) -> RunningExpo
     )
 
 
-def values(front: ValidatingEndpoint, name: str) -> list[tuple[float, float]]:
-    """Return a metric's values, each with its count."""
-    found: list[tuple[float, float]] = []
-    for datum in front.datums(name):
-        numbers = datum.get("Values", [datum.get("Value")])
-        found += zip(numbers, datum.get("Counts", [1] * len(numbers)), strict=True)
-    return found
-
-
 def test_sums_equal_the_machine(sent: Sent) -> None:
     """Nothing is counted twice, nothing is missing, and the average is over all cores."""
     expected = expected_totals(sent.reports)
     assert sent.front.total("ExecutionsCompleted") == expected["completed"]
     assert sent.front.total("ExecutionErrors") == expected["errors"] > 0
     assert sent.front.total("NeuronCoresInUse") == expected["in use"]
-    utilization = values(sent.front, "NeuronCoreUtilization")
-    readings = sum(count for _, count in utilization)
+    readings = sent.front.values("NeuronCoreUtilization").total()
     assert readings == CORES * REPORTS
-    average = sum(value * count for value, count in utilization) / readings
+    average = sent.front.total("NeuronCoreUtilization") / readings
     assert average == pytest.approx(expected["utilization"])
 
 

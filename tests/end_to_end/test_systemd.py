@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +112,11 @@ def test_ready_once_without_a_driver(tmp_path: Path, kind: str) -> None:
 
 
 def test_children_cannot_notify(tmp_path: Path) -> None:
-    """neuron-monitor does not inherit the socket."""
-    config = {"source": {"command": child("report", "forever")}}
+    """neuron-monitor does not inherit the socket, even if `source.environment` passes it."""
+    source = {"command": child("report", "forever"), "environment": {"NOTIFY_SOCKET": None}}
     with (
         manager(tmp_path) as systemd,
-        running_exporter(tmp_path, config, environment=systemd.variable) as exporter,
+        running_exporter(tmp_path, {"source": source}, environment=systemd.variable) as exporter,
     ):
         exporter.wait_for_value("neuron_exporter_up", 1)
         (pid,) = children_of(exporter.process.pid)
@@ -125,7 +125,7 @@ def test_children_cannot_notify(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", ["missing", "full", "not a path"])
 def test_unusable_socket(tmp_path: Path, state: str) -> None:
-    """The exporter says that it could not notify, and serves."""
+    """The exporter logs that it could not notify, and serves."""
     with manager(tmp_path) as systemd:
         match state:
             case "missing":
@@ -258,16 +258,8 @@ def running(command: str, systemd: Manager, settings: dict[str, str]) -> Iterato
         stdout=subprocess.DEVNULL,
         env=clean_environment(**systemd.variable, **settings),
     )
-    exporter = RunningExporter(process)
-    try:
+    with closing(RunningExporter(process)) as exporter:
         yield exporter
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        exporter._reading.join(60)
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 def test_missing_configuration_is_not_retried(

@@ -15,6 +15,7 @@ import yaml
 
 from tests.support.children import script
 from tests.support.exporter import EXPORTER, clean_environment, simulated
+from tests.support.fleet import CREDENTIALS
 from tests.support.paths import ROOT
 from tests.support.systemd import CONFIG, PROGRAM, UNIT, Service, service
 from tests.support.waiting import wait_for
@@ -75,10 +76,9 @@ def exporter(tmp_path: Path) -> Iterator[Exporter]:
         assert written in text
         text = text.replace(written, f"{FOLDER}/{file}")
     (tmp_path / UNIT.name).write_text(text)
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     kept = {"AWS_EC2_METADATA_DISABLED": clean_environment()["AWS_EC2_METADATA_DISABLED"]}
     settings = "".join(
-        f"Environment={name}={value}\n" for name, value in (credentials | kept).items()
+        f"Environment={name}={value}\n" for name, value in (CREDENTIALS | kept).items()
     )
     with service(tmp_path, UNIT.name, more=MORE + settings) as systemd:
         yield Exporter(systemd, config)

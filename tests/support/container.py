@@ -195,10 +195,7 @@ def container(
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait(60)
-        running._reading.join(60)
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        running.close()
         if group is not None:
             wait_for(lambda: _removed(group))
 

@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,15 @@ class RunningExporter:
         self._reading.join(60)
         return status
 
+    def close(self) -> None:
+        """Kill the process if it still runs, and close its pipes."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
     """Write the file of `running_exporter`: with a free port, and JSON logs."""
@@ -163,17 +172,8 @@ def running_exporter(
         stderr=subprocess.PIPE,
         env=clean_environment(**(environment or {})),
     )
-    exporter = RunningExporter(process, tls)
-    try:
+    with closing(RunningExporter(process, tls)) as exporter:
         yield exporter
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        exporter._reading.join(60)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
 
 
 def simulated(*flags: str) -> dict[str, Any]:

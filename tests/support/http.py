@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,14 +23,20 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving(
-    handler: type[BaseHTTPRequestHandler], host: str = "127.0.0.1", port: int = 0
+    handler: type[BaseHTTPRequestHandler],
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
     """Serve with this handler, on a free port unless one is given, and yield the URL."""
     server = _Server((host, port), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+        scheme = "http" if tls is None else "https"
+        yield f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -131,9 +131,16 @@ def workload(objects: Sequence[Object]) -> Object:
     return only(objects, "DaemonSet", "Deployment")
 
 
+def pods(objects: Sequence[Object]) -> list[Object]:
+    """Return the specifications of the pods of all workloads."""
+    return [
+        each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})
+    ]
+
+
 def pod(objects: Sequence[Object]) -> Object:
     """Return the specification of the exporter's pod."""
-    spec: Object = workload(objects)["spec"]["template"]["spec"]
+    (spec,) = pods([workload(objects)])
     return spec
 
 

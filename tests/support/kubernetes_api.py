@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from tests.support.certificates import CertificateAuthority
+from tests.support.http import serving
 
 
 class KubernetesApi:
@@ -55,17 +55,8 @@ def kubernetes_api(folder: Path) -> Iterator[KubernetesApi]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    api.address = f"127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(Handler, tls=tls) as url:
+        api.address = url.removeprefix("https://")
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

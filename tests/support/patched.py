@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ from neuron_exporter.source.watchdog import SILENCE_TIMEOUT, Watchdog
 def patched(change: str) -> tuple[str, ...]:
     """Return the command of the exporter with a change."""
     return sys.executable, "-P", str(Path(__file__).resolve()), change
+
+
+class SteppingClock:
+    """Clock of an exporter that runs with a `stepping` change and this environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ahead = folder / "clock-ahead"
+        self.environment = {"CLOCK_AHEAD": str(self._ahead)}
+        self.set(0)
+
+    def set(self, seconds: float) -> None:
+        """Set the clock ahead of the machine's, or back to it."""
+        new = self._ahead.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.rename(self._ahead)  # the exporter never reads a part of the number
 
 
 class _ShortTimeouts(Watchdog):
@@ -89,22 +105,10 @@ def _hanging_resolver() -> None:
     socket.getaddrinfo = hang
 
 
-def _stepping_clock() -> None:
-    """Set the wall clock ahead by the seconds in a file, which may change."""
-    real, path = time.time, Path(os.environ["CLOCK_AHEAD"])
-    time.time = lambda: real() + float(path.read_text())
-
-
-def _stepping_monotonic_clock() -> None:
-    """Set the monotonic clock ahead by the seconds in a file, which may change."""
-    real, path = time.monotonic, Path(os.environ["MONOTONIC_AHEAD"])
-    time.monotonic = lambda: real() + float(path.read_text())
-
-
-def _leaping_clock() -> None:
-    """Set the monotonic clock ahead by the seconds in a file, which may change."""
-    real, path = time.monotonic, Path(os.environ["CLOCK_AHEAD"])
-    time.monotonic = lambda: real() + float(path.read_text() or 0)
+def _stepping(clock: str) -> None:
+    """Set a clock of `time` ahead by the seconds in the file of a `SteppingClock`."""
+    real, path = getattr(time, clock), Path(os.environ["CLOCK_AHEAD"])
+    setattr(time, clock, lambda: real() + float(path.read_text()))
 
 
 def _frequent_scans() -> None:
@@ -151,9 +155,8 @@ _CHANGES: Mapping[str, Callable[[], None]] = {
     "stuck-reader": _stuck_reader,
     "short-lived": _short_lived,
     "hanging-resolver": _hanging_resolver,
-    "stepping-clock": _stepping_clock,
-    "leaping-clock": _leaping_clock,
-    "stepping-monotonic-clock": _stepping_monotonic_clock,
+    "stepping-wall-clock": partial(_stepping, "time"),
+    "stepping-monotonic-clock": partial(_stepping, "monotonic"),
     "frequent-scans": _frequent_scans,
     "short-log-queue": _short_log_queue,
     "held-passwords": _held_passwords,

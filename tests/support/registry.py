@@ -97,8 +97,8 @@ def running_registry(folder: Path, password: str) -> Iterator[Registry]:
 def add_docker(programs: Path, folder: Path) -> None:
     """Add a `docker` to the programs that runs Buildah, with its storage in this folder.
 
-    Buildah has the same commands and flags. It requires no engine, but to be told to speak HTTP,
-    and, in old versions, which of the last stages is meant.
+    Buildah has the same commands and flags, and no engine. It uses HTTP only with a flag. Old
+    versions ignore the default of `NEURON_TOOLS`, which selects the last stage.
     """
     storage = f"--root {folder}/storage --runroot {folder}/runroot --storage-driver vfs"
     buildah = f"exec buildah {storage}"

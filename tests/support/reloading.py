@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +93,5 @@ def started(flags: list[str], **more: Any) -> Iterator[RunningExporter]:
     process = subprocess.Popen(
         [*EXPORTER, "run", *flags], stderr=subprocess.PIPE, env=clean_environment(), **more
     )
-    exporter = RunningExporter(process)
-    try:
+    with closing(RunningExporter(process)) as exporter:
         yield exporter
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        exporter._reading.join(60)
-        for pipe in (process.stdin, process.stderr):
-            if pipe is not None:
-                pipe.close()

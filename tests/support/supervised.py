@@ -138,7 +138,4 @@ def supervised(
         for pid in {*below, *_started_in(folder)}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        running._reading.join(60)
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        running.close()

@@ -3,62 +3,33 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import kubernetes_validate
 import pytest
-import yaml
 
-from tests.support.paths import ROOT
+from tests.support import kubernetes
+from tests.support.kubernetes import Object
 from tests.support.programs import PROGRAMS, Programs
 from tests.workloads.conftest import FAKE_CREDENTIALS, NO_AWS_FILES
 
 pytestmark = pytest.mark.workloads
 
-MIN_KUBECTL = 27
-
 
 @pytest.fixture(scope="module")
-def manifests() -> dict[str, dict[str, Any]]:
+def manifests() -> dict[str, Object]:
     """Return the objects that `kubectl apply -k` applies, by kind."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    version = subprocess.run(
-        ["kubectl", "version", "--client"], capture_output=True, text=True, check=True
-    )
-    found = re.search(r"Client Version: v1\.(\d+)", version.stdout)
-    if found is None or int(found[1]) < MIN_KUBECTL:
-        pytest.skip(f"kubectl is older than 1.{MIN_KUBECTL}")
-    built = subprocess.run(
-        ["kubectl", "kustomize", str(ROOT / "k8s" / "workloads")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return {each["kind"]: each for each in yaml.safe_load_all(built.stdout)}
-
-
-def pod_spec(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the pod specification of a Job or Deployment."""
-    found: dict[str, Any] = manifest["spec"]["template"]["spec"]
-    return found
-
-
-def test_every_manifest_is_valid(manifests: dict[str, dict[str, Any]]) -> None:
-    assert set(manifests) == {"Namespace", "ServiceAccount", "ConfigMap", "Job", "Deployment"}
-    for manifest in manifests.values():
-        kubernetes_validate.validate(manifest, "1.37", strict=True)
+    if kubernetes.missing():
+        pytest.skip(kubernetes.missing())
+    return {each["kind"]: each for each in kubernetes.rendered("workloads")}
 
 
 @pytest.mark.parametrize(("kind", "tag"), [("Job", "compile"), ("Deployment", "inference")])
 def test_pods_have_a_device_a_role_and_a_tag(
-    manifests: dict[str, dict[str, Any]], kind: str, tag: str
+    manifests: dict[str, Object], kind: str, tag: str
 ) -> None:
-    spec = pod_spec(manifests[kind])
+    (spec,) = kubernetes.pods([manifests[kind]])
     (container,) = spec["containers"]
     assert container["resources"]["limits"]["aws.amazon.com/neuron"] == "1"
     assert {"name": "NEURON_PROCESS_TAG", "value": tag} in container["env"]
@@ -68,11 +39,10 @@ def test_pods_have_a_device_a_role_and_a_tag(
 
 
 @pytest.mark.parametrize("kind", ["Job", "Deployment"])
-def test_command_lines_are_valid(
-    manifests: dict[str, dict[str, Any]], kind: str, tmp_path: Path
-) -> None:
+def test_command_lines_are_valid(manifests: dict[str, Object], kind: str, tmp_path: Path) -> None:
     """The program parses its flags and fails only later, at connecting to S3."""
-    (container,) = pod_spec(manifests[kind])["containers"]
+    (pod,) = kubernetes.pods([manifests[kind]])
+    (container,) = pod["containers"]
     interpreter, program = container["command"]
     values = manifests["ConfigMap"]["data"]
     arguments = [

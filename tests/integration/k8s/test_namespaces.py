@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.support import kubernetes
 from tests.support.documents import block
-from tests.support.kubernetes import EXPORTERS, K8S, KUSTOMIZATIONS, Object, rendered
+from tests.support.kubernetes import EXPORTERS, K8S, KUSTOMIZATIONS, rendered
 from tests.support.pod_security import baseline_violations, strictest_level
 
 pytestmark = pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
@@ -20,25 +19,20 @@ OVERLAYS = [name for name in EXPORTERS if name != "base"]
 WITH_PODS = [*OVERLAYS, "workloads"]
 
 
-def pods(objects: list[Object]) -> list[dict[str, Any]]:
-    """Return the specifications of all pods."""
-    return [each["spec"]["template"]["spec"] for each in objects if "template" in each["spec"]]
-
-
 @pytest.mark.parametrize("name", WITH_PODS)
 def test_namespace_admits_its_pods(name: str) -> None:
     """The level that the namespace enforces is the strictest that admits every pod, whatever the
     cluster's default is."""
-    objects = [each for each in rendered(name) if "spec" in each]
-    labels = kubernetes.only(rendered(name), "Namespace")["metadata"]["labels"]
-    levels = {strictest_level(pod) for pod in pods(objects)}
+    objects = rendered(name)
+    labels = kubernetes.only(objects, "Namespace")["metadata"]["labels"]
+    levels = {strictest_level(pod) for pod in kubernetes.pods(objects)}
     order = ("privileged", "baseline", "restricted")
     assert labels["pod-security.kubernetes.io/enforce"] == min(levels, key=order.index)
 
 
 def test_workloads_exceed_baseline_by_one_capability() -> None:
     """The comment in the namespace is right: without IPC_LOCK, `baseline` admits the pods."""
-    for pod in pods([each for each in rendered("workloads") if "spec" in each]):
+    for pod in kubernetes.pods(rendered("workloads")):
         assert [each.partition(": ")[2] for each in baseline_violations(pod)] == ["IPC_LOCK"]
 
 

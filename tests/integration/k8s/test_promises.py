@@ -227,7 +227,7 @@ def test_labels_of_pods_take_one_right(tmp_path: Path) -> None:
 
 
 @on_nodes
-def test_who_knows_owners_is_where_he_is_looked_for(overlay: str) -> None:
+def test_sources_of_owners_are_mounted(overlay: str) -> None:
     """The kubelet's socket and the names of containers' logs are mounted, read-only, at the paths
     that the exporter reads."""
     objects = rendered(overlay)

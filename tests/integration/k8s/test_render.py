@@ -79,7 +79,8 @@ def test_every_component_goes_with_every_overlay(overlay: str, tmp_path: Path) -
         objects = kubernetes.with_components(tmp_path, overlay, components)
         for version in VERSIONS:
             assert all_problems(objects, version) == {}
-        assert kubernetes.container(objects)
+        mounts = {each["name"] for each in kubernetes.container(objects)["volumeMounts"]}
+        assert mounts <= {each["name"] for each in kubernetes.pod(objects)["volumes"]}
         included = set(components) <= {
             each.removeprefix("../../") for each in already.get("components", ())
         }

@@ -36,7 +36,7 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> list[Object]:
 
 def pods(objects: list[Object]) -> list[Object]:
     """Return the specifications of the Job's and the Deployment's pods."""
-    found = [each["spec"]["template"]["spec"] for each in objects if "spec" in each]
+    found = kubernetes.pods(objects)
     assert len(found) == 2
     return found
 
