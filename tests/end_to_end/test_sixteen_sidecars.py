@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from prometheus_client.samples import Sample
 
 from tests.support.exporter import RunningExporter, running_exporter
 from tests.support.fleet import CREDENTIALS
@@ -65,14 +66,14 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
     with ExitStack() as stack:
         front = stack.enter_context(validating_endpoint())
         started = [_start(stack, folder, index, front.url) for index in range(DEVICES)]
+        shown = []
         for each in started:
             assert each.process.stdin is not None
             each.process.stdin.write(stream)
             each.process.stdin.flush()
-        for each in started:
-            wait_for(lambda each=each: each.value("neuron_exporter_reports_total") == REPORTS)
+            # In one scrape, and before the next sidecar gets its reports: cores end after 15 s.
+            shown.append(len(wait_for(lambda each=each: _cores_after_all_reports(each))))
         ports = [each.port for each in started]
-        shown = [len(each.families()["neuroncore_utilization_ratio"].samples) for each in started]
         wait_for(lambda: len(list(folder.glob("sidecar-*.db"))) == DEVICES)
         for each in started:
             assert each.process.stdin is not None
@@ -80,6 +81,15 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
         assert [each.wait() for each in started] == [0] * DEVICES
         lines = [json.loads(line) for line in stream.splitlines()]
         yield Sent(lines, front, ports, shown)
+
+
+def _cores_after_all_reports(exporter: RunningExporter) -> list[Sample]:
+    """Return the series of cores once all reports have been read, before that none."""
+    families = exporter.families()
+    (reports,) = (
+        each for each in families["neuron_exporter_reports"].samples if each.name.endswith("_total")
+    )
+    return families["neuroncore_utilization_ratio"].samples if reports.value == REPORTS else []
 
 
 def _start(stack: ExitStack, machine: Path, index: int, url: str) -> RunningExporter:
