@@ -14,7 +14,7 @@ import pytest
 from neuron_exporter.identity.owners.lookup import REFRESH_INTERVAL
 from tests.support.children import script
 from tests.support.endpoint import Endpoint
-from tests.support.exporter import RunningExporter, running_exporter
+from tests.support.exporter import SIMULATOR, RunningExporter, running_exporter
 from tests.support.kubelet import (
     CORE,
     KubeletServer,
@@ -227,6 +227,42 @@ def test_claimed_devices(tmp_path: Path) -> None:
         exporter.wait_for_event("owner_lookup", provider="kubelet", result=unknown)
         assert len(exporter.events("owner_lookup")) <= 4, "each result is logged once"
         assert exporter.stop() == 0
+
+
+def test_process_that_outlives_its_pod(tmp_path: Path) -> None:
+    """Its core is free, then the next pod's, and the process has neither pod."""
+    simulator = [*SIMULATOR, "--instance-type", "trn1.2xlarge", "--runtimes", "2"]
+    config = {
+        "source": {"command": simulator, "period": "1s"},
+        "prometheus": {"preset": "standard"},
+    }
+    gone, other, following = (
+        PodResource(pod, CORE, [core]) for pod, core in (("gone", 0), ("other", 1), ("next", 0))
+    )
+
+    def pods_of(metric: str) -> dict[str, str | None]:
+        family = exporter.families().get(metric)
+        return {
+            sample.labels["neuroncore"]: sample.labels.get("pod")
+            for sample in (family.samples if family else ())
+        }
+
+    def shown() -> tuple[dict[str, str | None], dict[str, str | None], dict[int, float]]:
+        runtimes, cores = map(pods_of, ("neuroncore_runtime_info", "neuroncore_allocated"))
+        return runtimes, cores, allocated(exporter)
+
+    with kubelet_server(tmp_path, gone, other) as kubelet:
+        kubelet.allocatable = {CORE: [0, 1]}
+        environment = {"NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket)}
+        with running_exporter(tmp_path, config, environment=environment) as exporter:
+            owned: dict[str, str | None] = {"0": "gone", "1": "other"}
+            wait_for(lambda: shown() == (owned, owned, {0: 1, 1: 1}))
+            kubelet.allocated = [other]
+            free: dict[str, str | None] = {"0": None, "1": "other"}
+            wait_for(lambda: shown() == (free, free, {0: 0, 1: 1}))
+            kubelet.allocated = [other, following]
+            wait_for(lambda: shown() == (free, {"0": "next", "1": "other"}, {0: 1, 1: 1}))
+            assert exporter.stop() == 0
 
 
 def test_pod_labels_of_a_partly_understood_allocation(tmp_path: Path) -> None:

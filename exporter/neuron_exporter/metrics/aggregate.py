@@ -14,6 +14,7 @@ from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.metrics.aws_layout import runtime_cores
 from neuron_exporter.metrics.counters import Counters, NamedValues
 from neuron_exporter.metrics.ecc_counters import ECC_EVENTS, EccCounts, Readings
+from neuron_exporter.metrics.execution_gaps import ExecutionGaps
 from neuron_exporter.metrics.group_status import GroupStatus
 from neuron_exporter.metrics.inventory import Inventory
 from neuron_exporter.metrics.latency import distribution
@@ -60,12 +61,13 @@ _ecc_readings = attrgetter(*ECC_EVENTS)
 
 
 class ReportAggregation:
-    """Values of one report by kind of entity. Building it advances `counters`."""
+    """Values of one report by kind of entity. Building it advances `counters` and `gaps`."""
 
     def __init__(
         self,
         report: Report,
         counters: Counters,
+        gaps: ExecutionGaps,
         *,
         machine: Machine,
         owners: Owners,
@@ -93,7 +95,7 @@ class ReportAggregation:
             counters.add_context_switches(self._cpu.context_switch_count)
         self._has_cpu_shares = has_cpu_shares(self._cpu)
         self._runtimes = RuntimeAggregation(
-            report, counters, cache, owners, self.status, options, now
+            report, counters, gaps, cache, owners, self.status, options, now
         )
         cache.add_physical_cores(self._runtimes.physical_utilization.sums)
         self._cores_present = self._existing_cores()
@@ -230,6 +232,8 @@ class ReportAggregation:
             device_latency=columns("device_latency", [each.device_latency for each in sums]),
             latencies=_distributions(sums, attrgetter("latency")),
             device_latencies=_distributions(sums, attrgetter("device_latency")),
+            gap=[each.gap for each in sums],
+            longest_gap=[each.longest_gap for each in sums],
         )
 
     def _runtime_totals(self) -> RuntimeTotalsTable:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from neuron_exporter.metrics.aggregate import ReportAggregation
 from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.execution_gaps import ExecutionGaps
 from neuron_exporter.metrics.inventory import Inventory
 from neuron_exporter.metrics.last_readings import LastReadings
 from neuron_exporter.metrics.owner_resolution import OwnerResolver
@@ -90,6 +91,7 @@ class Collector:
     ) -> None:
         self._scope = scope
         self._counters = counters
+        self._gaps = ExecutionGaps()
         self._period = period
         self._cache = SeriesCache(runtime_labels)
         self._inventory = Inventory()
@@ -121,11 +123,12 @@ class Collector:
         aggregation = ReportAggregation(
             report,
             self._counters,
+            self._gaps,
             machine=machine,
             owners=self._owner_resolver.resolve(report.neuron_k8s_info, owners, at.monotonic),
             cache=self._cache,
             inventory=self._inventory,
-            options=ReadOptions(self._scope, self._last_readings.repeated),
+            options=ReadOptions(self._scope, self._last_readings.repeated, self._period.fresh_for),
             now=at.monotonic,
         )
         rows_by_kind = self._rows  # one reference: another thread may replace the attribute

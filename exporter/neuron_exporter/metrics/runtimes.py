@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 from msgspec import UNSET
 
 from neuron_exporter.metrics.counters import Counters, NamedValues, RuntimeKey
+from neuron_exporter.metrics.execution_gaps import Activity, ExecutionGaps
 from neuron_exporter.metrics.group_status import GroupStatus
 from neuron_exporter.metrics.series_cache import PhysicalKey, SeriesCache
 from neuron_exporter.metrics.sums import (
@@ -24,6 +25,7 @@ from neuron_exporter.metrics.sums import (
     CoreSums,
     Quantities,
     add_each,
+    max_optional,
     readable,
 )
 from neuron_exporter.metrics.task_scope import TaskScope
@@ -64,11 +66,12 @@ class ReadOptions:
     """Options for reading a report.
 
     Cores and runtimes outside of `scope` are ignored. The groups in `repeated` have the readings of
-    an earlier report.
+    an earlier report. A report may be shown for `fresh_for` seconds.
     """
 
     scope: TaskScope | None = None
     repeated: Set[str] = frozenset()
+    fresh_for: float = 0.0
 
     def cores(self, by_core: dict[int, V]) -> dict[int, V]:
         """Return the entries of the cores in scope."""
@@ -80,8 +83,9 @@ class RuntimeSums:
     """Sums over the runtimes of one label set.
 
     Memory is in bytes, in the order of `LOCATIONS` and `HOST_CATEGORIES`. CPU use is in percent of
-    the host's CPUs, in the order of `USAGES`. Latencies (s) are the highest of each percentile.
-    Mappings are replaced and never changed, because most start as one shared empty mapping.
+    the host's CPUs, in the order of `USAGES`. Latencies (s) are the highest of each percentile, and
+    gaps (s) the longest. Mappings are replaced and never changed, because most start as one shared
+    empty mapping.
     """
 
     entity: Entity
@@ -91,6 +95,8 @@ class RuntimeSums:
     latency: dict[str, float]
     device_latency: dict[str, float]
     executions: tuple[CompletedExecutions, ...]
+    gap: float | None = None
+    longest_gap: float | None = None
 
     @classmethod
     def empty(cls, entity: Entity) -> RuntimeSums:
@@ -107,12 +113,13 @@ class CompletedExecutions(NamedTuple):
 
 
 class RuntimeAggregation:
-    """Sums over all runtimes of one report. Building it advances `counters`."""
+    """Sums over all runtimes of one report. Building it advances `counters` and `gaps`."""
 
     def __init__(
         self,
         report: Report,
         counters: Counters,
+        gaps: ExecutionGaps,
         cache: SeriesCache,
         owners: Owners,
         status: GroupStatus,
@@ -142,6 +149,7 @@ class RuntimeAggregation:
             status.runtimes_dropped = len(runtimes) - len(limited)
             self.cores_complete = self.memory_complete = False
         self.keys: set[RuntimeKey] = set()
+        activities: list[tuple[RuntimeSums, Activity]] = []
         scope = options.scope
         for entry in limited:
             runtime = entry or _UNREADABLE
@@ -150,8 +158,9 @@ class RuntimeAggregation:
             if scope and not scope.includes(key, _used_cores(runtime)):
                 continue
             shown = cache.resolve_owner(key, owners, partial(_used_cores, runtime), now)
-            self._read(runtime, key, cache.runtime(key), shown=shown)
+            activities.append(self._read(runtime, key, cache.runtime(key), shown=shown))
         if was_read:
+            self._add_gaps(gaps, activities, now)
             status.series_evicted = counters.retire_missing(self.keys, now)
             cache.retain_runtimes(self.keys)
             if scope:
@@ -163,7 +172,9 @@ class RuntimeAggregation:
             sums = self.runtimes[entity.labels] = RuntimeSums.empty(entity)
         return sums
 
-    def _read(self, runtime: Runtime, key: RuntimeKey, entity: Entity, *, shown: bool) -> None:
+    def _read(
+        self, runtime: Runtime, key: RuntimeKey, entity: Entity, *, shown: bool
+    ) -> tuple[RuntimeSums, Activity]:
         report = runtime.report or _NO_GROUPS
         if runtime.error:
             self._status.add_error("neuron_runtime", runtime.error)
@@ -171,16 +182,32 @@ class RuntimeAggregation:
         else:
             self._status.groups_read.add("neuron_runtime")
         sums = self._sums(entity) if shown else RuntimeSums.empty(entity)
-        self._read_cores(report, key)
+        active = self._read_cores(report, key)
         self._read_memory(report, key, sums)
         self._read_vcpu(report, sums)
-        self._read_executions(report, key, sums, shown=shown)
+        statuses, period = self._read_executions(report, key, sums, shown=shown)
+        return sums, Activity(key, active, statuses, period)
 
-    def _read_cores(self, report: RuntimeReport, key: RuntimeKey) -> None:
+    def _add_gaps(
+        self, gaps: ExecutionGaps, activities: list[tuple[RuntimeSums, Activity]], now: float
+    ) -> None:
+        observed = gaps.observe(
+            [activity for _, activity in activities],
+            self.utilization.sums,
+            now,
+            max_pause=self._options.fresh_for,
+        )
+        for (sums, _), gap in zip(activities, observed, strict=True):
+            sums.gap = max_optional(sums.gap, gap.current)
+            sums.longest_gap = max_optional(sums.longest_gap, gap.longest)
+
+    def _read_cores(self, report: RuntimeReport, key: RuntimeKey) -> list[int] | None:
+        """Return the cores on which the runtime was busy or may have been; None if not read."""
         group = self._status.usable(report.neuroncore_counters, Group.NEURONCORE_COUNTERS)
         if group is None or group.neuroncores_in_use is None:
             self.cores_complete = False
-            return
+            return None
+        active = []
         # Most of a report are values for each core of each runtime, nearly all of them 0. Zeros
         # are only listed here, and filled in at the end.
         cores = readable(group.neuroncores_in_use)
@@ -196,6 +223,7 @@ class RuntimeAggregation:
             percent = None if used is None else used.neuroncore_utilization
             if not percent and percent is not None:
                 continue
+            active.append(core)
             self.utilization.add(core, percent)
             used = used or _UNREAD_CORE
             self.flops.add(core, used.flops)
@@ -205,6 +233,7 @@ class RuntimeAggregation:
                 self.core_runtimes[core, key] = None
         if physical:
             self._read_physical_cores(cores)
+        return active
 
     def _read_physical_cores(self, cores: dict[int, CoreCounters | None]) -> None:
         for core, used in cores.items():
@@ -244,12 +273,13 @@ class RuntimeAggregation:
 
     def _read_executions(
         self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums, *, shown: bool
-    ) -> None:
+    ) -> tuple[NamedValues | None, float | None]:
+        """Return the executions by status, and the seconds that they cover; None if not read."""
         # Before SDK 2.4 the group had another name.
         group = report.execution_stats or report.inference_stats
         stats = self._status.usable(group, Group.EXECUTION_STATS)
         if stats is None:
-            return
+            return None, None
         named = self._status.named
         summary = stats.execution_summary or stats.inference_summary
         statuses = named("execution_summary", summary, operator.add)
@@ -263,6 +293,7 @@ class RuntimeAggregation:
             sums.device_latency = _highest(sums.device_latency, on_device)
             completed = statuses.get("completed") or 0.0
             sums.executions = (*sums.executions, CompletedExecutions(completed, total, on_device))
+        return statuses, stats.period
 
 
 @lru_cache(maxsize=1024)

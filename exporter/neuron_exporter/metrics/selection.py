@@ -12,10 +12,12 @@ from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.tables import ENTITY_LABELS, RUNTIME_KINDS
 from neuron_exporter.model import (
     OWNER_LABELS,
+    CloudWatchMetric,
     EntityKind,
     Group,
     Layout,
     MetricSpec,
+    Pooling,
     Preset,
     Selection,
     Series,
@@ -52,7 +54,7 @@ def select_for_prometheus(
     problems: list[SelectionProblem] = []
     included = _parse("include", include, available, problems)
     excluded = _parse("exclude", exclude, available, problems)
-    level = Preset[preset.upper()]
+    level = _level(preset)
     in_preset = {name for name, row in available.items() if row.preset <= level}
     rows = tuple(
         row
@@ -60,7 +62,7 @@ def select_for_prometheus(
         if (name in in_preset or _matches_name(included, name))
         and not _matches_name((each for each in excluded if not each.labels), name)
     )
-    _check_not_empty(rows, exclude, problems)
+    _check_not_empty(rows, preset, include, exclude, problems)
 
     def accepts(series: Series) -> bool:
         if not (series.spec.name in in_preset or _matches_series(included, series)):
@@ -83,14 +85,17 @@ def select_for_cloudwatch(
     """Select rows and metrics by CloudWatch names.
 
     A CloudWatch metric pools all series of its row, so patterns have no labels. `keep` is only
-    validated. `task_scope` leaves out the metrics that all tasks of a machine share. `per_owner`
-    adds the rows that distinguish owners.
+    validated. `task_scope` leaves out the metrics that all tasks of a machine share, and the
+    heartbeat unless `include` names it. `per_owner` adds the rows that distinguish owners.
     """
     metrics = [
         (row, metric)
         for row in CATALOGUE
         for metric in row.cloudwatch
-        if not task_scope or row.per_task or row.group not in _MACHINE_GROUPS
+        if not task_scope
+        or row.per_task
+        or row.group not in _MACHINE_GROUPS
+        or _is_heartbeat(metric)
     ]
     available = {metric.name: row for row, metric in metrics}
     problems: list[SelectionProblem] = []
@@ -99,15 +104,19 @@ def select_for_cloudwatch(
     _parse("budget.keep", keep, available, problems, cloudwatch=True)
     if task_scope:
         problems = [_explain_task_scope(problem, available) for problem in problems]
-    level = Preset[preset.upper()]
+    level = _level(preset)
+
+    def in_preset(metric: CloudWatchMetric) -> bool:
+        return metric.preset <= level and not (task_scope and _is_heartbeat(metric))
+
     names = frozenset(
         metric.name
         for _, metric in metrics
-        if (metric.preset <= level or _matches_name(included, metric.name))
+        if (in_preset(metric) or _matches_name(included, metric.name))
         and not _matches_name(excluded, metric.name)
     )
     rows = [row for row in CATALOGUE if any(metric.name in names for metric in row.cloudwatch)]
-    _check_not_empty(rows, exclude, problems)
+    _check_not_empty(rows, preset, include, exclude, problems)
     if per_owner:
         rows += [row.per_owner for row in rows if row.per_owner and row.per_owner not in rows]
     return Selection(tuple(rows), _accept_all, names), problems
@@ -124,10 +133,28 @@ def _explain_task_scope(
     return problem._replace(message=message)
 
 
+def _level(preset: str) -> int:
+    """Return the last preset whose metrics are published; 0 for `none`, which has no metrics."""
+    return 0 if preset == "none" else Preset[preset.upper()]
+
+
+def _is_heartbeat(metric: CloudWatchMetric) -> bool:
+    return metric.pooling is Pooling.HEARTBEAT
+
+
 def _check_not_empty(
-    rows: Sequence[MetricSpec], exclude: Iterable[str], problems: list[SelectionProblem]
+    rows: Sequence[MetricSpec],
+    preset: str,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    problems: list[SelectionProblem],
 ) -> None:
-    if not rows and not problems:
+    if rows or problems:
+        return
+    if preset == "none" and not include:
+        message = "must name the metrics to publish, since the preset is none"
+        problems.append(SelectionProblem("include", "[]", message))
+    else:
         problems.append(SelectionProblem("exclude", ", ".join(exclude), "leaves no metric"))
 
 

@@ -24,8 +24,11 @@ PhysicalKey = tuple[int, str]
 
 @dataclass(slots=True)
 class _RuntimeOwner:
+    """Owner of a runtime, and the last one that had a pod."""
+
     first_seen: float
     owner: Owner = NO_OWNER
+    with_pod: Owner = NO_OWNER
 
 
 class SeriesCache:
@@ -57,21 +60,26 @@ class SeriesCache:
         """Determine the owner of a runtime, and return whether the runtime may be shown.
 
         A runtime whose process has no known owner inherits the owner of the cores that it uses or
-        used last, as far as they have it in common. It is not shown while its owner is looked up,
-        because its counters would start under labels that soon change.
+        used last, as far as they have it in common. A process never changes its pod: if its cores
+        pass to another while it still holds them, its own pod is gone, and it has no owner. In the
+        first seconds of a process, the cores may still have the owner of the one before it. It is
+        not shown while its owner is looked up, because its counters would start under labels that
+        soon change.
         """
         known = self._owners.setdefault(key, _RuntimeOwner(now))
+        is_settled = now - known.first_seen >= OWNER_WAIT
         owner = owners.by_pid.get(key.pid) or owners.default
         if owner is NO_OWNER and owners.by_core:
             candidates = {owners.by_core.get(core, NO_OWNER) for core in used_cores() or ()}
             owner = reduce(Owner.common, candidates or {known.owner})
+            before = known.with_pod
+            if before.pod and (before.namespace, before.pod) != (owner.namespace, owner.pod):
+                owner = NO_OWNER
+        if owner.pod and (is_settled or key.pid in owners.by_pid):
+            known.with_pod = owner
         if owner != known.owner:  # an equal one stays the same object, and with it the entities
             known.owner = owner
-        return (
-            owner is not NO_OWNER
-            or not owners.lookup_enabled
-            or now - known.first_seen >= OWNER_WAIT
-        )
+        return owner is not NO_OWNER or not owners.lookup_enabled or is_settled
 
     def runtime(self, key: RuntimeKey) -> Entity:
         """Return the entity of a runtime."""

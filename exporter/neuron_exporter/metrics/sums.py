@@ -60,6 +60,13 @@ def add_optional(a: float | None, b: float | None) -> float | None:
     return a + b
 
 
+def max_optional(a: float | None, b: float | None) -> float | None:
+    """Return the higher of the readings that are present; None if both are missing."""
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
+
+
 def add_each(others: Quantities | None, quantities: Quantities) -> Quantities:
     """Return the sums of two sets of quantities."""
     return quantities if others is None else tuple(map(add_optional, others, quantities))

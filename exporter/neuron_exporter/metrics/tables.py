@@ -133,7 +133,7 @@ class DeviceTable(Table):
 
 @dataclass(slots=True)
 class RuntimeTable(Table):
-    """Runtimes, merged by labels: bytes, ratios, percentiles and distributions (s)."""
+    """Runtimes, merged by labels: bytes, ratios, percentiles, distributions and gaps (s)."""
 
     memory: Columns
     host_memory: Columns
@@ -142,6 +142,8 @@ class RuntimeTable(Table):
     device_latency: Columns
     latencies: list[Distribution | None]
     device_latencies: list[Distribution | None]
+    gap: Column
+    longest_gap: Column
 
 
 @dataclass(slots=True)

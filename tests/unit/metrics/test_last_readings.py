@@ -50,6 +50,7 @@ class MixedStream:
 @pytest.mark.parametrize("omit", OMISSIONS)
 def test_no_series_comes_and_goes(omit: Omission) -> None:
     stream = MixedStream(omit)
+    stream.advance(10)  # the longest gap between executions is known after the first
     expected = None
     for _ in range(40):
         samples = stream.next()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from neuron_exporter.metrics.series_cache import OWNER_WAIT
 from neuron_exporter.model import NO_OWNER, Allocation, Owner, Owners, Task
 from tests.support.reports import (
     HARDWARE,
@@ -43,6 +44,11 @@ def completed(samples: Samples) -> dict[tuple[str, ...], float]:
         for labels, value in samples.values(COMPLETED).items()
         if "completed" in labels
     }
+
+
+def pods(samples: Samples) -> list[str]:
+    """Return the pod of each runtime on each of its cores."""
+    return [each.owner.pod for each in samples.snapshot.shape if each.spec.name == CORE_RUNTIMES]
 
 
 # A task's own devices
@@ -120,6 +126,30 @@ def test_idle_runtime_keeps_its_owner() -> None:
     taken = report(working(9, "a", 2, _1=1))
     who_knows = completed(harness.samples(taken, owners=owners))
     assert who_knows == {("a", "red", "train"): 3, ("a",): 2}
+
+
+def test_process_outlives_its_pod() -> None:
+    """It has no owner while other pods have its core, whoever named its pod first, and its own
+    again if that was only unknown for a while."""
+    old, new = Owner(namespace="ml", pod="old"), Owner(namespace="ml", pod="new")
+    labelled = replace(old, pod_labels=(("label_team", "vision"),))
+    for first in (Owners(by_core={0: old}), Owners(by_pid={9: old}), Owners(by_core={0: labelled})):
+        harness = Harness()
+        held = report(working(9, "a", _0=50))
+        for _ in range(int(OWNER_WAIT / 5)):
+            assert pods(harness.samples(held, owners=first)) == ["old"]
+        later = (first, Owners(by_core={0: new}), Owners(), Owners(by_core={0: labelled}))
+        found = [pods(harness.samples(held, owners=each)) for each in later]
+        assert found == [["old"], [""], [""], ["old"]]
+
+
+def test_core_that_still_has_its_former_owner() -> None:
+    """A new process gets its own pod as soon as the kubelet has given the core to it."""
+    former, own = (Owners(by_core={0: Owner(namespace="ml", pod=pod)}) for pod in ("former", "own"))
+    harness = Harness()
+    held = report(working(9, "a", _0=50))
+    found = [pods(harness.samples(held, owners=each)) for each in (former, own, own, own, own)]
+    assert found[1:] == [["own"]] * 4
 
 
 # Waiting for an owner

@@ -76,6 +76,29 @@ def test_presets_contain_smaller_ones(choose: Choose) -> None:
     assert minimal.names <= standard.names <= full.names
 
 
+@pytest.mark.parametrize("choose", [select_for_prometheus, select_for_cloudwatch])
+def test_include_is_an_allow_list_without_a_preset(choose: Choose) -> None:
+    name = {
+        select_for_prometheus: "neuroncore_utilization_ratio",
+        select_for_cloudwatch: "NeuronCoreUtilization",
+    }[choose]
+    selection, problems = choose("none", [name], [])
+    assert (names(selection), problems) == ({"neuroncore_utilization_ratio"}, [])
+    assert choose("none", [], [])[1] == [
+        SelectionProblem(
+            "include", "[]", "must name the metrics to publish, since the preset is none"
+        )
+    ]
+
+
+def test_heartbeat_of_a_task_must_be_included() -> None:
+    """No preset has it, since each of several sidecars on a machine would publish it."""
+    without, _ = select_for_cloudwatch("full", [], [], task_scope=True)
+    assert "ExporterHeartbeat" not in without.names
+    included, problems = select_for_cloudwatch("none", ["ExporterHeartbeat"], [], task_scope=True)
+    assert (included.names, problems) == ({"ExporterHeartbeat"}, [])
+
+
 def test_full_preset() -> None:
     """It has every metric of the layout, except those that only `include` selects."""
     for layout in Layout:

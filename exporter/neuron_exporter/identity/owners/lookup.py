@@ -74,6 +74,8 @@ class OwnerLookup:
     ) -> None:
         self.providers = providers
         self.label_provider = label_provider
+        self.on_result: Callable[[str, bool], None] = lambda provider, succeeded: None
+        """Called after each lookup of a provider."""
         self._clock = clock
         self._pids: frozenset[int] = frozenset()
         self._cores: frozenset[int] = frozenset()
@@ -156,6 +158,7 @@ class OwnerLookup:
         return owners
 
     def _set_status(self, name: str, error: str) -> None:
+        self.on_result(name, not error)
         result = safe_message(error) or "answered"
         if result != self._status[name]:
             self._status[name] = result

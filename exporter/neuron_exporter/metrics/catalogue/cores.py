@@ -113,5 +113,6 @@ CORES: tuple[MetricSpec, ...] = (
         entity_kind=EntityKind.CORE_RUNTIME,
         group=Group.NEURONCORE_COUNTERS,
         extra_groups=frozenset({Group.MEMORY_USED}),
+        preset=Preset.STANDARD,
     ),
 )

@@ -24,6 +24,13 @@ _count = partial(
 _percentiles = partial(
     gauge, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, split_by="percentile"
 )
+_gap = partial(
+    gauge,
+    entity_kind=EntityKind.RUNTIME,
+    group=Group.EXECUTION_STATS,
+    extra_groups=frozenset({Group.NEURONCORE_COUNTERS}),
+    preset=Preset.STANDARD,
+)
 _latencies = partial(
     distribution, entity_kind=EntityKind.RUNTIME, group=Group.EXECUTION_STATS, unit=Unit.SECONDS
 )
@@ -96,6 +103,17 @@ RUNTIMES: tuple[MetricSpec, ...] = (
         "execution_device_latency_seconds",
         "Percentiles of the latency of executions on the device in the period.",
         "device_latency",
+    ),
+    _gap(
+        "neuron_execution_gap_seconds",
+        "Seconds for which cores of the runtime have been busy without the end of an execution.",
+        "gap",
+    ),
+    _gap(
+        "neuron_execution_gap_max_seconds",
+        "Longest of these gaps that a completed execution has ended in the last six hours; absent "
+        "if none has.",
+        "longest_gap",
     ),
     _latencies(
         "execution_latency_distribution",
