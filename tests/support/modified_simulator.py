@@ -21,6 +21,10 @@ MALICIOUS_TAGS = (
 """Malicious and overlong tags; the exporter exposes 255 characters."""
 
 
+BAD_DEVICE = 3
+"""The device with memory errors."""
+
+
 def modified_simulator(change: str, *flags: str) -> dict[str, Any]:
     """Return a source configuration that runs the simulator with this change, every second."""
     command = [sys.executable, "-P", str(Path(__file__).resolve()), change, *flags]
@@ -32,7 +36,7 @@ def _runtimes(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _single_cores(report: dict[str, Any]) -> None:
-    """Split logical cores into one per physical core (LNC 1)."""
+    """Split logical cores into one per physical core (LNC 1), each with half of the memory."""
     hardware = report["neuron_hardware_info"]
     hardware["neuroncore_per_device_count"] *= hardware["logical_neuroncore_config"]
     hardware["logical_neuroncore_config"] = 1
@@ -40,14 +44,14 @@ def _single_cores(report: dict[str, Any]) -> None:
         groups = runtime["report"]
         counters = groups.get("neuroncore_counters", {})
         memory = groups.get("memory_used", {}).get("neuron_runtime_used_bytes", {})
-        for parent, key in (
-            (counters, "neuroncores_in_use"),
-            (memory.get("usage_breakdown", {}), "neuroncore_memory_usage"),
+        for parent, key, share in (
+            (counters, "neuroncores_in_use", 1),
+            (memory.get("usage_breakdown", {}), "neuroncore_memory_usage", 2),
         ):
             if key in parent:
                 parent[key] = {
                     str(2 * int(core) + half): {
-                        name: value
+                        name: value // share if share > 1 else value
                         for name, value in readings.items()
                         if not isinstance(value, dict)
                     }
@@ -73,10 +77,32 @@ def _no_groups(report: dict[str, Any]) -> None:
     report["system_data"].pop("neuron_hw_counters", None)
 
 
+def _only_corrected_ecc(report: dict[str, Any]) -> None:
+    """Keep the corrected memory errors of one device, multiplied."""
+    _scale_ecc(report, {"_corrected": 20, "_uncorrected": 0})
+
+
+def _only_uncorrected_ecc(report: dict[str, Any]) -> None:
+    """Keep the uncorrected memory errors of one device."""
+    _scale_ecc(report, {"_corrected": 0, "_uncorrected": 1})
+
+
+def _scale_ecc(report: dict[str, Any], factors: Mapping[str, int]) -> None:
+    hardware = report["system_data"].get("neuron_hw_counters") or {}
+    for device in hardware.get("neuron_devices") or ():
+        is_bad = device["neuron_device_index"] == BAD_DEVICE
+        for kind in device:
+            for ending, factor in factors.items():
+                if kind.endswith(ending):
+                    device[kind] *= factor if is_bad else 0
+
+
 _CHANGES: Mapping[str, Callable[[dict[str, Any]], None]] = {
     "single-cores": _single_cores,
     "malicious-tags": _malicious_tags,
     "no-groups": _no_groups,
+    "only-corrected-ecc": _only_corrected_ecc,
+    "only-uncorrected-ecc": _only_uncorrected_ecc,
 }
 
 

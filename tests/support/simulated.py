@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+from neuron_exporter.identity.machine import Identity
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.collector import Collector
+from neuron_exporter.metrics.counters import Counters
+from neuron_exporter.metrics.report_period import ReportPeriod
+from neuron_exporter.metrics.selection import select_for_prometheus
+from neuron_exporter.model import Layout, Owners, Series, Timestamp
+from neuron_exporter.model import Machine as Fields
+from neuron_exporter.report import decode
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 
@@ -17,6 +27,25 @@ def reports(count: int, *flags: str) -> list[Report]:
     """Return the first reports of a run."""
     machine = Machine(parse(list(flags)))
     return [machine.report(number) for number in range(count)]
+
+
+def exposed(
+    layout: Layout, preset: str, include: list[str], *flags: str, count: int = 4
+) -> Iterator[tuple[Series, float]]:
+    """Yield the series of a simulated machine after some reports, with their values."""
+    rows = [row for row in CATALOGUE if not row.layouts or layout in row.layouts]
+    collector = Collector(rows, Counters(), ReportPeriod(5.0))
+    identity = Identity(Fields(), {})
+    for number, source in enumerate(reports(count, *flags)):
+        report = decode(json.dumps(source).encode()).report
+        moment = Timestamp(1_700_000_000 + 5 * number, 100 + 5 * number)
+        machine = identity.observe(report.instance_info)
+        snapshot = collector.collect(report, moment, machine, Owners()).snapshot
+    selection, _ = select_for_prometheus(preset, include, [], layout)
+    for series, value in zip(snapshot.shape, snapshot.values, strict=True):
+        if value is not None and series.spec in selection.rows:
+            assert isinstance(value, int | float)
+            yield series, value
 
 
 def groups(report: Report) -> Iterator[tuple[str, Report]]:

@@ -94,6 +94,11 @@ _ROWS = (
         processes=process_faults.churn,
     ),
     _lasting(
+        "runtime-exit",
+        "the first runtime exits and does not return; its pod keeps its cores",
+        processes=process_faults.exit_first,
+    ),
+    _lasting(
         "hang",
         "the cores of all runtimes are busy and no execution completes",
         work=process_faults.hang,
@@ -112,6 +117,11 @@ _ROWS = (
         "memory-filling",
         "runtimes allocate device memory until it is full, after five minutes",
         work=process_faults.fill_memory,
+    ),
+    _lasting(
+        "lost-device",
+        "one of several devices is missing with its cores; runtimes that had no others exit",
+        report=report_faults.lose_device,
     ),
     _lasting(
         "ecc-level",

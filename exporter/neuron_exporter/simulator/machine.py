@@ -58,9 +58,11 @@ class Machine:
     def _report(self, plan: ReportPlan) -> dict[str, Any]:
         rng = random.Random(f"{self._options.seed}:{plan.number}")  # nosec B311 # a simulation
         periods = self._periods(plan, rng)
+        processes = self._running(plan)
         work = [
             (process, own_periods, self._work(plan, process, own_periods))
-            for process in self._running(plan)
+            for process in processes
+            if not process.has_exited
             for own_periods in [self._periods_of(process, plan, periods)]
         ]
         report = {
@@ -74,9 +76,8 @@ class Machine:
             "neuron_hardware_info": hardware_info(self._hardware),
         }
         if self._options.kubernetes:
-            running = [process for process, _, _ in work]
             period = max(periods.values(), default=0.0)
-            report["neuron_k8s_info"] = kubernetes_info(self._hardware, running, period)
+            report["neuron_k8s_info"] = kubernetes_info(self._hardware, processes, period)
         for fault, context in plan.faults:
             fault.report(report, context)
         return report
@@ -129,7 +130,7 @@ class Machine:
 
     def _work(self, plan: ReportPlan, process: Process, periods: Periods) -> Work:
         period = periods.get(Group.EXECUTION_STATS, 0.0)
-        work = process.work(plan.number, period, self._rng(process, plan, "work"))
+        work = process.work(plan.number, plan.at, period, self._rng(process, plan, "work"))
         for fault, context in plan.faults:
             work = fault.work(work, process, context)
         return work

@@ -49,6 +49,11 @@ def churn(running: list[Process], context: FaultContext) -> list[Process]:
     return remaining
 
 
+def exit_first(running: list[Process], context: FaultContext) -> list[Process]:
+    """Let the first process exit; its pod stays."""
+    return [running[0]._replace(has_exited=True), *running[1:]] if running else running
+
+
 def hang(work: Work, process: Process, context: FaultContext) -> Work:
     """Keep the cores busy without completing an execution."""
     return work._replace(

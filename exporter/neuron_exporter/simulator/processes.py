@@ -31,6 +31,9 @@ _ERROR_INTERVAL = 23
 _CHECKPOINT_INTERVAL = 60
 _CHECKPOINT_DURATION = 2
 
+_LONG = 60.0
+"""Seconds above which single executions are simulated."""
+
 _HELPER_MEMORY_SHARE = 0.02
 _HELPER_CORE_SHARE = 0.04
 
@@ -57,6 +60,10 @@ def _training_load(_phase: float, number: int, rng: random.Random) -> tuple[floa
     return 0.92 + 0.02 * rng.random(), 0.21
 
 
+def _long_load(seconds: float) -> LoadModel:
+    return lambda _phase, _number, rng: (0.92 + 0.02 * rng.random(), seconds)
+
+
 def _helper_load(_phase: float, _number: int, rng: random.Random) -> tuple[float, float]:
     return 0.3 + 0.6 * rng.random(), 0.05
 
@@ -81,6 +88,8 @@ class ProcessKind(Enum):
     INFERENCE = _Behaviour(_inference_load, 0.35, 0.03)
     INFERENCE_WITH_ERRORS = _Behaviour(_inference_load, 0.3, 0.03, has_errors=True)
     TRAINING = _Behaviour(_training_load, 0.7, 0.05)
+    SIX_MINUTES = _Behaviour(_long_load(360.0), 0.7)
+    TEN_MINUTES = _Behaviour(_long_load(600.0), 0.7)
     HELPER = _Behaviour(_helper_load, 0.5)
 
 
@@ -110,7 +119,8 @@ class Process(NamedTuple):
     """A process that uses Neuron.
 
     `core_share` is its share of its cores' time, `memory_limits` is device memory in bytes by core,
-    and `first_report` is the number of the first report that lists it.
+    and `first_report` is the number of the first report that lists it. A process that `has_exited`
+    is in no report, but its pod is.
     """
 
     pid: int
@@ -122,16 +132,24 @@ class Process(NamedTuple):
     core_share: float
     memory_limits: Mapping[int, int]
     host_memory_limit: int
+    has_exited: bool = False
 
-    def work(self, number: int, period: float, rng: random.Random) -> Work:
-        """Return the work in the period before the report of this number."""
+    def work(self, number: int, at: float, period: float, rng: random.Random) -> Work:
+        """Return the work in the period before the report of this number, which is due `at`."""
         kind = self.kind.value
         load, seconds = kind.load_model(self.phase, number, rng)
         share = load * self.core_share
         busy = {core: self.core_share * _percent(load, rng) for core in self.cores}
         completed = round(share * period / seconds * len(self.cores))
+        if seconds > _LONG:
+            # One execution after another on all cores. Processes are at different points of it.
+            begun = self.phase / math.tau * seconds
+            ended = (at + begun) // seconds - (at - round(period) + begun) // seconds
+            completed = int(ended) * len(self.cores)
         failed = kind.has_errors and number % _ERROR_INTERVAL == self.pid % _ERROR_INTERVAL
         device = _percentiles(seconds, rng) if completed else None
+        if device and seconds > _LONG:
+            device = dict.fromkeys(PERCENTILES, seconds)
         return Work(
             utilization=busy,
             completed=completed,

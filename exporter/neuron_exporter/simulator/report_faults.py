@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from neuron_exporter.simulator.context import FaultContext, NextAction, Output
@@ -65,6 +65,49 @@ def insert_errors(report: Report, context: FaultContext) -> None:
     for name, group in report["system_data"].items():
         if context.rng.random() < _ERROR_PROBABILITY:
             _fail(group, f"simulated: {name} could not be read")
+
+
+def lose_device(report: Report, context: FaultContext) -> None:
+    """Remove a device: its section, its cores, and the runtimes that had no others.
+
+    The number of devices stays: it is unknown whether neuron-monitor lowers it.
+    """
+    hardware = report["neuron_hardware_info"]
+    per_device = hardware["neuroncore_per_device_count"]
+    rng = random.Random(f"{context.seed}:lost-device")  # nosec B311 # a simulation
+    lost = rng.randrange(hardware["neuron_device_count"])
+    counters = report["system_data"].get("neuron_hw_counters")
+    if counters:
+        counters["neuron_devices"] = [
+            each for each in counters["neuron_devices"] if each["neuron_device_index"] != lost
+        ]
+    cores = {str(lost * per_device + index) for index in range(per_device)}
+    report["neuron_runtime_data"] = [
+        runtime
+        for runtime in report["neuron_runtime_data"]
+        if _lose_cores(runtime["report"], cores)
+    ]
+
+
+def _lose_cores(groups: Report, cores: Set[str]) -> bool:
+    """Remove the cores from a runtime; return whether it has others."""
+    used: set[str] = set()
+    if counters := groups.get("neuroncore_counters"):
+        in_use = counters["neuroncores_in_use"]
+        used |= {core for core, each in in_use.items() if each["neuroncore_utilization"]}
+        counters["neuroncores_in_use"] = _without(in_use, cores)
+    if memory := groups.get("memory_used"):
+        used_bytes = memory["neuron_runtime_used_bytes"]
+        breakdown = used_bytes["usage_breakdown"]
+        used |= breakdown["neuroncore_memory_usage"].keys()
+        left = _without(breakdown["neuroncore_memory_usage"], cores)
+        breakdown["neuroncore_memory_usage"] = left
+        used_bytes["neuron_device"] = sum(sum(parts.values()) for parts in left.values())
+    return not used or not used <= cores
+
+
+def _without(by_core: Report, cores: Set[str]) -> Report:
+    return {core: value for core, value in by_core.items() if core not in cores}
 
 
 def insert_ecc_totals(report: Report, context: FaultContext) -> None:

@@ -40,6 +40,12 @@ _ROWS = (
         4,
     ),
     Scenario(
+        "long-executions",
+        "every core steadily busy with executions of six or, every other runtime, ten minutes",
+        (ProcessKind.SIX_MINUTES, ProcessKind.TEN_MINUTES),
+        4,
+    ),
+    Scenario(
         "compile",
         "busy host CPUs and high host memory, idle cores",
         (ProcessKind.IDLE,),

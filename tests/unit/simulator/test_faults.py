@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neuron_exporter.model import Machine as Identity
 from neuron_exporter.report import decode
 from neuron_exporter.simulator.context import NextAction
 from neuron_exporter.simulator.faults import FAULTS, Timing
@@ -16,6 +18,7 @@ from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.processes import PERCENTILES
+from tests.support.reports import Harness
 from tests.support.simulated import (
     SMALL,
     Report,
@@ -28,6 +31,8 @@ from tests.support.simulated import (
     runtimes,
 )
 
+WITH_CORES = """{"period": "5s", "system_metrics": [{"type": "neuron_hw_counters"}],
+"neuron_runtimes": [{"metrics": [{"type": "neuroncore_counters"}, {"type": "memory_used"}]}]}"""
 WITH_ECC = '{"period": "5s", "system_metrics": [{"type": "neuron_hw_counters"}]}'
 
 
@@ -104,6 +109,15 @@ def test_churn() -> None:
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
     assert len({runtime["neuron_runtime_tag"] for _, runtime in runtimes(many)}) == 4
     assert {len(report["neuron_runtime_data"]) for report in many} > {4}
+
+
+def test_runtime_exit() -> None:
+    """One runtime is missing from its report on, and its pod keeps the cores."""
+    many = reports(6, "--runtimes", "4", "--kubernetes", "--faults", "runtime-exit@4")
+    assert [len(report["neuron_runtime_data"]) for report in many] == [4, 4, 4, 3, 3, 3]
+    pods = [report["neuron_k8s_info"]["neuroncores_k8s_info"] for report in many]
+    assert pods == [pods[0]] * 6
+    assert len(pods[0]) == 32
 
 
 def test_hang() -> None:
@@ -203,7 +217,31 @@ def test_error_groups() -> None:
     assert failed == {name for name, _ in groups(report)}
 
 
-def test_ecc_levels_and_tallies(tmp_path: Any) -> None:
+@pytest.mark.parametrize(("count", "left"), [("4", 4), ("16", 15)])
+def test_lost_device(tmp_path: Path, count: str, left: int) -> None:
+    """The exporter shows one device less, none of its cores, and the runtimes that have others."""
+    path = tmp_path / "neuron-monitor.json"
+    path.write_text(WITH_CORES)
+    harness = Harness()
+    many = reports(6, "-c", str(path), "--runtimes", count, "--faults", "lost-device@4")
+    cores = []
+    for report in many:
+        samples = harness.samples(report, machine=Identity(instance_type="trn1.32xlarge"))
+        present = samples.value("neuron_devices_present")
+        cores.append({int(core) for (core,) in samples.values("neuroncore_utilization_ratio")})
+        assert len(cores[-1]) == 2 * present
+        assert len(samples.values("neurondevice_ecc_reading")) == 4 * present
+        assert samples.value("neuron_devices_expected") == 16
+        assert sum(samples.values("neurondevice_memory_used_bytes").values()) == sum(
+            memory(report).values()
+        )
+    assert cores[:3] == [set(range(32))] * 3
+    (lost,) = {core // 2 for core in cores[0] - cores[-1]}
+    assert cores[3:] == [set(range(32)) - {2 * lost, 2 * lost + 1}] * 3
+    assert len(many[-1]["neuron_runtime_data"]) == left
+
+
+def test_ecc_levels_and_tallies(tmp_path: Path) -> None:
     """Each level is the sum of the tallies so far."""
     path = tmp_path / "neuron-monitor.json"
     path.write_text(WITH_ECC)

@@ -65,6 +65,24 @@ def test_training() -> None:
     assert min(latencies) > 0.1
 
 
+def test_long_executions() -> None:
+    """Executions of six and ten minutes, between which the cores stay busy."""
+    harness = Harness()
+    gaps: dict[str, set[float]] = {"resnet50": set(), "bert-base": set()}
+    flags = ("--scenario", "long-executions", "--runtimes", "2", *SMALL)
+    for report in reports(360, *flags)[1:]:
+        samples = harness.samples(report)
+        assert min(busy(report).values()) > 80
+        for (tag,), gap in samples.values("neuron_execution_gap_seconds").items():
+            gaps[tag].add(gap)
+    longest = {"resnet50": 360, "bert-base": 600}
+    for (tag,), gap in samples.values("neuron_execution_gap_max_seconds").items():
+        assert gap == pytest.approx(longest[tag], abs=5)
+        assert max(gaps[tag]) < longest[tag]
+    assert samples.value("execution_status_total", "resnet50", "completed") == 5
+    assert samples.value("execution_status_total", "bert-base", "completed") == 3
+
+
 def test_compile() -> None:
     """The host's CPUs and memory are in use, the cores are idle."""
     for report in reports(8, "--scenario", "compile", "--runtimes", "2", *SMALL)[1:]:
