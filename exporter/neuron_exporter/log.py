@@ -47,11 +47,14 @@ def configure(level: str = "info", log_format: str = "auto", stream: TextIO | No
     if log_format == "auto":
         log_format = "console" if out.isatty() else "json"
     is_console = log_format == "console"
-    renderers: list[Any] = (
-        [_escape_fields, structlog.dev.ConsoleRenderer(colors=out.isatty())]
-        if is_console
-        else [_put_header_first, structlog.processors.JSONRenderer()]
-    )
+    renderers: list[Any]
+    match log_format:
+        case "console":
+            renderers = [_escape_fields, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        case "logfmt":
+            renderers = [_escape_fields, structlog.processors.LogfmtRenderer(key_order=_HEADER)]
+        case _:
+            renderers = [_put_header_first, structlog.processors.JSONRenderer()]
     logger = _SafeLogger(out)
     structlog.configure(
         processors=[
@@ -119,13 +122,18 @@ def _keep(_: Any, level: str, event: EventDict) -> EventDict:
     """Keep warnings and errors in memory."""
     if level in ("warning", "error", "critical"):
         fields = {
-            name: str(value)[:MAX_FIELD_LENGTH]
+            name: _as_text(value)[:MAX_FIELD_LENGTH]
             for name, value in event.items()
             if name not in (*_HEADER, "exc_info", "exception")
         }
         kept = {name: str(event.get(name, ""))[:MAX_FIELD_LENGTH] for name in _HEADER}
         _kept.append({**kept, "fields": fields})
     return event
+
+
+def _as_text(value: Any) -> str:
+    """Return a field as a reader expects it: a list as its items."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 class _RateLimit:
@@ -182,6 +190,8 @@ def _escape_fields(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _escape(value: Any) -> Any:
+    if isinstance(value, list):
+        value = _as_text(value)
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 
@@ -20,9 +22,32 @@ from prometheus_client import (
 )
 
 from neuron_exporter import __version__
+from neuron_exporter.build_info import revision
 
 SCHEMA_VERSION = "2"
 """Raised when a metric, a label or a label value is renamed or changes its meaning."""
+
+OWN_LABELS = frozenset(
+    {
+        *("version", "revision", "schema", "python", "sha256"),
+        *("code", "group", "metric", "outcome", "provider", "reason", "sink", "state"),
+        *("generation", "implementation", "major", "minor", "patchlevel"),
+    }
+)
+"""Labels of the exporter's own metrics, which no other label may replace."""
+
+
+class OptionalGauge(Gauge):
+    """Gauge that is absent while its value is NaN, which it is at first."""
+
+    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
+        super().__init__(name, documentation, registry=registry)
+        self.set(math.nan)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric, or nothing."""
+        families = list(super().collect())
+        return [each for each in families if not math.isnan(each.samples[0].value)]
 
 
 class Telemetry:
@@ -39,16 +64,23 @@ class Telemetry:
         GCCollector(registry=registry)
         build = Info(
             "neuron_exporter_build",
-            "Version of the exporter, of its metric schema, and of Python.",
+            "Version of the exporter, the revision that it was built from, and the versions of its "
+            "metric schema and of Python.",
             registry=registry,
         )
         build.info(
-            {"version": __version__, "schema": SCHEMA_VERSION, "python": platform.python_version()}
+            {
+                "version": __version__,
+                "revision": revision(),
+                "schema": SCHEMA_VERSION,
+                "python": platform.python_version(),
+            }
         )
 
         gauge = partial(Gauge, registry=registry)
         counter = partial(Counter, registry=registry)
         summary = partial(Summary, registry=registry)
+        optional = partial(OptionalGauge, registry=registry)
 
         self.up = gauge(
             "neuron_exporter_up",
@@ -114,6 +146,15 @@ class Telemetry:
             "Groups that neuron-monitor reported with an error.",
             ["group"],
         )
+        self.owner_lookup_up = gauge(
+            "neuron_exporter_owner_lookup_up",
+            "1 if the last lookup of owners by the provider had no error, otherwise 0.",
+            ["provider"],
+        )
+        self.memory_limit = optional(
+            "neuron_exporter_memory_limit_bytes",
+            "Memory limit of the exporter's control group at its start; absent without a limit.",
+        )
         self.restarts = counter(
             "neuron_exporter_source_restarts_total", "Restarts of the source by reason.", ["reason"]
         )
@@ -167,6 +208,10 @@ class Telemetry:
             "neuron_exporter_spool_other_requests",
             "Requests in spool files for another namespace or region, which are not sent.",
         )
+        self.host_boot = gauge(
+            "neuron_exporter_host_boot_timestamp_seconds", "Unix time at which the machine booted."
+        )
+        self.host_boot.set(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
         self.config_reload_successful = gauge(
             "neuron_exporter_config_last_reload_successful",
             "0 after a rejected reload, while an older configuration is in use; otherwise 1.",
@@ -177,6 +222,13 @@ class Telemetry:
             "Unix time of the last successful load of the configuration, at start or reload.",
         )
         self.config_timestamp.set_to_current_time()
+        self.config = Info(
+            "neuron_exporter_config",
+            "SHA-256 of the settings in use, from file, variables and flags, that differ from the "
+            "defaults.",
+            registry=registry,
+        )
+        self.set_config("")
         self.config_reloads = counter(
             "neuron_exporter_config_reloads_total",
             "Reloads of the configuration by outcome: success or failure.",
@@ -189,6 +241,11 @@ class Telemetry:
             "0 after a rejected reload, while an older web configuration is in use; otherwise 1.",
         )
         self.web_config_reload_successful.set(1)
+        self.web_certificate_expiry = optional(
+            "neuron_exporter_web_certificate_expiry_timestamp_seconds",
+            "Unix time at which the first certificate of the web server's chain expires; absent "
+            "without TLS.",
+        )
         self.published_metrics = gauge(
             "neuron_exporter_cloudwatch_metrics",
             "Metrics (name and dimensions) in the last window, which is what CloudWatch bills.",
@@ -208,6 +265,10 @@ class Telemetry:
 
         self._states = {state: self.source_state.labels(state) for state in states}
         self.set_source_state(next(iter(self._states), ""))
+
+    def set_config(self, digest: str) -> None:
+        """Show the SHA-256 of the configuration in use."""
+        self.config.info({"sha256": digest})
 
     def series_counts(self, counts: Mapping[str, int]) -> Metric:
         """Return a metric family with the number of series of each metric."""

@@ -15,7 +15,7 @@ from tests.support.exporter import RunningExporter, running_exporter, simulated
 FOLDER = Path(__file__).parent / "files" / "page"
 MAX_BYTES = 120_000
 MIN_POINTS = 5
-"""Reports needed for a visible sparkline."""
+"""Reports needed for a visible line."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
 
 @pytest.mark.parametrize(
     ("name", "scheme", "width", "height"),
-    [("light", "light", 1180, 640), ("dark", "dark", 1180, 640), ("phone", "light", 360, 740)],
+    [("light", "light", 1180, 760), ("dark", "dark", 1180, 760), ("phone", "light", 360, 740)],
 )
 def test_picture(
     browser: Browser,
@@ -55,7 +55,9 @@ def test_picture(
         expect(page.locator(".cell")).to_have_count(32)
         expect(page.locator("#cloudwatch-state")).to_contain_text("Delivering")
         page.wait_for_function(
-            "minimum => document.querySelector('polyline').points.length >= minimum", arg=MIN_POINTS
+            "minimum => document.querySelector('.chart path').getAttribute('d').split('L').length"
+            " > minimum",
+            arg=MIN_POINTS,
         )
         picture = page.screenshot()
     assert len(picture) < MAX_BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def opened_page(
     browser: Browser,
     url: str,
     *,
-    state: str = "Live",
+    state: str | re.Pattern[str] = "Live",
     width: int = 1280,
     height: int = 800,
     errors: tuple[str, ...] = (),

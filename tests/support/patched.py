@@ -20,6 +20,7 @@ import bcrypt
 from neuron_exporter import output
 from neuron_exporter.cli import main as cli
 from neuron_exporter.daemon import daemon
+from neuron_exporter.facts import problems
 from neuron_exporter.metrics import report_period
 from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.pipeline import processor
@@ -148,6 +149,12 @@ def _short_log_queue() -> None:
     output.MAX_LINES = 20
 
 
+def _short_hangs() -> None:
+    """Judge a hang after seconds, not after minutes."""
+    problems.HANG_UNKNOWN_SECONDS = problems.HANG_WARNING_SECONDS = 4
+    problems.HANG_CRITICAL_SECONDS = 6
+
+
 _CHANGES: Mapping[str, Callable[[], None]] = {
     "short-timeouts": _short_timeouts,
     "dying-reader": _dying_reader,
@@ -161,6 +168,7 @@ _CHANGES: Mapping[str, Callable[[], None]] = {
     "short-log-queue": _short_log_queue,
     "held-passwords": _held_passwords,
     "held-sink": _held_sink,
+    "short-hangs": _short_hangs,
 }
 
 if __name__ == "__main__":

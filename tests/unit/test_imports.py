@@ -15,7 +15,7 @@ from tests.support.paths import PACKAGE
 from tests.support.web_config import bcrypt_hash
 
 LAYERS: list[set[str]] = [
-    {"text", "run_directory"},
+    {"build_info", "text", "run_directory"},
     {
         *("model", "log", "telemetry", "facts"),
         *("address_file", "output", "own_files", "proxies", "validation"),

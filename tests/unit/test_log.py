@@ -197,3 +197,15 @@ def test_log_lines_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line["event"] for line in lines] == ["flood"] * 3 + ["trouble", "later"]
     assert [line.get("lines_dropped") for line in lines] == [None, None, None, 7, 1]
     assert len(dropped) == 8
+
+
+def test_logfmt() -> None:
+    """Each event is one line, whatever its fields contain."""
+    stream = io.StringIO()
+    log.configure("info", "logfmt", stream)
+    log.get_logger().warning("delivery_failing", reason='a "b"\nc', count=2, items=["x", "y"])
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("timestamp=")
+    assert " level=warning event=delivery_failing " in line
+    assert "count=2" in line
+    assert r"\nc" in line

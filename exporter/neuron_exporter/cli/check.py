@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from neuron_exporter.generate.options import Configure
     from neuron_exporter.pipeline.build import Pipeline
 
+_HEARTBEAT = "ExporterHeartbeat"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", required=True, help="configuration file (YAML)")
@@ -59,6 +61,9 @@ def summary(pipeline: Pipeline, configure: Configure) -> Iterator[str]:
         target = " to standard output" if config.cloudwatch.transport == "emf" else ""
         yield f"cloudwatch: every {interval}{target}, namespace {config.cloudwatch.namespace}"
         yield from (f"  {line}" for line in _published(config, configure))
+        is_allow_list = config.cloudwatch.preset == "none"
+        if is_allow_list and _HEARTBEAT not in pipeline.cloudwatch.selection.names:
+            yield f"  {_HEARTBEAT} is not included: no alarm can detect that the exporter ended"
 
 
 def _published(config: Config, configure: Configure) -> Iterator[str]:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuron_exporter.config import LoadedConfig, Override
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 
 OK, FAILED, WRONG_USE = 0, 1, 2
 """Exit statuses."""
+
+
+class PrintVersion(argparse.Action):
+    """Flag that prints version, revision and platform, and exits."""
+
+    def __init__(self, **options: Any) -> None:
+        about = "print version, revision and platform, and exit"
+        super().__init__(**{**options, "nargs": 0, "help": about})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from neuron_exporter.build_info import version_text
+
+        print(version_text())
+        parser.exit()
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -156,6 +156,16 @@ def _add_task_definition_arguments(parser: argparse.ArgumentParser) -> None:
         help="devices of the machine: 0, 0-3, 0,2 or all (required if there are several)",
     )
     parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration of the exporter (YAML), which the container gets as variables",
+    )
+    parser.add_argument(
+        "--into",
+        metavar="FILE",
+        help="your task definition (JSON), to which the sidecar is added; needs `--with none`",
+    )
+    parser.add_argument(
         "--image", metavar="IMAGE", help="image of the exporter (default: in your ECR)"
     )
     parser.add_argument(
@@ -185,15 +195,22 @@ def _add_task_definition_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _task_definition(args: argparse.Namespace) -> str:
+    from neuron_exporter.config import load
     from neuron_exporter.generate import as_json
     from neuron_exporter.generate.ecs.task_definition import task_definition
 
-    definition = task_definition(**vars(args))  # its parameters are named like the flags
+    def explain(line: str) -> None:
+        print(f"neuron-exporter: {line}", file=sys.stderr)
+
+    options = vars(args)  # the parameters are named like the flags
+    path = options.pop("config")
+    # Without the variables of this shell, which the container does not have.
+    configure = None if path is None else partial(load, path, {})
+    definition = task_definition(**options, configure=configure, explain=explain)
     if args.workload != "none" and args.workload_image is None and args.command is None:
-        print(
-            "neuron-exporter: warning: AWS's image does not contain the program that this "
-            "definition runs: set --workload-image, or --command",
-            file=sys.stderr,
+        explain(
+            "warning: AWS's image does not contain the program that this definition runs: set "
+            "--workload-image, or --command"
         )
     return as_json(definition)
 

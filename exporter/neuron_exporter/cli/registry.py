@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from neuron_exporter import __doc__ as description
-from neuron_exporter import __version__
+from neuron_exporter.cli.common import PrintVersion
 from neuron_exporter.cli.generators import GENERATORS, Generator
 
 COMMANDS: Mapping[str, str] = {
@@ -60,7 +60,7 @@ def make_program_parser() -> argparse.ArgumentParser:
         description=description,
         epilog="`neuron-exporter COMMAND --help` describes a command.",
     )
-    parser.add_argument("--version", action="version", version=f"neuron-exporter {__version__}")
+    parser.add_argument("--version", action=PrintVersion)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         commands.add_parser(name, help=text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from neuron_exporter.cli.common import (
     FAILED,
+    PrintVersion,
     add_source_arguments,
     configure_log,
     source_overrides,
@@ -31,6 +32,14 @@ _AWS_DIMENSIONS = {
 }
 """Names that `--common-dims` has in AWS's CloudWatch script, and the dimensions here."""
 
+_PROMETHEUS_FLAGS = {
+    "web.listen-address": "prometheus.listen",
+    "web.config.file": "prometheus.web_config_file",
+    "log.level": "log.level",
+    "log.format": "log.format",
+}
+"""Flags of Prometheus' exporters, and the keys that they set."""
+
 _REPLACED = {
     "--cert-file": "TLS is configured with prometheus.web_config_file",
     "--key-file": "TLS is configured with prometheus.web_config_file",
@@ -50,6 +59,24 @@ class _ReplacedFlag(argparse.Action):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
     parser.add_argument("--listen", metavar="HOST:PORT", help="sets prometheus.listen")
+    parser.add_argument("--version", action=PrintVersion)
+    prometheus = parser.add_argument_group("flags of Prometheus' exporters")
+    prometheus.add_argument(
+        "--web.listen-address",
+        metavar="HOST:PORT",
+        action="append",
+        help="sets prometheus.listen; repeat it for several addresses",
+    )
+    prometheus.add_argument(
+        "--web.config.file", metavar="FILE", help="sets prometheus.web_config_file"
+    )
+    prometheus.add_argument(
+        "--log.level",
+        metavar="LEVEL",
+        type=lambda text: "warning" if text == "warn" else text,
+        help="sets log.level; warn is warning",
+    )
+    prometheus.add_argument("--log.format", metavar="FORMAT", help="sets log.format")
     aws = parser.add_argument_group("flags of AWS's scripts")
     aws.add_argument(
         "--port", metavar="PORT", type=whole(0, 65535), help="sets the port of prometheus.listen"
@@ -94,6 +121,10 @@ def overrides(args: argparse.Namespace) -> list[Override]:
         values.append(Override("--port", "prometheus.listen", f":{args.port}"))
     if args.listen is not None:
         values.append(Override("--listen", "prometheus.listen", args.listen))
+    given = vars(args)
+    for flag, key in _PROMETHEUS_FLAGS.items():
+        if (value := given[flag.replace("-", "_")]) is not None:
+            values.append(Override(f"--{flag}", key, value))
     for name in ("namespace", "region"):
         value = getattr(args, name)
         if value is not None:

@@ -7,6 +7,8 @@ line, variable or flag), which error messages name.
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,6 +65,13 @@ class LoadedConfig(NamedTuple):
     def origin(self, key: str) -> str:
         """Return where a key is set: file and line, variable, flag, or `default`."""
         return _origin(self.origins, tuple(key.split(".")))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the settings that differ from the defaults, without secret values. It depends
+        neither on where nor in what order they are set."""
+        settings = self.config.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def problem(self, key: str, message: str, value: Any = None) -> str:
         """Return an error line for a key that is valid by the schema but cannot be used."""

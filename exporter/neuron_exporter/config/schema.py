@@ -6,7 +6,7 @@ Names of metrics and dimensions are checked in `pipeline/`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -28,6 +28,17 @@ from neuron_exporter.config.values import (
     distinct,
     min_bytes,
 )
+
+IdentityLabel = Literal[
+    "instance_name",
+    "instance_id",
+    "instance_type",
+    "availability_zone",
+    "region",
+    "subnet_id",
+    "ultraserver_id",
+]
+"""Labels that AWS's script sets on every series."""
 
 
 def _key(default: Any, description: str, *, reloadable: bool = False) -> Any:
@@ -147,12 +158,17 @@ class PrometheusConfig(ConfigSection):
     layout: Literal["core", "aws"] = _key(
         "core", "One series per NeuronCore, or the series of AWS's script."
     )
-    preset: Literal["minimal", "standard", "full"] = _key(
-        "full", "Metrics to publish.", reloadable=True
+    preset: Literal["none", "minimal", "standard", "full"] = _key(
+        "full", "Metrics to publish; `none` publishes only those of `include`.", reloadable=True
     )
     include: Patterns = _key([], "Metrics to publish beyond the preset.", reloadable=True)
     exclude: Patterns = _key(
         [], "Metrics not to publish; takes precedence over `include`.", reloadable=True
+    )
+    labels: dict[str, str] = _key({}, "Labels with fixed values, added to every series.")
+    identity_labels: Annotated[list[IdentityLabel], distinct(str, "a label")] = _key(
+        [*get_args(IdentityLabel)],
+        "Labels of the machine on every series of the hardware; `instance_info` always has all.",
     )
     runtime_labels: Annotated[
         list[Literal["runtime_tag", "pid"]], Field(min_length=1), distinct(str, "a label")
@@ -200,12 +216,15 @@ class CloudWatchConfig(ConfigSection):
     endpoint_url: str | None = _key(
         None, "URL of the CloudWatch endpoint; null is the endpoint of the region."
     )
+    allow_simulated: bool = _key(
+        False, "Publish simulated or replayed values to AWS, which is refused otherwise."
+    )
     scope: Literal["machine", "task"] = _key(
         "machine",
         "Publish the whole machine, or only what the exporter's own ECS task or pod uses.",
     )
-    preset: Literal["minimal", "standard", "full"] = _key(
-        "standard", "Metrics to publish.", reloadable=True
+    preset: Literal["none", "minimal", "standard", "full"] = _key(
+        "standard", "Metrics to publish; `none` publishes only those of `include`.", reloadable=True
     )
     include: Patterns = _key([], "Metrics to publish beyond the preset.", reloadable=True)
     exclude: Patterns = _key(
@@ -261,7 +280,7 @@ class LogConfig(ConfigSection):
     level: Literal["debug", "info", "warning", "error"] = _key(
         "info", "Lowest level that is logged.", reloadable=True
     )
-    format: Literal["auto", "console", "json"] = _key(
+    format: Literal["auto", "console", "json", "logfmt"] = _key(
         "auto", "Log format; `auto` is `console` on a terminal and `json` otherwise."
     )
 

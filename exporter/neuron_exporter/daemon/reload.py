@@ -129,6 +129,7 @@ def reconfigure(
         raise ConfigError(problems)
 
     config = pipeline.config = loaded.config
+    pipeline.telemetry.set_config(loaded.sha256)
     pipeline.rows = published_rows(selections)
     # First the collectors, since they must collect what the sinks select.
     pipeline.processor.set_rows(rows_by_branch(config, selections))

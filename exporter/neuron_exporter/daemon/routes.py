@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from neuron_exporter.daemon.snapshot_api import SnapshotEndpoint
+from neuron_exporter.model import Labels
 from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.report import Masker
 from neuron_exporter.sinks.exposition import FORMATS, Format, negotiate, write
@@ -44,6 +45,8 @@ def routes(
     if pipeline.prometheus is not None:
         handlers["/metrics"] = endpoints.metrics
     links = [*sorted(handlers), SNAPSHOT]
+    # The same under the names that Prometheus' own servers have.
+    handlers |= {"/-/healthy": endpoints.healthz, "/-/ready": endpoints.readyz}
     if pipeline.config.web.page:
         handlers |= page_routes()
         hosts = _allowed_hosts(pipeline)
@@ -116,18 +119,18 @@ class Endpoints:
         started, now = time.perf_counter(), time.monotonic()
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
-        own = write(telemetry.registry.collect(), format)
+        own = write(telemetry.registry.collect(), format, sink.labels)
         hardware = sink.expose(now, format)  # last, to show the samples of every counted report
-        counts = self._series_counts(sink.series(now), format)
+        counts = self._series_counts(sink.series(now), format, sink.labels)
         telemetry.scrape_seconds.observe(time.perf_counter() - started)
         return Response((hardware, own, counts, format.end), format.content_type)
 
-    def _series_counts(self, series: Mapping[str, int], format: Format) -> bytes:
+    def _series_counts(self, series: Mapping[str, int], format: Format, labels: Labels) -> bytes:
         """Return the exposition of the series counts, cached until the counts change."""
         counted, texts = self._series_texts
         if counted is not series:
             family = self._pipeline.telemetry.series_counts(series)
-            texts = {each: write([family], each) for each in FORMATS}
+            texts = {each: write([family], each, labels) for each in FORMATS}
             self._series_texts = series, texts
         return texts[format]
 

@@ -16,6 +16,7 @@ import msgspec
 from prometheus_client import Counter, Gauge
 
 from neuron_exporter import __version__, log
+from neuron_exporter.daemon.problems import ProblemMonitor
 from neuron_exporter.facts.prices import METRIC, REGION
 from neuron_exporter.model import Group, Snapshot
 from neuron_exporter.pipeline.build import Pipeline
@@ -45,7 +46,9 @@ class SnapshotEndpoint:
         links: tuple[str, ...],
     ) -> None:
         # One with log lines for authenticated clients, one without for others.
-        shared = (pipeline, configuration, links, time.time())
+        started = time.time()
+        monitor = ProblemMonitor(pipeline.processor, started)
+        shared = (pipeline, configuration, links, started, monitor)
         self._documents = {each: _Document(*shared, with_log=each) for each in (False, True)}
 
     def handle(self, request: Request) -> Response:
@@ -66,6 +69,7 @@ class _Document:
     configuration: Callable[[], Mapping[str, Any]]
     links: tuple[str, ...]
     started: float
+    monitor: ProblemMonitor
     with_log: bool
 
     def __post_init__(self) -> None:
@@ -96,7 +100,7 @@ class _Document:
             self._hardware = msgspec.json.encode(hardware)
             self._encoded_snapshot = fresh
             self._revision += 1
-        status = self._build_status(latest, fresh)
+        status = self._build_status(latest, fresh, now)
         if status != self._status:
             self._status = status
             self._revision += 1
@@ -107,20 +111,30 @@ class _Document:
         )
         self._built_at = now
 
-    def _build_status(self, latest: Snapshot | None, fresh: Snapshot | None) -> dict[str, Any]:
+    def _build_status(
+        self, latest: Snapshot | None, fresh: Snapshot | None, now: float
+    ) -> dict[str, Any]:
         """Return all of the document but `reading`, `age_seconds` and `at`."""
         parts = self.pipeline
         log_lines = {"lines": log.recent_events()} if self.with_log else _NO_LOG
         machine = parts.identity.machine()
         values = {each.name: getattr(machine, each.name) for each in fields(machine)}
+        sinks = {"prometheus": self._prometheus(), "cloudwatch": self._cloudwatch()}
+        problems = self.monitor.current(
+            sinks,
+            is_fresh=fresh is not None,
+            is_simulated=parts.is_simulated,
+            now=now,
+        )
         lookups = {"identity": parts.identity_resolver, "owners": parts.owner_lookup}
         return {
             "version": VERSION,
             "exporter": {"version": __version__, "started_at": self.started},
+            "problems": problems,
             "machine": {name: value for name, value in values.items() if value},
             "source": self._source(latest, fresh),
             "missing": list(self._missing()),
-            "sinks": {"prometheus": self._prometheus(), "cloudwatch": self._cloudwatch()},
+            "sinks": sinks,
             "lookups": {name: each.status() for name, each in lookups.items() if each is not None},
             "configuration": self.configuration(),
             "log": log_lines,
@@ -142,15 +156,15 @@ class _Document:
             "is_fresh": fresh is not None,
         }
 
-    def _missing(self) -> Iterator[dict[str, str]]:
+    def _missing(self) -> Iterator[dict[str, Any]]:
         """Yield the groups without readings, each with the reason."""
         failing = self.pipeline.processor.status().failing_groups
         for group in Group:
             if group not in self.pipeline.groups:
                 reason = "no sink publishes it, so it is not requested"
-                yield {"group": group.value, "reason": reason}
+                yield {"group": group.value, "reason": reason, "is_failing": False}
             elif group in failing:
-                yield {"group": group.value, "reason": failing[group]}
+                yield {"group": group.value, "reason": failing[group], "is_failing": True}
 
     def _prometheus(self) -> dict[str, Any]:
         sink = self.pipeline.prometheus

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from neuron_exporter.model import Group, Layout, MetricSpec, Owners, Selection, 
 from neuron_exporter.pipeline.cloudwatch import (
     Connect,
     check_cloudwatch,
+    check_simulated,
     make_cloudwatch_sink,
     make_ecc_store,
     select_for_cloudwatch,
@@ -30,11 +32,13 @@ from neuron_exporter.pipeline.cloudwatch import (
 from neuron_exporter.pipeline.identity import is_local_source, make_identity
 from neuron_exporter.pipeline.owners import check_owners, make_owner_lookup
 from neuron_exporter.pipeline.processor import Branch, ReportProcessor, Sink
+from neuron_exporter.pipeline.prometheus import check_labels
 from neuron_exporter.pipeline.source import check_source, groups_of, is_simulated, make_source
 from neuron_exporter.pipeline.warnings import config_warnings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.source import Source
+from neuron_exporter.source.environment import memory_limit
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.validation import bounded_problems
 
@@ -75,6 +79,12 @@ class Pipeline:
         return groups_of(self.rows)
 
     @property
+    def certificate_expiry(self) -> float:
+        """Unix time at which the web server's certificate expires; NaN without TLS."""
+        tls = None if self.web_config is None else self.web_config.access().tls
+        return math.nan if tls is None else tls.expires_at
+
+    @property
     def is_simulated(self) -> bool:
         """Whether reports are simulated or replayed, not measured on this machine now."""
         return is_simulated(self.config.source, self.identity)
@@ -101,19 +111,33 @@ def build(
     """
     config = loaded.config
     selections, web_config = validate(loaded)
+    if connect is None and (problems := check_simulated(loaded, environment)):
+        raise ConfigError(problems)
 
     telemetry = Telemetry(SourceState)
+    telemetry.set_config(loaded.sha256)
     log.on_drop(telemetry.log_lines_dropped.inc)
     if web_config is not None:
         web_config.on_reload = telemetry.web_config_reload_successful.set
 
     identity, identity_resolver = make_identity(config, environment)
     telemetry.source_simulated.set_function(lambda: is_simulated(config.source, identity))
+    telemetry.memory_limit.set(memory_limit() or math.nan)
     owner_lookup = make_owner_lookup(config, environment)
+    if owner_lookup is not None:
+        up = telemetry.owner_lookup_up
+        owner_lookup.on_result = lambda provider, succeeded: up.labels(
+            provider.lower().replace(" ", "_")
+        ).set(succeeded)
 
     prometheus = cloudwatch = None
     if "prometheus" in selections:
-        prometheus = PrometheusSink(selections["prometheus"])
+        settings = config.prometheus
+        prometheus = PrometheusSink(
+            selections["prometheus"],
+            labels=tuple(settings.labels.items()),
+            identity_labels=settings.identity_labels,
+        )
     if "cloudwatch" in selections:
         cloudwatch = make_cloudwatch_sink(
             config.cloudwatch, selections["cloudwatch"], identity.machine, connect, telemetry, clock
@@ -131,7 +155,7 @@ def build(
         telemetry,
         *([owner_lookup.observe] if owner_lookup else []),
     )
-    return Pipeline(
+    pipeline = Pipeline(
         config=config,
         source=make_source(loaded, rows),
         processor=processor,
@@ -146,6 +170,8 @@ def build(
         warnings=tuple(config_warnings(loaded, selections, environment, web_config)),
         is_dry_run=connect is not None,
     )
+    telemetry.web_certificate_expiry.set_function(lambda: pipeline.certificate_expiry)
+    return pipeline
 
 
 def validate(
@@ -170,6 +196,7 @@ def validate(
     if config.cloudwatch.enabled:
         selections["cloudwatch"], lines = select_for_cloudwatch(loaded)
         problems += lines
+    problems += check_labels(loaded)
     problems += check_cloudwatch(loaded, selections.get("cloudwatch"))
     problems += check_source(loaded)
     problems += check_owners(loaded)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from neuron_exporter.config import LoadedConfig, suggest
 from neuron_exporter.config.schema import CloudWatchConfig, Config
@@ -31,6 +33,12 @@ Connect = Callable[[str], Transport]
 
 _TASK_DIMENSIONS = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
 """Dimensions that distinguish the tasks of one machine; `scope: task` needs one of them."""
+
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL")
+"""Variables from which botocore takes the endpoint if it is not configured."""
+
+_AWS_HOST = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|api\.amazonwebservices\.com\.cn)$")
+"""Hosts of AWS's endpoints, also of those in a VPC."""
 
 _RETRY_SECONDS = 60.0
 """Time for the first attempts to send a request."""
@@ -72,6 +80,28 @@ def check_cloudwatch(loaded: LoadedConfig, selected: Selection | None) -> list[s
     if url is not None and not url.startswith(("http://", "https://")):
         problems.append(("cloudwatch.endpoint_url", url, "must begin with http:// or https://"))
     return [loaded.problem(key, message, value) for key, value, message in problems]
+
+
+def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> list[str]:
+    """Return an error if simulated or replayed values would be sent to AWS. Nothing in CloudWatch
+    would tell them from measured ones."""
+    config, kind = loaded.config.cloudwatch, source_kind(loaded.config.source)
+    if (
+        kind not in ("simulator", "file")
+        or not config.enabled
+        or config.transport == "emf"
+        or config.allow_simulated
+    ):
+        return []
+    variables = (environment.get(name) for name in _ENDPOINT_VARIABLES)
+    url = config.endpoint_url or next(filter(None, variables), None)
+    if url is not None and not _AWS_HOST.search(urlsplit(url).hostname or ""):
+        return []
+    message = (
+        f'"{kind}" does not measure this machine, and its values would be sent to CloudWatch: set '
+        "cloudwatch.allow_simulated, or cloudwatch.endpoint_url to a server that is not AWS's"
+    )
+    return [loaded.problem("source.kind", message)]
 
 
 def make_cloudwatch_sink(

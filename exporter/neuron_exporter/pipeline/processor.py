@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -28,6 +29,9 @@ MAX_LOGGED_KINDS = 100
 
 UNKNOWN_FIELD_SCAN_INTERVAL = 60.0
 """Seconds between two scans of a report for unknown fields, which are slow."""
+
+MAX_REMEMBERED_RESTARTS = 1000
+"""Restarts of the source whose time and reason are remembered."""
 
 IDENTITY_WAIT = 2.0
 """Seconds that the first report waits for the first lookup of the machine's identity."""
@@ -108,6 +112,7 @@ class ReportProcessor:
         self._stderr_minute = 0.0
         self._stderr_logged = 0
         self.is_ready = False
+        self.restarts: deque[tuple[Timestamp, str]] = deque(maxlen=MAX_REMEMBERED_RESTARTS)
         self._telemetry.up.set_function(self._up)
         self._telemetry.report_timestamp.set(0)
 
@@ -192,6 +197,7 @@ class ReportProcessor:
     def on_restart(self, reason: str, delay: float) -> None:
         """Count a restart."""
         self._telemetry.restarts.labels(reason).inc()
+        self.restarts.append((Timestamp(time.time(), time.monotonic()), reason))
         self._next_scan = 0.0  # the new process may be another version
         _log.debug("source_restarting", reason=reason, delay=round(delay, 2))
 
@@ -210,6 +216,10 @@ class ReportProcessor:
         self.heartbeat()
 
     # Called by other threads
+
+    def add_sink(self, sink: Sink) -> None:
+        """Offer every later snapshot of the first branch to this sink as well."""
+        self._main = self._main._replace(sinks=(*self._main.sinks, sink))
 
     def set_rows(self, rows_by_branch: Iterable[Iterable[MetricSpec]]) -> None:
         """Set the rows that each branch collects from the next report on."""

@@ -95,16 +95,19 @@ def head(format: Format, name: str, documentation: str, kind: str, unit: str = "
     return f"{lines}\n# UNIT {name} {unit}" if unit and name.endswith(f"_{unit}") else lines
 
 
-def write(families: Iterable[Metric], format: Format = TEXT) -> bytes:
-    """Format families of prometheus_client as its own writer does, without its unused features."""
+def write(
+    families: Iterable[Metric], format: Format = TEXT, labels: tuple[tuple[str, str], ...] = ()
+) -> bytes:
+    """Format families of prometheus_client as its own writer does, without its unused features.
+    Every sample gets `labels` after its own."""
     parts = []
     for family in families:
         name = family.name + _SUFFIXES.get(family.type, "")
         unit = next((each for each in _BASE_UNITS if family.name.endswith(f"_{each}")), "")
         parts.append(head(format, name, family.documentation, family.type, unit))
         for sample in family.samples:
-            labels = _labels(tuple(sample.labels.items())) if sample.labels else ""
-            parts.append(f"\n{sample.name}{labels} {sample.value!r}")
+            text = _labels((*sample.labels.items(), *labels)) if sample.labels or labels else ""
+            parts.append(f"\n{sample.name}{text} {sample.value!r}")
     return ("".join(parts)[1:] + "\n").encode()
 
 

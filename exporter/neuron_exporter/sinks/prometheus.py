@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from neuron_exporter.model import Labels, Machine, MetricSpec, Selection, Series
 from neuron_exporter.sinks.exposition import OPEN_METRICS, TEXT, Format, escape, head
 
 _ABSENT = b"null"
+_INSTANCE_INFO = "instance_info"
 
 
 class _PreparedSelection(NamedTuple):
@@ -44,8 +45,18 @@ class PrometheusSink:
 
     name = "prometheus"
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        *,
+        labels: Labels = (),
+        identity_labels: Sequence[str] | None = None,
+    ) -> None:
+        """Create the sink. Every series gets `labels` and those labels of the machine that
+        `identity_labels` names, by default all; `instance_info` gets all of them."""
         self._selection = _PreparedSelection.of(selection)
+        self.labels = labels
+        self._identity_labels = identity_labels
         self._latest: Snapshot | None = None
         self._machine_labels: Labels | None = None
         self._lock = threading.Lock()
@@ -97,8 +108,21 @@ class PrometheusSink:
         with self._lock:  # one scrape prepares the table, the others wait
             table = self._table
             if table is None or not table.matches(snapshot.shape, labels, selection):
-                table = self._table = _Table(snapshot.shape, labels, selection, table)
+                common = self._common_labels(labels)
+                table = self._table = _Table(snapshot.shape, labels, common, selection, table)
         return table
+
+    def _common_labels(self, machine: Labels) -> _CommonLabels:
+        names = self._identity_labels
+        chosen = [label for label in machine if names is None or label[0] in names]
+        return _CommonLabels(_text((*chosen, *self.labels)), _text((*machine, *self.labels)))
+
+
+class _CommonLabels(NamedTuple):
+    """Text of the labels that series have in common, and of those of `instance_info`."""
+
+    of_series: str
+    of_instance_info: str
 
 
 class _Table:
@@ -111,6 +135,7 @@ class _Table:
         self,
         shape: Shape,
         machine: Labels,
+        common: _CommonLabels,
         selection: _PreparedSelection,
         previous: _Table | None = None,
     ) -> None:
@@ -130,7 +155,6 @@ class _Table:
             self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(only)
         elif order:
             self._pick = itemgetter(*order)
-        common = "".join(f',{name}="{escape(value)}"' for name, value in machine)
         # By the identity of the series, which the shape keeps alive.
         known = previous._names if previous and previous._machine == machine else {}
         self._names: dict[int, bytes] = {}
@@ -148,7 +172,9 @@ class _Table:
                 about = family.name, family.help, family.kind.value, family.unit.value
                 self._heads[position] = head(TEXT, *about).encode()
                 self._open_metrics_heads[position] = head(OPEN_METRICS, *about).encode()
-            name = known.get(id(series)) or _name(series, common)
+            is_info = series.spec.name == _INSTANCE_INFO
+            labels = common.of_instance_info if is_info else common.of_series
+            name = known.get(id(series)) or _name(series, labels)
             self._names[id(series)] = name
             self._text += [self._heads[position] + name if position in self._heads else name, b""]
         self._text.append(b"\n")
@@ -181,13 +207,17 @@ class _Table:
 
 def _name(series: Series, common: str) -> bytes:
     """Return the text between two values: name and labels of a series, on a line of its own."""
-    own = "".join(f',{name}="{escape(value)}"' for name, value in series.labels)
-    labels = (own + common)[1:]
+    labels = (_text(series.labels) + common)[1:]
     return (
         f"\n{series.spec.name}{{{labels}}} ".encode()
         if labels
         else f"\n{series.spec.name} ".encode()
     )
+
+
+def _text(labels: Labels) -> str:
+    """Return the text of labels, each after a comma."""
+    return "".join(f',{name}="{escape(value)}"' for name, value in labels)
 
 
 def machine_labels(machine: Machine) -> Labels:

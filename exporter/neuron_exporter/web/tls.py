@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
-from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -14,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from neuron_exporter.log import get_logger
+from neuron_exporter.web.certificate import certificates, first_expiry
 from neuron_exporter.web.config_schema import (
     CIPHERS,
     CLIENT_CERTIFICATES,
@@ -63,6 +62,8 @@ class ServerTls:
         context.verify_mode = CLIENT_CERTIFICATES[config.client_auth_type]
         self.protections = dict(_protections(config, context, client_ca))
         """The settings that protect from clients, by key."""
+        self.expires_at = first_expiry(certificate)
+        """Unix time at which the first certificate of the chain expires; NaN if unreadable."""
 
     @property
     def verifies_clients(self) -> bool:
@@ -113,7 +114,7 @@ def _protections(
     policy = Protection(config.client_auth_type, _CLIENTS[context.verify_mode])
     yield "tls_server_config.client_auth_type", policy
     if client_ca:
-        authorities = [_fingerprint(each[1]) for each in _CERTIFICATE.finditer(client_ca)]
+        authorities = map(_fingerprint, certificates(client_ca))
         yield "tls_server_config.client_ca_file", _one_of(authorities, "every authority")
     names = map(_normalize, config.client_allowed_sans or ())
     yield "tls_server_config.client_allowed_sans", _one_of(names, "every name")
@@ -134,8 +135,6 @@ _CLIENTS: dict[ssl.VerifyMode, frozenset[str] | None] = {
 }
 """The clients that a verification mode admits."""
 
-_CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----(.*?)-----END", re.DOTALL)
-
 
 def _one_of(names: Iterable[str], otherwise: str) -> Protection:
     """Return a setting that admits only these, or everything if there are none."""
@@ -145,7 +144,7 @@ def _one_of(names: Iterable[str], otherwise: str) -> Protection:
 
 def _fingerprint(certificate: bytes) -> str:
     """Return what `openssl x509 -fingerprint -sha256` prints."""
-    digest = sha256(a2b_base64(certificate)).hexdigest().upper()
+    digest = sha256(certificate).hexdigest().upper()
     return ":".join(digest[each : each + 2] for each in range(0, len(digest), 2))
 
 

@@ -50,6 +50,16 @@ def test_summary_of_both_sinks() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("include", "is_remarked"),
+    [(["NeuronCoreUtilization"], True), (["NeuronCoreUtilization", "ExporterHeartbeat"], False)],
+)
+def test_an_allow_list_without_heartbeat_is_remarked(include: list[str], is_remarked: bool) -> None:
+    keys = {"cloudwatch.enabled": True, "cloudwatch.preset": "none", "cloudwatch.include": include}
+    remark = "  ExporterHeartbeat is not included: no alarm can detect that the exporter ended"
+    assert (lines_for(keys)[-1] == remark) == is_remarked
+
+
 def test_summary_names_what_the_budget_drops() -> None:
     lines = lines_for({"cloudwatch.enabled": True, "cloudwatch.budget.max_monthly_usd": 2.4})
     assert lines[-4:] == [

@@ -25,6 +25,13 @@ from neuron_exporter.cli.run import overrides
             "--common-dims instance_id,Stage,instance_id",
             {"cloudwatch.dimension_sets": [["InstanceId", "Stage"]]},
         ),
+        (
+            "--web.listen-address :1 --web.listen-address=[::1]:2",
+            {"prometheus.listen": [":1", "[::1]:2"]},
+        ),
+        ("--web.config.file w.yaml", {"prometheus.web_config_file": "w.yaml"}),
+        ("--log.level warn --log.format=logfmt", {"log.level": "warning", "log.format": "logfmt"}),
+        ("--log.level debug", {"log.level": "debug"}),
         ("--common-dims ,", {"cloudwatch.dimension_sets": []}),
     ],
 )

@@ -191,6 +191,23 @@ def test_restart_problem(key: str, value: Any, problem: str) -> None:
     ]
 
 
+def test_digest_follows_the_settings() -> None:
+    """Equal settings have the same digest, whatever the order in which they are set."""
+
+    def digest() -> str:
+        registry = parts.pipeline.telemetry.registry
+        (family,) = [each for each in registry.collect() if each.name == "neuron_exporter_config"]
+        return family.samples[0].labels["sha256"]
+
+    parts = ReloadedPipeline(cloudwatch__extra_dimensions={"A": "1", "B": "2"})
+    first = digest()
+    parts.apply(cloudwatch__extra_dimensions={"A": "1", "B": "3"})
+    assert digest() != first
+    parts.apply(cloudwatch__extra_dimensions={"B": "2", "A": "1"}, prometheus__preset="full")
+    assert digest() == first
+    assert len(first) == 64
+
+
 # Errors
 
 
@@ -218,6 +235,7 @@ def test_rejected_configuration_changes_nothing(
 ) -> None:
     parts = ReloadedPipeline()
     parts.report(3)
+    parts.report()
     config, exposed = parts.pipeline.config, parts.exposed()
     with pytest.raises(ConfigError) as caught:
         parts.apply(prometheus__preset="minimal", log__level="debug", **settings)

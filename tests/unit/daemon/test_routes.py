@@ -48,6 +48,22 @@ def test_debug_is_local(client: str, status: int) -> None:
     assert make_routes()[SNAPSHOT](request(SNAPSHOT, client=client)).status == 200
 
 
+def test_routes_of_prometheus_servers() -> None:
+    """They are other names of the exporter's own, and not on the page."""
+    made = make_routes()
+    for path, other in (("/-/healthy", "/healthz"), ("/-/ready", "/readyz")):
+        assert made[path](request(path)) == made[other](request(other))
+
+
+def test_labels_are_on_every_series() -> None:
+    route = make_routes(labels={"team": 'a "b"'})["/metrics"]
+    parts = route(request("/metrics")).body
+    lines = b"".join(parts).decode().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) > 50
+    assert [line for line in samples if r'team="a \"b\""' not in line] == []
+
+
 def test_own_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "machine-7.zone")
     for host in ("machine-7", "machine-7.zone:9415"):

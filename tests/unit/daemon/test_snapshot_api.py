@@ -154,13 +154,26 @@ def test_reason_of_source_state(api: Api) -> None:
     assert (source["state"], source["reason"]) == ("exited", "last stderr line: no")
 
 
+def test_problems(api: Api) -> None:
+    api.feed(report(runtime(7, "a", execution_stats=executions(100))))
+    api.clock.now += 5
+    api.feed(report(runtime(7, "a", execution_stats=executions(50, timed_out=50))))
+    missing, failing = api.document()["problems"]  # the report has 2 devices of 16
+    assert (missing["reason"], missing["since"]) == ("device_missing", api.clock.time() - 5)
+    assert (failing["reason"], failing["since"]) == ("failing", api.clock.time())
+    api.clock.now += 16
+    (problem,) = api.document()["problems"]
+    assert (problem["reason"], problem["since"]) == ("source_down", api.clock.time() - 16)
+
+
 def test_missing_groups(clock: ManualClock) -> None:
     api = Api(clock, prometheus__preset="minimal", prometheus__exclude=["system_*"])
     failing = runtime(7, "a", neuroncore_counters={**cores(), "error": "no counters"})
     api.feed(report(failing))
-    missing = {each["group"]: each["reason"] for each in api.document()["missing"]}
-    assert missing["neuroncore_counters"] == "no counters"
-    assert missing["memory_info"] == "no sink publishes it, so it is not requested"
+    missing = {each.pop("group"): each for each in api.document()["missing"]}
+    assert missing["neuroncore_counters"] == {"reason": "no counters", "is_failing": True}
+    reason = "no sink publishes it, so it is not requested"
+    assert missing["memory_info"] == {"reason": reason, "is_failing": False}
 
 
 def test_sinks(api: Api) -> None:
@@ -179,7 +192,8 @@ def logged_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a warning and an info event to an empty log."""
     monkeypatch.setattr(log, "_kept", type(log._kept)(maxlen=log.KEPT_EVENTS))
     log.configure("info", "json")
-    log.get_logger(part="x").warning("it_hurts", where="at\x1b[2J the <b>top</b>")
+    where = "at\x1b[2J the <b>top</b>"
+    log.get_logger(part="x").warning("it_hurts", where=where, missing=("a", "b"))
     log.get_logger().info("nothing_special")
 
 
@@ -188,7 +202,8 @@ def test_log_lines_require_authentication(api: Api) -> None:
     authenticated, anonymous = api.document(is_authenticated=True), api.document()
     (line,) = authenticated["log"]["lines"]
     assert (line["event"], line["level"]) == ("it_hurts", "warning")
-    assert line["fields"] == {"part": "x", "where": "at\x1b[2J the <b>top</b>"}
+    where = "at\x1b[2J the <b>top</b>"
+    assert line["fields"] == {"part": "x", "where": where, "missing": "a, b"}
     assert anonymous["log"]["lines"] is None
     assert "basic_auth_users" in anonymous["log"]["reason"]
     tag = api.get(is_authenticated=True).headers["ETag"]
@@ -209,7 +224,7 @@ def test_kept_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("page", [True, False])
 def test_page_off(clock: ManualClock, page: bool) -> None:
     paths = set(Api(clock, web__page=page).routes)
-    basic = {"/metrics", "/healthz", "/readyz"}
+    basic = {"/metrics", "/healthz", "/readyz", "/-/healthy", "/-/ready"}
     assert basic <= paths
     with_page = {"/", SNAPSHOT, "/debug/threads", "/debug/report", "/page/main.js"}
     assert (paths > with_page) is page

@@ -159,7 +159,9 @@ def test_incomplete_dimension_sets(front: ValidatingEndpoint) -> None:
 
 def test_identity_that_only_an_unreadable_exporter_knows() -> None:
     """What it may know is not reported as a failure."""
-    context = make_context(cloudwatch__enabled=True, source__kind="simulator")
+    context = make_context(
+        cloudwatch__enabled=True, cloudwatch__allow_simulated=True, source__kind="simulator"
+    )
     context.is_running = True
     sets, region = check(context)
     assert (sets.verdict, region.verdict) == (Verdict.SKIPPED, Verdict.SKIPPED)

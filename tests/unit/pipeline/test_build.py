@@ -156,7 +156,8 @@ def test_groups_follow_selections(keys: dict[str, Any], groups: set[Group]) -> N
 
 
 def test_child_gets_only_needed_groups() -> None:
-    keys = {**ALONE, "cloudwatch.preset": "minimal", "source.kind": "simulator"}
+    simulated = {"source.kind": "simulator", "cloudwatch.allow_simulated": True}
+    keys = {**ALONE, "cloudwatch.preset": "minimal", **simulated}
     parts, recorder = built(keys), RecordingListener()
     with running_source(parts.source, recorder):
         wait_for(lambda: recorder.lines)

@@ -15,7 +15,7 @@ from neuron_exporter.identity.local import present_devices
 from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline import build as pipeline
 from neuron_exporter.pipeline.build import Pipeline, build
-from neuron_exporter.pipeline.cloudwatch import metric_limit
+from neuron_exporter.pipeline.cloudwatch import check_simulated, metric_limit
 from neuron_exporter.sinks.cloudwatch.datums import Datum
 from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
 from tests.support.reports import cores, executions, report, runtime
@@ -237,6 +237,47 @@ def test_budget_drops_are_reported() -> None:
     assert published.status["dropped"] == event["dropped"][0]
 
 
+# Simulated values
+
+
+@pytest.mark.parametrize(
+    ("keys", "variables", "is_refused"),
+    [
+        ({}, {}, True),
+        ({"cloudwatch.endpoint_url": "https://monitoring.us-east-1.amazonaws.com"}, {}, True),
+        (
+            {"cloudwatch.endpoint_url": "https://x.monitoring.us-east-1.vpce.amazonaws.com"},
+            {},
+            True,
+        ),
+        ({"cloudwatch.endpoint_url": "https://monitoring.us-east-1.api.aws:443/"}, {}, True),
+        ({}, {"AWS_ENDPOINT_URL": "https://monitoring.cn-north-1.amazonaws.com.cn"}, True),
+        ({"cloudwatch.endpoint_url": "http://moto:5000"}, {}, False),
+        ({"cloudwatch.endpoint_url": "https://notamazonaws.com"}, {}, False),
+        ({}, {"AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:4566"}, False),
+        ({"cloudwatch.allow_simulated": True}, {}, False),
+        ({"cloudwatch.transport": "emf"}, {}, False),
+        ({"cloudwatch.enabled": False}, {}, False),
+        ({"source.kind": "neuron-monitor"}, {}, False),
+        ({"source.kind": "stdin"}, {}, False),
+    ],
+)
+def test_simulated_values_are_not_sent_to_aws(
+    keys: dict[str, Any], variables: dict[str, str], is_refused: bool
+) -> None:
+    config = loaded({"source.kind": "simulator", **keys})
+    assert bool(check_simulated(config, variables)) == is_refused
+
+
+def test_the_error_names_both_ways_out() -> None:
+    (problem,) = problems({"source.command": ["neuron-exporter", "simulate"]})
+    assert problem == (
+        'default: source.kind: "simulator" does not measure this machine, and its values would be '
+        "sent to CloudWatch: set cloudwatch.allow_simulated, or cloudwatch.endpoint_url to a "
+        "server that is not AWS's"
+    )
+
+
 # One task of several
 
 
@@ -302,6 +343,22 @@ def test_task_scope_applies_to_local_sources_only(
     )
     values = Published(keys, [document] * 2).values("NeuronCoreUtilization")
     assert set(values) == published
+
+
+@pytest.mark.usefixtures("second_device")
+def test_heartbeat_of_a_task_is_in_its_set() -> None:
+    keys = {
+        "cloudwatch.scope": "task",
+        "cloudwatch.preset": "none",
+        "cloudwatch.include": ["ExporterHeartbeat"],
+        "cloudwatch.dimension_sets": [["TaskId"]],
+        "cloudwatch.extra_dimensions": {"TaskId": "7"},
+    }
+    published = Published(keys, [report(runtime(2, "b"))] * 2)
+    assert published.names() == {"ExporterHeartbeat"}
+    assert all(
+        each["Dimensions"] == [{"Name": "TaskId", "Value": "7"}] for each in published.datums
+    )
 
 
 @pytest.mark.usefixtures("second_device")

@@ -271,3 +271,19 @@ def test_new_shape_renders_only_new_series(monkeypatch: pytest.MonkeyPatch) -> N
     text = scrape(second, sink)
     assert {dict(series.labels)["runtime_tag"] for series in rendered} == {"new"}
     assert text == scrape(second)
+
+
+def test_only_chosen_labels_of_the_machine() -> None:
+    """`instance_info` has all, so that queries can join the others."""
+    snapshot = replace(Harness().collect(report(runtime())).snapshot, machine=HERE)
+    sink = PrometheusSink(EVERYTHING, labels=(("team", "search"),), identity_labels=["instance_id"])
+    lines = [line for line in scrape(snapshot, sink).splitlines() if not line.startswith("#")]
+    (info,) = [line for line in lines if line.startswith("instance_info{")]
+    assert info == (
+        'instance_info{instance_id="i-1",instance_type="trn1.32xlarge",region="us-east-1",'
+        'team="search"} 1.0'
+    )
+    others = [line for line in lines if line != info]
+    assert others
+    assert all('instance_id="i-1",team="search"}' in line for line in others)
+    assert not [line for line in others if "instance_type=" in line]

@@ -1,12 +1,14 @@
 // The heat map of all cores, the details of the selected core, and a table of all cores.
 
 import { attribute, bars, byId, children, facts, fill, make, showContentOr, text } from "./dom.js";
-import { NO_VALUE, bytes, flops, missingReason, owner, percent, plural, sum, words } from "./format.js";
+import { NO_VALUE, bytes, duration, eccEvents, flops, missingReason, owner, percent, plural, sum, words } from "./format.js";
 
 const CATEGORIES = ["model_code", "constants", "tensors", "model_shared_scratchpad", "runtime_memory"];
 let selected = null;
 let latest = [];
 let hardware = {};
+let devicesByNumber = new Map();
+let stalled = new Map(); // seconds without the end of an execution, by core
 
 const memoryOf = (core) => (core.memory_bytes ? sum(Object.values(core.memory_bytes)) : undefined);
 const level = (share) => (share === undefined ? "none" : String(Math.min(10, Math.ceil(share * 10 - 1e-9))));
@@ -14,20 +16,22 @@ const runtimesOf = (core) => [...new Set((core.runtimes ?? []).map((each) => eac
 const categoriesOf = (core) => [...new Set([...CATEGORIES, ...Object.keys(core.memory_bytes ?? {})])];
 
 export function showCores(snapshot) {
-  const { cores = [], devices = [] } = snapshot.reading;
+  const { cores = [], devices = [], runtimes = [] } = snapshot.reading;
   latest = cores;
+  devicesByNumber = new Map(devices.map((each) => [each.device, each]));
+  stalled = new Map(runtimes.filter((each) => each.is_stalled)
+    .flatMap((each) => each.cores.map((core) => [core, each.execution_gap_seconds])));
   hardware = snapshot.reading.hardware ?? {};
   const reason = cores.length ? "" : missingReason(snapshot, "neuroncore_counters", "cores");
   showContentOr(byId("cores-none"), byId("cores-body"), reason);
   byId("all").hidden = !cores.length;
-  text(byId("cores-about"), summary(cores));
+  text(byId("cores-about"), summary(cores) + (stalled.size ? `; dashed: no execution has ended for ${duration(Math.max(...stalled.values()))}` : ""));
   if (!cores.length) return;
   const groups = Map.groupBy ? Map.groupBy(cores, (core) => core.device ?? 0) : grouped(cores);
-  const deviceByNumber = new Map(devices.map((each) => [each.device, each]));
   const grid = byId("devices");
   attribute(grid, "data-size", groups.size <= 2 ? "few" : groups.size <= 8 ? "some" : "many");
   const cards = children(grid, groups.size, makeDevice);
-  [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, deviceByNumber.get(number)));
+  [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, devicesByNumber.get(number)));
   if (!cores.some((core) => core.core === selected)) selected = cores[0].core;
   showSelection();
   if (byId("all").open) showTable();
@@ -49,7 +53,7 @@ function summary(cores) {
 
 function makeDevice() {
   return make("div", { class: "card device", role: "group" },
-    make("p", { class: "title" }, make("strong"), make("span", { class: "quiet" })),
+    make("p", { class: "title" }, make("strong"), make("span", { class: "ecc" }), make("span", { class: "quiet" })),
     make("span", { class: "bar", "aria-hidden": "true" }, make("i")),
     make("div", { class: "cells" }));
 }
@@ -58,6 +62,9 @@ function showDevice(card, number, cores, device = {}) {
   const [title, bar, cells] = card.children;
   attribute(card, "aria-label", `Device ${number}`);
   text(title.firstChild, `Device ${number}`);
+  const [uncorrected, corrected] = eccEvents([device]);
+  text(title.children[1], uncorrected ? `${uncorrected} uncorrected ECC` : corrected ? `${corrected} corrected ECC` : "");
+  attribute(title.children[1], "data-tone", uncorrected ? "bad" : "");
   const size = hardware.memory_per_device_bytes;
   const amount = device.memory_used_bytes;
   text(title.lastChild, amount === undefined ? "" : bytes(amount) + (size ? ` of ${bytes(size)}` : ""));
@@ -74,7 +81,10 @@ function showCell(button, core, device) {
   attribute(button, "data-core", String(core.core));
   attribute(button, "data-level", level(share));
   const busy = share === undefined ? "no value" : `${percent(share)} busy`;
-  attribute(button, "aria-label", `Core ${core.core} of device ${device}: ${busy}`);
+  const gap = stalled.get(core.core);
+  attribute(button, "data-stalled", String(gap !== undefined));
+  const mark = gap === undefined ? "" : `, no execution has ended for ${duration(gap)}`;
+  attribute(button, "aria-label", `Core ${core.core} of device ${device}: ${busy}${mark}`);
   text(button.firstChild, String(core.core));
   text(button.lastChild, share === undefined ? NO_VALUE : (100 * share).toFixed(0));
 }
@@ -95,6 +105,10 @@ function showCore(core) {
   const rows = [["Utilization", percent(core.utilization, 1)]];
   if (physical.length) rows.push(["Physical cores", physical.map(([name, share]) => `${name}: ${percent(share)}`).join(", ")]);
   if (core.device !== undefined) rows.push(["Device", String(core.device)]);
+  const gap = stalled.get(core.core);
+  if (gap !== undefined) rows.push(["No execution", `has ended for ${duration(gap)}`, "warn"]);
+  const [uncorrected, corrected] = eccEvents([devicesByNumber.get(core.device) ?? {}]);
+  if (uncorrected + corrected) rows.push(["ECC of device", `${uncorrected} uncorrected, ${corrected} corrected`, uncorrected ? "bad" : ""]);
   const speed = core.effective_flops ?? core.flops;
   if (speed !== undefined) rows.push([core.effective_flops === undefined ? "Speed" : "Effective speed", flops(speed)]);
   rows.push(["Runtimes", runtimesOf(core).join(", ") || "none"]);

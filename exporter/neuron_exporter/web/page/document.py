@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from neuron_exporter.facts.problems import STALLED_SECONDS
 from neuron_exporter.facts.report_names import FAILED_STATUSES
 from neuron_exporter.model import EntityKind, Labels, Owner, Series, Snapshot
 
@@ -243,6 +244,9 @@ def _add_value(runtime: Document, name: str, sample: _Sample) -> None:
         runtime.setdefault(_RUNTIME_SPLITS[name], {})[by] = value
         if by == _COMPLETED and sample.rate is not None:
             runtime["executions_per_second"] = sample.rate
+    elif name == "neuron_execution_gap_seconds":
+        runtime["execution_gap_seconds"] = value
+        runtime["is_stalled"] = value >= STALLED_SECONDS
     elif name == "neuron_runtime_memory_used_bytes" and by in _LOCATIONS:
         runtime[_LOCATIONS[by]] = value
     elif name == "neuron_runtime_vcpu_usage_ratio":

@@ -41,11 +41,12 @@ export function flops(value) {
   return value >= 1e12 ? `${number(value / 1e12)} TFLOP/s` : `${number(value / 1e9)} GFLOP/s`;
 }
 
-export function duration(seconds) {
+// Minutes have seconds unless the precision is a minute.
+export function duration(seconds, precision = 1) {
   if (!isKnown(seconds)) return NO_VALUE;
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min${precision < 60 ? ` ${s % 60} s` : ""}`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
@@ -84,6 +85,21 @@ export function words(name) {
 export function owner(labels) {
   return Object.entries(labels ?? {}).map(([name, value]) => `${words(name)} ${value}`).join(", ");
 }
+
+export const defined = (values) => values.filter((value) => value !== undefined);
+
+export const mean = (values) => (values.length ? sum(values) / values.length : undefined);
+
+// Counts ECC events of devices: those that could not be corrected, and the others.
+export function eccEvents(devices) {
+  const count = [0, 0];
+  for (const [kind, events] of devices.flatMap((each) => Object.entries(each.ecc_events ?? {}))) {
+    count[kind.includes("uncorrected") ? 0 : 1] += events;
+  }
+  return count;
+}
+
+export const capitalized = (value) => value.charAt(0).toUpperCase() + value.slice(1);
 
 export function sum(values) {
   return values.reduce((total, value) => total + value, 0);

@@ -1,11 +1,12 @@
 // Requests the snapshot once a second and shows it. Pauses while the page is hidden.
 
 import { attribute, byId, pill, text } from "./dom.js";
-import { duration } from "./format.js";
+import { duration, plural } from "./format.js";
 import { showCores } from "./cores.js";
+import { showHistory } from "./history.js";
 import { showConfiguration, showErrors, showFigures, showLinks, showLog, showMachine, showMemory, showSinks, showSource } from "./panels.js";
 import { showRuntimes } from "./runtimes.js";
-import { stateOf } from "./state.js";
+import { showProblems, stateOf } from "./state.js";
 
 const INTERVAL = 1000; // milliseconds
 const TIMEOUT = 5000;
@@ -47,9 +48,10 @@ function show() {
   text(byId("where"), where.filter(Boolean).join(" · "));
   const { is_simulated: simulated } = snapshot.source;
   byId("simulated").hidden = !simulated;
-  const title = [machine.instance_type, name].filter(Boolean).join(" ") || "Neuron Exporter";
-  document.title = simulated ? `Simulated: ${title}` : title;
-  for (const part of [showFigures, showCores, showRuntimes, showMemory, showErrors, showSinks, showSource, showMachine, showConfiguration, showLog, showLinks]) {
+  const failing = snapshot.missing.filter((each) => each.is_failing).length;
+  byId("degraded").hidden = !failing;
+  text(byId("degraded").lastElementChild, `Degraded: ${plural(failing, "group")} unreadable`);
+  for (const part of [showFigures, showHistory, showCores, showRuntimes, showMemory, showErrors, showSinks, showSource, showMachine, showConfiguration, showLog, showLinks]) {
     part(snapshot, since);
   }
   attribute(byId("main"), "data-reading", String(Boolean(reading.cores?.length)));
@@ -58,6 +60,10 @@ function show() {
 function showState() {
   const { word, tone, notice, old } = stateOf(snapshot, age(), problem, refusal);
   pill(byId("state"), tone, word);
+  if (snapshot) {
+    showProblems(snapshot, since);
+    showTitle(word);
+  }
   const seconds = age();
   const reported = seconds === null ? "" : `last report ${duration(seconds)} ago`;
   text(byId("age"), problem ? `no response for ${duration(now() - lostAt)}` : reported);
@@ -66,6 +72,14 @@ function showState() {
   text(box, notice);
   attribute(box, "data-tone", tone);
   attribute(byId("main"), "data-old", String(old));
+}
+
+// The title begins with what is wrong, to be seen in a row of tabs.
+function showTitle(word) {
+  const { machine, source } = snapshot;
+  const name = [machine.instance_type, machine.instance_name || machine.instance_id || machine.node_name];
+  const parts = [word === "Live" ? "" : word, source.is_simulated ? "Simulated" : ""].filter(Boolean);
+  document.title = [...parts, name.filter(Boolean).join(" ") || "Neuron Exporter"].join(": ");
 }
 
 async function refresh() {

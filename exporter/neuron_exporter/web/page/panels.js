@@ -1,54 +1,38 @@
 // All panels other than cores and runtimes: figures, memory, errors, sinks, source, machine, log.
 
 import { attribute, bars, byId, children, facts, make, pill, showContentOr, text } from "./dom.js";
-import { NO_VALUE, bytes, dollars, duration, integer, missingReason, moment, number, percent, plural, sum, words } from "./format.js";
-
-const HISTORY = 90;
-const history = [];
-let lastReportAt = null;
-
-const defined = (values) => values.filter((value) => value !== undefined);
-
-function utilization({ cores = [] }) {
-  const shares = defined(cores.map((core) => core.utilization));
-  return shares.length ? sum(shares) / shares.length : undefined;
-}
+import { NO_VALUE, bytes, defined, dollars, duration, eccEvents, integer, mean, missingReason, moment, number, percent, plural, sum, words } from "./format.js";
 
 function failures({ executions = {}, devices = [] }) {
-  const ecc = devices.flatMap((each) => Object.entries(each.ecc_events ?? {}))
-    .filter(([kind]) => kind.includes("uncorrected"));
-  if (!executions.by_status && !executions.errors && !ecc.length) return undefined;
-  return sum([...Object.values(executions.failed ?? {}), ...ecc.map(([, count]) => count)]);
+  if (!executions.by_status && !executions.errors && !devices.some((each) => each.ecc_events)) return undefined;
+  return sum(Object.values(executions.failed ?? {})) + eccEvents(devices)[0];
 }
 
-export function showFigures(snapshot) {
-  const { reading, source, sinks } = snapshot;
+function publishing({ sinks: { cloudwatch }, exporter }, since) {
+  if (!cloudwatch.is_on) return ["off", "not enabled", ""];
+  const delivered = cloudwatch.last_success_at ?? exporter.started_at;
+  if (isFailing(cloudwatch)) return ["Failing", `nothing delivered for ${duration(since(delivered), 60)}`, "bad"];
+  return [dollars(cloudwatch.monthly_usd), isDryRun(cloudwatch) ? "per month if sent" : "per month at most", ""];
+}
+
+export function showFigures(snapshot, since) {
+  const { reading } = snapshot;
   const { cores = [], devices = [], hardware = {}, executions = {} } = reading;
-  const share = utilization(reading);
-  if (source.last_report_at !== lastReportAt && share !== undefined) {
-    lastReportAt = source.last_report_at;
-    history.push(share);
-    history.splice(0, history.length - HISTORY);
-  }
   const shares = defined(cores.map((core) => core.utilization));
   const memory = defined(devices.map((each) => each.memory_used_bytes));
   const capacity = hardware.devices && hardware.memory_per_device_bytes
     ? hardware.devices * hardware.memory_per_device_bytes : undefined;
   const bad = failures(reading);
-  const cloudwatch = sinks.cloudwatch;
   const tiles = [
-    ["Utilization", percent(share, 1), "mean of all cores"],
+    ["Utilization", percent(mean(shares), 1), "mean of all cores"],
     ["Cores in use", shares.length ? `${shares.filter((each) => each > 0).length}` : NO_VALUE, shares.length ? `of ${shares.length}` : ""],
     ["Executions", number(executions.completed_per_second), "per second"],
     ["Errors", integer(bad), "since start", bad ? "bad" : ""],
     ["Device memory", memory.length ? bytes(sum(memory)) : NO_VALUE, capacity ? `of ${bytes(capacity)}` : ""],
-    ["CloudWatch", cloudwatch.is_on ? dollars(cloudwatch.monthly_usd) : "off", cloudwatch.is_on ? isDryRun(cloudwatch) ? "per month if sent" : "per month at most" : "not enabled", ""],
+    ["CloudWatch", ...publishing(snapshot, since)],
   ];
-  const nodes = children(byId("figures"), tiles.length, (at) => {
-    const tile = make("div", { class: "card figure" }, make("dt"), make("dd"), make("dd", { class: "quiet" }));
-    if (at === 0) tile.append(sparkline());
-    return tile;
-  });
+  const nodes = children(byId("figures"), tiles.length, () =>
+    make("div", { class: "card figure" }, make("dt"), make("dd"), make("dd", { class: "quiet" })));
   tiles.forEach(([name, value, note, tone = ""], at) => {
     const [term, figure, about] = nodes[at].children;
     text(term, name);
@@ -56,18 +40,6 @@ export function showFigures(snapshot) {
     text(about, note);
     attribute(nodes[at], "data-tone", tone);
   });
-  const line = nodes[0].querySelector("polyline");
-  const span = Math.max(20, history.length);
-  const step = 100 / (span - 1);
-  const from = span - history.length;
-  attribute(line, "points", history.map((each, at) => `${((from + at) * step).toFixed(1)},${(23 - 22 * each).toFixed(1)}`).join(" "));
-}
-
-function sparkline() {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 100 24", preserveAspectRatio: "none", "aria-hidden": "true" })) svg.setAttribute(name, value);
-  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
-  return svg;
 }
 
 export function showMemory(snapshot) {
@@ -107,10 +79,15 @@ export function showErrors(snapshot) {
   const reason = rows.length + never.length ? "" : missingReason(snapshot, "execution_stats", "counts");
   showContentOr(byId("errors-none"), byId("errors-facts"), reason);
   facts(byId("errors-facts"), rows);
-  text(byId("errors-never"), never.length ? `None: ${never.join(", ")}.` : "");
+  const [summary, list] = byId("errors-never").children;
+  byId("errors-never").hidden = !never.length;
+  text(summary, `${plural(never.length, "kind")} without an event`);
+  children(list, never.length, () => make("li")).forEach((item, at) => text(item, never[at]));
 }
 
 const isDryRun = ({ transport }) => transport === "print";
+const isWaiting = (sink) => !sink.is_up && sink.last_success_at === null && sink.state.startsWith("waiting");
+const isFailing = (sink) => !sink.is_up && !isWaiting(sink) && !isDryRun(sink);
 const TRANSPORTS = {
   api: "PutMetricData",
   emf: "log lines on standard output (EMF)",
@@ -128,9 +105,8 @@ export function showSinks({ sinks }, since) {
     facts(byId("cloudwatch-facts"), []);
     return;
   }
-  const waiting = !cloudwatch.is_up && cloudwatch.last_success_at === null && cloudwatch.state.startsWith("waiting");
   const [tone, word] = isDryRun(cloudwatch) ? ["warn", "Dry run"] : cloudwatch.is_up ? ["good", "Delivering"]
-    : waiting ? ["wait", "Waiting"] : ["bad", "Failing"];
+    : isWaiting(cloudwatch) ? ["wait", "Waiting"] : ["bad", "Failing"];
   pill(byId("cloudwatch-state"), tone, word);
   const rows = [
     ["Metrics", `${integer(cloudwatch.metrics)}${cloudwatch.budget_metrics === null ? "" : ` of ${integer(cloudwatch.budget_metrics)} budgeted`}`],
@@ -141,7 +117,7 @@ export function showSinks({ sinks }, since) {
     ["Namespace", cloudwatch.namespace],
     ["Transport", TRANSPORTS[cloudwatch.transport] ?? cloudwatch.transport, isDryRun(cloudwatch) ? "warn" : ""],
   ];
-  if (!cloudwatch.is_up && !isDryRun(cloudwatch)) rows.unshift(["State", cloudwatch.state, waiting ? "" : "bad"]);
+  if (!cloudwatch.is_up && !isDryRun(cloudwatch)) rows.unshift(["State", cloudwatch.state, isFailing(cloudwatch) ? "bad" : ""]);
   if (cloudwatch.wanted_metrics > cloudwatch.metrics) {
     rows.push(["Without budget", `${integer(cloudwatch.wanted_metrics)} metrics, ${dollars(cloudwatch.wanted_monthly_usd)} per month`, "warn"]);
     rows.push(["Not published", cloudwatch.dropped.join("; ") || "until the end of the hour", "warn"]);

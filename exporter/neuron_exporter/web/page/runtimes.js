@@ -1,7 +1,7 @@
 // The table of runtimes.
 
 import { attribute, byId, children, make, showContentOr, text } from "./dom.js";
-import { NO_VALUE, bytes, integer, latency, missingReason, number, owner, plural, ranges, sum } from "./format.js";
+import { NO_VALUE, bytes, duration, integer, latency, missingReason, number, owner, plural, ranges, sum } from "./format.js";
 
 const COLUMNS = [
   ["Runtime", (each) => each.tag || "(no tag)", "wide"],
@@ -10,10 +10,10 @@ const COLUMNS = [
   ["Cores", (each) => ranges(each.cores), "list"],
   ["Executions/s", (each) => number(each.executions_per_second), "number"],
   ["Latency p50", (each) => latency(each.latency_seconds?.p50), "number"],
-  ["p99", (each) => latency(each.latency_seconds?.p99), "number"],
-  ["Max", (each) => latency(each.latency_seconds?.p100), "number"],
-  ["On device p50", (each) => latency(each.device_latency_seconds?.p50), "number"],
-  ["On device p99", (each) => latency(each.device_latency_seconds?.p99), "number"],
+  ["Latency p99", (each) => latency(each.latency_seconds?.p99), "number"],
+  ["Latency max", (each) => latency(each.latency_seconds?.p100), "number"],
+  ["Device latency p50", (each) => latency(each.device_latency_seconds?.p50), "number"],
+  ["Device latency p99", (each) => latency(each.device_latency_seconds?.p99), "number"],
   ["Errors", (each) => integer(failures(each)), "number"],
   ["Device memory", (each) => bytes(each.device_memory_bytes), "number"],
   ["Host memory", (each) => bytes(each.host_memory_bytes), "number"],
@@ -43,11 +43,12 @@ export function showRuntimes(snapshot) {
 function makeRow() {
   const [first, ...others] = COLUMNS.map(([name, , kind]) => ({ class: kind, "data-name": name }));
   return make("tr", {},
-    make("th", { scope: "row", ...first }, make("span")),
+    make("th", { scope: "row", ...first }, make("span"), make("small", { class: "mark" })),
     ...others.map((attributes) => make("td", attributes, make("span"))));
 }
 
 function showRow(row, runtime) {
+  text(row.querySelector(".mark"), runtime.is_stalled ? `no execution has ended for ${duration(runtime.execution_gap_seconds)}` : "");
   COLUMNS.forEach(([name, read, kind], at) => {
     const span = row.children[at].firstChild;
     const value = read(runtime);

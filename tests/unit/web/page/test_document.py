@@ -107,6 +107,19 @@ def test_rates() -> None:
     assert [each["executions_per_second"] for each in both["runtimes"]] == [2.0, 1.0]
 
 
+def test_gap_of_executions() -> None:
+    """A runtime whose cores are busy without the end of an execution is stalled after 30 s."""
+    stuck = runtime(7, "a", neuroncore_counters=cores(_0=99), execution_stats=executions(0))
+    seconds = [
+        (each["execution_gap_seconds"], each["is_stalled"])
+        for number in range(1, 8)
+        for each in reading(Harness(), *[report(stuck)] * number)["runtimes"]
+    ]
+    assert [gap for gap, _ in seconds] == sorted(gap for gap, _ in seconds)
+    assert [is_stalled for _, is_stalled in seconds] == [gap >= 30 for gap, _ in seconds]
+    assert seconds[-1][1]
+
+
 def test_ecc_events_since_start() -> None:
     harness = Harness()
     document = reading(

@@ -1,0 +1,80 @@
+"""Metrics of the exporter itself that its parts set."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography import x509
+from grpclib.const import Status
+
+from neuron_exporter.config import Override, load
+from neuron_exporter.pipeline.build import Pipeline, build
+from neuron_exporter.sinks.exposition import write
+from neuron_exporter.source.environment import memory_limit
+from tests.support.kubelet import CORE, PodResource, kubelet_server
+from tests.support.waiting import wait_for
+from tests.support.web_config import WebConfigFolder
+
+EXPIRY = "neuron_exporter_web_certificate_expiry_timestamp_seconds"
+LOOKUP = "neuron_exporter_owner_lookup_up"
+
+
+def built(environment: Mapping[str, str] | None = None, **prometheus: str) -> Pipeline:
+    """Build the parts with these keys of `prometheus`."""
+    flags = [Override("test", f"prometheus.{key}", value) for key, value in prometheus.items()]
+    return build(load(flags=flags), environment=environment or {})
+
+
+def value(parts: Pipeline, name: str, **labels: str) -> float | None:
+    """Return the value of one of the exporter's own metrics; None if it is absent."""
+    return parts.telemetry.registry.get_sample_value(name, labels)
+
+
+def test_memory_limit_is_absent_without_one() -> None:
+    parts = built()
+    assert value(parts, "neuron_exporter_memory_limit_bytes") == memory_limit()
+    parts.telemetry.memory_limit.set(96 * 2**20)
+    assert value(parts, "neuron_exporter_memory_limit_bytes") == 96 * 2**20
+    parts.telemetry.memory_limit.set(float("nan"))
+    assert "memory_limit" not in write(parts.telemetry.registry.collect()).decode()
+
+
+def test_certificate_expiry_follows_reloads(tmp_path: Path) -> None:
+    folder = WebConfigFolder(tmp_path)
+    folder.write(tls_server_config=folder.tls)
+
+    def in_file() -> float:
+        content = (tmp_path / "server.pem").read_bytes()
+        return x509.load_pem_x509_certificate(content).not_valid_after_utc.timestamp()
+
+    parts = built(web_config_file=str(folder.path))
+    assert parts.web_config is not None
+    first = in_file()
+    assert value(parts, EXPIRY) == first
+    wait_for(lambda: folder.authority.sign("server") and in_file() > first)
+    assert value(parts, EXPIRY) == first
+    parts.web_config.refresh(at_once=True)
+    assert value(parts, EXPIRY) == in_file()
+
+
+def test_certificate_expiry_is_absent_without_tls(tmp_path: Path) -> None:
+    assert value(built(), EXPIRY) is None
+    folder = WebConfigFolder(tmp_path)
+    assert value(built(web_config_file=folder.write()), EXPIRY) is None
+
+
+def test_each_lookup_of_owners_shows_whether_it_succeeded(tmp_path: Path) -> None:
+    with kubelet_server(tmp_path, PodResource("train", CORE, [0])) as kubelet:
+        parts = built({"NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket)})
+        assert parts.owner_lookup is not None
+        assert value(parts, LOOKUP, provider="kubelet") is None
+        parts.owner_lookup.start()
+        try:
+            for error_code, expected in ((None, 1), (Status.UNAVAILABLE, 0), (None, 1)):
+                kubelet.error_code = error_code
+                wait_for(lambda: value(parts, LOOKUP, provider="kubelet") == expected)  # noqa: B023
+        finally:
+            parts.owner_lookup.stop()
+            wait_for(lambda: all(thread.name != "owners" for thread in threading.enumerate()))
