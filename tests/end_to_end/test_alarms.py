@@ -139,6 +139,27 @@ def test_fault_of_one_machine(key: str) -> None:
     assert states(fleet_stack(), published, 20)[key] == "ALARM"
 
 
+def test_lost_device(tmp_path: Path) -> None:
+    """One of two machines with several devices loses one of them."""
+    config = write(
+        tmp_path,
+        {
+            "cloudwatch": {
+                "enabled": True,
+                "dimension_sets": [["InstanceId", "InstanceType"], ["ClusterName"]],
+                "include": ["NeuronDevicesExpected", "NeuronDevicesPresent"],
+            },
+            "identity": {"cluster": "here"},
+        },
+    )
+    large = ("--instance-type", "inf2.24xlarge", "--scenario", "training")
+    template = make_template(config, instance_type="inf2.24xlarge")
+    stack = Stack(template, {"ClusterName": "here", "ExpectedMachines": 2})
+    for faults, expected in (((), "OK"), (("--faults", "lost-device@5"), "ALARM")):
+        published = after(30, (*large, *faults), large, config=config)
+        assert states(stack, published, 30)["DeviceMissing"] == expected
+
+
 def test_hang_among_idle_machines() -> None:
     """The alarm reads the busiest core, not the average."""
     idle = (*SMALL, "--scenario", "idle")

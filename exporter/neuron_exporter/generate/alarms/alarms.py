@@ -77,6 +77,8 @@ def alarms(
         raise ConfigError(["cloudwatch.enabled: must be true for alarms (got False)"])
     result = dry_run(configure, instance_type=name, stream=stream)
     series = _choose_set(result, rules, instance_id)
+    absent = {rule.name for rule, _ in _missing(rules, series) if rule.is_optional}
+    rules = tuple(rule for rule in rules if rule.name not in absent) or rules
     _check_published(rules, series, result, cloudwatch)
     known_type = instance_type or config.identity.instance_type
     if stream is not None and "InstanceType" in series.dimensions:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from neuron_exporter.facts.problems import MIN_FAILURES
+
 Missing = Literal["breaching", "notBreaching", "ignore", "missing"]
 Comparison = Literal["GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold"]
 
@@ -52,6 +54,8 @@ class Rule:
     """
 
     name: str
+    alert: str
+    """Alert of the Prometheus rules with the same meaning, whose section of the runbook applies."""
     meaning: str
     action: str
     queries: tuple[Query, ...]
@@ -65,6 +69,9 @@ class Rule:
     machines: ExpectedMachines | None = None
     needs_samples: bool = False
     """Whether a percentile of too few values leaves the state as it is."""
+    is_optional: bool = False
+    """Whether the alarm is left out where its metrics, which the preset `standard` does not have,
+    are not published."""
     is_health: bool = True
     """Whether the alarm contributes to the composite health alarm (cost-only alarms do not)."""
 
@@ -85,6 +92,7 @@ _HEARTBEATS_COVER_IT = "the heartbeat alarm covers machines that stop reporting"
 
 _FLEET_HEARTBEATS = Rule(
     name="heartbeats",
+    alert="NeuronFleetUnseen",
     meaning="Fewer machines report than expected: an exporter, its neuron-monitor or a machine is "
     "down.",
     action="Find the instance whose ExporterHeartbeat is 0 (its neuron_exporter_source_state has "
@@ -110,6 +118,7 @@ _FLEET_HEARTBEATS = Rule(
 
 _MACHINE_HEARTBEAT = Rule(
     name="heartbeats",
+    alert="NeuronSourceDown",
     meaning="The machine does not report: the exporter, its neuron-monitor or the machine is down.",
     action="If ExporterHeartbeat is 0, the exporter runs and neuron_exporter_source_state says why "
     "neuron-monitor does not; if it is missing, check that the machine runs and can reach "
@@ -125,7 +134,25 @@ _MACHINE_HEARTBEAT = Rule(
 
 _OTHERS = (
     Rule(
+        name="device-missing",
+        alert="NeuronDeviceMissing",
+        meaning="neuron-monitor reports fewer Neuron devices than the machine should have.",
+        action="Find the machine by neuron_devices_present and the device by dmesg, move the "
+        "workloads off the machine, and replace it if a reboot does not bring the device back.",
+        queries=(
+            Query("expected", "NeuronDevicesExpected", "Average"),
+            Query("present", "NeuronDevicesPresent", "Average"),
+        ),
+        expression="expected - present",
+        threshold=Threshold("MissingDevices", 0, "missing devices, on average over the machines"),
+        period=300,
+        datapoints=(2, 2),
+        missing_reason=f"without data no device is known to be missing; {_HEARTBEATS_COVER_IT}",
+        is_optional=True,
+    ),
+    Rule(
         name="uncorrected-ecc",
+        alert="NeuronUncorrectedEcc",
         meaning="Memory or SRAM of a Neuron device had uncorrectable errors: results may be wrong, "
         "and the device may be failing.",
         action="Find the device by hardware_ecc_events_total, move the workload off the machine, "
@@ -139,17 +166,21 @@ _OTHERS = (
     ),
     Rule(
         name="error-ratio",
-        meaning="Too many executions fail.",
+        alert="NeuronErrorRatio",
+        meaning=f"Too many executions fail, and at least {MIN_FAILURES} in a period.",
         action="Find the kind of error (neuron_execution_errors_total, or the metrics "
         "ExecutionErrors* and ExecutionsTimedOut of the full preset), and check what was deployed "
         "last.",
         queries=(_COMPLETED, _ERRORS),
-        expression="IF(completed + errors > 0, 100 * errors / (completed + errors), 0)",
+        expression=(f"IF(errors >= {MIN_FAILURES}, 100 * errors / (completed + errors), 0)"),
         threshold=Threshold("ErrorRatioPercent", 1, "percent of executions that fail", 100),
+        period=300,
+        datapoints=(2, 3),
         missing_reason=f"without executions nothing fails; {_HEARTBEATS_COVER_IT}",
     ),
     Rule(
         name="latency",
+        alert="NeuronLatencyHigh",
         meaning="The slowest 1 percent of executions takes too long.",
         action="Compare ExecutionLatency with ExecutionDeviceLatency: if the device's share is "
         "small, check the host (HostCpuUtilization, queues), otherwise the model and its batch "
@@ -166,6 +197,7 @@ _OTHERS = (
     ),
     Rule(
         name="device-memory",
+        alert="NeuronDeviceMemoryFull",
         meaning="The memory of a Neuron device is nearly full: the next model or a larger batch "
         "will not load.",
         action="Find the full core and what uses its memory (neuroncore_memory_usage_*, "
@@ -178,6 +210,7 @@ _OTHERS = (
     ),
     Rule(
         name="hang",
+        alert="NeuronHang",
         meaning="NeuronCores are busy but no execution ends: a workload hangs.",
         action="Find the runtime on the busy cores (neuroncore_runtime_info), read its log, and "
         "restart it. Executions of other machines with the same dimensions hide a machine that "
@@ -197,6 +230,7 @@ _OTHERS = (
     ),
     Rule(
         name="idle",
+        alert="NeuronAllocatedIdle",
         meaning="Machines have run nearly idle for an hour: you pay for accelerators without work. "
         "This is about cost, so it is not part of the composite alarm.",
         action="Find out what they wait for (an empty queue, slow input, a forgotten deployment), "

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from neuron_exporter.config import ConfigError
+from neuron_exporter.facts.project import runbook_address
 from neuron_exporter.generate.alarms.rules import Query, Rule
 from neuron_exporter.metrics.catalogue import CATALOGUE
 
@@ -24,6 +25,7 @@ _PERIODS = (60, 120, 180, 300, 600, 900, 1800, 3600, 21_600)
 _UNITS = {metric.name: metric.unit for row in CATALOGUE for metric in row.cloudwatch}
 _GROUP, _EXPECTED = "AutoScalingGroupName", "ExpectedMachines"
 _HAS_GROUP, _HAS_TOPIC, _EACH = "HasGroup", "HasTopic", "NotifiesEach"
+_RUNBOOK, _HAS_RUNBOOK = "RunbookUrl", "HasRunbook"
 _NOTHING = {"Ref": "AWS::NoValue"}
 
 Node = dict[str, Any]
@@ -83,6 +85,7 @@ def build_template(
         **({"Rules": _rules()} if grouped else {}),
         "Conditions": {
             _HAS_TOPIC: _is_set("SnsTopicArn"),
+            _HAS_RUNBOOK: _is_set(_RUNBOOK),
             **({_EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]}} if health_keys else {}),
             **({_HAS_GROUP: has_group} if grouped else {}),
         },
@@ -138,8 +141,11 @@ class _Writer(NamedTuple):
         datapoints, periods = rule.datapoints
         properties: Node = {
             "AlarmName": {"Fn::Sub": f"${{AWS::StackName}}-{rule.name}"},
-            "AlarmDescription": f"{rule.meaning} What to do: {rule.action} Missing data is treated "
-            f"as {rule.missing}: {rule.missing_reason}.",
+            "AlarmDescription": _with_runbook(
+                f"{rule.meaning} What to do: {rule.action} Missing data is treated as "
+                f"{rule.missing}: {rule.missing_reason}.",
+                rule.alert,
+            ),
             **(self._math(rule) if rule.expression else self._plain(rule, rule.queries[0])),
             "ComparisonOperator": rule.comparison,
             "Threshold": {"Ref": rule.threshold.parameter},
@@ -195,6 +201,12 @@ def _stat(query: Query, rule: Rule, namespace: str, dimensions: list[Node]) -> N
     }
 
 
+def _with_runbook(description: str, alert: str) -> Node:
+    """Return the description, with the alert's section of the runbook where there is an address."""
+    linked = f"{description} ${{{_RUNBOOK}}}#{alert.lower()}"
+    return _if(_HAS_RUNBOOK, {"Fn::Sub": linked}, description)
+
+
 def _composite(keys: Iterable[str], target: str, *, is_fleet: bool) -> Node:
     kind = "fleet" if is_fleet else "machine"
     return {
@@ -223,6 +235,10 @@ def _parameters(
     parameters["SnsTopicArn"] = _text(
         Default="",
         Description="SNS topic that is notified when an alarm starts and ends; empty for none",
+    )
+    parameters[_RUNBOOK] = _text(
+        Default=runbook_address(),
+        Description="Address of the runbook, to which descriptions of alarms link; empty for none",
     )
     if any(rule.is_health for rule in rules):
         parameters["Notify"] = _text(

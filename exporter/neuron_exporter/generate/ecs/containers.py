@@ -88,13 +88,12 @@ def exporter(
     image: str,
     target: DeploymentTarget,
     devices: Sequence[int],
-    settings: Mapping[str, str],
+    environment: Mapping[str, str],
     *,
     essential: bool,
     host_port: int,
 ) -> Node:
-    """Return the exporter's container. `settings` are values by dotted keys; a `host_port` of 0 is
-    any free port."""
+    """Return the exporter's container. A `host_port` of 0 is any free port."""
     return {
         "name": NAME,
         "image": image,
@@ -104,10 +103,7 @@ def exporter(
         "cpu": CPU_UNITS,
         "memory": MEMORY_MIB,
         "readonlyRootFilesystem": True,
-        "environment": [
-            {"name": f"NEURON_EXPORTER__{key.upper().replace('.', '__')}", "value": value}
-            for key, value in settings.items()
-        ],
+        "environment": [{"name": name, "value": value} for name, value in environment.items()],
         "linuxParameters": {
             "capabilities": {"drop": ["ALL"], "add": ["IPC_LOCK"]},
             "devices": device_mappings(devices),

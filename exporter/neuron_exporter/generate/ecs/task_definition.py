@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
 from neuron_exporter.generate.ecs import containers
-from neuron_exporter.generate.ecs.containers import PORT, SPOOL, DeploymentTarget
+from neuron_exporter.generate.ecs.containers import PORT, SPOOL, DeploymentTarget, Node
 from neuron_exporter.generate.ecs.devices import ALL, find_type, format_devices, parse_devices
+from neuron_exporter.generate.ecs.merge import add_sidecar, read_definition
+from neuron_exporter.generate.ecs.settings import DAEMON, Explain, sidecar_settings, variables
+from neuron_exporter.generate.options import Configure
 
 EXAMPLE_ACCOUNT = "123456789012"
 """The account of AWS's documentation."""
@@ -24,25 +26,6 @@ REGION = "us-east-1"
 
 _ROLES = {"none": "neuron-exporter", "inference": "neuron-inference", "compile": "neuron-compile"}
 _EXECUTION = "neuron-execution"
-
-_MACHINE_SET = "[InstanceId, InstanceType]"
-_SHARED_SETS = {
-    "inference": "[ClusterName, ServiceName]",
-    "compile": "[ClusterName, TaskDefinitionFamily]",
-    "none": "[ClusterName, TaskDefinitionFamily]",
-}
-"""The set that all tasks of a kind share, so that it costs once. A task of a service has the name
-of the service; one run by itself, or of an unknown kind, has only its family."""
-
-_DAEMON_SETTINGS = {
-    "cloudwatch.enabled": "true",
-    "cloudwatch.dimension_sets": f"[{_MACHINE_SET}, [ClusterName]]",
-    "cloudwatch.spool.path": f"{SPOOL}/daemon.db",
-}
-"""Those of `ecs/exporter-fleet.yaml`, which the alarms are made for. All tasks of the daemon on a
-machine use the same spool."""
-
-Node = dict[str, Any]
 
 
 def task_definition(
@@ -57,13 +40,21 @@ def task_definition(
     memory_mib: int | None = None,
     account: str = EXAMPLE_ACCOUNT,
     region: str = REGION,
+    configure: Configure | None = None,
+    into: str | None = None,
+    explain: Explain = lambda _: None,
 ) -> Node:
-    """Return a task definition; for a sidecar without a workload, the parts to add to another one.
+    """Return a task definition; for a sidecar without a workload, the parts to add to another one,
+    or that other one with them.
 
     Args:
         workload: inference, compile or none.
         launch: sidecar or daemon.
         devices: the devices of the task, such as 0-3.
+        configure: loads the exporter's configuration, whose keys become variables; None is the
+            configuration for this launch.
+        into: file with a task definition to which a sidecar is added.
+        explain: receives a line for each thing that the reader should know about the definition.
 
     Raises:
         ConfigError: an option is invalid, or conflicts with another one.
@@ -72,6 +63,8 @@ def task_definition(
     images = {"--image": image, "--workload-image": workload_image}
     of_workload = {"--workload-image": workload_image, "--command": command, "--memory": memory_mib}
     _check_options(target, workload, launch, devices, images, of_workload)
+    if into is not None and (workload, launch) != ("none", "sidecar"):
+        raise ConfigError([f"--into: needs --with none and --launch sidecar (got {into!r})"])
     row, count = find_type(instance_type)
     image = image or f"{account}.dkr.ecr.{region}.amazonaws.com/neuron-exporter:{__version__}"
     constraint = {"type": "memberOf", "expression": f"attribute:ecs.instance-type == {row.name}"}
@@ -83,8 +76,9 @@ def task_definition(
     }
     type_name = row.name.replace(".", "-")
     if launch == "daemon":
+        environment = variables(configure, DAEMON, explain, is_shared=False)
         exporter = containers.exporter(
-            image, target, range(count), _DAEMON_SETTINGS, essential=True, host_port=PORT
+            image, target, range(count), environment, essential=True, host_port=PORT
         )
         return {
             **_head(f"neuron-exporter-{type_name}", workload, target, network="host"),
@@ -94,10 +88,21 @@ def task_definition(
             **common,
         }
     indices = parse_devices(devices, row.name, count)
-    settings = _sidecar_settings(workload, is_shared=len(indices) < count)
-    exporter = containers.exporter(image, target, indices, settings, essential=False, host_port=0)
+    is_shared = len(indices) < count
+    settings = sidecar_settings(workload, is_shared=is_shared)
+    environment = variables(configure, settings, explain, is_shared=is_shared)
+    exporter = containers.exporter(
+        image, target, indices, environment, essential=False, host_port=0
+    )
     if workload == "none":
-        return {"containerDefinitions": [exporter], **common}
+        part = {"containerDefinitions": [exporter], **common}
+        if into is not None:
+            return add_sidecar(read_definition(into), part, explain)
+        explain(
+            "add the container, the volume and the placement constraint to your task definition, "
+            "by hand or with --into: they cannot be registered alone"
+        )
+        return part
     words = _split(command)
     container = containers.workload(
         workload, row, target, indices, image=workload_image, command=words, memory_mib=memory_mib
@@ -120,18 +125,6 @@ def _head(family: str, workload: str, target: DeploymentTarget, *, network: str)
         "networkMode": network,
         "executionRoleArn": role(_EXECUTION),
         "taskRoleArn": role(_ROLES[workload]),
-    }
-
-
-def _sidecar_settings(workload: str, *, is_shared: bool) -> dict[str, str]:
-    """Return the settings of a sidecar. On a shared machine it publishes only the series of its
-    task: otherwise each task would publish those of the machine again."""
-    sets = [_SHARED_SETS[workload]] if is_shared else [_MACHINE_SET, _SHARED_SETS[workload]]
-    return {
-        "cloudwatch.enabled": "true",
-        "cloudwatch.scope": "task" if is_shared else "machine",
-        "cloudwatch.dimension_sets": f"[{', '.join(sets)}]",
-        "cloudwatch.spool.path": f"{SPOOL}/sidecar-{{task_id}}.db",
     }
 
 

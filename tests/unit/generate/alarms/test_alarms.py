@@ -11,7 +11,7 @@ import pytest
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.generate.alarms.alarms import as_yaml
-from neuron_exporter.generate.alarms.rules import FLEET_RULES, RULE_NAMES
+from neuron_exporter.generate.alarms.rules import FLEET_RULES, RULE_NAMES, Rule
 from neuron_exporter.generate.alarms.template import MAX_DESCRIPTION, alarm_metrics
 from tests.support.alarm_evaluator import stats
 from tests.support.alarm_templates import (
@@ -28,6 +28,11 @@ from tests.support.alarm_templates import (
 )
 from tests.support.cloudformation import Stack, arn
 from tests.support.simulated import SMALL, reports
+
+
+def always_published() -> list[Rule]:
+    """Return the rules whose metrics the preset `standard` has."""
+    return [rule for rule in FLEET_RULES if not rule.is_optional]
 
 
 def test_committed_template_is_current() -> None:
@@ -112,7 +117,7 @@ def test_logical_ids_are_unique(tmp_path: Path) -> None:
 
 def test_threshold_and_period_are_parameters() -> None:
     parameters = committed()["Parameters"]
-    for rule in FLEET_RULES:
+    for rule in always_published():
         assert rule.threshold.help in parameters[rule.threshold.parameter]["Description"]
         assert parameters[f"{rule.key}Period"]["Default"] >= rule.period
     stack = fleet_stack(HangBusyPercent=7, HangPeriod=600)
@@ -125,7 +130,7 @@ def test_threshold_and_period_are_parameters() -> None:
 def test_periods_are_whole_minutes_and_intervals(tmp_path: Path, interval: int) -> None:
     config = fleet_of(tmp_path, flush_interval=f"{interval}s")
     template = make_template(config, instance_type="inf2.xlarge")
-    for rule in FLEET_RULES:
+    for rule in always_published():
         allowed = template["Parameters"][f"{rule.key}Period"]["AllowedValues"]
         assert template["Parameters"][f"{rule.key}Period"]["Default"] in allowed
         for period in allowed:
@@ -185,6 +190,28 @@ def test_unpublished_metrics(tmp_path: Path) -> None:
     assert keys == {"Heartbeats", "UncorrectedEcc", "ErrorRatio", "Idle", "NeuronFleetUnhealthy"}
 
 
+def test_missing_devices_are_watched_if_they_are_published(tmp_path: Path) -> None:
+    """The preset `standard` does not have the two metrics; alone, the alarm names them."""
+    metrics = ["NeuronDevicesExpected", "NeuronDevicesPresent"]
+    config = fleet_of(tmp_path, include=metrics)
+    template = make_template(config, instance_type="inf2.xlarge")
+    assert "DeviceMissing" in template["Resources"]
+    assert 'ALARM("${DeviceMissing.Arn}")' in str(template["Resources"]["NeuronFleetUnhealthy"])
+    plain = fleet_of(tmp_path)
+    assert "DeviceMissing" not in make_template(plain, instance_type="inf2.xlarge")["Resources"]
+    alone = [name for name in RULE_NAMES if name != "device-missing"]
+    assert [each.partition(" is not")[0] for each in problems(plain, without=alone)] == [
+        f"device-missing: {metric}" for metric in metrics
+    ]
+
+
+def test_descriptions_link_to_the_runbook_if_it_has_an_address() -> None:
+    address = "https://example.org/RUNBOOK.md"
+    hang = fleet_stack(RunbookUrl=address).alarms["Hang"]["AlarmDescription"]
+    assert hang.endswith(f". {address}#neuronhang")
+    assert "#neuronhang" not in fleet_stack().alarms["Hang"]["AlarmDescription"]
+
+
 def test_metrics_dropped_by_the_budget(tmp_path: Path) -> None:
     sets = [["ClusterName"], ["InstanceId"]]
     small = fleet_of(tmp_path, dimension_sets=sets, budget={"max_metrics": 11})
@@ -229,9 +256,8 @@ def test_metrics_missing_in_scope_task(tmp_path: Path) -> None:
     task = fleet_of(tmp_path, scope="task", dimension_sets=[["ServiceName"]])
     found = problems(task)
     assert found[0] == (
-        "heartbeats: ExporterHeartbeat is not published in [ServiceName]: it is a metric of "
-        "the whole machine, which is not sent with scope: task, or omit the alarm: --without "
-        "heartbeats"
+        "heartbeats: ExporterHeartbeat is not published in [ServiceName]: set cloudwatch.include: "
+        "[ExporterHeartbeat], or omit the alarm: --without heartbeats"
     )
     assert [line.partition(":")[0] for line in found] == ["heartbeats", "uncorrected-ecc"]
 

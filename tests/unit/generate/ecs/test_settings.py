@@ -1,0 +1,94 @@
+"""The user's configuration in a task definition."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from neuron_exporter.config import ConfigError, load
+from neuron_exporter.generate.ecs.task_definition import task_definition
+from tests.support.task_definitions import environment_of, exporter_of
+
+PREFIX = "NEURON_EXPORTER__CLOUDWATCH__"
+
+
+def environment(
+    folder: Path, text: str, launch: str = "sidecar", devices: str | None = "all"
+) -> tuple[dict[str, str], list[str]]:
+    """Return the container's variables for a configuration, and the explanations."""
+    path = folder / "exporter.yaml"
+    path.write_text(text)
+    lines: list[str] = []
+    definition = task_definition(
+        instance_type="inf1.24xlarge",
+        workload="none",
+        launch=launch,
+        devices=devices,
+        configure=partial(load, str(path), {}),
+        explain=lines.append,
+    )
+    return environment_of(exporter_of(definition)), lines
+
+
+def test_only_the_spool_is_added(tmp_path: Path) -> None:
+    """What is published, and so what it costs, is what the file says."""
+    variables, lines = environment(tmp_path, "cloudwatch: {enabled: true, preset: minimal}")
+    assert variables == {
+        f"{PREFIX}ENABLED": "true",
+        f"{PREFIX}PRESET": "minimal",
+        f"{PREFIX}SPOOL__PATH": "/var/lib/neuron-exporter/sidecar-{task_id}.db",
+    }
+    assert lines[0].startswith("cloudwatch.spool.path is not in the configuration, and set to ")
+
+
+def test_a_daemon_has_a_spool_of_the_machine(tmp_path: Path) -> None:
+    variables, _ = environment(tmp_path, "cloudwatch: {enabled: true}", "daemon")
+    assert variables[f"{PREFIX}SPOOL__PATH"] == "/var/lib/neuron-exporter/daemon.db"
+
+
+def test_one_of_several_tasks_publishes_its_part(tmp_path: Path) -> None:
+    variables, lines = environment(tmp_path, "cloudwatch: {enabled: true}", devices="0-3")
+    assert variables[f"{PREFIX}SCOPE"] == "task"
+    assert variables[f"{PREFIX}DIMENSION_SETS"] == "[[ClusterName, TaskDefinitionFamily]]"
+    assert [line.partition(" ")[0] for line in lines[:2]] == [
+        "cloudwatch.scope",
+        "cloudwatch.dimension_sets",
+    ]
+
+
+def test_settings_that_do_not_fit_a_part_of_the_machine(tmp_path: Path) -> None:
+    sets = "cloudwatch: {enabled: true, dimension_sets: [[InstanceId]]}"
+    with pytest.raises(ConfigError) as caught:
+        environment(tmp_path, sets, devices="0")
+    (problem,) = caught.value.problems
+    assert "exporter.yaml:1: cloudwatch.dimension_sets: with scope task" in problem
+
+
+def test_an_explicit_scope_is_kept(tmp_path: Path) -> None:
+    variables, _ = environment(tmp_path, "cloudwatch: {enabled: true, scope: machine}", devices="0")
+    assert variables[f"{PREFIX}SCOPE"] == "machine"
+    assert f"{PREFIX}DIMENSION_SETS" not in variables
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        (
+            "prometheus: {preset: minimal}",
+            {"NEURON_EXPORTER__PROMETHEUS__PRESET": "minimal"},
+        ),
+    ],
+)
+def test_prometheus_alone(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
+    """Without CloudWatch in the file, the sidecar does not publish there."""
+    variables, lines = environment(tmp_path, text)
+    assert variables == expected
+    assert "cloudwatch.enabled is not set: only Prometheus gets metrics" in lines
+
+
+def test_readable_secrets_are_remarked(tmp_path: Path) -> None:
+    _, lines = environment(tmp_path, "source: {environment: {TOKEN: abc}}")
+    assert any(line.startswith("warning: source.environment can be read") for line in lines)
