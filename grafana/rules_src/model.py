@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-Severity = Literal["critical", "warning", "info"]
-"""`critical` pages the on-call engineer, `warning` is for working hours, `info` for information."""
+from neuron_exporter.facts.problems import Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +15,7 @@ class Recording:
     record: str
     expr: str
     rationale: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

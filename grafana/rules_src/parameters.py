@@ -1,4 +1,5 @@
-"""Thresholds, windows and label lists of the rules.
+"""Windows, label lists, and the thresholds of rules that are about more than one machine's problem;
+the others are in `neuron_exporter.facts.problems`.
 
 Where a CloudWatch alarm has the same meaning, its default threshold in
 `neuron_exporter.generate.alarms.rules` is equal; a test compares them.
@@ -13,9 +14,6 @@ Prometheus Operator's NAMESPACE/neuron-exporter."""
 JOB_MEMORY = "1w"
 """How long a job counts as a job of exporters after an exporter last answered in it. A week keeps
 an outage visible over a weekend."""
-
-RUNBOOK = "grafana/RUNBOOK.md#"
-"""Path of the runbook. The anchor of an alert's section is the alert's name in lower case."""
 
 JOB = "cluster, job"
 """Labels that the exporters of one fleet share. Without `cluster`, several clusters in one
@@ -38,27 +36,23 @@ MIN_REPORTING_SHARE = 0.5
 """Share of a job's scrapes that must find a reporting exporter, below which NeuronFleetUnseen
 fires."""
 
-MIN_SOURCE_UPTIME = 0.5
-"""Share of the window in which a source must report. A source that is restarted repeatedly reports
-now and then."""
+DELIBERATE_RESTARTS = "missing_program|no_driver|reconfigured"
+"""Regular expression for reasons of restarts that are no crashes."""
 
-CORRECTED_ECC_PER_HOUR = 60
-"""Corrected errors per device and hour: one per minute."""
+MIN_FAILING_SHARE = 0.9
+"""Errors of a group per report, above which the group is as good as absent."""
 
-ERROR_RATIO = 0.01
-"""Share of executions that end in a status other than `completed`."""
+UNNEEDED_GROUPS = "neuron_runtime_vcpu_usage|instance_info|neuron_k8s_info"
+"""Regular expression for groups that no alert needs."""
 
 TIMEOUT_RATIO = 0.001
 """Share of executions that time out."""
 
-HANG_UTILIZATION = 0.5
-"""Utilization above which a core counts as busy although no execution ends."""
+MIN_EXECUTIONS = 100
+"""Executions in five minutes below which shares of timeouts and percentiles mean nothing."""
 
 LATENCY_FACTOR = 3
 """Allowed multiple of the p99 latency's own baseline."""
-
-DEVICE_MEMORY_RATIO = 0.95
-"""Share of a device's memory."""
 
 IDLE_UTILIZATION = 0.05
 """Utilization below which an allocated core counts as idle."""
@@ -68,3 +62,9 @@ SPOOL_BYTES = 128 * 1024 * 1024
 
 SPOOL_AGE_SECONDS = 24 * 3600
 """Age from which CloudWatch can take up to two days to show a value (PutMetricData)."""
+
+CERTIFICATE_DAYS = 14
+"""Days before the end of a certificate."""
+
+EXPORTER_MEMORY_RATIO = 0.85
+"""Share of its memory limit that the exporter may use."""

@@ -5,6 +5,7 @@ They need layout `core`; with `prometheus.layout: aws` a core has several series
 
 from __future__ import annotations
 
+from grafana.rules_src import devices, problems
 from grafana.rules_src.model import Group, Recording
 from grafana.rules_src.parameters import (
     IDLE_UTILIZATION,
@@ -19,16 +20,7 @@ from neuron_exporter.facts.report_names import FAILED_STATUSES
 
 _RUNTIME_CORES = f"max by ({MACHINE}, {OWNER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
 _WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
-
-
-def _failure_ratio(executions: str, labels: str) -> str:
-    """Return an expression for the share of failed executions, absent where nothing executes."""
-    failed = "|".join(FAILED_STATUSES)
-    return (
-        f'sum by ({labels}) (rate({executions}{{status_type=~"{failed}"}}[{WINDOW}]))\n'
-        f"  / (sum by ({labels}) (rate({executions}[{WINDOW}])) > 0)"
-    )
-
+_FAILED = "|".join(FAILED_STATUSES)
 
 _MACHINES = (
     Recording(
@@ -46,9 +38,25 @@ _MACHINES = (
         rationale="A fleet's heat map reads one series per machine rather than 128.",
     ),
     Recording(
+        record="instance:neuroncores:count",
+        expr=f"count by ({MACHINE}) (neuroncore_utilization_ratio)",
+        rationale="Cores per machine, so that averages over a fleet count each core once.",
+    ),
+    Recording(
+        record="instance:neurondevice_memory_utilization:max",
+        expr=f"max by ({MACHINE}) (neurondevice_memory_utilization_ratio)",
+        rationale="The fullest device of each machine.",
+    ),
+    Recording(
         record=f"instance:neuroncore_utilization:max_avg{WINDOW}",
         expr=f"max by ({MACHINE}) (avg_over_time(neuroncore_utilization_ratio[{WINDOW}]))",
         rationale="The busiest core reveals a hang, regardless of the other cores.",
+    ),
+    Recording(
+        record="instance:neuroncore_allocated:count",
+        expr=f"count by ({MACHINE}) (neuroncore_allocated)",
+        rationale="Present while the exporter knows which cores are allocated; NeuronOwnersUnknown "
+        "looks back a day.",
     ),
     Recording(
         record=f"instance:neuron_executions:rate{WINDOW}",
@@ -57,16 +65,20 @@ _MACHINES = (
     ),
     Recording(
         record=f"instance:neuron_executions_failed:ratio_rate{WINDOW}",
-        expr=_failure_ratio("neuron_executions_total", MACHINE),
+        expr=(
+            f"sum by ({MACHINE}) "
+            f'(rate(neuron_executions_total{{status_type=~"{_FAILED}"}}[{WINDOW}]))\n'
+            f"  / (instance:neuron_executions:rate{WINDOW} > 0)"
+        ),
         rationale="Failure ratio per machine; absent where nothing executes.",
     ),
 )
 
 _WORKLOADS = (
     Recording(
-        record="workload:neuroncore_utilization:avg",
+        record="workload:neuroncore_utilization:sum",
         expr=(
-            f"avg by ({_WORKLOAD}) (\n"
+            f"sum by ({_WORKLOAD}) (\n"
             f"  {_RUNTIME_CORES}\n"
             f"  * on ({TARGET}, neuroncore) group_left ()\n"
             f"    max by ({TARGET}, neuroncore) (neuroncore_utilization_ratio)\n"
@@ -76,13 +88,37 @@ _WORKLOADS = (
         "that several runtimes share counts for each of them.",
     ),
     Recording(
+        record="workload:neuroncores:count",
+        expr=f"count by ({_WORKLOAD}) ({_RUNTIME_CORES})",
+        rationale="Cores per workload; with the sum, the utilization of any group of workloads.",
+    ),
+    Recording(
+        record="workload:neuroncore_utilization:avg",
+        expr="workload:neuroncore_utilization:sum / workload:neuroncores:count",
+        rationale="Utilization per workload.",
+    ),
+    Recording(
+        record=f"workload:neuron_executions_by_status:rate{WINDOW}",
+        expr=f"sum by ({_WORKLOAD}, status_type) (rate(execution_status_total[{WINDOW}]))",
+        rationale="Throughput and failures of all workloads without the rates of every counter.",
+    ),
+    Recording(
+        record=f"workload:neuron_execution_errors:rate{WINDOW}",
+        expr=f"sum by ({_WORKLOAD}, error_type) (rate(execution_errors_total[{WINDOW}]))",
+        rationale="Errors of all workloads by type.",
+    ),
+    Recording(
         record=f"workload:neuron_executions:rate{WINDOW}",
-        expr=f"sum by ({_WORKLOAD}) (rate(execution_status_total[{WINDOW}]))",
+        expr=f"sum by ({_WORKLOAD}) (workload:neuron_executions_by_status:rate{WINDOW})",
         rationale="Throughput per workload and machine.",
     ),
     Recording(
         record=f"workload:neuron_executions_failed:ratio_rate{WINDOW}",
-        expr=_failure_ratio("execution_status_total", _WORKLOAD),
+        expr=(
+            f"sum by ({_WORKLOAD}) "
+            f'(workload:neuron_executions_by_status:rate{WINDOW}{{status_type=~"{_FAILED}"}})\n'
+            f"  / (workload:neuron_executions:rate{WINDOW} > 0)"
+        ),
         rationale="Failure ratio per workload and machine.",
     ),
     Recording(
@@ -93,6 +129,11 @@ _WORKLOADS = (
         ),
         rationale="A day of it is the baseline of NeuronLatencyHigh. It has no pod label because "
         "the baseline must outlive a rollout.",
+    ),
+    Recording(
+        record="holder:neuroncores_allocated:count",
+        expr=f"count by ({MACHINE}, {OWNER}) (neuroncore_allocated == 1)",
+        rationale="Tells a pod without idle cores from one whose allocation is unknown.",
     ),
     Recording(
         record=f"holder:neuroncores_allocated_idle:count{WINDOW}",
@@ -111,4 +152,6 @@ _WORKLOADS = (
 GROUPS = (
     Group("neuron-machines", _MACHINES),
     Group("neuron-workloads", _WORKLOADS),
+    Group("neuron-devices", devices.RULES),
+    Group("neuron-problems", problems.RULES),
 )

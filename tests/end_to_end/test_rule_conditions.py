@@ -2,191 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.endpoint import cloudwatch_endpoint, reject
-from tests.support.exporter import RunningExporter, running_exporter, simulated
+from tests.support.exporter_states import HARDWARE, OLDEST, STATES, crash_loop, own_samples
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, identifies
-from tests.support.reloading import send_sighup
 from tests.support.rule_frames import (
     STEP,
     Frame,
     Frames,
     reports,
-    scrape,
     stdin_exporter,
     with_failed_scrapes,
 )
-from tests.support.waiting import wait_for
+from tests.support.rule_scenarios import BUSY
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
-
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-SMALL = ("--instance-type", "inf2.xlarge", "--scenario", "training")
-UP = "neuron_exporter_up"
-SINK_UP = 'neuron_exporter_sink_up{sink="cloudwatch"}'
-DROPPED = "neuron_exporter_sink_dropped_requests_total"
-OLDEST = "neuron_exporter_spool_oldest_timestamp_seconds"
-OVER_BUDGET = "neuron_exporter_cloudwatch_budget_dropped_metrics"
-CONFIG = "neuron_exporter_config_last_reload_successful"
-WEB_CONFIG = "neuron_exporter_web_config_last_reload_successful"
-HARDWARE = "neuroncores_in_use"
-
-
-# States. Each function returns consecutive scrapes, of which the last one shows the state.
-
-
-def scrape_when(exporter: RunningExporter, condition: Callable[[Frame], bool]) -> Frame:
-    """Scrape until one scrape fulfils the condition, and return that scrape."""
-
-    def fulfilling() -> Frame | None:
-        shown = scrape(exporter)
-        return shown if condition(shown) else None
-
-    return wait_for(fulfilling, every=0.2)
-
-
-@contextmanager
-def running(folder: Path, **sections: Any) -> Iterator[RunningExporter]:
-    """Run an exporter on a small training machine, and wait for its first report."""
-    config = {"source": simulated(*SMALL), **sections}
-    with running_exporter(folder, config, environment=CREDENTIALS) as exporter:
-        exporter.wait_for_value(UP, 1)
-        yield exporter
-
-
-def has_no_hardware(shown: Frame) -> bool:
-    """Return whether the source is down and its last readings have ended."""
-    return shown[UP] == 0 and HARDWARE not in str(shown)
-
-
-def missing_program(folder: Path) -> list[Frame]:
-    with running_exporter(folder, {"source": {"command": ["/nonexistent"]}}) as exporter:
-        state = 'neuron_exporter_source_state{state="missing_program"}'
-        return [scrape_when(exporter, lambda shown: shown.get(state) == 1)]
-
-
-def failing(fault: str) -> Callable[[Path], list[Frame]]:
-    """Return a state in which neuron-monitor reports and then fails for good."""
-
-    def run(folder: Path) -> list[Frame]:
-        # The second process fails before its first report.
-        marker = folder / "started"
-        first = " ".join([*simulated(*SMALL)["command"], "--faults", f"{fault}@4"])
-        second = " ".join([*simulated(*SMALL)["command"], "--faults", f"{fault}@1"])
-        program = folder / "monitor"
-        program.write_text(
-            f'#!/bin/sh\n[ -e {marker} ] && exec {second} "$@"\n: > {marker}\nexec {first} "$@"\n'
-        )
-        program.chmod(0o755)
-        with running_exporter(
-            folder, {"source": {"command": [str(program)], "period": "1s"}}
-        ) as exporter:
-            healthy = scrape_when(exporter, lambda shown: shown[UP] == 1)
-            return [healthy, scrape_when(exporter, has_no_hardware)]
-
-    return run
-
-
-def paused(folder: Path) -> list[Frame]:
-    with running(folder) as exporter:
-        healthy = scrape(exporter)
-        exporter.process.send_signal(signal.SIGUSR1)
-        exporter.wait_for_value("neuron_exporter_source_state", 1, state="paused")
-        return [healthy, scrape_when(exporter, has_no_hardware)]
-
-
-def cloudwatch(url: str, **settings: Any) -> dict[str, Any]:
-    """Return a configuration of CloudWatch with windows of one second."""
-    return {
-        "enabled": True,
-        "endpoint_url": url,
-        "region": "us-east-1",
-        "flush_interval": "1s",
-        "dimension_sets": [["InstanceId"]],
-        **settings,
-    }
-
-
-def unauthorized(folder: Path) -> list[Frame]:
-    """CloudWatch delivers at first, and then denies access."""
-    with (
-        cloudwatch_endpoint() as endpoint,
-        running(folder, cloudwatch=cloudwatch(endpoint.url)) as exporter,
-    ):
-        healthy = scrape_when(exporter, lambda shown: shown.get(SINK_UP) == 1)
-        endpoint.answer = reject(403, "AccessDenied")
-        failed = scrape_when(
-            exporter, lambda shown: shown[SINK_UP] == 0 and shown.get(OLDEST, 0) > 0
-        )
-        return [healthy, failed]
-
-
-def rejected(folder: Path) -> list[Frame]:
-    """CloudWatch rejects some requests and accepts all later ones."""
-    with (
-        cloudwatch_endpoint() as endpoint,
-        running(folder, cloudwatch=cloudwatch(endpoint.url)) as exporter,
-    ):
-        healthy = scrape_when(exporter, lambda shown: shown.get(SINK_UP) == 1)
-        accept, endpoint.answer = endpoint.answer, reject(400, "InvalidParameterValue")
-        scrape_when(exporter, lambda shown: DROPPED in str(shown) and shown[SINK_UP] == 0)
-        endpoint.answer = accept
-        recovered = scrape_when(
-            exporter, lambda shown: DROPPED in str(shown) and shown[SINK_UP] == 1
-        )
-        return [healthy, recovered]
-
-
-def over_budget(folder: Path) -> list[Frame]:
-    """The budget allows three of ten metrics."""
-    with (
-        cloudwatch_endpoint() as endpoint,
-        running(folder, cloudwatch=cloudwatch(endpoint.url, budget={"max_metrics": 3})) as exporter,
-    ):
-        return [
-            scrape_when(
-                exporter,
-                lambda shown: shown.get(OVER_BUDGET, 0) > 0 and shown.get(SINK_UP) == 1,
-            )
-        ]
-
-
-def config_rejected(folder: Path) -> list[Frame]:
-    with running(folder) as exporter:
-        healthy = scrape(exporter)
-        (folder / "exporter.yaml").write_text("prometheus: {preset: everything}\n")
-        send_sighup(exporter)
-        return [healthy, scrape_when(exporter, lambda shown: shown[CONFIG] == 0)]
-
-
-def web_config_rejected(folder: Path) -> list[Frame]:
-    path = folder / "web.yml"
-    path.write_text("{}\n")
-    with running(folder, prometheus={"web_config_file": str(path)}) as exporter:
-        healthy = scrape(exporter)
-        path.write_text("tls_server_config: {cert_file: nowhere, key_file: nowhere}\n")
-        return [healthy, scrape_when(exporter, lambda shown: shown[WEB_CONFIG] == 0)]
-
-
-STATES: dict[str, Callable[[Path], list[Frame]]] = {
-    "missing_program": missing_program,
-    "crash": failing("crash"),
-    "stall": failing("stall"),
-    "paused": paused,
-    "unauthorized": unauthorized,
-    "rejected": rejected,
-    "over_budget": over_budget,
-    "config_rejected": config_rejected,
-    "web_config_rejected": web_config_rejected,
-}
 
 EXPECTED: dict[str, Mapping[int, tuple[str, ...]]] = {
     "missing_program": {240: (), 600: ("NeuronSourceDown",)},
@@ -198,6 +32,7 @@ EXPECTED: dict[str, Mapping[int, tuple[str, ...]]] = {
     "over_budget": {870: (), 1260: ("NeuronOverBudget",)},
     "config_rejected": {870: (), 1260: ("NeuronConfigRefused",)},
     "web_config_rejected": {870: (), 1260: ("NeuronWebConfigRefused",)},
+    "spool_in_memory": {870: (), 1260: ("NeuronSpoolInMemory",)},
 }
 """Alerts that fire at times in seconds after the onset of a state."""
 
@@ -218,7 +53,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Frame]
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     """Return the frames of a machine that trains."""
     with stdin_exporter(tmp_path_factory.mktemp("healthy")) as exporter:
-        return exporter.feed(reports(BEFORE + AFTER, *SMALL[2:]))
+        return exporter.feed(reports(BEFORE + AFTER, *BUSY))
 
 
 def extend(state: Frame, machine: list[Frame]) -> list[Frame]:
@@ -230,11 +65,6 @@ def extend(state: Frame, machine: list[Frame]) -> list[Frame]:
         return [state] * len(machine)
     own = own_samples(state)
     return [dict(each.items() - own_samples(each).items()) | own for each in machine]
-
-
-def own_samples(frame: Frame) -> Frame:
-    """Return the samples of the exporter itself."""
-    return {name: value for name, value in frame.items() if name.startswith("neuron_exporter_")}
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -261,6 +91,38 @@ def test_state_fires_its_alert(
         short = list(faulty)
         short[BEFORE + 6 :] = extend(first, healthy[BEFORE + 6 :])
         check(tmp_path, {"healthy:9415": healthy, "faulty:9415": short}, alerts_fired(4500))
+
+
+def test_crash_loop(healthy: list[Frame], tmp_path: Path) -> None:
+    """neuron-monitor reports between two crashes, so that nothing but its restarts shows them."""
+    crashes = crash_loop(tmp_path, 6)
+    frames: Frames = [
+        *extend(crashes[0], healthy[:BEFORE]),
+        *extend_each(crashes, healthy[BEFORE:]),
+    ]
+    check(
+        tmp_path,
+        {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes(frames, BEFORE + 3)},
+        alerts_fired(BEFORE * STEP),
+        alerts_firing((BEFORE + 12) * STEP + 90, "NeuronCrashLoop"),
+        alerts_firing((len(frames) - 1) * STEP),
+        alerts_fired((len(frames) - 1) * STEP, "NeuronCrashLoop"),
+    )
+    (found,) = annotations(
+        tmp_path, {"faulty:9415": frames}, "NeuronCrashLoop", (BEFORE + 12) * STEP + 90
+    )
+    assert found["summary"] == "neuron-monitor on faulty:9415 restarts again and again (exited)."
+    once: Frames = [
+        *extend(crashes[0], healthy[:BEFORE]),
+        *extend(crashes[2], healthy[BEFORE:]),
+    ]
+    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": once}, alerts_fired(4500))
+
+
+def extend_each(states: list[Frame], machine: list[Frame]) -> list[Frame]:
+    """Return the frames of a machine whose exporter passes through states, two frames each."""
+    current = [states[min(number // 2, len(states) - 1)] for number in range(len(machine))]
+    return [extend(state, [each])[0] for state, each in zip(current, machine, strict=True)]
 
 
 # Machines and exporters that disappear

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kubelet import CORE, PodResource, kubelet_server
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, identifies
 from tests.support.rule_frames import (
     STEP,
@@ -18,18 +17,18 @@ from tests.support.rule_frames import (
     stdin_exporter,
     with_failed_scrapes,
 )
-from tests.support.waiting import wait_for
+from tests.support.rule_scenarios import (
+    BUSY,
+    FRAMES_PER_HOUR,
+    MISSED,
+    ONSET,
+    check_alerts,
+    healthy_hour,
+)
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
 
-FRAMES_PER_HOUR = 240
-
-ONSET = 40
-"""Frame at which a fault begins."""
-
-MISSED = (ONSET + 7, ONSET + 60, ONSET + 85, ONSET + 105)
 RESTART = ONSET + 14
-BUSY = ("--scenario", "training")
 
 ECC = {
     1: (),
@@ -37,13 +36,19 @@ ECC = {
     2900: ("NeuronCorrectedEccRising", "NeuronUncorrectedEcc"),
 }
 FAULTS: dict[str, Mapping[int, tuple[str, ...]]] = {
-    "hang": {1140: (), 1290: ("NeuronHang",)},
+    "hang": {285: (), 450: ("NeuronHangSuspected",), 1020: ("NeuronHang",)},
     "execution-errors": {285: (), 450: ("NeuronErrorRatio", "NeuronTimeouts")},
     "memory-filling": {500: (), 990: ("NeuronDeviceMemoryFull",)},
     "ecc-tally": ECC,
     "ecc-level": ECC,
 }
 """Alerts that fire at times in seconds after the onset of a fault; the last until the end."""
+
+AFTER_RESTART = {
+    **FAULTS,
+    "hang": {285: (), 720: ("NeuronHangSuspected",), 1290: ("NeuronHang",)},
+}
+"""The same if the exporter, which measures the gap between executions, restarts soon after."""
 
 TOLERATED = (
     "churn",
@@ -59,27 +64,13 @@ TOLERATED = (
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Frames:
-    """Return the frames of a healthy machine that trains."""
-    return simulate(tmp_path_factory.mktemp("healthy"), FRAMES_PER_HOUR, *BUSY)
+    """Return an hour of a healthy machine."""
+    return healthy_hour(tmp_path_factory.mktemp("healthy"))
 
 
-def check_alerts(
-    folder: Path, healthy: Frames, faulty: Frames, expectations: Mapping[int, tuple[str, ...]]
-) -> None:
-    """Check which alerts fire at times after the onset, in seconds.
-
-    At the end, the alerts of the last time fire, and no others have fired before.
-    """
-    last = list(expectations.values())[-1]
-    end = (len(faulty) - 1) * STEP
-    expected = [
-        alerts_firing(ONSET * STEP + after, *names) for after, names in expectations.items()
-    ]
-    expected += [alerts_firing(end, *last), alerts_fired(end, *last)]
-    check(folder, {"healthy:9415": healthy, "faulty:9415": faulty}, *expected)
-
-
-@pytest.mark.parametrize("scenario", ["idle", "inference", "training", "compile", "mixed"])
+@pytest.mark.parametrize(
+    "scenario", ["idle", "inference", "training", "compile", "mixed", "long-executions"]
+)
 def test_normal_operation_fires_no_alert(scenario: str, tmp_path: Path, healthy: Frames) -> None:
     """An hour of each scenario, with failed scrapes and a restart of the exporter."""
     faulty = simulate(tmp_path, FRAMES_PER_HOUR, "--scenario", scenario, restart_at=RESTART)
@@ -112,7 +103,18 @@ def test_restart_does_not_delay_an_alert(fault: str, tmp_path: Path, healthy: Fr
     """The exporter and its counters restart while an alert is pending, and two scrapes fail."""
     flags = (*BUSY, "--faults", f"{fault}@{ONSET}")
     faulty = simulate(tmp_path, FRAMES_PER_HOUR, *flags, restart_at=RESTART)
-    check_alerts(tmp_path, healthy, faulty, FAULTS[fault])
+    check_alerts(tmp_path, healthy, faulty, AFTER_RESTART[fault])
+
+
+def test_lost_device_fires_its_alert(tmp_path: Path, healthy: Frames) -> None:
+    """The runtimes of the device exit, so that neither a hang nor a failure shows it."""
+    machine = ("--instance-type", "inf2.24xlarge", *BUSY, "--faults", f"lost-device@{ONSET}")
+    expected = {300: (), 450: ("NeuronDeviceMissing",)}
+    faulty = simulate(tmp_path, 120, *machine)
+    check_alerts(tmp_path, healthy, faulty, expected)
+    check_alerts(tmp_path, healthy, with_failed_scrapes(faulty, *MISSED), expected)
+    restarted = simulate(tmp_path, 120, *machine, restart_at=RESTART)
+    check_alerts(tmp_path, healthy, restarted, expected)
 
 
 def test_errors_from_before_the_start_do_not_count(tmp_path: Path, healthy: Frames) -> None:
@@ -149,29 +151,6 @@ def test_recorded_series_agree(tmp_path: Path, healthy: Frames) -> None:
     check(tmp_path, {"healthy:9415": healthy}, *expected)
 
 
-def hang_first_runtime(line: bytes) -> bytes:
-    """Return a report in which the first runtime stays busy but completes nothing."""
-    report = json.loads(line)
-    runtime = report["neuron_runtime_data"][0]["report"]["execution_stats"]
-    runtime["execution_summary"] = dict.fromkeys(runtime["execution_summary"], 0)
-    return json.dumps(report).encode() + b"\n"
-
-
-def test_one_hanging_workload_among_others(tmp_path: Path, healthy: Frames) -> None:
-    """A workload is judged by its tag, although the machine's other executions end."""
-    lines = reports(FRAMES_PER_HOUR, *BUSY, "--runtimes", "2")
-    lines[ONSET:] = [hang_first_runtime(line) for line in lines[ONSET:]]
-    with stdin_exporter(tmp_path) as exporter:
-        faulty = exporter.feed(lines)
-    for frames in (faulty, with_failed_scrapes(faulty, *MISSED)):
-        check_alerts(tmp_path, healthy, frames, FAULTS["hang"])
-    found = annotations(
-        tmp_path, {"faulty:9415": faulty}, "NeuronHang", FRAMES_PER_HOUR * STEP - STEP
-    )
-    assert len(found) == 1
-    assert "NeuronCores of resnet50 on i-" in found[0]["summary"]
-
-
 BASELINE = 640
 """Frames before the latency rises, nearly three hours."""
 
@@ -191,36 +170,28 @@ def test_latency_is_compared_with_its_baseline(tmp_path: Path) -> None:
     )
 
 
-def simulate_allocated(folder: Path, count: int, scenario: str) -> Frames:
-    """Return the frames of a machine whose cores a kubelet has allocated to a pod."""
-    with (
-        kubelet_server(folder, PodResource("train", CORE, [0, 1])) as kubelet,
-        stdin_exporter(folder, NEURON_EXPORTER_KUBELET_SOCKET=str(kubelet.socket)) as exporter,
-    ):
-        wait_for(lambda: kubelet.calls)
-        lines = reports(count, "--scenario", scenario)
-        exporter.feed(lines[:1])
-        exporter.exporter.wait_for_value("neuroncore_allocated", 1, neuroncore="0")
-        return exporter.feed(lines[1:])
+def fail_group(line: bytes, name: str) -> bytes:
+    """Return a report in which a group of the machine has an error and no values."""
+    report = json.loads(line)
+    period = report["system_data"][name]["period"]
+    report["system_data"][name] = {"period": period, "error": "simulated: unreadable"}
+    return json.dumps(report).encode() + b"\n"
 
 
-def test_idle_allocated_cores(tmp_path: Path, healthy: Frames) -> None:
-    """The alert fires after half an hour, even if scrapes fail; not for busy cores or without a
-    kubelet."""
-    (tmp_path / "idle").mkdir()
-    idle = simulate_allocated(tmp_path / "idle", 160, "idle")
-    check(
-        tmp_path,
-        {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes(idle, 30, 90)},
-        alerts_fired(1770),
-        alerts_firing(1900, "NeuronAllocatedIdle"),
-        alerts_fired(2300, "NeuronAllocatedIdle"),
-        {
-            "expr": "sum by (namespace, pod) (holder:neuroncores_allocated_idle:count5m)",
-            "eval_time": "1900s",
-            "exp_samples": [{"labels": '{namespace="ml",pod="train"}', "value": 2}],
-        },
+def test_failing_group_fires_an_alert_while_memory_errors_are_unseen(
+    tmp_path: Path, healthy: Frames
+) -> None:
+    """The device has errors from the start, but the group with their counters fails."""
+    lines = reports(FRAMES_PER_HOUR, *BUSY, "--faults", f"ecc-tally@{ONSET}")
+    lines[ONSET:] = [fail_group(line, "neuron_hw_counters") for line in lines[ONSET:]]
+    with stdin_exporter(tmp_path) as exporter:
+        faulty = exporter.feed(lines)
+    expected = {870: (), 1290: ("NeuronGroupFailing",)}
+    for frames in (faulty, with_failed_scrapes(faulty, *MISSED)):
+        check_alerts(tmp_path, healthy, frames, expected)
+    found = annotations(
+        tmp_path, {"faulty:9415": faulty}, "NeuronGroupFailing", FRAMES_PER_HOUR * STEP - STEP
     )
-    (tmp_path / "busy").mkdir()
-    busy = simulate_allocated(tmp_path / "busy", 160, "training")
-    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": busy}, alerts_fired(2300))
+    assert [each["summary"] for each in found] == [
+        "neuron-monitor cannot read neuron_hw_counters on faulty:9415."
+    ]

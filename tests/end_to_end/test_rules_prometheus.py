@@ -14,13 +14,20 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
 
 MACHINES = {
+    "instance:neuron_machine:info",
     "instance:neuroncore_utilization:avg",
     "instance:neuroncore_utilization:max_avg5m",
+    "instance:neuroncores:count",
+    "instance:neurondevice_memory_utilization:max",
     "instance:neuron_executions:rate5m",
 }
 WORK = {
     "instance:neuron_executions_failed:ratio_rate5m",
+    "workload:neuroncore_utilization:sum",
+    "workload:neuroncores:count",
     "workload:neuroncore_utilization:avg",
+    "workload:neuron_executions_by_status:rate5m",
+    "workload:neuron_execution_errors:rate5m",
     "workload:neuron_executions:rate5m",
     "workload:neuron_executions_failed:ratio_rate5m",
     "workload:execution_latency_p99_seconds:avg5m",

@@ -33,13 +33,18 @@ EXPRESSIONS = "\n".join(
 )
 
 READ = frozenset(
-    re.findall(r"(?<![\w:.])(?:neuron\w+|execution_\w+|hardware_\w+)(?=[{\[]| offset)", EXPRESSIONS)
+    re.findall(
+        r"(?<![\w:.])(?:(?:neuron|execution_|hardware_|process_)\w+(?=[{\[]| offset)"
+        r"|instance_info)",
+        EXPRESSIONS,
+    )
 )
 """Metrics of the exporter that the rules read."""
 
 _SAMPLE = re.compile(r"((\w+)(?:\{.*\})?) (\S+)")
 _BYTES = re.compile(r"^neuron_exporter_source_bytes_total (\S+)$", re.MULTILINE)
 _NO_REPORT = b"-\n"
+_REPORT_CLOCK = Path(__file__).parent / "report_clock"
 
 
 def frame(text: str) -> Frame:
@@ -81,7 +86,10 @@ class StdinExporter:
             stdin.write(sent)
             stdin.flush()
             self._sent += len(sent)
-            frames.append(frame(wait_for(self._scrape_if_processed, every=0.001)))
+            shown = frame(wait_for(self._scrape_if_processed, every=0.001))
+            # The exporter limits log lines per second, and reports come faster than in life.
+            shown.pop("neuron_exporter_log_lines_dropped_total", None)
+            frames.append(shown)
         return frames
 
     def _scrape_if_processed(self) -> str:
@@ -97,6 +105,7 @@ class StdinExporter:
 def stdin_exporter(folder: Path, **environment: str) -> Iterator[StdinExporter]:
     """Run an exporter that reads its standard input."""
     config = {"source": {"kind": "stdin"}}
+    environment = {"PYTHONPATH": str(_REPORT_CLOCK), **environment}
     with running_exporter(
         folder, config, stdin=subprocess.PIPE, environment=environment
     ) as exporter:

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,67 @@ def prometheus_server(
         server = Prometheus(url)
         wait_for(lambda: len(server.query("up")) == len(targets))
         yield server
+    finally:
+        _end(process)
+
+
+class Alertmanager:
+    """A running Alertmanager."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def alerts(self, *labels: Mapping[str, str]) -> Iterator[Sequence[Mapping[str, str]]]:
+        """Fire alerts with these labels, and end them."""
+        self._post([{"labels": each} for each in labels])
+        wait_for(lambda: all(self._find(each) for each in labels))
+        yield labels
+        ended = "2000-01-01T00:00:00Z"
+        self._post([{"labels": each, "startsAt": ended, "endsAt": ended} for each in labels])
+        wait_for(lambda: not any(self._find(each) for each in labels))
+
+    def inhibited(self, labels: Mapping[str, str]) -> bool:
+        """Return whether other alerts inhibit the one with these labels."""
+        (alert,) = self._find(labels)
+        return bool(alert["status"]["inhibitedBy"])
+
+    def wait_until_inhibited(self, labels: Mapping[str, str]) -> None:
+        """Wait for Alertmanager to read an alert that it has received."""
+        wait_for(lambda: self.inhibited(labels))
+
+    def _find(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=60) as response:  # noqa: S310
+            return [alert for alert in json.load(response) if alert["labels"] == labels]
+
+    def _post(self, alerts: Sequence[Mapping[str, Any]]) -> None:
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.url}/api/v2/alerts",
+            json.dumps(alerts).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+
+
+@contextmanager
+def alertmanager(folder: Path, config: Path) -> Iterator[Alertmanager]:
+    """Run an Alertmanager without peers."""
+    process = subprocess.Popen(
+        [
+            "prometheus-alertmanager",
+            f"--config.file={config}",
+            f"--storage.path={folder}",
+            "--web.listen-address=127.0.0.1:0",
+            "--cluster.listen-address=",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        address = _find_in(process, rb'msg="Listening on".* address=(\S+)')
+        url = f"http://{address}"
+        wait_for(lambda: _answers(f"{url}/-/ready"))
+        yield Alertmanager(url)
     finally:
         _end(process)
 

@@ -11,12 +11,17 @@ import yaml
 
 from grafana.rules_src import parameters, recordings
 from grafana.rules_src.model import Recording
-from grafana.rules_src.render import all_alerts
-from neuron_exporter.generate.alarms.rules import FLEET_RULES
+from grafana.rules_src.render import all_alerts, files
+from neuron_exporter.facts import problems
+from neuron_exporter.facts.project import runbook_address
+from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES
+from neuron_exporter.metrics.catalogue import CATALOGUE
+from neuron_exporter.metrics.selection import select_for_prometheus
+from neuron_exporter.model import Group, Layout
 from tests.support.documents import block, table
 from tests.support.paths import ROOT
-from tests.support.promtool import RULES, alerts_fired, alerts_firing, check
-from tests.support.rule_frames import EXPRESSIONS, READ, STEP, Frame
+from tests.support.promtool import RULES
+from tests.support.rule_frames import EXPRESSIONS, READ
 
 RUNBOOK = (ROOT / "grafana" / "RUNBOOK.md").read_text()
 ALERTS = {alert.name: alert for alert in all_alerts()}
@@ -44,16 +49,30 @@ def test_promtool_accepts_the_rules() -> None:
 def test_metrics_of_expressions_exist() -> None:
     listed = set(re.findall(r"`(\w+)`", (ROOT / "METRICS.md").read_text()))
     assert len(READ) > 15
-    assert listed >= READ
+    # The process_ metrics are those of prometheus_client.
+    assert listed >= {name for name in READ if not name.startswith("process_")}
     recorded = set(re.findall(r"\b\w+:\w+:\w+", EXPRESSIONS))
     assert recorded <= {rule.record for rule in RECORDED}
 
 
+def test_rules_need_only_the_standard_preset() -> None:
+    selection, _ = select_for_prometheus("standard", [], [], Layout.CORE)
+    selected = {row.name for row in selection.rows}
+    hardware = {row.name for row in CATALOGUE}
+    assert READ & hardware <= selected
+
+
+def test_readme_lists_every_recorded_series() -> None:
+    cells = " ".join(row[0] for row in table("grafana/README.md", "| recorded series |"))
+    listed = re.findall(r"`([\w:]+)`", cells)
+    assert sorted(listed) == sorted({rule.record for rule in RECORDED})
+
+
 def test_recorded_series_follow_the_naming_convention() -> None:
-    names = [rule.record for rule in RECORDED]
+    names = [(rule.record, *rule.labels.items()) for rule in RECORDED]
     assert len(set(names)) == len(names)
     for rule in RECORDED:
-        assert re.fullmatch(r"(job|instance|workload|holder):\w+:\w+", rule.record)
+        assert re.fullmatch(r"(job|instance|workload|holder|device):\w+:\w+", rule.record)
         assert rule.rationale.endswith(".")
 
 
@@ -68,9 +87,9 @@ def test_files_need_no_newer_prometheus() -> None:
 
 def test_thresholds_equal_those_of_the_alarms() -> None:
     thresholds = {
-        "error-ratio": 100 * parameters.ERROR_RATIO,
-        "device-memory": 100 * parameters.DEVICE_MEMORY_RATIO,
-        "hang": 100 * parameters.HANG_UTILIZATION,
+        "error-ratio": 100 * problems.ERROR_RATIO,
+        "device-memory": 100 * problems.DEVICE_MEMORY_RATIO,
+        "hang": 100 * problems.HANG_UTILIZATION,
         "idle": 100 * parameters.IDLE_UTILIZATION,
     }
     defaults = {rule.name: rule.threshold.default for rule in FLEET_RULES}
@@ -120,69 +139,35 @@ def test_runbook_annotations_are_valid_links() -> None:
             assert f"### {rule['alert']}\n" in (ROOT / path).read_text()
 
 
+def test_absolute_address_of_the_runbook_if_the_project_has_a_home() -> None:
+    """Neither `runbook_url` nor an empty address exists without one."""
+    home = "https://example.org/neuron-exporter/blob/v1"
+    (document,) = (
+        yaml.safe_load(text)
+        for path, text in files(home).items()
+        if path == "grafana/rules/alerts.yml"
+    )
+    for group in document["groups"]:
+        for rule in group["rules"]:
+            annotations = rule["annotations"]
+            assert annotations["runbook_url"] == f"{home}/{annotations['runbook']}"
+    assert "runbook_url" not in "".join(files("").values())
+    assert runbook_address("") == ""
+
+
+def test_alarms_name_existing_alerts() -> None:
+    """Descriptions of alarms link to the runbook's sections of these alerts."""
+    assert {rule.alert for rule in (*FLEET_RULES, *MACHINE_RULES)} <= ALERTS.keys()
+
+
 def test_runbook_names_existing_metrics() -> None:
     listed = (ROOT / "METRICS.md").read_text()
     named = set(re.findall(r"`((?:neuron|execution|hardware)\w+)", RUNBOOK))
     assert named
-    assert {name for name in named if f"`{name}" not in listed} <= {"neuron"}
+    groups = {group.value for group in Group}
+    assert {name for name in named if f"`{name}" not in listed} <= {"neuron", *groups}
 
 
 def test_readme_lists_every_alert() -> None:
     rows = [[re.sub(r"\[(\w+)\]\(.*\)", r"\1", row[0]), *row[1:3]] for row in TABLE]
     assert rows == [[alert.name, alert.severity, alert.for_] for alert in ALERTS.values()]
-
-
-# Conditions that the simulator does not produce
-
-
-def simulate_timeouts(minutes: int, timed_out: int, total: int) -> list[Frame]:
-    """Return frames with `total` executions per step, of which some time out."""
-    return [
-        {
-            'neuron_executions_total{status_type="completed"}': float(number * (total - timed_out)),
-            'neuron_executions_total{status_type="timed_out"}': float(number * timed_out),
-            "neuron_exporter_up": 1.0,
-        }
-        for number in range(minutes * 60 // STEP)
-    ]
-
-
-@needs_prometheus
-def test_timeouts(tmp_path: Path) -> None:
-    """0.5 % of timeouts fire an alert, 0.05 % do not."""
-    check(
-        tmp_path,
-        {"many:9415": simulate_timeouts(20, 5, 1000)},
-        alerts_fired(270),
-        alerts_firing(450, "NeuronTimeouts"),
-        alerts_fired(1190, "NeuronTimeouts"),
-    )
-    check(tmp_path, {"few:9415": simulate_timeouts(20, 1, 2000)}, alerts_fired(1190))
-
-
-@needs_prometheus
-def test_one_failure_among_few_executions(tmp_path: Path) -> None:
-    """The failure ratio is high for five minutes, but not long enough to fire."""
-    frames: list[Frame] = [
-        {
-            'neuron_executions_total{status_type="completed"}': float(number),
-            'neuron_executions_total{status_type="failed_to_queue"}': float(number > 40),
-            "neuron_exporter_up": 1.0,
-        }
-        for number in range(160)
-    ]
-    check(tmp_path, {"slow:9415": frames}, alerts_fired(2300))
-
-
-@needs_prometheus
-def test_spool_size(tmp_path: Path) -> None:
-    """The alert fires above 128 MiB, regardless of the requests' age."""
-    full = {"neuron_exporter_spool_bytes": 2.0**27 + 1, "neuron_exporter_up": 1.0}
-    check(
-        tmp_path,
-        {"full:9415": [full] * 120},
-        alerts_fired(870),
-        alerts_firing(960, "NeuronSpoolFilling"),
-    )
-    half = {"neuron_exporter_spool_bytes": 2.0**27, "neuron_exporter_up": 1.0}
-    check(tmp_path, {"half:9415": [half] * 120}, alerts_fired(1790))

@@ -1,0 +1,81 @@
+"""Alerts on Neuron devices."""
+
+from __future__ import annotations
+
+from grafana.rules_src.alerts.fragments import DEVICE_NAME, MACHINE_NAME, PERCENT
+from grafana.rules_src.devices import BAD_DEVICES
+from grafana.rules_src.model import Alert
+from grafana.rules_src.parameters import MACHINE, TARGET, WINDOW
+from neuron_exporter.facts.problems import CORRECTED_ECC_PER_HOUR, DEVICE_MEMORY_RATIO
+
+_PRESENT = f"max_over_time(neuron_devices_present[{WINDOW}])"
+
+ALERTS = (
+    Alert(
+        name="NeuronDeviceMissing",
+        expr=(
+            f"{_PRESENT} < last_over_time(neuron_devices_expected[{WINDOW}])\n"
+            f"unless on ({TARGET})\n"
+            f'  last_over_time(neuroncore_utilization_ratio{{task_family!=""}}[{WINDOW}])'
+        ),
+        for_="1m",
+        severity="critical",
+        summary=f"{MACHINE_NAME} has only {{{{ $value }}}} Neuron devices.",
+        description=f"neuron-monitor on {MACHINE_NAME} reports {{{{ $value }}}} Neuron devices, "
+        "fewer than the instance type has. Workloads on the missing devices have failed.",
+        rationale="A device that is gone has no series of its own, so nothing else alerts on it. "
+        "An exporter in an ECS task sees the devices of its task only.",
+    ),
+    Alert(
+        name="NeuronUncorrectedEcc",
+        expr=(
+            f"sum by ({MACHINE}, neuron_device_index) "
+            '(increase(hardware_ecc_events_total{event_type=~".*_uncorrected"}[1h])) > 0'
+        ),
+        for_="1m",
+        severity="critical",
+        summary=f"Uncorrected memory errors on {DEVICE_NAME}.",
+        description=f"In the last hour, memory or SRAM of Neuron {DEVICE_NAME} had errors that "
+        "could not be corrected. Results may be wrong.",
+        rationale="A window of an hour keeps the error visible. The first reading is the counter's "
+        "baseline, so earlier errors of the device do not count.",
+    ),
+    Alert(
+        name="NeuronDeviceSuspect",
+        expr=f"group by ({MACHINE}, neuron_device_index) ({BAD_DEVICES})",
+        for_="1m",
+        severity="warning",
+        summary=f"Neuron {DEVICE_NAME} had uncorrected memory errors.",
+        description=f"Neuron {DEVICE_NAME} has had uncorrected memory errors since the machine "
+        "booted. They may return at any time.",
+        rationale="NeuronUncorrectedEcc ends an hour after the last error, but the device is as "
+        "bad as before until the machine reboots or is replaced.",
+    ),
+    Alert(
+        name="NeuronCorrectedEccRising",
+        expr=(
+            f"sum by ({MACHINE}, neuron_device_index) "
+            '(increase(hardware_ecc_events_total{event_type=~".*_corrected"}[1h])) '
+            f"> {CORRECTED_ECC_PER_HOUR}"
+        ),
+        for_="15m",
+        severity="warning",
+        summary=f"Many corrected memory errors on {DEVICE_NAME}.",
+        description=f"Neuron {DEVICE_NAME} had {{{{ $value | humanize }}}} corrected errors of "
+        "memory and SRAM in the last hour.",
+        rationale="Corrected errors are harmless, but many of them often precede uncorrected ones.",
+    ),
+    Alert(
+        name="NeuronDeviceMemoryFull",
+        expr=(
+            f"avg_over_time(neurondevice_memory_utilization_ratio[{WINDOW}]) "
+            f"> {DEVICE_MEMORY_RATIO}"
+        ),
+        for_="5m",
+        severity="warning",
+        summary=f"The memory of {DEVICE_NAME} is nearly full.",
+        description=f"{PERCENT} of the memory of Neuron {DEVICE_NAME} is in use. Another model, "
+        "or a larger batch, will not fit.",
+        rationale="The average ignores short peaks while a model is loaded.",
+    ),
+)

@@ -1,0 +1,41 @@
+"""An hour of a faulty machine beside a healthy one, and the alerts that fire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.promtool import alerts_fired, alerts_firing, check
+from tests.support.rule_frames import STEP, Frames, simulate
+
+FRAMES_PER_HOUR = 240
+
+ONSET = 40
+"""Frame at which a fault begins."""
+
+MISSED = (ONSET + 7, ONSET + 60, ONSET + 85, ONSET + 105)
+"""Frames of failed scrapes."""
+
+BUSY = ("--scenario", "training")
+
+
+def healthy_hour(folder: Path) -> Frames:
+    """Return the frames of a healthy machine that trains."""
+    return simulate(folder, FRAMES_PER_HOUR, *BUSY)
+
+
+def check_alerts(
+    folder: Path, healthy: Frames, faulty: Frames, expectations: Mapping[int, tuple[str, ...]]
+) -> None:
+    """Check which alerts fire at times after the onset, in seconds.
+
+    At the end, the alerts of the last time fire, and no others than these have fired before.
+    """
+    last = list(expectations.values())[-1]
+    ever = {name for names in expectations.values() for name in names}
+    end = (len(faulty) - 1) * STEP
+    expected = [
+        alerts_firing(ONSET * STEP + after, *names) for after, names in expectations.items()
+    ]
+    expected += [alerts_firing(end, *last), alerts_fired(end, *ever)]
+    check(folder, {"healthy:9415": healthy, "faulty:9415": faulty}, *expected)
