@@ -1,7 +1,8 @@
-"""Generate the dashboards: `python -m grafana.build`."""
+"""Generate the dashboards and their variants for import by hand: `python -m grafana.build`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from grafana.dashboards_src.exporter import exporter
 from grafana.dashboards_src.fleet import fleet
 from grafana.dashboards_src.machine import machine
 from grafana.dashboards_src.workload import workload
+from grafana.import_variants import import_variant
 
-DASHBOARDS = Path(__file__).parent / "dashboards"
+FOLDER = Path(__file__).parent
 
 
 def documents() -> Mapping[str, str]:
-    """Return the JSON text of each dashboard by file name."""
+    """Return the JSON text of each file by its path: provisioned dashboards, and their variants.
+
+    The variants are in a folder of their own, because Grafana provisions subfolders, too.
+    """
     dashboards = {
         "cloudwatch-fleet": cloudwatch_fleet(),
         "cloudwatch-machine": cloudwatch_machine(),
@@ -26,21 +31,24 @@ def documents() -> Mapping[str, str]:
         "machine": machine(),
         "workload": workload(),
     }
-    return {
-        f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(dashboard) + "\n"
-        for name, dashboard in dashboards.items()
-    }
+    texts = {}
+    for name, dashboard in dashboards.items():
+        text = JSONEncoder(sort_keys=True, indent=2).encode(dashboard)
+        variant = import_variant(json.loads(text))
+        texts[f"dashboards/{name}.json"] = text + "\n"
+        texts[f"import/{name}.json"] = json.dumps(variant, sort_keys=True, indent=2) + "\n"
+    return texts
 
 
 def main() -> None:
-    """Write all dashboards and delete files that are no longer generated."""
-    generated = documents()
-    DASHBOARDS.mkdir(exist_ok=True)
-    for path in DASHBOARDS.glob("*.json"):
-        if path.name not in generated:
+    """Write all files, and delete those that are no longer generated."""
+    generated = {FOLDER / name: text for name, text in documents().items()}
+    for folder in {path.parent for path in generated}:
+        folder.mkdir(exist_ok=True)
+        for path in set(folder.glob("*.json")) - generated.keys():
             path.unlink()
-    for name, text in generated.items():
-        (DASHBOARDS / name).write_text(text)
+    for path, text in generated.items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models.cloudwatch import (
 )
 from grafana_foundation_sdk.models.dashboard import Dashboard, DataSourceRef
 
-from grafana.dashboards_src import panels, variables
+from grafana.dashboards_src import colors, panels, variables
 from grafana.dashboards_src.layout import Rows, dashboard
 from grafana.dashboards_src.panels import Panel, Target
 from grafana.dashboards_src.variables import ALL, Variable
@@ -55,6 +55,7 @@ def _dashboard(name: str, description: str, choices: list[Variable], rows: Rows)
         description,
         choices,
         rows,
+        kind="cloudwatch",
         refresh="1m",
         since="now-3h",
     )
@@ -62,7 +63,7 @@ def _dashboard(name: str, description: str, choices: list[Variable], rows: Rows)
 
 def _variables(*, one_machine: bool) -> list[Variable]:
     machine = _dimension_variable(
-        "machine", "Machine", "InstanceId", {"InstanceType": ["$type"]}, "Instance id."
+        "machine", "Machine", "InstanceId", {"InstanceType": "$type"}, "Instance id."
     )
     type_ = _dimension_variable(
         "type", "Type", "InstanceType", {}, "Instance type of the machines."
@@ -113,7 +114,7 @@ def _metric(
         _query(id_val)
         .metric_editor_mode(MetricEditorMode.BUILDER)
         .metric_name(name)
-        .dimensions({"InstanceId": [machine], "InstanceType": ["$type"]})
+        .dimensions({"InstanceId": machine, "InstanceType": "$type"})
         .statistic(statistic)
         .label(label or "${PROP('Dim.InstanceId')}")
         .hide(hide)
@@ -156,7 +157,7 @@ def _fleet_overview() -> list[Panel]:
 
     return [
         _stat(
-            "Machines that report",
+            "Machines",
             "Exporters whose neuron-monitor reports.",
             *total("ExporterHeartbeat", "Minimum"),
         ),
@@ -182,13 +183,13 @@ def _fleet_overview() -> list[Panel]:
             "Failed executions",
             "Executions that failed in the last period.",
             *total("ExecutionErrors", "Sum"),
-            steps=panels.RED_FROM_1,
+            steps=colors.RED_FROM_1,
         ),
         _stat(
             "Uncorrected ECC",
             "Uncorrected errors of memory and SRAM in the last period.",
             *total("EccUncorrected", "Sum"),
-            steps=panels.RED_FROM_1,
+            steps=colors.RED_FROM_1,
         ),
     ]
 
@@ -197,10 +198,9 @@ def _machine_overview() -> list[Panel]:
     return [
         _stat(
             "Source",
-            "1 while neuron-monitor reports, otherwise 0. Empty if the exporter or the machine is "
-            "gone.",
+            "Whether neuron-monitor reports. Empty if the exporter or the machine is gone.",
             _metric("ExporterHeartbeat", "Minimum", "$machine"),
-            steps=panels.RED_BELOW_1,
+            texts=colors.SOURCE,
             width=8,
         ),
         _stat(
@@ -215,7 +215,7 @@ def _machine_overview() -> list[Panel]:
             "Failed executions",
             "Executions that failed in the last period.",
             _metric("ExecutionErrors", "Sum", "$machine"),
-            steps=panels.RED_FROM_1,
+            steps=colors.RED_FROM_1,
             width=8,
         ),
     ]
@@ -234,7 +234,6 @@ def _graphs(machine: str) -> list[Panel]:
             metric("NeuronCoreUtilization", "Average", "average"),
             metric("NeuronCoreUtilization", "Maximum", "busiest"),
             unit="percent",
-            maximum=100,
         ),
         _graph(
             "Cores in use over time",
@@ -244,10 +243,12 @@ def _graphs(machine: str) -> list[Panel]:
         ),
         _graph(
             "Latency",
-            "Median and 99th percentile of the execution latency. An approximation from each "
-            "process's percentiles, weighted by its completed executions.",
+            "Median, 99th percentile and maximum of the execution latency. The percentiles are "
+            "an approximation from those of each process, weighted by its completed executions.",
             metric("ExecutionLatency", "p50", "p50"),
             metric("ExecutionLatency", "p99", "p99"),
+            metric("ExecutionLatency", "Maximum", "maximum"),
+            logarithmic=True,
             unit="s",
         ),
         _graph(
@@ -255,18 +256,23 @@ def _graphs(machine: str) -> list[Panel]:
             "Executions that completed in each period.",
             metric("ExecutionsCompleted", "Sum", "completed"),
             stacked=True,
+            totals=True,
         ),
         _graph(
             "Failed executions over time",
             "Executions that failed in each period.",
             metric("ExecutionErrors", "Sum", "failed"),
+            hue="red",
             bars=True,
+            totals=True,
         ),
         _graph(
             "Uncorrected ECC over time",
             "Uncorrected errors in each period. Results may be wrong.",
             metric("EccUncorrected", "Sum", "uncorrected"),
+            hue="red",
             bars=True,
+            totals=True,
         ),
         _graph(
             "Device memory",
@@ -274,8 +280,7 @@ def _graphs(machine: str) -> list[Panel]:
             metric("NeuronDeviceMemoryUtilization", "Average", "average"),
             metric("NeuronDeviceMemoryUtilization", "Maximum", "fullest"),
             unit="percent",
-            steps=panels.NEARLY_FULL_PERCENT,
-            maximum=100,
+            steps=colors.NEARLY_FULL_PERCENT,
         ),
         _graph(
             "Heartbeats",
@@ -288,14 +293,12 @@ def _graphs(machine: str) -> list[Panel]:
             "Share of the host's CPU time that was busy.",
             metric("HostCpuUtilization", "Average", "average"),
             unit="percent",
-            maximum=100,
         ),
         _graph(
             "Memory of the host",
             "Share of the host's memory in use.",
             metric("HostMemoryUtilization", "Maximum", "maximum"),
             unit="percent",
-            steps=panels.NEARLY_FULL_PERCENT,
-            maximum=100,
+            steps=colors.NEARLY_FULL_PERCENT,
         ),
     ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import common, panels, variables
-from grafana.dashboards_src.layout import dashboard
-from grafana.dashboards_src.panels import Panel, Target, query, table_query
-from grafana.dashboards_src.queries import EXPORTER, rate, select
+from grafana.dashboards_src import colors, common, panels, tables, variables
+from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.panels import Panel, Target, query
+from grafana.dashboards_src.queries import EXPORTER, TARGET, increase, rate, select
+from grafana.dashboards_src.tables import table_query
 
-_STALE = (panels.Step(None, "green"), panels.Step(15, "red"))
+_STALE = (colors.UNKNOWN, colors.Step(0, "green"), colors.Step(15, "red"))
 """With periods of up to 5 s, hardware series end when the last report is older than 15 s."""
 
 
@@ -35,6 +36,7 @@ def exporter() -> Dashboard:
             "Delivery": _delivery(),
             "Published": _published(),
             "Resources": _resources(),
+            "Versions and configurations": _drift(),
         },
     )
 
@@ -47,6 +49,10 @@ def _rate(metric: str) -> str:
     return rate(metric, EXPORTER)
 
 
+def _total(metric: str) -> str:
+    return increase(metric, EXPORTER)
+
+
 def _age(metric: str) -> str:
     """Return the seconds since a timestamp; no value where it is 0, which means never."""
     return f"time() - ({_select(metric)} > 0)"
@@ -54,8 +60,18 @@ def _age(metric: str) -> str:
 
 def _overview() -> list[Panel]:
     return [
-        common.exporters_down(EXPORTER),
-        common.sources_down(EXPORTER),
+        common.exporters_down(EXPORTER, width=6),
+        common.sources_down(EXPORTER, width=6),
+        panels.stat(
+            "Restarts of sources",
+            "Times that neuron-monitor ended and was started again in the time shown. One that "
+            "ends again and again reports in between and is not down.",
+            query(f"sum({_total('neuron_exporter_source_restarts_total')})", instant=True),
+            steps=colors.ORANGE_FROM_1,
+            decimals=0,
+            no_value="none",
+            width=6,
+        ),
         panels.stat(
             "Oldest report",
             "Age of the last report, for the exporter with the oldest one.",
@@ -63,24 +79,38 @@ def _overview() -> list[Panel]:
             unit="s",
             steps=_STALE,
             no_value="no report",
+            width=6,
         ),
         common.count_zero(
             "Sinks down",
             "Sinks, such as CloudWatch, that cannot deliver.",
             "neuron_exporter_sink_up",
             EXPORTER,
+            no_value="no sinks",
+            width=6,
         ),
         panels.stat(
             "Over budget",
             "Metrics that are not published because they exceed cloudwatch.budget.",
             query(f"sum({_select('neuron_exporter_cloudwatch_budget_dropped_metrics')})"),
-            steps=panels.ORANGE_FROM_1,
+            steps=colors.ORANGE_FROM_1,
+            width=6,
+        ),
+        panels.stat(
+            "Dropped requests",
+            "Requests that a sink gave up in the time shown; their metrics are lost.",
+            query(f"sum({_total('neuron_exporter_sink_dropped_requests_total')})", instant=True),
+            steps=colors.RED_FROM_1,
+            decimals=0,
+            no_value="none",
+            width=6,
         ),
         common.count_zero(
             "Rejected configurations",
             "Exporters that run with an older configuration than the one in their file.",
             "neuron_exporter_config_last_reload_successful",
             EXPORTER,
+            width=6,
         ),
     ]
 
@@ -97,14 +127,19 @@ def _reading() -> list[Panel]:
         panels.graph(
             "Source states",
             "Number of exporters by state of their source.",
-            query(f"sum by (state) ({_select('neuron_exporter_source_state')})"),
+            query(f"sum by (state) ({_select('neuron_exporter_source_state')})", "{{state}}"),
             stacked=True,
+            names=colors.STATES,
         ),
         panels.graph(
             "Restarts",
             "Restarts of sources since the exporters started, by reason.",
-            query(f"sum by (reason) ({_select('neuron_exporter_source_restarts_total')})"),
+            query(
+                f"sum by (reason) ({_select('neuron_exporter_source_restarts_total')})",
+                "{{reason}}",
+            ),
             stacked=True,
+            names=colors.STATES,
         ),
         panels.graph(
             "Reports",
@@ -115,13 +150,17 @@ def _reading() -> list[Panel]:
         panels.rates(
             "Report errors",
             "Reports and fields per second that could not be used, by reason.",
-            query(f"sum by (reason) ({_rate('neuron_exporter_report_errors_total')})"),
+            query(
+                f"sum by (reason) ({_rate('neuron_exporter_report_errors_total')})", "{{reason}}"
+            ),
+            hue="orange",
         ),
         panels.rates(
             "Groups with errors",
             "Groups per second that neuron-monitor marked with an error. They are not exported, so "
             "their metrics are absent rather than 0.",
-            query(f"sum by (group) ({_rate('neuron_exporter_group_errors_total')})"),
+            query(f"sum by (group) ({_rate('neuron_exporter_group_errors_total')})", "{{group}}"),
+            hue="orange",
         ),
         panels.graph(
             "Dropped and unknown",
@@ -141,17 +180,28 @@ def _delivery() -> list[Panel]:
         panels.rates(
             "Requests",
             "Requests per second, by sink and outcome.",
-            query(f"sum by (sink, outcome) ({_rate('neuron_exporter_sink_requests_total')})"),
+            query(
+                f"sum by (sink, outcome) ({_rate('neuron_exporter_sink_requests_total')})",
+                "{{sink}} {{outcome}}",
+            ),
+            names=colors.OUTCOMES,
         ),
         panels.rates(
             "Sink errors",
             "Errors per second, by sink and code.",
-            query(f"sum by (sink, code) ({_rate('neuron_exporter_sink_errors_total')})"),
+            query(
+                f"sum by (sink, code) ({_rate('neuron_exporter_sink_errors_total')})",
+                "{{sink}} {{code}}",
+            ),
+            hue="orange",
         ),
         panels.graph(
             "Time since the last delivery",
             "Longest time of any exporter, by sink.",
-            query(f"max by (sink) ({_age('neuron_exporter_sink_last_success_timestamp_seconds')})"),
+            query(
+                f"max by (sink) ({_age('neuron_exporter_sink_last_success_timestamp_seconds')})",
+                "{{sink}}",
+            ),
             unit="s",
         ),
         panels.graph(
@@ -195,10 +245,12 @@ def _published() -> list[Panel]:
             cloudwatch("budget_dropped_metrics", "over budget"),
             cloudwatch("dropped_dimension_sets", "incomplete dimension sets"),
         ),
-        panels.graph(
+        tables.table(
             "Prometheus series",
-            "The ten metrics with the most series.",
-            query(f"topk(10, sum by (metric) ({_select('neuron_exporter_series')}))", "{{metric}}"),
+            "Series of each metric now; every series takes memory in Prometheus.",
+            {"metric": "Metric", "Value": "Series"},
+            table_query(f"sum by (metric) ({_select('neuron_exporter_series')}) > 0"),
+            sort={"Series": True},
         ),
     ]
 
@@ -211,15 +263,16 @@ def _resources() -> list[Panel]:
     return [
         panels.graph(
             "CPU",
-            "Share of one CPU that each exporter uses, without neuron-monitor.",
+            "CPUs that each exporter uses, without neuron-monitor; 0.01 is 1 % of one CPU.",
             query(_rate("process_cpu_seconds_total"), "{{instance}}"),
-            unit="percentunit",
+            width=8,
         ),
         panels.graph(
             "Memory",
             "Resident memory of each exporter, without neuron-monitor.",
             query(_select("process_resident_memory_bytes"), "{{instance}}"),
             unit="bytes",
+            width=8,
         ),
         panels.graph(
             "Time per report and per scrape",
@@ -228,11 +281,54 @@ def _resources() -> list[Panel]:
             average("collect", "collect a report"),
             average("scrape", "write a scrape"),
             unit="s",
+            width=8,
         ),
-        panels.table(
+    ]
+
+
+def _drift() -> list[Panel]:
+    build, machine = _select("neuron_exporter_build_info"), _select("instance_info")
+    configuration = (
+        f"label_replace({_select('neuron_exporter_config_info')}, "
+        '"configuration", "$1", "sha256", "(.{8}).*")'
+    )
+    described = f"{build} * on ({TARGET}) group_left (configuration) {configuration}"
+    return [
+        panels.graph(
+            "Exporters by version",
+            "Number of exporters. More than one version is normal during a rollout only.",
+            query(f"count by (version) ({build})", "{{version}}"),
+            stacked=True,
+        ),
+        panels.graph(
+            "Exporters by configuration",
+            "Number of exporters, by the first digits of the SHA-256 of the settings in use. "
+            "Exporters with the same settings have the same digits.",
+            query(f"count by (configuration) ({configuration})", "{{configuration}}"),
+            stacked=True,
+        ),
+        tables.table(
             "Versions",
-            "Version of each exporter.",
-            {"instance": "Exporter", "version": "Version", "schema": "Schema", "python": "Python"},
-            table_query(_select("neuron_exporter_build_info")),
+            "Version, configuration and machine of each exporter. Click a machine to open it.",
+            {
+                "instance": "Exporter",
+                "instance_id": "Machine",
+                "version": "Version",
+                "configuration": "Configuration",
+                "schema": "Schema",
+                "python": "Python",
+            },
+            table_query(
+                f"{described} * on ({TARGET}) group_left (instance_id) {machine} "
+                f"or {described} unless on ({TARGET}) {machine}"
+            ),
+            links={
+                "Machine": dashboard_link(
+                    "neuron-exporter-machine", "Open the machine", "machine", "Machine"
+                )
+            },
+            sort={"Exporter": False},
+            width=24,
+            height=10,
         ),
     ]

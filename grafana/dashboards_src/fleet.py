@@ -1,28 +1,22 @@
-"""Fleet: health, load, idle allocations and cost of all machines."""
+"""Fleet: what is wrong and where; load, executions, idle allocations and cost of all machines."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import common, panels, variables
-from grafana.dashboards_src.layout import dashboard, dashboard_link
-from grafana.dashboards_src.panels import Panel, query, table_query
-from grafana.dashboards_src.queries import (
-    FAILED,
-    FLEET,
-    JOB,
-    P99,
-    allocated_idle,
-    rate,
-    select,
-    utilization,
-)
+from grafana.dashboards_src import colors, common, panels, triage, variables
+from grafana.dashboards_src.layout import dashboard
+from grafana.dashboards_src.panels import Panel, query
+from grafana.dashboards_src.queries import FLEET, JOB, allocated_idle, select
+from neuron_exporter.facts.problems import ERROR_RATIO
+from neuron_exporter.facts.project import runbook_address
 
-_UTILIZATION = utilization(FLEET)
-_DEVICE_MEMORY = select("neurondevice_memory_utilization_ratio", FLEET)
-_P99_LATENCY = select("execution_latency_seconds", FLEET, P99)
-_EXECUTED = rate("neuron_executions_total", FLEET)
-_FAILED = rate("neuron_executions_total", FLEET, FAILED)
+_UTILIZATION = select("instance:neuroncore_utilization:avg", FLEET)
+_CORES = select("instance:neuroncores:count", FLEET)
+_IN_USE = select("neuroncores_in_use", FLEET)
+_FULLEST = "instance:neurondevice_memory_utilization:max"
+_FAILED_RATIO = "instance:neuron_executions_failed:ratio_rate5m"
+_P99 = "workload:execution_latency_p99_seconds:avg5m"
 
 
 def fleet() -> Dashboard:
@@ -34,7 +28,7 @@ def fleet() -> Dashboard:
             "core_price",
             "USD per core and hour",
             "1",
-            "Your price per core and hour. With 1, the cost panel counts cores.",
+            "Your price per core and hour. With 1, the cost of idle allocations counts cores.",
         ),
         variables.text(
             "metric_price",
@@ -46,116 +40,83 @@ def fleet() -> Dashboard:
     return dashboard(
         "neuron-exporter-fleet",
         "Fleet",
-        "Health, load, idle allocations and cost of all machines.",
+        "What is wrong, on which machine and since when; load, idle allocations and cost.",
         choices,
         {
-            "": _overview(),
-            "Machines": _machines(),
+            "": [
+                triage.firing_alerts(runbook_address()),
+                triage.machines_with_problems(),
+                triage.machines_worst_first(),
+            ],
+            "Load": _load(),
             "Executions": _executions(),
-            "Problems": _problems(),
         },
     )
 
 
-def _overview() -> list[Panel]:
+def _load() -> list[Panel]:
+    idle = allocated_idle(FLEET)
     return [
+        triage.utilization_by_machine(),
+        panels.stat(
+            "Utilization",
+            "Average of all cores, including idle ones.",
+            query(f"sum({_UTILIZATION} * {_CORES}) / sum({_CORES})"),
+            unit="percentunit",
+            decimals=1,
+            width=3,
+        ),
+        panels.stat(
+            "Cores in use",
+            "Number of busy cores, and of all cores.",
+            query(f"sum({_IN_USE})", "busy"),
+            query(f"sum({_CORES})", "all"),
+            sparkline=False,
+        ),
         panels.stat(
             "Machines",
             "Machines whose hardware is being read.",
             query(f"count({select('instance_info', FLEET)})"),
             no_value="0",
+            width=3,
         ),
-        common.exporters_down(JOB),
-        common.sources_down(JOB),
-        common.uncorrected_ecc(FLEET),
-        common.average_utilization(FLEET),
-        common.cores_in_use(FLEET),
         panels.stat(
             "Allocated but idle",
-            "Cores that are allocated to a pod and were idle recently. Requires access to the "
-            "kubelet.",
-            query(f"sum({allocated_idle(FLEET)})"),
-            steps=panels.ORANGE_FROM_1,
-            no_value="unknown",
-            width=8,
+            "Cores that are allocated to a pod and were idle for five minutes. Requires access to "
+            "the kubelet.",
+            query(idle),
+            steps=colors.ORANGE_FROM_1,
+            no_value="owners unknown",
         ),
         panels.stat(
-            "Cost of idle allocations per hour",
+            "Idle cost per hour",
             "Cores that are allocated but idle, times the price per core and hour that is set "
             "above.",
-            query(f"sum({allocated_idle(FLEET)}) * $core_price"),
+            query(f"({idle}) * $core_price"),
             unit="currencyUSD",
-            no_value="unknown",
-            width=8,
+            no_value="owners unknown",
+            width=5,
         ),
         panels.stat(
-            "CloudWatch cost per month",
+            "CloudWatch per month",
             "Metrics that the exporters publish to CloudWatch, times the price that is set above. "
             "Excludes requests, alarms and dashboards.",
             query(f"sum({select('neuron_exporter_cloudwatch_metrics', JOB)}) * $metric_price"),
             unit="currencyUSD",
-            width=8,
-        ),
-    ]
-
-
-def _machines() -> list[Panel]:
-    by_machine = "by (instance_id, instance_type)"
-    return [
-        panels.heatmap(
-            "Utilization by machine",
-            "One row per machine: the average of its cores. Darker is busier.",
-            query(f"avg by (instance_id) ({_UTILIZATION})", "{{instance_id}}"),
-            unit="percentunit",
-            width=24,
-            height=10,
-        ),
-        panels.table(
-            "Current state of machines",
-            "Click an id to open the machine.",
-            {
-                "instance_id": "Machine",
-                "instance_type": "Type",
-                "Value #A": "Utilization",
-                "Value #B": "Cores in use",
-                "Value #C": "Fullest device",
-                "Value #D": "Executions/s",
-                "Value #E": "Failed/s",
-                "Value #F": "p99",
-            },
-            table_query(f"avg {by_machine} ({_UTILIZATION})"),
-            table_query(f"sum {by_machine} ({select('neuroncores_in_use', FLEET)})"),
-            table_query(f"max {by_machine} ({_DEVICE_MEMORY})"),
-            table_query(f"sum {by_machine} ({_EXECUTED})"),
-            table_query(f"sum {by_machine} ({_FAILED})"),
-            table_query(f"max {by_machine} ({_P99_LATENCY})"),
-            units={
-                "Utilization": "percentunit",
-                "Fullest device": "percentunit",
-                "Executions/s": "ops",
-                "Failed/s": "ops",
-                "p99": "s",
-            },
-            link=dashboard_link(
-                "neuron-exporter-machine", "Open the machine", "machine", "Machine"
-            ),
-            linked="Machine",
-            width=24,
-            height=9,
+            width=5,
         ),
         panels.graph(
             "Cores in use by type",
             "Busy cores per instance type.",
-            query(f"sum by (instance_type) ({select('neuroncores_in_use', FLEET)})"),
+            query(f"sum by (instance_type) ({_IN_USE})", "{{instance_type}}"),
             stacked=True,
         ),
         panels.graph(
             "Fullest devices",
-            "Memory utilization of the fullest device of a machine; the ten highest.",
-            query(f"topk(10, max by (instance_id) ({_DEVICE_MEMORY}))"),
+            "Memory utilization of the fullest device of a machine; the ten highest now.",
+            query(_highest(_FULLEST), "{{instance_id}}"),
             unit="percentunit",
-            steps=panels.NEARLY_FULL,
-            maximum=1,
+            steps=colors.NEARLY_FULL,
         ),
     ]
 
@@ -165,39 +126,27 @@ def _executions() -> list[Panel]:
         *common.executions_and_errors(FLEET),
         panels.graph(
             "Failure ratio",
-            "Share of executions that did not complete, for the ten machines with the highest "
-            "ratio. Empty while nothing executes.",
-            query(
-                f"topk(10, sum by (instance_id) ({_FAILED})"
-                f" / (sum by (instance_id) ({_EXECUTED}) > 0))"
-            ),
+            "Share of executions that did not complete; the ten machines with the highest ratio "
+            "now. The dashed line is the limit of the alerts. Empty while nothing executes.",
+            query(_highest(_FAILED_RATIO), "{{instance_id}}"),
             unit="percentunit",
+            readable=0.1,
+            steps=(colors.UNKNOWN, colors.Step(ERROR_RATIO, "orange")),
         ),
         panels.graph(
             "Slowest machines",
-            "99th percentile of the execution latency, for the slowest process of a machine.",
-            query(f"topk(10, max by (instance_id) ({_P99_LATENCY}))"),
+            "99th percentile of the execution latency of the slowest process of a machine; the ten "
+            "slowest now.",
+            query(_highest(_P99), "{{instance_id}}"),
             unit="s",
         ),
     ]
 
 
-def _problems() -> list[Panel]:
-    state = select("neuron_exporter_source_state", JOB, 'state!="ok"')
-    return [
-        panels.table(
-            "Failed sources",
-            "Exporters that answer but whose source does not report, with its state. Should be "
-            "empty.",
-            {"instance": "Exporter", "state": "State"},
-            table_query(f"{state} == 1"),
-            no_value="none",
-        ),
-        panels.table(
-            "Unreachable exporters",
-            "Targets of the selected jobs that Prometheus cannot scrape. Should be empty.",
-            {"instance": "Exporter", "job": "Job"},
-            table_query(f"{select('up', JOB)} == 0"),
-            no_value="none",
-        ),
-    ]
+def _highest(metric: str) -> str:
+    """Return an expression for the ten machines with the highest value at the end of the range."""
+    value = f"max by (instance_id) ({select(metric, FLEET)})"
+    last = (
+        f"max by (instance_id) (last_over_time({select(metric, FLEET)}[$__rate_interval] @ end()))"
+    )
+    return f"{value} and on (instance_id) topk(10, {last})"

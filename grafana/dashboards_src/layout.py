@@ -12,6 +12,8 @@ from grafana.dashboards_src.panels import Panel
 from grafana.dashboards_src.variables import Variable
 
 TAG = "neuron-exporter"
+KINDS = {"prometheus": "Prometheus", "cloudwatch": "CloudWatch"}
+"""Kinds of data sources, and their names."""
 COLUMNS = 24
 
 Rows = Mapping[str, Sequence[Panel]]
@@ -27,19 +29,22 @@ def dashboard(
     *,
     since: str = "now-1h",
     refresh: str = "30s",
+    kind: str = "prometheus",
 ) -> models.Dashboard:
     """Return a dashboard whose panels fill each line of the grid from left to right."""
+    (other,) = KINDS.keys() - {kind}
     built = (
         builders.Dashboard(f"Neuron / {title}")
         .uid(uid)
         .description(description)
-        .tags([TAG])
+        .tags([TAG, _kind_tag(kind)])
         .time(since, "now")
         .refresh(refresh)
         .timezone("browser")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .editable()
-        .link(_dashboards_menu())
+        .link(_dashboards_menu("Neuron", kind, keep_variables=True))
+        .link(_dashboards_menu(f"Neuron on {KINDS[other]}", other, keep_variables=False))
         .variables(list(variables))
         .build()
     )
@@ -50,20 +55,39 @@ def dashboard(
     return built
 
 
-def dashboard_link(uid: str, title: str, variable: str, field: str) -> models.DashboardLink:
-    """Return a link from a table to another dashboard, where `variable` is set from `field`."""
-    kept = "&".join(["${datasource:queryparam}", "${cluster:queryparam}", "${job:queryparam}"])
-    url = f"/d/{uid}?{kept}&var-{variable}=${{__data.fields.{field}}}&${{__url_time_range}}"
+def dashboard_link(
+    uid: str, title: str, variable: str, field: str, **fixed: str
+) -> models.DashboardLink:
+    """Return a link from a table to another dashboard, where `variable` is set from `field`.
+
+    Args:
+        fixed: values of other variables there.
+    """
+    kept = ["${datasource:queryparam}", "${cluster:queryparam}", "${job:queryparam}"]
+    values = {variable: f"${{__data.fields.{field}}}", **fixed}
+    chosen = [f"var-{name}={value}" for name, value in values.items()]
+    url = f"/d/{uid}?{'&'.join([*kept, *chosen, '${__url_time_range}'])}"
     return builders.DashboardLink(title).url(url).build()
 
 
-def _dashboards_menu() -> Builder[models.DashboardLink]:
+def _kind_tag(kind: str) -> str:
+    return f"{TAG}-{kind}"
+
+
+def _dashboards_menu(
+    title: str, kind: str, *, keep_variables: bool
+) -> Builder[models.DashboardLink]:
+    """Return a menu of the dashboards for a kind of data source.
+
+    Variables are kept within a kind only: `datasource` of the other kind would leave every panel
+    empty.
+    """
     return (
-        builders.DashboardLink("Neuron")
+        builders.DashboardLink(title)
         .type(models.DashboardLinkType.DASHBOARDS)
-        .tags([TAG])
+        .tags([_kind_tag(kind)])
         .as_dropdown(True)
-        .include_vars(True)
+        .include_vars(keep_variables)
         .keep_time(True)
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import common, panels, variables
-from grafana.dashboards_src.layout import dashboard
-from grafana.dashboards_src.panels import Panel, query, table_query
+from grafana.dashboards_src import colors, common, panels, tables, variables
+from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.machine_cores import cores
+from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import (
     CORRECTED,
     FAILED,
@@ -15,13 +16,25 @@ from grafana.dashboards_src.queries import (
     MEMORY,
     TARGET,
     UNCORRECTED,
+    events,
     increase,
-    pad_core,
     select,
-    utilization,
 )
+from grafana.dashboards_src.tables import table_query
+from grafana.dashboards_src.triage import RULES_MISSING, STATES
+from grafana.rules_src.problems import MACHINES, RANK, SINCE
+from neuron_exporter.facts.problems import STALLED_SECONDS
 
 _DEVICE_MEMORY = select("neurondevice_memory_utilization_ratio", MACHINE)
+_GAP = select("neuron_execution_gap_seconds", MACHINE)
+_BUILD = select("neuron_exporter_build_info", JOB)
+_PRESENT = f"last_over_time({select('instance_info', MACHINE)}[$__range])"
+
+_STALLED = (colors.UNKNOWN, colors.Step(0, "green"), colors.Step(STALLED_SECONDS, "blue"))
+"""Not red: whether it is a hang depends on the history of the runtime, and is under Problems."""
+
+_RUNTIME = "{{runtime_tag}} {{pod}}{{task_family}}"
+"""Name of the series of a runtime."""
 
 
 def machine() -> Dashboard:
@@ -45,7 +58,7 @@ def machine() -> Dashboard:
         choices,
         {
             "": _overview(),
-            "Cores": _cores(),
+            "Cores": cores(),
             "Executions": _executions(),
             "Memory": _memory(),
             "ECC": _ecc(),
@@ -55,91 +68,132 @@ def machine() -> Dashboard:
 
 
 def _overview() -> list[Panel]:
-    present = f"last_over_time({select('instance_info', MACHINE)}[$__range])"
     failed = increase("neuron_executions_total", MACHINE, FAILED)
     return [
+        _problems(),
+        tables.table(
+            "Machine and its exporter",
+            "Click the exporter to see its reports, deliveries and resources.",
+            {
+                "instance": "Exporter",
+                "instance_type": "Type",
+                "availability_zone": "Zone",
+                "version": "Version",
+                "instance_name": "Name",
+                "node": "Node",
+            },
+            table_query(
+                f"{_PRESENT} * on ({TARGET}) group_left (version) {_BUILD} "
+                f"or {_PRESENT} unless on ({TARGET}) {_BUILD}"
+            ),
+            links={
+                "Exporter": dashboard_link(
+                    "neuron-exporter-exporter", "Open the exporter", "instance", "Exporter"
+                )
+            },
+            widths={"Exporter": 135, "Type": 105, "Zone": 95},
+            paged=False,
+            width=8,
+            height=5,
+        ),
         panels.stat(
             "Source",
-            "1 while neuron-monitor reports, otherwise 0. At 0, the other panels show no new data.",
-            query(f"min({select('neuron_exporter_up', JOB)} and on ({TARGET}) {present})"),
-            steps=panels.RED_BELOW_1,
+            "Whether neuron-monitor reports. If not, the other panels show no new data.",
+            query(f"min({select('neuron_exporter_up', JOB)} and on ({TARGET}) {_PRESENT})"),
+            texts=colors.SOURCE,
+            width=3,
+            height=5,
+        ),
+        panels.stat(
+            "Missing devices",
+            "Neuron devices of the instance type that neuron-monitor does not report.",
+            query(
+                f"max({select('neuron_devices_expected', MACHINE)}) "
+                f"- max({select('neuron_devices_present', MACHINE)})"
+            ),
+            steps=colors.RED_FROM_1,
+            no_value="unknown",
+            width=4,
+            height=5,
         ),
         common.cores_in_use(MACHINE),
         common.average_utilization(MACHINE),
         panels.stat(
-            "Fullest device",
-            "Memory utilization of the fullest device.",
-            query(f"max({_DEVICE_MEMORY})"),
-            unit="percentunit",
-            steps=panels.NEARLY_FULL,
-            decimals=1,
+            "No execution for",
+            "Longest time for which cores of a process have been busy without the end of an "
+            f"execution. From {STALLED_SECONDS} s on, it may be a long execution or a hang.",
+            query(f"max({_GAP})"),
+            unit="s",
+            decimals=0,
+            steps=_STALLED,
+            no_value="no process",
         ),
         panels.stat(
             "Failed executions",
             "Executions in the time shown that did not complete.",
             query(f"sum({failed})", instant=True),
-            steps=panels.RED_FROM_1,
+            steps=colors.RED_FROM_1,
             decimals=0,
+        ),
+        panels.stat(
+            "Fullest device",
+            "Memory utilization of the fullest device.",
+            query(f"max({_DEVICE_MEMORY})"),
+            unit="percentunit",
+            steps=colors.NEARLY_FULL,
+            decimals=0,
+            no_value="unknown",
         ),
         common.uncorrected_ecc(MACHINE),
     ]
 
 
-def _cores() -> list[Panel]:
-    by_runtime = "by (runtime_tag, pid, pod, namespace, container, task_family, service)"
-    return [
-        panels.timeline(
-            "Utilization of each core",
-            "One band per core. Darker is busier; a gap means that the core was not read.",
-            query(pad_core(f"max by (neuroncore) ({utilization(MACHINE)})"), "{{core}}"),
-            unit="percentunit",
-            width=24,
-            height=14,
-        ),
-        panels.graph(
-            "Effective FLOPS",
-            "Useful floating-point operations per second of all cores. Reported by SDKs since "
-            "2024.",
-            query(f"sum({select('neuroncore_effective_flops', MACHINE)})", "effective"),
-            unit="flops",
-        ),
-        panels.table(
-            "Processes that use cores",
-            "Processes that were busy on cores or have memory there, with their owners.",
-            {
-                "runtime_tag": "Tag",
-                "pid": "Process",
-                "namespace": "Namespace",
-                "pod": "Pod",
-                "task_family": "Task family",
-                "service": "Service",
-                "container": "Container",
-                "Value": "Cores",
-            },
-            table_query(f"count {by_runtime} ({select('neuroncore_runtime_info', MACHINE)})"),
-            no_value="none",
-        ),
-    ]
+def _problems() -> Panel:
+    here = f"{select(RANK, JOB)} and on ({TARGET}) {_PRESENT}"
+    known = f"max by ({TARGET}) ({select(MACHINES, JOB)}) and on ({TARGET}) {_PRESENT}"
+    well = f"0 * ({known} unless on ({TARGET}) {select(RANK, JOB)})"
+    missing = f"{RULES_MISSING} * (absent({select(MACHINES, JOB)}) and on () {_PRESENT})"
+    return tables.table(
+        "Problems",
+        "Problems of this machine, the worst first. They are shown before an alert fires for them.",
+        {"Value #A": "Problem", "Value #B": "Since"},
+        table_query(f"{here} or {well} or {missing}"),
+        table_query(f"1000 * ({select(SINCE, JOB)} and on ({TARGET}) {_PRESENT})"),
+        units={"Since": "dateTimeFromNow"},
+        texts={"Problem": STATES},
+        widths={"Since": 140},
+        sort={"Problem": True},
+        paged=False,
+        width=9,
+        height=5,
+    )
 
 
 def _executions() -> list[Panel]:
-    latency = select("execution_latency_seconds", MACHINE)
-    device_latency = select("execution_device_latency_seconds", MACHINE)
     return [
-        panels.graph(
+        common.latency(
             "Latency",
-            "Percentiles of the total execution latency, for the slowest process.",
-            query(f"max by (percentile) ({latency})"),
-            unit="s",
+            "Median, 99th percentile and maximum of the total execution latency, for the slowest "
+            "process.",
+            "execution_latency_seconds",
+            MACHINE,
         ),
-        panels.graph(
+        common.latency(
             "Latency on the device",
-            "Percentiles of the time on the device. The rest of the total latency is waiting and "
-            "work of the host.",
-            query(f"max by (percentile) ({device_latency})"),
-            unit="s",
+            "Median, 99th percentile and maximum of the time on the device. The rest of the total "
+            "latency is waiting and work of the host.",
+            "execution_device_latency_seconds",
+            MACHINE,
         ),
         *common.executions_and_errors(MACHINE),
+        panels.graph(
+            "Time without the end of an execution",
+            "By process, while its cores are busy. A regular sawtooth is normal for long "
+            "executions; a line that only rises is a hang.",
+            query(f"max by (runtime_tag, pod, task_family) ({_GAP})", _RUNTIME),
+            unit="s",
+            width=24,
+        ),
     ]
 
 
@@ -150,12 +204,12 @@ def _memory() -> list[Panel]:
     }
     headings = {f"Value #{letter}": name for letter, name in zip("ABCDE", categories, strict=True)}
     return [
-        panels.bars(
+        tables.bars(
             "Current memory of each core",
             "Device memory per core, by category.",
-            "core",
-            {"core": "Core", **headings},
-            *(table_query(f"sum by (core) ({pad_core(each)})") for each in categories.values()),
+            "neuroncore",
+            {"neuroncore": "Core", **headings},
+            *(table_query(f"sum by (neuroncore) ({each})") for each in categories.values()),
             unit="bytes",
             width=24,
             height=9,
@@ -166,44 +220,61 @@ def _memory() -> list[Panel]:
             *(query(f"sum({each})", name) for name, each in categories.items()),
             unit="bytes",
             stacked=True,
+            width=8,
         ),
         panels.graph(
             "Memory of each device",
-            "Memory utilization per device. Empty where the device's size is unknown.",
+            "Device memory in use, per device.",
+            query(
+                "max by (neuron_device_index) "
+                f"({select('neurondevice_memory_used_bytes', MACHINE)})",
+                "device {{neuron_device_index}}",
+            ),
+            unit="bytes",
+            width=8,
+        ),
+        panels.graph(
+            "Memory utilization of each device",
+            "Share of the device's memory in use. Empty where the device's size is unknown.",
             query(
                 f"max by (neuron_device_index) ({_DEVICE_MEMORY})", "device {{neuron_device_index}}"
             ),
             unit="percentunit",
-            steps=panels.NEARLY_FULL,
-            maximum=1,
+            steps=colors.NEARLY_FULL,
+            width=8,
         ),
     ]
 
 
 def _ecc() -> list[Panel]:
-    def events(title: str, description: str, matcher: str) -> Panel:
-        events = increase("hardware_ecc_events_total", MACHINE, matcher, window="$__rate_interval")
+    def new(title: str, description: str, matcher: str, hue: str) -> Panel:
         return panels.graph(
             title,
-            description,
+            f"{description} The bars add up to the total in the legend.",
             query(
-                f"sum by (neuron_device_index, event_type) ({events})",
+                "sum by (neuron_device_index, event_type) "
+                f"({events('hardware_ecc_events_total', MACHINE, matcher)})",
                 "device {{neuron_device_index}} {{event_type}}",
+                interval="1m",
             ),
+            hue=hue,
             bars=True,
+            totals=True,
             height=7,
         )
 
     return [
-        events(
+        new(
             "Uncorrected",
             "New errors that could not be corrected. Results may be wrong.",
             UNCORRECTED,
+            "red",
         ),
-        events(
+        new(
             "Corrected",
             "New errors that were corrected. Harmless unless they become frequent.",
             CORRECTED,
+            "orange",
         ),
     ]
 
@@ -215,10 +286,12 @@ def _host() -> list[Panel]:
         panels.graph(
             "CPU of the host",
             "Share of the host's CPU time, by usage type.",
-            query(f"max by (usage_type) ({select('system_vcpu_usage_ratio', MACHINE)})"),
+            query(
+                f"max by (usage_type) ({select('system_vcpu_usage_ratio', MACHINE)})",
+                "{{usage_type}}",
+            ),
             unit="percentunit",
             stacked=True,
-            maximum=1,
         ),
         panels.graph(
             "Memory of the host",
@@ -231,13 +304,13 @@ def _host() -> list[Panel]:
         panels.graph(
             "CPU of processes",
             "Share of the host's CPU time that each Neuron process uses.",
-            query(f"sum by (runtime_tag) ({process_cpu})"),
+            query(f"sum by (runtime_tag, pod, task_family) ({process_cpu})", _RUNTIME),
             unit="percentunit",
         ),
         panels.graph(
             "Host memory of processes",
             "Host memory that each Neuron process uses.",
-            query(f"sum by (runtime_tag) ({process_memory})"),
+            query(f"sum by (runtime_tag, pod, task_family) ({process_memory})", _RUNTIME),
             unit="bytes",
         ),
     ]

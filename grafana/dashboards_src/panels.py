@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from grafana_foundation_sdk.builders import common, prometheus
 from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.builders import heatmap as heatmap_builders
-from grafana_foundation_sdk.builders.barchart import Panel as BarChart
 from grafana_foundation_sdk.builders.stat import Panel as Stat
 from grafana_foundation_sdk.builders.statetimeline import Panel as StateTimeline
-from grafana_foundation_sdk.builders.table import Panel as Table
 from grafana_foundation_sdk.builders.timeseries import Panel as TimeSeries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as commons
 from grafana_foundation_sdk.models import dashboard as models
-from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
-from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from grafana.dashboards_src import colors
+from grafana.dashboards_src.colors import Step
 
 PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 Panel = Builder[models.Panel]
 Target = Builder[Any]
 
-
-class Step(NamedTuple):
-    """Color of values from `value` on. Grafana adapts named colors to its light and dark theme."""
-
-    value: float | None
-    color: str
-
-
-BLUE = (Step(None, "blue"),)
-RED_FROM_1 = (Step(None, "green"), Step(1, "red"))
-ORANGE_FROM_1 = (Step(None, "green"), Step(1, "orange"))
-RED_BELOW_1 = (Step(None, "red"), Step(1, "green"))
-NEARLY_FULL = (Step(None, "green"), Step(0.85, "orange"), Step(0.95, "red"))
-NEARLY_FULL_PERCENT = (Step(None, "green"), Step(85.0, "orange"), Step(95.0, "red"))
+WHOLE = {"percentunit": 1, "percent": 100}
+"""Upper end of the axis by unit of a share: 2 % must not look like 100 %."""
 
 
 class Options(TypedDict, total=False):
@@ -49,37 +35,44 @@ class Options(TypedDict, total=False):
     datasource: models.DataSourceRef
 
 
-def query(expression: str, legend: str = "__auto", *, instant: bool = False) -> Target:
-    """Return a Prometheus query over the shown time range, or for its end if `instant`."""
+def query(
+    expression: str, legend: str = "__auto", *, instant: bool = False, interval: str = ""
+) -> Target:
+    """Return a Prometheus query over the shown time range, or for its end if `instant`.
+
+    Args:
+        legend: name of each series, such as `device {{neuron_device_index}}`.
+        interval: shortest step.
+    """
     target = prometheus.Dataquery().expr(expression).legend_format(legend).datasource(PROMETHEUS)
+    if interval:
+        target = target.interval(interval)
     return target.instant() if instant else target.range()
-
-
-def table_query(expression: str) -> Target:
-    """Return an instant query with one table row per series and its labels as columns."""
-    return query(expression, instant=True).format(PromQueryFormat.TABLE)
 
 
 def stat(
     title: str,
     description: str,
     *targets: Target,
-    steps: Sequence[Step] = BLUE,
+    steps: Sequence[Step] = colors.BLUE,
+    texts: Mapping[float, tuple[str, str]] | None = None,
     no_value: str = "no data",
     decimals: int | None = None,
     sparkline: bool = True,
     **options: Unpack[Options],
 ) -> Panel:
-    """Return a panel of large numbers, one per series."""
+    """Return a panel of large numbers, or of `texts` and colors for them, one per series."""
     graph = commons.BigValueGraphMode.AREA if sparkline else commons.BigValueGraphMode.NONE
     panel = (
-        _panel(Stat(), title, description, targets, {"width": 4, "height": 4, **options})
-        .thresholds(_thresholds(steps))
+        base(Stat(), title, description, targets, {"width": 4, "height": 4, **options})
+        .thresholds(thresholds(steps))
         .no_value(no_value)
         .color_mode(commons.BigValueColorMode.VALUE)
         .graph_mode(graph)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
+    if texts:
+        panel = panel.mappings([mapping(texts)])
     return panel if decimals is None else panel.decimals(decimals)
 
 
@@ -88,147 +81,167 @@ def graph(
     description: str,
     *targets: Target,
     steps: Sequence[Step] = (),
+    names: Mapping[str, str] | None = None,
+    hue: str = "",
     stacked: bool = False,
-    maximum: float | None = None,
     bars: bool = False,
+    logarithmic: bool = False,
+    maximum: float | None = None,
+    readable: float | None = None,
+    totals: bool = False,
     **options: Unpack[Options],
 ) -> Panel:
-    """Return a graph over time, with threshold lines if there are `steps`."""
+    """Return a graph over time, with threshold lines if there are `steps`.
+
+    Args:
+        names: fixed colors by the last word of a series' name, such as `colors.STATUSES`.
+        hue: color whose shades all series have, such as orange for errors of any name.
+        logarithmic: for values of different magnitudes, such as p50 and the maximum.
+        maximum: end of the axis, by default 100 % for shares.
+        readable: instead of `maximum`, end of the axis while no value is higher, for shares such as
+            that of failures, of which a few percent are many.
+        totals: show the sum of each series' values in the legend.
+    """
     panel = (
-        _panel(TimeSeries(), title, description, targets, options)
-        .min(0)
+        base(TimeSeries(), title, description, targets, options)
+        .no_value("none")
         .show_points(commons.VisibilityMode.AUTO)
-        .fill_opacity(60 if stacked or bars else 8)
-        .legend(
-            common.VizLegendOptions()
-            .display_mode(commons.LegendDisplayMode.TABLE)
-            .placement(commons.LegendPlacement.BOTTOM)
-            .show_legend(True)
-            .calcs(["lastNotNull", "max"])
-        )
-        .tooltip(
-            common.VizTooltipOptions()
-            .mode(commons.TooltipDisplayMode.MULTI)
-            .sort(commons.SortOrder.DESCENDING)
-        )
+        .fill_opacity(80 if stacked or bars else 0)
+        .legend(legend(["sum"] if totals else ["lastNotNull", "max"]))
+        .tooltip(tooltip())
     )
+    if logarithmic:
+        scale = common.ScaleDistributionConfig().type(commons.ScaleDistribution.LOG).log(10)
+        panel = panel.scale_distribution(scale).fill_opacity(0)
+    else:
+        panel = panel.min(0)
     if bars:
         panel = panel.draw_style(commons.GraphDrawStyle.BARS)
-    if stacked:
-        panel = panel.stacking(common.StackingConfig().mode(commons.StackingMode.NORMAL))
-    if maximum is not None:
+        panel = panel.bar_alignment(commons.BarAlignment.BEFORE)
+    if stacked or bars:
+        # A line would draw series of zeros, such as failures, on top of the others.
+        panel = panel.line_width(0).stacking(
+            common.StackingConfig().mode(commons.StackingMode.NORMAL)
+        )
+    maximum = maximum or WHOLE.get(options.get("unit", ""))
+    if readable is not None:
+        panel = panel.axis_soft_max(readable)
+    elif maximum is not None:
         panel = panel.max(maximum)
     if steps:
         dashed = common.GraphThresholdsStyleConfig().mode(commons.GraphThresholdsStyleMode.DASHED)
-        panel = panel.thresholds(_thresholds(steps)).thresholds_style(dashed)
+        lines = [step for step in steps if step.value != 0]
+        panel = panel.thresholds(thresholds(lines)).thresholds_style(dashed)
+    if hue:
+        shades = builders.FieldColor().mode(models.FieldColorModeId.SHADES).fixed_color(hue)
+        panel = panel.color_scheme(shades)
+    for name, color in (names or {}).items():
+        fixed = models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
+        panel = panel.override_by_regexp(f"/(^| ){name}$/", [fixed])
     return panel
 
 
-def rates(title: str, description: str, target: Target, **options: Unpack[Options]) -> Panel:
-    """Return a stacked graph of events per second."""
+def rates(
+    title: str,
+    description: str,
+    target: Target,
+    *,
+    names: Mapping[str, str] | None = None,
+    hue: str = "",
+    **options: Unpack[Options],
+) -> Panel:
+    """Return a stacked graph of events per second; `names` and `hue` as in `graph`."""
     options.setdefault("unit", "ops")
-    return graph(title, description, target, stacked=True, **options)
+    return graph(title, description, target, stacked=True, names=names, hue=hue, **options)
 
 
-def timeline(title: str, description: str, *targets: Target, **options: Unpack[Options]) -> Panel:
-    """Return a panel with one band per series that is darker for larger values, from 0 to 1."""
-    no_legend = (
+def timeline(
+    title: str,
+    description: str,
+    *targets: Target,
+    hangs: bool = False,
+    **options: Unpack[Options],
+) -> Panel:
+    """Return a panel with one band per series of a utilization from 0 to 1, in pages.
+
+    Idle is gray and busy is blue, the darker the busier; where there is no value, nothing is drawn.
+
+    Args:
+        hangs: values may also be `colors.NO_EXECUTION` and `colors.HUNG`. The title then says what
+            the colors mean, because Grafana's legend would show them as 200 % and 300 %.
+    """
+    colors_shown = (
         common.VizLegendOptions()
-        .show_legend(False)
+        .show_legend(not hangs)
         .display_mode(commons.LegendDisplayMode.LIST)
         .placement(commons.LegendPlacement.BOTTOM)
         .calcs([])
     )
-    return (
-        _panel(StateTimeline(), title, description, targets, options)
-        .min(0)
-        .max(1)
-        .decimals(0)
-        .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.CONTINUOUS_BLUES))
-        .show_value(commons.VisibilityMode.NEVER)
-        .row_height(0.9)
-        .per_page(32)
-        .legend(no_legend)
-    )
-
-
-def heatmap(title: str, description: str, target: Target, **options: Unpack[Options]) -> Panel:
-    """Return a heat map with one row per series, of values from 0 to 1."""
-    color = (
-        heatmap_builders.HeatmapColorOptions()
-        .mode(HeatmapColorMode.SCHEME)
-        .scheme("Blues")
-        .fill("blue")
-        .exponent(1)
-        .steps(64)
-        .min(0)
-        .max(1)
-    )
-    return (
-        _panel(heatmap_builders.Panel(), title, description, [target], options)
-        .calculate(False)
-        .color(color)
-        .cell_values(heatmap_builders.CellValues().unit(options.get("unit", "none")))
-        .cell_gap(1)
-        .show_legend()
-    )
-
-
-def table(
-    title: str,
-    description: str,
-    headings: Mapping[str, str],
-    *targets: Target,
-    units: Mapping[str, str] | None = None,
-    link: models.DashboardLink | None = None,
-    linked: str = "",
-    no_value: str = "none",
-    **options: Unpack[Options],
-) -> Panel:
-    """Return a table of the fields in `headings`, in that order.
-
-    Args:
-        units: units by heading.
-        link: link of the cells below the heading `linked`.
-    """
+    steps = colors.UTILIZATION
+    if hangs:
+        title += " (gray: idle, blue: busy, yellow: no execution ends, red: hung)"
+        steps += tuple(Step(value, color) for value, (_, color) in colors.HANGS.items())
     panel = (
-        _panel(Table(), title, description, targets, options)
-        .no_value(no_value)
-        .with_transformation(_merge())
-        .with_transformation(_select(headings))
-    )
-    for heading, unit in (units or {}).items():
-        panel = panel.override_by_name(heading, [models.DynamicConfigValue("unit", unit)])
-    if link is not None:
-        links = [{"title": link.title, "url": link.url, "targetBlank": False}]
-        panel = panel.override_by_name(linked, [models.DynamicConfigValue("links", links)])
-    return panel
-
-
-def bars(
-    title: str,
-    description: str,
-    label: str,
-    headings: Mapping[str, str],
-    *targets: Target,
-    **options: Unpack[Options],
-) -> Panel:
-    """Return a bar chart with one bar per value of `label`, stacked from the queries' values."""
-    return (
-        _panel(BarChart(), title, description, targets, options)
-        .min(0)
-        .x_field(headings[label])
-        .stacking(commons.StackingMode.NORMAL)
+        base(StateTimeline(), title, description, targets, options)
+        .decimals(0)
+        .thresholds(thresholds(steps))
+        .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
         .show_value(commons.VisibilityMode.NEVER)
-        .x_tick_label_spacing(100)
-        .with_transformation(_merge())
-        .with_transformation(_select(headings))
+        .merge_values(True)
+        .line_width(0)
+        .fill_opacity(100)
+        .row_height(0.9)
+        .per_page(_bands_per_page(options.get("height", 8), 150 if hangs else 180))
+        .legend(colors_shown)
+        .tooltip(tooltip())
+    )
+    return panel.mappings([mapping(colors.HANGS)]) if hangs else panel
+
+
+def _bands_per_page(height: int, other: int) -> int:
+    """Return how many bands have room for their names, beside `other` pixels for title and axis."""
+    return (38 * height - other) // 14
+
+
+def mapping(texts: Mapping[float, tuple[str, str]]) -> models.ValueMap:
+    """Return texts and colors that are shown for values."""
+    return models.ValueMap(
+        options={
+            f"{value:g}": models.ValueMappingResult(text=text, color=color, index=index)
+            for index, (value, (text, color)) in enumerate(texts.items())
+        }
     )
 
 
-def _panel(
+_DISPLAY_NAMES = {"lastNotNull": "Last *", "max": "Max", "sum": "Total"}
+
+
+def legend(calculations: list[str]) -> common.VizLegendOptions:
+    """Return a legend that begins with the largest series."""
+    return (
+        common.VizLegendOptions()
+        .display_mode(commons.LegendDisplayMode.TABLE)
+        .placement(commons.LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs(calculations)
+        .sort_by(_DISPLAY_NAMES[calculations[-1]])
+        .sort_desc(True)
+    )
+
+
+def tooltip() -> common.VizTooltipOptions:
+    """Return a tooltip with all series at a time, the largest first."""
+    return (
+        common.VizTooltipOptions()
+        .mode(commons.TooltipDisplayMode.MULTI)
+        .sort(commons.SortOrder.DESCENDING)
+    )
+
+
+def base(
     panel: Any, title: str, description: str, targets: Sequence[Target], options: Options
 ) -> Any:
+    """Return `panel` with what panels of all types have."""
     for letter, target in zip("ABCDEFGHIJ", targets, strict=False):
         panel = panel.with_target(target.ref_id(letter))
     return (
@@ -241,25 +254,10 @@ def _panel(
     )
 
 
-def _thresholds(steps: Sequence[Step]) -> Builder[models.ThresholdsConfig]:
+def thresholds(steps: Sequence[Step]) -> Builder[models.ThresholdsConfig]:
+    """Return the colors of values."""
     return (
         builders.ThresholdsConfig()
         .mode(models.ThresholdsMode.ABSOLUTE)
         .steps([models.Threshold(value=step.value, color=step.color) for step in steps])
-    )
-
-
-def _merge() -> models.DataTransformerConfig:
-    return models.DataTransformerConfig(id_val="merge", options={})
-
-
-def _select(headings: Mapping[str, str]) -> models.DataTransformerConfig:
-    """Return a transformation that keeps and renames these fields, in this order."""
-    return models.DataTransformerConfig(
-        id_val="organize",
-        options={
-            "includeByName": dict.fromkeys(headings, True),
-            "indexByName": {name: index for index, name in enumerate(headings)},
-            "renameByName": dict(headings),
-        },
     )

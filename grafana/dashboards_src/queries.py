@@ -44,25 +44,39 @@ def increase(metric: str, scope: str, *more: str, window: str = "$__range") -> s
     return f"increase({select(metric, scope, *more)}[{window}])"
 
 
+def events(metric: str, scope: str, *more: str) -> str:
+    """Return the events of each step, so that the steps add up to what happened.
+
+    `increase` extrapolates, and over windows longer than the step counts an event several times.
+    A counter that falls was reset and counts from 0. The events of an outage of up to six hours are
+    in the step in which it ends.
+    """
+    selector = select(metric, scope, *more)
+    first, peak, now = (f"{each}_over_time({selector}[$__interval])" for each in _ENDS)
+    before = f"last_over_time({selector}[6h] offset $__interval)"
+    return f"({now} - ({before} or {first}) >= 0 or clamp_min({peak} - {before}, 0) + {now})"
+
+
+_ENDS = ("min", "max", "last")
+
+
 def utilization(scope: str) -> str:
     """Return a selector for the utilization of cores."""
     return select("neuroncore_utilization_ratio", scope)
 
 
-def pad_core(vector: str, label: str = "neuroncore") -> str:
+def pad_core(vector: str) -> str:
     """Add a label `core` of three digits, so that core 10 does not sort before core 2."""
-    two = f'label_replace({vector}, "core", "0$1", "{label}", "(..)")'
-    one = f'label_replace({two}, "core", "00$1", "{label}", "(.)")'
-    return f'label_replace({one}, "core", "$1", "{label}", "(...)")'
+    two = f'label_replace({vector}, "core", "0$1", "neuroncore", "(..)")'
+    one = f'label_replace({two}, "core", "00$1", "neuroncore", "(.)")'
+    return f'label_replace({one}, "core", "$1", "neuroncore", "(...)")'
 
 
 def allocated_idle(scope: str) -> str:
-    """Return 1 for each allocated core that was idle in the window, and 0 for each busy one.
+    """Return the number of cores that are allocated and have been idle for five minutes.
 
-    The series have the labels of the core's owner. Without known allocations there are none.
+    It is 0 where no allocated core is idle, and absent where allocations are unknown.
     """
-    # By core only: if a core changes its owner, it has two series within the window.
-    peak = f"max_over_time({utilization(scope)}[$__rate_interval])"
-    busy = f"max by ({TARGET}, neuroncore) ({peak})"
-    allocated = f"({select('neuroncore_allocated', scope)} == 1)"
-    return f"{allocated} * on ({TARGET}, neuroncore) group_left () ({busy} == bool 0)"
+    idle = select("holder:neuroncores_allocated_idle:count5m", scope)
+    allocated = select("holder:neuroncores_allocated:count", scope)
+    return f"sum({idle}) or 0 * sum({allocated})"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import panels, variables
-from grafana.dashboards_src.layout import dashboard
-from grafana.dashboards_src.panels import Panel, query, table_query
+from grafana.dashboards_src import colors, common, panels, tables, variables
+from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import (
     COMPLETED,
     FAILED,
@@ -15,22 +15,29 @@ from grafana.dashboards_src.queries import (
     TARGET,
     WORKLOAD,
     allocated_idle,
-    pad_core,
-    rate,
     select,
-    utilization,
 )
+from grafana.dashboards_src.tables import table_query
+from neuron_exporter.facts.problems import ERROR_RATIO, STALLED_SECONDS
 
-_USED_CORES = (
-    f"max by ({TARGET}, instance_id, neuroncore, $by) "
-    f"({select('neuroncore_runtime_info', WORKLOAD)})"
-)
-_UTILIZATION = (
-    f"{_USED_CORES} * on ({TARGET}, neuroncore) group_left () "
-    f"max by ({TARGET}, neuroncore) ({utilization(FLEET)})"
-)
-_COMPLETED = rate("execution_status_total", WORKLOAD, COMPLETED)
-_FAILED = rate("execution_status_total", WORKLOAD, FAILED)
+_CORES = select("workload:neuroncores:count", WORKLOAD)
+_USED = select("neuroncore_runtime_info", WORKLOAD)
+_BUSY = select("workload:neuroncore_utilization:sum", WORKLOAD)
+_IDLE = select("holder:neuroncores_allocated_idle:count5m", WORKLOAD)
+_EXECUTIONS = "workload:neuron_executions_by_status:rate5m"
+_COMPLETED = select(_EXECUTIONS, WORKLOAD, COMPLETED)
+_FAILED = select(_EXECUTIONS, WORKLOAD, FAILED)
+_MACHINE = {
+    "Machine": dashboard_link("neuron-exporter-machine", "Open the machine", "machine", "Machine")
+}
+
+
+def _utilization(labels: str) -> str:
+    """Return the average utilization of the cores of each combination of labels.
+
+    It reads a recorded sum and count per workload and machine instead of every core of a fleet.
+    """
+    return f"sum by ({labels}) ({_BUSY}) / sum by ({labels}) ({_CORES})"
 
 
 def workload() -> Dashboard:
@@ -59,31 +66,40 @@ def workload() -> Dashboard:
         "Workload",
         "Cores, executions and memory of pods, task families or process tags.",
         choices,
-        {"": _overview(), "Cores": _cores(), "Executions": _executions(), "Memory": _memory()},
+        {
+            "": [*_overview(), _workloads(), _machines()],
+            "Cores": _cores(),
+            "Executions": _executions(),
+            "Memory": _memory(),
+            "Idle allocations": _idle(),
+        },
     )
 
 
 def _overview() -> list[Panel]:
-    finished = rate("execution_status_total", WORKLOAD)
+    finished = select("workload:neuron_executions:rate5m", WORKLOAD)
     return [
         panels.stat(
             "Cores",
-            "Cores that the selected workloads use. A shared core counts once.",
-            query(f"count(max by ({TARGET}, neuroncore) ({_USED_CORES}))"),
+            "Cores that the selected workloads use now. A shared core counts once.",
+            query(f"count(max by ({TARGET}, neuroncore) ({_USED}))", instant=True),
             no_value="0",
+            sparkline=False,
         ),
         panels.stat(
             "Utilization",
             "Average of the cores that the workloads use. A shared core counts for each of them.",
-            query(f"avg({_UTILIZATION})"),
+            query(_utilization("")),
             unit="percentunit",
-            decimals=1,
+            decimals=0,
+            width=5,
         ),
         panels.stat(
             "Throughput",
             "Completed executions per second.",
             query(f"sum({_COMPLETED})"),
             unit="ops",
+            width=5,
         ),
         panels.stat(
             "Failure ratio",
@@ -91,6 +107,7 @@ def _overview() -> list[Panel]:
             query(f"sum({_FAILED}) / (sum({finished}) > 0)"),
             unit="percentunit",
             no_value="no executions",
+            width=5,
         ),
         panels.stat(
             "p99",
@@ -98,95 +115,172 @@ def _overview() -> list[Panel]:
             query(f"max({select('execution_latency_seconds', WORKLOAD, P99)})"),
             unit="s",
             no_value="no executions",
-        ),
-        panels.stat(
-            "Allocated but idle",
-            "Cores that are allocated to the workloads' pods and were idle recently. Known by pod, "
-            "namespace or container.",
-            query(f"sum({allocated_idle(WORKLOAD)})"),
-            steps=panels.ORANGE_FROM_1,
-            no_value="unknown",
+            width=5,
         ),
     ]
 
 
+_NUMBERS = {
+    "Machines": 90,
+    "Cores": 80,
+    "Utilization": 100,
+    "Executions/s": 120,
+    "Failed": 90,
+    "No execution for": 140,
+    "p99": 90,
+    "p99 / usual": 110,
+}
+"""Widths of the columns in pixels. The workload has the rest."""
+
+
+def _workloads() -> Panel:
+    latency = select("execution_latency_seconds", WORKLOAD, P99)
+    gap = select("neuron_execution_gap_seconds", WORKLOAD)
+    finished = f"sum by ($by) ({select(_EXECUTIONS, WORKLOAD)})"
+    return tables.table(
+        "Current state of each workload",
+        "The slowest first. Usual is the average of the time shown: at 200 %, p99 has doubled.",
+        {
+            "workload": "Workload",
+            "Value #A": "Machines",
+            "Value #B": "Cores",
+            "Value #C": "Utilization",
+            "Value #D": "Executions/s",
+            "Value #E": "Failed",
+            "Value #F": "No execution for",
+            "Value #G": "p99",
+            "Value #H": "p99 / usual",
+        },
+        *(
+            table_query(f'label_replace({each}, "workload", "$1", "$by", "(.*)")')
+            for each in (
+                f"count by ($by) (group by ({TARGET}, $by) ({_CORES}))",
+                f"sum by ($by) ({_CORES})",
+                _utilization("$by"),
+                f"sum by ($by) ({_COMPLETED})",
+                f"sum by ($by) ({_FAILED}) / ({finished} > 0)",
+                f"max by ($by) ({gap})",
+                f"max by ($by) ({latency})",
+                f"max by ($by) ({latency}) / max by ($by) (avg_over_time({latency}[$__range]))",
+            )
+        ),
+        units={
+            "Utilization": "percentunit",
+            "Executions/s": "ops",
+            "Failed": "percentunit",
+            "No execution for": "s",
+            "p99": "s",
+            "p99 / usual": "percentunit",
+        },
+        steps={
+            "Failed": (colors.UNKNOWN, colors.Step(ERROR_RATIO, "red")),
+            "No execution for": (colors.UNKNOWN, colors.Step(STALLED_SECONDS, "orange")),
+            "p99 / usual": (colors.UNKNOWN, colors.Step(2, "orange")),
+        },
+        widths=_NUMBERS,
+        sort={"p99": True},
+        width=24,
+        height=8,
+    )
+
+
+def _machines() -> Panel:
+    return tables.table(
+        "Current state on each machine",
+        "The slowest first. Click a machine to see its cores and processes.",
+        {
+            "workload": "Workload",
+            "instance_id": "Machine",
+            "Value #A": "Cores",
+            "Value #B": "Utilization",
+            "Value #C": "Executions/s",
+            "Value #D": "Failed/s",
+            "Value #E": "p99",
+        },
+        *(
+            table_query(f'label_replace({each}, "workload", "$1", "$by", "(.*)")')
+            for each in (
+                f"sum by ($by, instance_id) ({_CORES})",
+                _utilization("$by, instance_id"),
+                f"sum by ($by, instance_id) ({_COMPLETED})",
+                f"sum by ($by, instance_id) ({_FAILED})",
+                f"max by ($by, instance_id) ({select('execution_latency_seconds', WORKLOAD, P99)})",
+            )
+        ),
+        units={
+            "Utilization": "percentunit",
+            "Executions/s": "ops",
+            "Failed/s": "ops",
+            "p99": "s",
+        },
+        links=_MACHINE,
+        sort={"p99": True},
+        width=24,
+        height=9,
+    )
+
+
 def _cores() -> list[Panel]:
-    each_core = pad_core(f"max by ($by, instance_id, neuroncore) ({_UTILIZATION})")
     return [
         panels.timeline(
-            "Utilization of each core",
-            "One band per core that the workloads use. Darker is busier; a band ends when the "
-            "workload releases the core.",
-            query(each_core, "{{$by}} {{instance_id}} {{core}}"),
+            "Utilization on each machine",
+            "One band per workload and machine: the average of the cores that it uses there. Gray "
+            "is idle, blue is busy, the darker the busier; a band ends when the workload releases "
+            "its cores.",
+            query(_utilization("$by, instance_id"), "{{$by}} {{instance_id}}"),
             unit="percentunit",
             width=24,
-            height=10,
+            height=12,
         ),
         panels.graph(
             "Utilization by workload",
             "Average of the cores that each workload uses.",
-            query(f"avg by ($by) ({_UTILIZATION})"),
+            query(_utilization("$by"), "{{$by}}"),
             unit="percentunit",
-            maximum=1,
         ),
         panels.graph(
             "Cores by workload",
             "Cores that each workload uses. A shared core counts for each of them.",
-            query(f"count by ($by) ({_USED_CORES})"),
+            query(f"sum by ($by) ({_CORES})", "{{$by}}"),
             stacked=True,
-        ),
-        panels.table(
-            "Current idle allocations",
-            "Pods with allocated cores that were idle recently. Should be empty; also empty where "
-            "allocations are unknown.",
-            {
-                "namespace": "Namespace",
-                "pod": "Pod",
-                "container": "Container",
-                "instance_id": "Machine",
-                "Value": "Idle cores",
-            },
-            table_query(
-                f"sum by (namespace, pod, container, instance_id) ({allocated_idle(WORKLOAD)}) > 0"
-            ),
-            width=24,
-            height=6,
         ),
     ]
 
 
 def _executions() -> list[Panel]:
-    percentiles = 'percentile=~"p50|p99"'
-    latency = select("execution_latency_seconds", WORKLOAD, percentiles)
-    device_latency = select("execution_device_latency_seconds", WORKLOAD, percentiles)
-    errors = rate("execution_errors_total", WORKLOAD)
+    errors = select("workload:neuron_execution_errors:rate5m", WORKLOAD)
     return [
-        panels.graph(
+        common.latency(
             "Latency",
-            "Median and 99th percentile of the total execution latency, for the slowest process.",
-            query(f"max by ($by, percentile) ({latency})"),
-            unit="s",
+            "Median, 99th percentile and maximum of the total execution latency, for the slowest "
+            "process of each workload.",
+            "execution_latency_seconds",
+            WORKLOAD,
+            by="$by",
         ),
-        panels.graph(
+        common.latency(
             "Latency on the device",
-            "Median and 99th percentile of the time on the device.",
-            query(f"max by ($by, percentile) ({device_latency})"),
-            unit="s",
+            "Median, 99th percentile and maximum of the time on the device.",
+            "execution_device_latency_seconds",
+            WORKLOAD,
+            by="$by",
         ),
         panels.rates(
             "Throughput by workload",
             "Completed executions per second.",
-            query(f"sum by ($by) ({_COMPLETED})"),
+            query(f"sum by ($by) ({_COMPLETED})", "{{$by}}"),
         ),
         panels.rates(
             "Failed executions",
-            "Failed executions per second, by final status.",
-            query(f"sum by ($by, status_type) ({_FAILED})"),
+            "Failed executions per second of the selected workloads, by final status.",
+            query(f"sum by (status_type) ({_FAILED})", "{{status_type}}"),
+            names=colors.STATUSES,
         ),
         panels.rates(
             "Errors",
-            "Execution errors per second, by type.",
-            query(f"sum by ($by, error_type) ({errors})"),
+            "Execution errors per second of the selected workloads, by type.",
+            query(f"sum by (error_type) ({errors})", "{{error_type}}"),
+            names=colors.ERROR_TYPES,
             width=24,
             height=7,
         ),
@@ -199,14 +293,49 @@ def _memory() -> list[Panel]:
         panels.graph(
             "Memory",
             "Memory that each workload uses on devices and on the host.",
-            query(f"sum by ($by, memory_location) ({memory})"),
+            query(f"sum by ($by, memory_location) ({memory})", "{{$by}} {{memory_location}}"),
             unit="bytes",
             stacked=True,
         ),
         panels.graph(
-            "CPU",
-            "Share of the hosts' CPU time that each workload uses.",
-            query(f"sum by ($by) ({select('neuron_runtime_vcpu_usage_ratio', WORKLOAD)})"),
+            "CPU on the busiest host",
+            "Share of a host's CPU time that each workload uses, for the host where it uses most.",
+            query(
+                "max by ($by) (sum by ($by, instance_id) "
+                f"({select('neuron_runtime_vcpu_usage_ratio', WORKLOAD)}))",
+                "{{$by}}",
+            ),
             unit="percentunit",
+        ),
+    ]
+
+
+def _idle() -> list[Panel]:
+    return [
+        panels.stat(
+            "Allocated but idle",
+            "Cores that are allocated to the workloads' pods and were idle for five minutes. Known "
+            "by pod, namespace or container.",
+            query(allocated_idle(WORKLOAD)),
+            steps=colors.ORANGE_FROM_1,
+            no_value="unknown",
+            height=6,
+        ),
+        tables.table(
+            "Current idle allocations",
+            "Pods with allocated cores that were idle for five minutes. Should be empty; also "
+            "empty where allocations are unknown.",
+            {
+                "namespace": "Namespace",
+                "pod": "Pod",
+                "container": "Container",
+                "instance_id": "Machine",
+                "Value": "Idle cores",
+            },
+            table_query(f"sum by (namespace, pod, container, instance_id) ({_IDLE})"),
+            links=_MACHINE,
+            sort={"Idle cores": True},
+            width=20,
+            height=6,
         ),
     ]

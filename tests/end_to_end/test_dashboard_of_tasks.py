@@ -12,6 +12,7 @@ from tests.support.cgroups import process_in
 from tests.support.children import script
 from tests.support.dashboard_rig import Rig
 from tests.support.exporter import running_exporter
+from tests.support.promtool import RULES
 from tests.support.reports import cores, executions, report, runtime
 from tests.support.servers import prometheus_server
 from tests.support.waiting import wait_for
@@ -51,7 +52,10 @@ def test_workloads_by_task_family(tmp_path: Path) -> None:
                 environment={"NEURON_EXPORTER_ECS_AGENT": agent.url},
             ) as exporter,
             prometheus_server(
-                tmp_path, exporter.url.removeprefix("http://"), interval="500ms"
+                tmp_path,
+                exporter.url.removeprefix("http://"),
+                interval="500ms",
+                rule_files=RULES,
             ) as server,
         ):
             by_name = {each["name"]: each for each in dashboards.variables(document)}
@@ -69,6 +73,7 @@ def test_workloads_by_task_family(tmp_path: Path) -> None:
 
             wait_for(lambda: offered() == ["infer", "train"])
             wait_for(lambda: largest("Throughput by workload", "train") > 0)
+            wait_for(lambda: largest("Cores", "train") > 0)
             assert (largest("Cores", "train"), largest("Cores", "infer")) == (2, 1)
             assert largest("Utilization", "train") == pytest.approx(0.4)
-            assert largest("Utilization of each core", "infer") == pytest.approx(0.8)
+            assert largest("Utilization on each machine", "infer") == pytest.approx(0.8)

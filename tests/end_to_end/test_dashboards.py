@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from neuron_exporter.facts.problems import BY_REASON
 from tests.support import dashboards
 from tests.support.dashboard_rig import BROKEN, DOWN, REPORTING, Rig, rig
 from tests.support.endpoint import reject
@@ -24,61 +25,67 @@ PUBLISHING = {"inference", "training", "mixed", "compile"}
 
 FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
     "fleet": {
-        "Exporters down": ALL,
-        "Sources down": ALL,
+        "Firing alerts": set(),
+        "Machines that are not well": ANSWERING,
+        "Machines, worst first": ALL,
         "Allocated but idle": WITH_PODS,
-        "Cost of idle allocations per hour": WITH_PODS,
-        "CloudWatch cost per month": ANSWERING,
+        "Idle cost per hour": WITH_PODS,
+        "CloudWatch per month": ANSWERING,
         "Failure ratio": EXECUTING,
         "Slowest machines": EXECUTING,
-        "Failed sources": {BROKEN},
-        "Unreachable exporters": {DOWN},
+        "Fullest devices": REPORTING - {"garbage"},
     },
     "machine": {
         "Effective FLOPS": BUSY,
         "Processes that use cores": BUSY,
         "Latency": EXECUTING,
         "Latency on the device": EXECUTING,
+        "No execution for": BUSY,
+        "Time without the end of an execution": BUSY,
         # The group has an error there, so its readings are not exported.
         "CPU of processes": BUSY - {"garbage"},
         "Host memory of processes": BUSY,
     },
     "workload by runtime_tag": {
         **dict.fromkeys(
-            ("Cores", "Utilization", "Throughput", "Utilization of each core",
-             "Utilization by workload", "Cores by workload", "Throughput by workload",
-             "Failed executions", "Errors", "Memory"),
+            ("Cores", "Utilization", "Throughput", "Utilization on each machine",
+             "Current state of each workload", "Current state on each machine",
+             "Utilization by workload", "Cores by workload",
+             "Throughput by workload", "Failed executions", "Errors", "Memory"),
             BUSY,
         ),
         **dict.fromkeys(
             ("Failure ratio", "p99", "Latency", "Latency on the device"), EXECUTING
         ),
-        "CPU": BUSY - {"garbage"},
+        "CPU on the busiest host": BUSY - {"garbage"},
         "Allocated but idle": set(),
         "Current idle allocations": set(),
     },
     "workload by pod": {
         **dict.fromkeys(
-            ("Cores", "Utilization", "Throughput", "Utilization of each core",
-             "Utilization by workload", "Cores by workload", "Throughput by workload",
-             "Failed executions", "Errors", "Memory", "Failure ratio", "p99", "Latency",
-             "Latency on the device", "CPU"),
+            ("Cores", "Utilization", "Throughput", "Utilization on each machine",
+             "Current state of each workload", "Current state on each machine",
+             "Utilization by workload", "Cores by workload",
+             "Throughput by workload", "Failed executions", "Errors", "Memory",
+             "Failure ratio", "p99", "Latency", "Latency on the device", "CPU on the busiest host"),
             frozenset({"pods"}),
         ),
         "Allocated but idle": WITH_PODS,
         "Current idle allocations": {"allocated"},
     },
     "exporter": {
+        "Exporters down": ALL,
+        "Sinks down": PUBLISHING,
+        "Dropped requests": {"compile"},
         **dict.fromkeys(
-            ("Exporters down", "Sources down", "Sinks down", "Rejected configurations"), ALL
-        ),
-        **dict.fromkeys(
-            ("Over budget", "Source states", "Reports", "Dropped and unknown", "Spool",
-             "CloudWatch metrics", "Prometheus series", "CPU", "Memory", "Versions",
-             "Time per report and per scrape"),
+            ("Sources down", "Rejected configurations", "Over budget", "Source states",
+             "Reports", "Dropped and unknown", "Spool", "CloudWatch metrics",
+             "CPU", "Memory", "Versions", "Time per report and per scrape", "Exporters by version",
+             "Exporters by configuration"),
             ANSWERING,
         ),
         "Restarts": {"crash", BROKEN},
+        "Restarts of sources": {"crash", BROKEN},
         "Report errors": {"garbage"},
         "Groups with errors": {"garbage"},
         "Requests": PUBLISHING,
@@ -90,8 +97,18 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
 }  # fmt: skip
 """Jobs for which a panel has data, for the panels that do not have data for REPORTING."""
 
-INTERMITTENT = {"Failed sources": {"crash"}}
+INTERMITTENT = {
+    "Firing alerts": ALL,
+    **dict.fromkeys(
+        ("Current memory of each core", "Current state of each core", "Processes that use cores"),
+        frozenset({"crash", "garbage"}),
+    ),
+    "Fullest devices": {"garbage"},
+}
 """Jobs for which a panel has data at times."""
+
+RESTARTS = {"Restarts", "Restarts of sources"}
+"""Panels that also have data for each well source that was restarted, see `stalled`."""
 
 VIEWS: Mapping[str, list[dict[str, str]]] = {
     "workload": [{"by": "runtime_tag"}, {"by": "pod"}],
@@ -151,11 +168,15 @@ def test_panels_have_data_for_the_expected_machines_only(machines: Rig, name: st
         exceptions = FILLED.get(view, {})
         assert exceptions.keys() <= set(titles)
         expected = {title: set(exceptions.get(title, REPORTING)) for title in titles}
+        for title in RESTARTS & expected.keys():
+            expected[title] |= stalled(machines) & filled[title]
         for title, jobs in INTERMITTENT.items():
-            if title in filled:
-                filled[title] -= jobs
+            for each in (filled, expected):
+                if title in each:
+                    each[title] -= jobs
         assert filled == expected, view
-    assert [key for key, has_data in has_data_somewhere.items() if not has_data] == []
+    empty = {key.partition(",")[0] for key, has_data in has_data_somewhere.items() if not has_data}
+    assert empty <= INTERMITTENT.keys()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -175,7 +196,7 @@ def test_dashboards_have_data_when_opened(machines: Rig, name: str) -> None:
         has_data = any(machines.values(target, values) for target in panel.targets)
         # A job none of whose targets has ever answered is not offered as a job of exporters.
         expected = exceptions.get(panel.title, REPORTING) - {DOWN}
-        assert has_data == bool(expected), panel.title
+        assert panel.title in INTERMITTENT or has_data == bool(expected), panel.title
 
 
 def test_variables_offer_existing_values(machines: Rig) -> None:
@@ -199,13 +220,12 @@ def test_variables_offer_existing_values(machines: Rig) -> None:
 
 
 VALUES: list[tuple[str, str, dict[str, str], str, float | None]] = [
-    ("fleet", "Exporters down", {"job": DOWN}, "==", 1),
-    ("fleet", "Exporters down", {"job": "idle"}, "==", 0),
-    ("fleet", "Sources down", {"job": BROKEN}, "==", 1),
+    ("fleet", "Machines that are not well", {"job": BROKEN}, "==", 1),
+    ("fleet", "Machines that are not well", {"job": "idle"}, "==", 0),
     ("fleet", "Allocated but idle", {"job": "allocated"}, "==", 12),
     ("fleet", "Allocated but idle", {"job": "pods"}, "==", 0),
-    ("fleet", "Cost of idle allocations per hour", {"job": "allocated"}, "==", 12 * 1),
-    ("fleet", "CloudWatch cost per month", {"job": "mixed"}, "==", 4 * 0.3),
+    ("fleet", "Idle cost per hour", {"job": "allocated"}, "==", 12 * 1),
+    ("fleet", "CloudWatch per month", {"job": "mixed"}, "==", 4 * 0.3),
     ("fleet", "Machines", {}, "==", len(REPORTING)),
     ("fleet", "Machines", {"cluster": "east"}, "==", 1),
     ("machine", "Source", {"job": "idle"}, "==", 1),
@@ -218,6 +238,9 @@ VALUES: list[tuple[str, str, dict[str, str], str, float | None]] = [
     ("machine", "Failed executions", {"job": "execution-errors"}, ">", 0),
     ("machine", "Failed executions", {"job": "inference"}, "==", 0),
     ("machine", "CPU of the host", {"job": "compile"}, ">", 0.5),
+    ("machine", "No execution for", {"job": "hang"}, ">", 10),
+    ("machine", "No execution for", {"job": "inference"}, "==", 0),
+    ("machine", "Missing devices", {"job": "training"}, "==", 0),
     ("workload", "Throughput", {"job": "hang"}, "==", 0),
     ("workload", "Utilization", {"job": "hang"}, "==", 1),
     ("workload", "Cores", {"job": "pods", "by": "pod", "workload": "llm"}, "==", 6),
@@ -231,6 +254,39 @@ VALUES: list[tuple[str, str, dict[str, str], str, float | None]] = [
     ("exporter", "Spool", {"job": "training"}, ">", 0),
 ]  # fmt: skip
 """Dashboard, panel, variables, and the largest value of the panel."""
+
+PROBLEMS: Mapping[str, str] = {
+    "lost-device": "device_missing",
+    "ecc-tally": "uncorrected_ecc",
+    DOWN: "exporter_down",
+    BROKEN: "source_down",
+    "crash": "crash_loop",
+    "execution-errors": "failing",
+    "training": "sink_failing",
+    "compile": "sink_failing",
+    "hang": "stalled",
+}
+"""The worst problem of each machine that is not well. A hang is judged after minutes only."""
+
+
+def test_fleet_names_the_machines_that_are_not_well(machines: Rig) -> None:
+    """The table's first query has the rank of every machine's worst problem, 0 for all others."""
+    (query, *_) = dashboards.find_panel(load("fleet"), "Machines, worst first").targets
+    variables = machines.initial_values(load("fleet"))
+    expression = dashboards.resolve(query["expr"], variables)
+    expected = {job: BY_REASON[PROBLEMS[job]].rank if job in PROBLEMS else 0 for job in ALL}
+    # The dashboard offers jobs in which an exporter has answered.
+    del expected[DOWN]
+
+    def found() -> bool:
+        ranks = {
+            each["metric"]["job"]: float(each["value"][1])
+            for each in machines.prometheus.query(expression)
+        }
+        return ranks == expected
+
+    wait_for(found, EVENT_SECONDS, every=0.5)
+
 
 EVENT_SECONDS = 240
 """The simulated devices have an ECC error of each kind at least every 80 s."""
@@ -248,7 +304,8 @@ def test_panel_value(
         return max(max(machines.values(target, variables)) for target in panel.targets)
 
     if comparison == "==":
-        assert largest() == pytest.approx(value)
+        # The first seconds of a machine leave the time range of the dashboard.
+        wait_for(lambda: largest() == pytest.approx(value), EVENT_SECONDS, every=0.5)
     else:
         # Errors are rare events: wait until one is within the time range of the dashboard.
         wait_for(lambda: largest() > value, EVENT_SECONDS, every=0.5)
@@ -288,6 +345,12 @@ def test_queries_of_public_dashboards(
 
     (value,) = wait_for(found, EVENT_SECONDS, every=0.5)
     assert value <= maximum
+
+
+def stalled(machines: Rig) -> set[str]:
+    """Return the jobs whose source did not report for 15 s: on a busy machine, any of them."""
+    restarts = 'neuron_exporter_source_restarts_total{reason="stalled"}'
+    return {each["metric"]["job"] for each in machines.prometheus.query(restarts)}
 
 
 def load(name: str) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from grafana.rules_src.parameters import JOBS
 from tests.support import dashboards
 from tests.support.exporter import RunningExporter, running_exporter, simulated
+from tests.support.grafana_intervals import builtin_values, interval
 from tests.support.kubelet import CORE, PodResource, kubelet_server
+from tests.support.promtool import RULES
 from tests.support.servers import Prometheus, prometheus_server
 from tests.support.waiting import wait_for
 
@@ -19,6 +22,9 @@ SCRAPE = 1.0
 
 TIME_RANGE = 40.0
 """Time range of the dashboards in seconds."""
+
+POINTS = 800
+"""Number of points that a panel can draw."""
 
 MIN_REPORTS = 12
 """Reports of each machine before its dashboards are evaluated."""
@@ -34,6 +40,7 @@ SIMULATED: Mapping[str, tuple[str, ...]] = {
     "hang": ("--scenario", "inference", "--faults", "hang"),
     "execution-errors": ("--scenario", "inference", "--faults", "execution-errors"),
     "ecc-tally": ("--scenario", "training", "--faults", "ecc-tally"),
+    "lost-device": ("--scenario", "training", "--faults", "lost-device@8"),
     "garbage": ("--scenario", "inference", "--faults", "garbage,error-groups"),
     "crash": ("--scenario", "inference", "--faults", "crash@7"),
 }
@@ -54,32 +61,72 @@ CLUSTER = "pods"
 """The only job whose target has the label `cluster`."""
 
 
+class Machine(NamedTuple):
+    """An exporter as a target of Prometheus."""
+
+    labels: Mapping[str, str]
+    """Labels of the target, such as its job."""
+    source: Mapping[str, Any]
+    configuration: Mapping[str, Any] = {}
+    has_pods: bool = False
+    """Whether it asks the kubelet for the owners of its cores."""
+
+
 class Rig(NamedTuple):
-    """Prometheus, and the exporters that it scrapes, by job."""
+    """Prometheus, and the exporters that it scrapes, by the name of their machine."""
 
     prometheus: Prometheus
     exporters: Mapping[str, RunningExporter]
 
     def initial_values(self, document: Mapping[str, Any], **chosen: str) -> dict[str, str]:
         """Return the variables' values when a dashboard is opened."""
-        builtin = dashboards.builtin_values(SCRAPE, TIME_RANGE)
+        builtin = builtin_values(interval(TIME_RANGE, POINTS, SCRAPE), TIME_RANGE)
         return dashboards.initial_values(document, self.prometheus, {**builtin, **chosen})
 
     def values(self, target: Mapping[str, Any], variables: dashboards.Values) -> list[float]:
-        """Return all values that a query returns."""
-        expression = dashboards.resolve(target["expr"], variables)
+        """Return all values that a query returns; fail if Prometheus refuses it."""
+        found = interval(TIME_RANGE, POINTS, SCRAPE, target.get("interval", ""))
+        filled = {**variables, **builtin_values(found, TIME_RANGE)}
+        expression = dashboards.resolve(target["expr"], filled)
         if target["instant"]:
             return [float(each["value"][1]) for each in self.prometheus.query(expression)]
-        found = self.prometheus.over(expression, TIME_RANGE, 1)
-        return [float(value) for each in found for _, value in each["values"]]
+        whole_steps = TIME_RANGE // found.step * found.step
+        series = self.prometheus.over(expression, whole_steps, found.step)
+        return [float(value) for each in series for _, value in each["values"]]
 
 
 @contextmanager
 def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterator[Rig]:
-    """Start all machines and Prometheus, and wait for enough data.
+    """Start all machines, each in a job of its own, and wait for enough data.
 
     Args:
         configurations: additional configuration of exporters, by job.
+    """
+    machines = {
+        job: Machine(
+            {"job": job, **({"cluster": "east"} if job == CLUSTER else {})},
+            source,
+            configurations.get(job, {}),
+            has_pods=job in WITH_PODS,
+        )
+        for job, source in _sources().items()
+    }
+    with running_machines(folder, machines, {"job": DOWN}, SCRAPE) as started:
+        wait_for(
+            lambda: all(_has_enough_data(started.prometheus, job) for job in REPORTING), every=0.5
+        )
+        yield started
+
+
+@contextmanager
+def running_machines(
+    folder: Path, machines: Mapping[str, Machine], down: Mapping[str, str], scrape_interval: float
+) -> Iterator[Rig]:
+    """Start these machines, and a Prometheus with the rules that scrapes them.
+
+    Args:
+        down: labels of one more target, which does not listen.
+        scrape_interval: interval of scrapes and rules in seconds.
     """
     with ExitStack() as stack:
         kubelet = stack.enter_context(
@@ -90,18 +137,15 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
             )
         )
         exporters = {}
-        for job, source in _sources().items():
-            own = folder / job
+        for name, machine in machines.items():
+            own = folder / name
             own.mkdir()
-            exporters[job] = stack.enter_context(
+            # With owners, runtimes are not exported until their owners are known.
+            identity = {"imds": False, "kubernetes": machine.has_pods, "ecs": False}
+            exporters[name] = stack.enter_context(
                 running_exporter(
                     own,
-                    {
-                        "source": source,
-                        # With owners, runtimes are not exported until their owners are known.
-                        "identity": {"kubernetes": job in WITH_PODS, "ecs": False},
-                        **configurations.get(job, {}),
-                    },
+                    {"source": machine.source, "identity": identity, **machine.configuration},
                     environment={
                         "AWS_ACCESS_KEY_ID": "test",
                         "AWS_SECRET_ACCESS_KEY": "test",
@@ -109,25 +153,38 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
                     },
                 )
             )
-            exporters[job].wait_for_event("started", 60)
+            exporters[name].wait_for_event("started")
+        targets = [
+            _target(exporter.url.removeprefix("http://"), machines[name].labels)
+            for name, exporter in exporters.items()
+        ]
         closed = stack.enter_context(socket.socket())  # bound but not listening
         closed.bind(("127.0.0.1", 0))
-        targets = {job: each.url.removeprefix("http://") for job, each in exporters.items()}
-        targets[DOWN] = f"127.0.0.1:{closed.getsockname()[1]}"
+        targets.append(_target(f"127.0.0.1:{closed.getsockname()[1]}", down))
         server = stack.enter_context(
             prometheus_server(
                 folder,
-                *targets.values(),
-                interval=f"{SCRAPE * 1000:.0f}ms",
+                *exporters,
+                DOWN,
+                interval=f"{scrape_interval * 1000:.0f}ms",
+                rule_files=_rules(folder),
                 honor_labels=True,
-                relabel_configs=[
-                    *(_labelled("job", job, address) for job, address in targets.items()),
-                    _labelled("cluster", "east", targets[CLUSTER]),
-                ],
+                static_configs=targets,
             )
         )
-        wait_for(lambda: all(_has_enough_data(server, job) for job in REPORTING), every=0.5)
         yield Rig(server, exporters)
+
+
+def _rules(folder: Path) -> list[str]:
+    """Write the rules for jobs of any name, because the machines' jobs are named after them."""
+    for path in map(Path, RULES):
+        text = path.read_text().replace(f'job=~"{JOBS}"', 'job=~".+"')
+        (folder / path.name).write_text(text)
+    return [str(folder / Path(path).name) for path in RULES]
+
+
+def _target(address: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {"targets": [address], "labels": dict(labels)}
 
 
 def _sources() -> dict[str, Any]:
@@ -137,15 +194,6 @@ def _sources() -> dict[str, Any]:
     }
     sources[BROKEN] = {"command": ["/nonexistent/neuron-monitor"]}
     return sources
-
-
-def _labelled(label: str, value: str, address: str) -> dict[str, Any]:
-    return {
-        "source_labels": ["__address__"],
-        "regex": address.replace(".", r"\."),
-        "target_label": label,
-        "replacement": value,
-    }
 
 
 def _has_enough_data(server: Prometheus, job: str) -> bool:

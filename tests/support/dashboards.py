@@ -52,9 +52,11 @@ def variables(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def panels(document: Mapping[str, Any]) -> Iterator[Panel]:
-    """Return the panels without row headings."""
+    """Return the panels without row headings, those of collapsed rows included."""
     for each in document["panels"]:
-        if each["type"] != "row":
+        if each["type"] == "row":
+            yield from panels({"panels": each.get("panels", [])})
+        else:
             yield Panel(each["title"], each)
 
 
@@ -75,21 +77,6 @@ def resolve(text: str, values: Values) -> str:
         lambda found: values[found[1] or found[2]],
         text,
     )
-
-
-def builtin_values(scrape_interval: float, time_range: float) -> dict[str, str]:
-    """Return the values of Grafana's built-in variables, for intervals in seconds.
-
-    By Grafana's documentation, `$__rate_interval` is the larger of four scrape intervals and one
-    step plus one scrape interval.
-    """
-    step = max(scrape_interval, 1.0)
-    window = max(step + scrape_interval, 4 * scrape_interval)
-    return {
-        "__rate_interval": f"{window * 1000:.0f}ms",
-        "__interval": f"{step * 1000:.0f}ms",
-        "__range": f"{time_range:.0f}s",
-    }
 
 
 def initial_values(
