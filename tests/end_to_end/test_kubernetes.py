@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support import kubernetes
+from tests.support import helm, kubernetes
 from tests.support.commands import run
 from tests.support.endpoint import Endpoint
 from tests.support.exporter import EXPORTER, RunningExporter, running_exporter, simulated
@@ -87,10 +88,14 @@ def test_overlay(overlay: str, tmp_path: Path, endpoint: Endpoint) -> None:
 
 
 def operators(monitor: dict[str, Any]) -> dict[str, Any]:
-    """Return the scrape job that the Prometheus Operator builds from a PodMonitor, without its
+    """Return the scrape job that the Prometheus Operator builds from a monitor, without its
     discovery: target labels, then the monitor's relabelings."""
-    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     own = {"namespace": "namespace", "pod_container_name": "container", "pod_name": "pod"}
+    if monitor["kind"] == "PodMonitor":
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    else:
+        (endpoint,) = monitor["spec"]["endpoints"]
+        own["service_name"] = "service"
     return {
         "honor_labels": endpoint["honorLabels"],
         "relabel_configs": [
@@ -111,15 +116,22 @@ def operators(monitor: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def jobs() -> dict[str, dict[str, Any]]:
-    """Return the scrape jobs of the PodMonitor and of the configuration without the Operator."""
+def pod_monitor() -> dict[str, Any]:
+    """Return the scrape job of the PodMonitor."""
     path = K8S / "components" / "pod-monitor" / "pod-monitor.yaml"
+    return operators(yaml.safe_load(path.read_text()))
+
+
+def service_monitor() -> dict[str, Any]:
+    """Return the scrape job of the chart's ServiceMonitor."""
+    objects = helm.rendered({"monitor": {"kind": "ServiceMonitor"}})
+    return operators(kubernetes.only(objects, "ServiceMonitor"))
+
+
+def configured() -> dict[str, Any]:
+    """Return the scrape job of the configuration without the Operator."""
     (job,) = yaml.safe_load(SCRAPE_CONFIG.read_text())["scrape_configs"]
-    kept = ("honor_labels", "relabel_configs")
-    return {
-        "monitor": operators(yaml.safe_load(path.read_text())),
-        "configuration": {key: job[key] for key in kept},
-    }
+    return {key: job[key] for key in ("honor_labels", "relabel_configs")}
 
 
 ENFORCED = {"target_label": "namespace", "replacement": "enforced"}
@@ -135,6 +147,7 @@ def discovered(exporter: RunningExporter) -> list[dict[str, Any]]:
         "pod_container_port_name": "metrics",
         "pod_phase": "Running",
         "pod_node_name": "node-a",
+        "service_name": "exporter",
     }
     address = exporter.url.removeprefix("http://")
     return [
@@ -156,17 +169,21 @@ def report_with_one_allocated_core() -> str:
 
 
 @pytest.mark.usefixtures("needs_prometheus")
-@pytest.mark.parametrize("way", ["monitor", "configuration"])
-def test_pod_label(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("job", [pod_monitor, service_monitor, configured])
+def test_pod_label(
+    job: Callable[[], dict[str, Any]], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """In Prometheus, `pod` is the owner of a core, absent for a free core, and never the exporter's
-    own pod, nor is `container`; `node` is on every series. Forced target labels change none of
-    this."""
+    own pod, nor are `container` and `service`; `node` is on every series. Forced target labels
+    change none of this."""
+    if job is service_monitor:
+        request.getfixturevalue("needs_helm")
     path = tmp_path / "report.ndjson"
     path.write_text(report_with_one_allocated_core())
     source = {"kind": "file", "path": str(path), "replay": {"at_end": "repeat"}}
     with running_exporter(tmp_path, {"source": source}) as exporter:
         exporter.wait_for_value("neuron_exporter_up", 1)
-        more = {"static_configs": discovered(exporter), **jobs()[way]}
+        more = {"static_configs": discovered(exporter), **job()}
         more["relabel_configs"].append(ENFORCED)
         target = exporter.url.removeprefix("http://")
         with prometheus_server(tmp_path, target, **more) as prometheus:
@@ -246,3 +263,21 @@ def test_api_server_accepts_manifests(overlay: str) -> None:
     finally:
         if made:
             kubectl("delete", "namespace", name)
+
+
+@pytest.mark.usefixtures("needs_helm")
+@pytest.mark.skipif(
+    KUBECONFIG is None, reason="NEURON_EXPORTER_TEST_KUBECONFIG names no cluster's configuration"
+)
+@pytest.mark.parametrize("simulator", [False, True])
+def test_api_server_accepts_chart(simulator: bool) -> None:
+    """A real API server accepts the objects of the chart in a dry run."""
+    values = {
+        "simulator": {"enabled": simulator},
+        "networkPolicy": {"enabled": True},
+        "dashboards": {"enabled": True},
+        "webConfig": {"tlsSecret": "tls"},
+    }
+    document = yaml.safe_dump_all(helm.rendered(values, namespace="default"))
+    done = kubectl("apply", "-f", "-", "--dry-run=server", "--validate=strict", given=document)
+    assert done.returncode == 0, done.stderr

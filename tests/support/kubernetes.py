@@ -97,8 +97,9 @@ def with_components(folder: Path, overlay: str, components: Sequence[str]) -> li
 
 
 def sources() -> Iterator[tuple[Path, Object]]:
-    """Yield every document below k8s/ that is an object: no patch and no kustomization."""
-    for path in sorted(K8S.rglob("*.yaml")):
+    """Yield every document below k8s/ that is an object, without patches, kustomizations and the
+    chart's templates."""
+    for path in sorted(set(K8S.rglob("*.yaml")) - set((K8S / "chart").rglob("*.yaml"))):
         for document in yaml.safe_load_all(path.read_text()):
             if (
                 isinstance(document, dict)

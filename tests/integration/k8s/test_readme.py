@@ -35,14 +35,21 @@ def test_every_overlay_and_component_is_named() -> None:
 
 @can_render
 def test_the_example_of_an_overlay_renders(tmp_path: Path) -> None:
-    """The example adds a PodMonitor in the namespace of the overlay below it."""
+    """The example has an image by digest and a configuration of its own, and adds a PodMonitor in
+    the namespace of the overlay below it. It edits no file of this repository."""
     (tmp_path / "k8s").symlink_to(K8S)
     (tmp_path / "mine").mkdir()
     text = block(README, "yaml", "components: [")
     (tmp_path / "mine" / "kustomization.yaml").write_text(text)
+    config = block(README, "yaml", "mine/exporter.yaml")
+    (tmp_path / "mine" / "exporter.yaml").write_text(config)
     objects = list(yaml.safe_load_all(kubernetes.kustomize(tmp_path / "mine")))
     monitor = kubernetes.only(objects, "PodMonitor")
     assert monitor["metadata"]["namespace"] == kubernetes.namespace(objects)
+    (container,) = kubernetes.pod(objects)["containers"]
+    assert container["image"] == "REGISTRY/neuron-exporter@sha256:DIGEST"
+    assert kubernetes.only(objects, "ConfigMap")["data"] == {"exporter.yaml": config}
+    assert load(str(tmp_path / "mine" / "exporter.yaml")).config.identity.cluster == "CLUSTER"
 
 
 @can_render

@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
 from tests.support import kubernetes
-from tests.support.kubernetes import COMPONENTS, EXPORTERS, KUSTOMIZATIONS, Object
-
-VERSIONS = ("1.34.0", "1.37.0")
-"""The newest of Kubernetes whose schemas are at hand, and one that is a year older."""
-
-CUSTOM = {
-    schema["properties"]["kind"]["const"]: schema
-    for path in sorted((Path(kubernetes.__file__).parent / "crds").glob("*.yaml"))
-    for schema in [yaml.safe_load(path.read_text())]
-}
-"""Our own schemas of the resources that operators add, by kind."""
+from tests.support.kubernetes import COMPONENTS, EXPORTERS, KUSTOMIZATIONS
+from tests.support.kubernetes_schemas import VERSIONS, all_problems, problems
 
 can_render = pytest.mark.skipif(bool(kubernetes.missing()), reason=kubernetes.missing())
-
-
-def problems(document: Object, version: str) -> list[str]:
-    """What is wrong with an object."""
-    if document["kind"] in CUSTOM:
-        schema: dict[str, Any] = CUSTOM[document["kind"]]
-        return [
-            f"{error.json_path}: {error.message}"
-            for error in Draft202012Validator(schema).iter_errors(document)
-        ]
-    try:
-        kubernetes_validate.validate(document, version, strict=True)
-    except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-        return [str(error)]
-    return []
-
-
-def all_problems(objects: list[Object], version: str) -> dict[str, list[str]]:
-    """What is wrong with each object of which something is."""
-    found = {
-        f"{each['kind']} {each['metadata']['name']}": problems(each, version) for each in objects
-    }
-    return {name: wrong for name, wrong in found.items() if wrong}
 
 
 def test_every_source_is_a_legal_object() -> None:

@@ -25,7 +25,7 @@ VERSION = "1.37.0"
 
 _SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 
-_DEFAULT = re.compile(r"\b[Dd]efaults? (?P<empty>to \"\")?")
+_DEFAULT = re.compile(r"\b[Dd]efaults? (?P<empty>to \"\"|value is empty)?")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([mkMGTPE]|[KMGTPE]i)?")
 _FACTORS = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(1000)} | {
     prefix + binary: (Decimal(1024) if binary else Decimal(1000)) ** power
