@@ -3,6 +3,7 @@
 #   tests/image/build.sh FOLDER PYTHON
 # FOLDER then has the image as an OCI layout (oci), its root file system (root), and what is worth
 # keeping for the next time: the wheels, and buildah's storage with the base. PYTHON has pip.
+# A release sets VERSION, REVISION, SOURCE, URL and SOURCE_DATE_EPOCH, the time of all files.
 set -eu
 python=$2
 mkdir -p "$1"
@@ -43,35 +44,27 @@ fi
 
 # Wheels are fetched here, as this machine fetches them, and installed there without an index: its
 # package index, proxies and authorities are nowhere in the build.
-requirements=$("$python" - "$top/pyproject.toml" <<'END'
-import sys, tomllib
-with open(sys.argv[1], "rb") as file:
-    document = tomllib.load(file)
-print("\n".join([
-    *document["build-system"]["requires"],
-    *document["project"]["dependencies"],
-    *document["project"]["optional-dependencies"]["container"],
-    *document["project"]["optional-dependencies"]["kubernetes"],
-]))
-END
-)
-echo "$requirements" >"$folder/requirements"
-if ! cmp -s "$folder/requirements" "$folder/requirements.done"; then
+requirements=$top/docker/exporter/requirements.txt
+if ! cmp -s "$requirements" "$folder/requirements.done"; then
     echo "fetching wheels"
     rm -rf "$folder/wheels"
     "$python" -m pip download -qq --disable-pip-version-check --python-version 3.11 \
-        --only-binary :all: -d "$folder/wheels" -r "$folder/requirements"
-    mv "$folder/requirements" "$folder/requirements.done"
+        --only-binary :all: --no-deps --require-hashes -d "$folder/wheels" -r "$requirements"
+    cp "$requirements" "$folder/requirements.done"
 fi
 printf '[global]\nno-index = true\nfind-links = /mnt\n' >"$folder/pip.conf"
 
 buildah rm --all >/dev/null # what a build that failed has left
+epoch=${SOURCE_DATE_EPOCH:-$(date +%s)}
 # docker: the OCI format knows no HEALTHCHECK.
 buildah build --pull-never --isolation chroot --network host --format docker \
     --file "$top/docker/exporter/Dockerfile" --tag "$image" \
     --build-arg "PYTHON_IMAGE=$base" --build-arg NEURON_TOOLS=none \
-    --build-arg VERSION=test --build-arg REVISION=0000000 \
-    --build-arg SOURCE=https://example.com/neuron-exporter \
+    --build-arg "VERSION=${VERSION:-test}" --build-arg "REVISION=${REVISION:-0000000}" \
+    --build-arg "SOURCE=${SOURCE:-https://example.com/neuron-exporter}" \
+    --build-arg "URL=${URL:-https://example.com/neuron-exporter}" \
+    --build-arg "CREATED=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" --timestamp "$epoch" \
+    --build-arg "BASE_DIGEST=$(buildah images --format '{{.Digest}}' "$base")" \
     --secret "id=pip.conf,src=$folder/pip.conf" --volume "$folder/wheels:/mnt:ro" \
     "$top" >"$folder/build.log" 2>&1 || {
     tail -n 20 "$folder/build.log" >&2

@@ -21,8 +21,8 @@ ANY_USER = 12345
 @pytest.mark.usefixtures("needs_prometheus")
 @pytest.mark.parametrize("user", [0, ANY_USER])
 def test_default_command(image: Image, tmp_path: Path, user: int) -> None:
-    """Without a command the image supervises the exporter with the simulator as source; Prometheus
-    scrapes its cores; SIGTERM ends everything with 0."""
+    """Without a command the image supervises the exporter; Prometheus scrapes its cores; SIGTERM
+    ends everything with 0."""
     with container(image, tmp_path, user=user) as running:
         running.wait_for_value("neuron_exporter_up", 1)
         with prometheus_server(tmp_path, f"127.0.0.1:{running.port}") as prometheus:
@@ -46,6 +46,16 @@ def test_restart_after_kill(image: Image, tmp_path: Path, user: int) -> None:
         wait_for(lambda: len(running.events("started")) == 2)
         running.wait_for_value("neuron_exporter_up", 1)
         assert running.exporter != first
+        assert running.stop() == 0
+
+
+def test_without_tools_nothing_is_measured(image: Image, tmp_path: Path) -> None:
+    """The image without AWS's tools sets no source: it has no simulated values by itself."""
+    assert not [name for name in image.environment if name.startswith("NEURON_EXPORTER__")]
+    default = {"NEURON_EXPORTER__SOURCE__KIND": "neuron-monitor"}
+    with container(image, tmp_path, **default) as running:
+        running.wait_for_value("neuron_exporter_source_state", 1, state="missing_program")
+        assert "neuroncore_utilization_ratio" not in running.families()
         assert running.stop() == 0
 
 

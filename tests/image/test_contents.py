@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -142,7 +143,10 @@ def test_image_configuration(image: Image) -> None:
     assert labels["title"] == "Neuron Exporter"
     assert labels["version"] == "test"
     assert labels["revision"] == "0000000"
-    assert labels["source"] == "https://example.com/neuron-exporter"
+    assert labels["source"] == labels["url"] == "https://example.com/neuron-exporter"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", labels["created"])
+    assert labels["base.name"] == "localhost/python-base:bookworm"
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", labels["base.digest"])
     assert labels["licenses"] == "Apache-2.0"
 
 

@@ -153,16 +153,17 @@ def container(
 ) -> Iterator[Container]:
     """Run the image with these arguments, as ECS or Kubernetes would.
 
-    The exporter listens on a free port of the machine's loopback, unless `environment` sets another
-    address. `mounts` maps paths in the container to paths of this machine, read-only; both volumes
-    are new and in memory. `memory` is the limit of the control group in bytes, where this machine
-    allows one. `capabilities` are not dropped. `host_pids` is ECS's `pidMode: host`. `folder` is
-    for files of the test.
+    The exporter listens on a free port of the machine's loopback and reads the simulator, unless
+    `environment` sets another address or source. `mounts` maps paths in the container to paths of
+    this machine, read-only; both volumes are new and in memory. `memory` is the limit of the
+    control group in bytes, where this machine allows one. `capabilities` are not dropped.
+    `host_pids` is ECS's `pidMode: host`. `folder` is for files of the test.
     """
     variables = {
         **image.environment,
         "NEURON_EXPORTER__PROMETHEUS__LISTEN": "127.0.0.1:0",
         "NEURON_EXPORTER__LOG__FORMAT": "json",
+        "NEURON_EXPORTER__SOURCE__KIND": "simulator",
         "AWS_EC2_METADATA_DISABLED": "true",
         **environment,
     }
