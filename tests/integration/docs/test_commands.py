@@ -93,7 +93,7 @@ def test_flags_in_the_table_of_commands_exist() -> None:
     ],
 )
 def test_tables_of_flags_exist(document: str, heading: str, command: str) -> None:
-    named = {flag for row in table(document, heading) for flag in re.findall(r"--[\w-]+", row[0])}
+    named = {flag for row in table(document, heading) for flag in re.findall(r"--[\w.-]+", row[0])}
     assert named
     assert named <= FLAGS[command]
 
@@ -101,14 +101,15 @@ def test_tables_of_flags_exist(document: str, heading: str, command: str) -> Non
 def test_flags_of_awss_scripts_are_explained() -> None:
     """The table has every flag of `run` that only AWS's scripts have, and the rejected ones."""
     rows = table("docs/install.md", "| flag | effect |")
-    named = {flag for row in rows for flag in re.findall(r"--[\w-]+", row[0])}
-    own = {"--config", "--source", "--listen", "--help", "-h"}
+    named = {flag for row in rows for flag in re.findall(r"--[\w.-]+", row[0])}
+    own = {"--config", "--source", "--listen", "--version", "--help", "-h"}
+    own |= {flag for flag in FLAGS["run"] if "." in flag}  # those of Prometheus' exporters
     assert named == FLAGS["run"] - own
     rejected = {
         flag
         for row in rows
         if row[1].startswith("rejected")
-        for flag in re.findall(r"--[\w-]+", row[0])
+        for flag in re.findall(r"--[\w.-]+", row[0])
     }
     assert rejected == REPLACED_FLAGS
 
@@ -136,7 +137,7 @@ def test_every_target_is_explained() -> None:
 def test_versions_of_the_image(document: str) -> None:
     """Tags of the exporter's image are this version."""
     found = set(re.findall(r"REGISTRY/neuron-exporter:(\S+?)[`\s]", text(document)))
-    assert found <= {__version__}
+    assert found <= {__version__, f"{__version__}-toolless"}
 
 
 def test_inline_code_is_closed() -> None:

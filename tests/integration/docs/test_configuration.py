@@ -56,6 +56,7 @@ def kind(content: Any) -> str:
         ("scrape_configs", "prometheus"),
         ("rule_files", "prometheus"),
         ("extensions", "collector"),
+        ("image", "chart"),
     ):
         if key in keys:
             return program
@@ -74,7 +75,7 @@ def test_examples_are_valid(document: str, example: str, tmp_path: Path) -> None
             config, problems = validate(content)
             assert config is not None
             assert not problems
-        case _:  # scripts, Kubernetes objects and Prometheus have tests of their own
+        case _:  # scripts, Kubernetes objects, the chart and Prometheus have tests of their own
             pass
 
 

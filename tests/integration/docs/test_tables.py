@@ -25,8 +25,12 @@ from tests.support.documents import (
 from tests.support.paths import PACKAGE, ROOT
 from tests.unit.test_imports import LAYERS
 
-OTHERS = ("neuron_runtime_data", "neuron_hw_counters", "neuron_k8s_info", "neuron_exporter")
-"""Parts of neuron-monitor's reports, and the package, that have names like metrics."""
+OTHERS = (
+    *("neuron_runtime_data", "neuron_hw_counters", "neuron_k8s_info", "neuron_exporter"),
+    *("neuroncore_utilization", "execution_summary", "neuron_runtime_used_bytes"),
+    *("neuron_runtime_vcpu_usage", "execution_gap_seconds"),
+)
+"""Parts of reports and of the snapshot, and the package, that have names like metrics."""
 
 RENAMED_EVENTS = {
     row[0].strip("`"): row[1].strip("`") for row in table("CHANGELOG.md", "| old event |")
@@ -97,11 +101,9 @@ def test_the_ten_standard_metrics_are_explained() -> None:
 
 
 def test_the_example_publishes_two_metrics() -> None:
-    """The minimal preset, its addition and its exclusions leave two metrics."""
-    chosen = yaml.safe_load(block("docs/cloudwatch.md", "yaml", "preset: minimal"))["cloudwatch"]
-    minimal = {name for name, (_, preset) in cloudwatch_metrics().items() if preset == "minimal"}
-    left = (minimal | set(chosen["include"])) - set(chosen["exclude"])
-    assert left == {"NeuronCoreUtilization", "ExecutionsCompleted"}
+    """Its allow-list has two metrics."""
+    chosen = yaml.safe_load(block("docs/cloudwatch.md", "yaml", "preset: none"))["cloudwatch"]
+    assert chosen["include"] == ["NeuronCoreUtilization", "ExecutionsCompleted"]
     assert "This configuration publishes two metrics" in text("docs/cloudwatch.md")
 
 
