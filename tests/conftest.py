@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from neuron_exporter.config import load
 from tests import captures
 from tests.support.endpoint import Endpoint, cloudwatch_endpoint
+from tests.support.helm import HELM
 from tests.support.kubernetes import CHECKOV
 from tests.support.servers import LOCALSTACK, localstack_server, moto_server
 
@@ -49,11 +50,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests marked soak, image or workloads unless `-m` names the marker."""
+    """Skip tests marked soak, image, workloads or preview unless `-m` names the marker."""
     for marker, reason in (
         ("soak", "runs for minutes: make soak"),
         ("image", "needs the built image: make test-image"),
         ("workloads", "needs PyTorch: make test-workloads"),
+        ("preview", "needs Grafana's front end: make dashboards-preview"),
     ):
         if marker not in config.getoption("markexpr"):
             skip = pytest.mark.skip(reason=reason)
@@ -140,6 +142,14 @@ def needs_prometheus() -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_alertmanager() -> None:
+    """Require Alertmanager and amtool."""
+    for program in ("prometheus-alertmanager", "amtool"):
+        if shutil.which(program) is None:
+            missing(f"{program} is not installed (Debian: prometheus-alertmanager)")
+
+
+@pytest.fixture(scope="session")
 def needs_containerd() -> None:
     """Require containerd."""
     if shutil.which("containerd") is None:
@@ -151,6 +161,13 @@ def needs_checkov() -> None:
     """Require checkov."""
     if not CHECKOV.exists():
         missing("checkov is not installed (make checkov)")
+
+
+@pytest.fixture(scope="session")
+def needs_helm() -> None:
+    """Require Helm."""
+    if not HELM.exists():
+        missing("Helm is not installed (make helm)")
 
 
 @pytest.fixture(scope="module")

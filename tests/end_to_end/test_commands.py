@@ -84,7 +84,7 @@ def test_all_schema_errors_at_once(config: Path, command: str) -> None:
     finished = run(command, "--config", str(config), *listen, environment={LEVEL: "loud"})
     expected = [
         f"{config}:2: source.perod: unknown setting; did you mean period?",
-        f"{config}:4: prometheus.preset: must be minimal, standard or full (got 'fuller')",
+        f"{config}:4: prometheus.preset: must be none, minimal, standard or full (got 'fuller')",
         f"{config}:6: cloudwatch.flush_interval: must be a duration with its unit, such as "
         '"5s" or "1m" (got 90)',
         f"{LEVEL}: log.level: must be debug, info, warning or error (got 'loud')",
@@ -251,8 +251,11 @@ def test_help(command: str) -> None:
         assert named == {row[0].strip("`").split()[0] for row in table("README.md", "| command |")}
 
 
-def test_version() -> None:
-    assert run("--version") == Finished(0, f"neuron-exporter {__version__}\n", "")
+@pytest.mark.parametrize("words", [["--version"], ["run", "--version"]])
+def test_version(words: list[str]) -> None:
+    finished = run(*words)
+    assert (finished.status, finished.err) == (0, "")
+    assert finished.out.startswith(f"neuron-exporter, version {__version__} (revision: ")
 
 
 def test_unknown_dimension_in_common_dims() -> None:

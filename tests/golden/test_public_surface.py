@@ -73,7 +73,7 @@ def metrics() -> Iterator[str]:
     suffixes = {"counter": "_total", "info": "_info"}
     for each in [*vars(telemetry).values(), *telemetry.registry._collector_to_names]:
         if isinstance(each, MetricWrapperBase):
-            (family,) = each.collect()
+            (family,) = [*each.collect()] or each.describe()
             labels = each._labelnames or [name for s in family.samples for name in s.labels]
             name = family.name + suffixes.get(family.type, "")
             yield f"{name}{{{','.join(labels)}}} {family.type}: {family.documentation}"
@@ -209,7 +209,11 @@ def served(**settings: bool) -> set[str]:
 
 def snapshot_keys() -> Lines:
     """Key paths of /api/v1/snapshot, for a simulated machine with both sinks on."""
-    settings = {"source.kind": "simulator", "cloudwatch.enabled": True}
+    settings = {
+        "source.kind": "simulator",
+        "cloudwatch.enabled": True,
+        "cloudwatch.allow_simulated": True,
+    }
     given = [Override("test", key, value) for key, value in settings.items()]
     pipeline = build(load(None, {}, given), environment={})
     machine = Machine(parse(["--kubernetes", "--scenario", "mixed", "--faults", "error-groups"]))
