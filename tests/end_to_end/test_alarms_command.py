@@ -76,7 +76,7 @@ def test_instance_id_and_without() -> None:
         ),
         ("--stream /nowhere", "--stream: source.path: is not a file (got '/nowhere')"),
         ("--without hnag", "--without: no such alarm; did you mean hang? (got 'hnag')"),
-        ("--without x", "--without: no such alarm; allowed are heartbeats, uncorrected-ecc, "),
+        ("--without x", "--without: no such alarm; allowed are heartbeats, device-missing, "),
         ("--instance-id i-0abc", "--instance-type: must be set (or --stream, or identity"),
     ],
 )

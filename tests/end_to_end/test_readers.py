@@ -64,8 +64,8 @@ def test_formats(tmp_path: Path) -> None:
             missing = client.get("/api/v2")
             assert (missing.status, missing.body) == (
                 404,
-                b"not found; available: /, /api/v1/snapshot, /debug/report, /debug/threads, "
-                b"/healthz, /metrics, /readyz\n",
+                b"not found; available: /, /-/healthy, /-/ready, /api/v1/snapshot, /debug/report, "
+                b"/debug/threads, /healthz, /metrics, /readyz\n",
             )
             names = []
             for accept, kind, read in (

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenario",
         default="inference",
-        help="idle, inference (the default), training, compile or mixed",
+        help="idle, inference (the default), training, compile, mixed or long-executions",
     )
 
 

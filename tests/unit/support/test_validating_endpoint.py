@@ -198,7 +198,8 @@ def test_what_is_let_in_can_be_read_back(moto: str) -> None:
             AlarmName="hot", MetricName="x", Namespace="Read back", EvaluationPeriods=1,
             ComparisonOperator="GreaterThanThreshold", Threshold=1, Period=60, Statistic="Sum",
         )  # fmt: skip
-        assert client.describe_alarms()["MetricAlarms"][0]["AlarmName"] == "hot"
+        (alarm,) = client.describe_alarms(AlarmNames=["hot"])["MetricAlarms"]
+        assert alarm["Namespace"] == "Read back"
         assert (len(front.requests), len(front.rejected)) == (1, 1)
 
 
