@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from neuron_exporter.identity.owners.lookup import REFRESH_INTERVAL
+from neuron_exporter.metrics.series_cache import OWNER_WAIT
 from tests.support.children import script
 from tests.support.endpoint import Endpoint
 from tests.support.exporter import SIMULATOR, RunningExporter, running_exporter
@@ -36,6 +37,7 @@ LOOKUPS = 2
 """Lookups after which a scrape shows a change, with a report between two lookups."""
 
 BUSY = "neuroncore_utilization_ratio"
+LAST_REPORT = "neuron_exporter_last_report_timestamp_seconds"
 
 
 def source(folder: Path) -> dict[str, Any]:
@@ -240,28 +242,30 @@ def test_process_that_outlives_its_pod(tmp_path: Path) -> None:
         PodResource(pod, CORE, [core]) for pod, core in (("gone", 0), ("other", 1), ("next", 0))
     )
 
-    def pods_of(metric: str) -> dict[str, str | None]:
-        family = exporter.families().get(metric)
-        return {
-            sample.labels["neuroncore"]: sample.labels.get("pod")
-            for sample in (family.samples if family else ())
-        }
-
-    def shown() -> tuple[dict[str, str | None], dict[str, str | None], dict[int, float]]:
-        runtimes, cores = map(pods_of, ("neuroncore_runtime_info", "neuroncore_allocated"))
-        return runtimes, cores, allocated(exporter)
+    def shown() -> list[dict[str, tuple[str | None, float]]]:
+        families = exporter.families()
+        return [
+            {
+                sample.labels["neuroncore"]: (sample.labels.get("pod"), sample.value)
+                for sample in (families[name].samples if name in families else ())
+            }
+            for name in ("neuroncore_runtime_info", "neuroncore_allocated")
+        ]
 
     with kubelet_server(tmp_path, gone, other) as kubelet:
         kubelet.allocatable = {CORE: [0, 1]}
         environment = {"NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket)}
         with running_exporter(tmp_path, config, environment=environment) as exporter:
-            owned: dict[str, str | None] = {"0": "gone", "1": "other"}
-            wait_for(lambda: shown() == (owned, owned, {0: 1, 1: 1}))
+            owned = {"0": ("gone", 1.0), "1": ("other", 1.0)}
+            wait_for(lambda: shown() == [owned, owned])
+            seen = time.time()
+            # Until then, the process could be the next pod's, whose core the kubelet reports late.
+            wait_for(lambda: (exporter.value(LAST_REPORT) or 0.0) > seen + OWNER_WAIT)
             kubelet.allocated = [other]
-            free: dict[str, str | None] = {"0": None, "1": "other"}
-            wait_for(lambda: shown() == (free, free, {0: 0, 1: 1}))
+            left = {"0": (None, 1.0), "1": ("other", 1.0)}
+            wait_for(lambda: shown() == [left, {**left, "0": (None, 0.0)}])
             kubelet.allocated = [other, following]
-            wait_for(lambda: shown() == (free, {"0": "next", "1": "other"}, {0: 1, 1: 1}))
+            wait_for(lambda: shown() == [left, {**left, "0": ("next", 1.0)}])
             assert exporter.stop() == 0
 
 

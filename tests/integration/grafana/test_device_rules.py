@@ -116,7 +116,7 @@ def test_device_of_a_replaced_machine_is_not_suspect(tmp_path: Path) -> None:
     check(
         tmp_path,
         {"a:9415": frames},
-        alerts_firing(80 * STEP, "NeuronDeviceSuspect", "NeuronUncorrectedEcc"),
+        alerts_firing(79 * STEP, "NeuronDeviceSuspect", "NeuronUncorrectedEcc"),
         alerts_firing(len(frames) * STEP - STEP),
     )
 
