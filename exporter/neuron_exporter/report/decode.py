@@ -17,6 +17,9 @@ from neuron_exporter.report.schema import Report
 _DECODER = msgspec.json.Decoder(Report)
 _MAX_INTEGER_DIGITS = 32
 
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for a line that does not match its type."""
+
 MAX_VALUES = 500_000
 """Maximum number of values in a line. A report of 32 runtimes has 25,000; a line of 16 MiB can have
 8 million, for which plain JSON would need 1 GB of memory."""
@@ -54,7 +57,7 @@ def decode(line: bytes | bytearray | memoryview) -> Decoded:
         raise ReportError("too_many_values", f"more than {MAX_VALUES} values")
     try:
         report = _DECODER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         report, invalid_fields = _decode_leniently(bytes(line))
     if (
         not isinstance(report.neuron_runtime_data, list)
@@ -66,22 +69,9 @@ def decode(line: bytes | bytearray | memoryview) -> Decoded:
     return Decoded(report, invalid_fields)
 
 
-def unknown_fields(line: bytes | bytearray | memoryview) -> list[str]:
-    """Return the sorted paths of the fields that are in the line and not in the schema.
-
-    This is slow, since the whole line is read as plain JSON.
-
-    Raises:
-        ReportError: the line is not a report.
-    """
-    findings = Findings()
-    salvage(_document(bytes(line)), Report, findings)
-    return sorted(findings.unknown)
-
-
 def _decode_leniently(line: bytes) -> Decoded:
     findings = Findings()
-    return Decoded(salvage(_document(line), Report, findings), findings.invalid_fields)
+    return Decoded(salvage(parse_object(line), Report, findings), findings.invalid_fields)
 
 
 def parse_json(line: bytes) -> Any:
@@ -94,7 +84,12 @@ def parse_json(line: bytes) -> Any:
     return json.loads(line.decode("utf-8", "replace"), parse_int=_integer)
 
 
-def _document(line: bytes) -> dict[str, Any]:
+def parse_object(line: bytes) -> dict[str, Any]:
+    """Return the JSON object of a line.
+
+    Raises:
+        ReportError: the line is not a JSON object.
+    """
     try:
         document = parse_json(line)
     except RecursionError:

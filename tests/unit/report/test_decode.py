@@ -237,8 +237,8 @@ def _of_group(snapshot: Any, name: str) -> dict[Any, Any]:
         for series, value in zip(snapshot.shape, snapshot.values, strict=True)
         if series.spec.group == name
         and value is not None
-        # The runtime that uses a core comes from two groups.
-        and series.spec.name != "neuroncore_runtime_info"
+        # The runtime that uses a core, and its execution gap, come from two groups.
+        and series.spec.name not in ("neuroncore_runtime_info", "neuron_execution_gap_seconds")
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 
 from neuron_exporter.identity.local import driver_version, tools_version
 from neuron_exporter.model import Machine
-from neuron_exporter.report import unknown_fields
-from tests import captures
 from tests.support.reports import Harness, cores, ecc, executions, group, memory, report, runtime
 
 UTILIZATION = "neuroncore_utilization_ratio"
@@ -123,6 +120,23 @@ def test_physical_cores() -> None:
     unread = runtime(1, "a", neuroncore_counters=physical(_0={"nc_v3.0": None, "nc_v3.1": 50}))
     assert harness.samples(report(unread)).values(PHYSICAL) == {("0", "1"): 0.5}
     assert harness.samples(report()).values(PHYSICAL) == {("0", "0"): 0, ("0", "1"): 0}
+
+
+def test_idle_physical_cores() -> None:
+    """A core that was idle is 0 while every runtime is read, and its next use is not missed."""
+    harness = Harness()
+    idle: dict[str, float | None] = {"nc_v3.0": 0, "nc_v3.1": 0.0}
+    one = runtime(1, "a", neuroncore_counters=physical(_0=idle))
+    zeros = {("0", "0"): 0, ("0", "1"): 0}
+    for _ in range(3):
+        assert harness.samples(report(one)).values(PHYSICAL) == zeros
+    unread = runtime(2, "b", neuroncore_counters=group("not read"))
+    assert harness.samples(report(one, unread)).values(PHYSICAL) == {}
+    busy = runtime(2, "b", neuroncore_counters=physical(_0={**idle, "nc_v3.1": 40}))
+    assert harness.samples(report(one, busy)).values(PHYSICAL) == {**zeros, ("0", "1"): 0.4}
+    missing = runtime(2, "b", neuroncore_counters=physical(_0={**idle, "nc_v3.1": None}))
+    assert harness.samples(report(one, missing)).values(PHYSICAL) == {("0", "0"): 0}
+    assert harness.samples(report(one, one)).values(PHYSICAL) == zeros
 
 
 def test_physical_cores_of_some_logical_ones() -> None:
@@ -274,25 +288,3 @@ def test_version_metrics() -> None:
     samples = Harness().samples(report(), machine=Machine(driver_version="2.24", tools_version=""))
     assert samples.values("neuron_driver_info") == {("2.24",): 1}
     assert samples.values("neuron_tools_info") == {}
-
-
-# Unknown fields
-
-
-@pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
-def test_recordings_have_no_unknown_fields(path: Path) -> None:
-    for line in captures.lines(path):
-        assert unknown_fields(line) == []
-
-
-def test_unknown_fields() -> None:
-    """Unknown groups and fields are found at every level, each once."""
-    used = {"neuroncore_utilization": 5, "temperature": 60}
-    counters = group(neuroncores_in_use={"0": used, "1": used}, clock=1)
-    document = report(runtime(neuroncore_counters=counters, power={"watts": 9}), weather={})
-    assert unknown_fields(json.dumps(document).encode()) == [
-        "neuron_runtime_data[].report.neuroncore_counters.clock",
-        "neuron_runtime_data[].report.neuroncore_counters.neuroncores_in_use{}.temperature",
-        "neuron_runtime_data[].report.power",
-        "weather",
-    ]
