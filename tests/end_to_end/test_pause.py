@@ -56,6 +56,10 @@ def test_pause_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                 "dimension_sets": [["InstanceId"]],
             },
         }
+
+        def heartbeats() -> list[float]:
+            return [datum["Value"] for datum in endpoint.datums("ExporterHeartbeat")]
+
         with running_exporter(tmp_path, config, environment=CREDENTIALS) as exporter:
             exporter.wait_for_event("source_state", state="ok")
             assert HARDWARE in exporter.families()
@@ -68,7 +72,7 @@ def test_pause_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert exporter.value("neuron_exporter_up") == 0
             assert exporter.value("neuron_exporter_source_state", state="ok") == 0
             wait_for(lambda: HARDWARE not in exporter.families())
-            wait_for(lambda: endpoint.datums("ExporterHeartbeat")[-1]["Value"] == 0)
+            wait_for(lambda: heartbeats()[-1:] == [0])
             assert exporter.get("/healthz") == (200, "ok\n")
             assert exporter.get("/readyz") == (200, "ready\n")
             assert children_of(exporter.process.pid) == []
@@ -77,7 +81,7 @@ def test_pause_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             toggle_pause(exporter, "ok")
             assert executions(exporter) == 6
             assert processes_with_open(device)
-            wait_for(lambda: endpoint.datums("ExporterHeartbeat")[-1]["Value"] == 1)
+            wait_for(lambda: heartbeats()[-1:] == [1])
             assert exporter.stop() == 0
 
     assert endpoint.total("ExecutionsCompleted") == 6

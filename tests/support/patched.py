@@ -20,9 +20,10 @@ import bcrypt
 from neuron_exporter import output
 from neuron_exporter.cli import main as cli
 from neuron_exporter.daemon import daemon
+from neuron_exporter.daemon import problems as judged
 from neuron_exporter.facts import problems
 from neuron_exporter.metrics import report_period
-from neuron_exporter.model import SourceState, Timestamp
+from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline import processor
 from neuron_exporter.pipeline.processor import ReportProcessor
 from neuron_exporter.sinks.delivery import progress
@@ -55,8 +56,8 @@ class SteppingClock:
 class _ShortTimeouts(Watchdog):
     """Watchdog that times out after half a second."""
 
-    def check(self, stream: Stream, now: float) -> SourceState | None:
-        return super().check(stream, now + SILENCE_TIMEOUT - 0.5)
+    def deadline(self, stream: Stream) -> float:
+        return super().deadline(stream) - SILENCE_TIMEOUT + 0.5
 
 
 def _short_timeouts() -> None:
@@ -84,7 +85,7 @@ def _stuck_reader() -> None:
         return 0.0
 
     ReportProcessor.on_line = on_line  # type: ignore[method-assign]
-    daemon._MAX_SILENCE = 1.5
+    daemon._MAX_SILENCE = 3.0
     daemon.Daemon.__init__.__kwdefaults__["stop_seconds"] = 1.0
 
 
@@ -155,6 +156,11 @@ def _short_hangs() -> None:
     problems.HANG_CRITICAL_SECONDS = 6
 
 
+def _short_failures() -> None:
+    """Judge a sink that fails after seconds, not after minutes."""
+    judged.SINK_FAILING_SECONDS = 3
+
+
 _CHANGES: Mapping[str, Callable[[], None]] = {
     "short-timeouts": _short_timeouts,
     "dying-reader": _dying_reader,
@@ -169,6 +175,7 @@ _CHANGES: Mapping[str, Callable[[], None]] = {
     "held-passwords": _held_passwords,
     "held-sink": _held_sink,
     "short-hangs": _short_hangs,
+    "short-failures": _short_failures,
 }
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ AUTHORIZATION = basic_auth("me", "secret")
 @contextmanager
 def running_server(folder: WebConfigFolder, **sections: Any) -> Iterator[RunningServer]:
     """Run a server with this web configuration; check that no thread or descriptor is left."""
+    wait_for(lambda: threads("http", "http-worker") == [])  # of another test
     before = descriptors()
     file = WebConfigFile(folder.write(**sections))
     server = Server("127.0.0.1:0", ROUTES, lambda: None, file.access)
@@ -60,6 +61,7 @@ class RunningServer:
 
         def is_active() -> bool:
             self.file.refresh()
+            self.server.sweep()  # as the daemon does
             return self.file.access() is not before
 
         wait_for(is_active)

@@ -30,7 +30,8 @@ from neuron_exporter.web import UNPROTECTED, Access, Server
 STOP_SECONDS = 20.0
 """Time limit of the shutdown, below the 30 s after which ECS and Kubernetes kill."""
 
-_TICK = 1.0
+_TICK = 2.0
+_SETTLING_TICK = 1.0  # while a file that has changed may still be written to
 _GC_THRESHOLD = 10_000
 _MAX_SILENCE = 30.0  # three times the longest wait of a thread that ticks
 
@@ -149,14 +150,17 @@ class Daemon:
             self._events.put(Stop("http thread died", 1))
 
     def _wait(self) -> Stop:
+        wait = _TICK
         while True:
             self._tick("main")
             try:
-                event = self._events.get(timeout=_TICK)
+                event = self._events.get(timeout=wait)
             except Empty:
                 reap_orphans()
-                self._reloader.poll()
-                self._address_file.write(self._server.url)  # a reload may turn TLS on
+                wait = _SETTLING_TICK if self._reloader.poll() else _TICK
+                # A reload may have turned TLS on.
+                self._address_file.write(self._server.url)
+                self._server.sweep()
                 continue
             if isinstance(event, Stop):
                 return event

@@ -15,13 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuron_exporter.source.orphans import adopt_orphans, kill_orphans_of
+from neuron_exporter.source.stream import WakeupPipe
 from neuron_exporter.text import MAX_MESSAGE_LENGTH, sanitize_text
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 _MAX_STDERR_LINE = 4096
 _PIPE_CAPACITY = 65536
 _POLL_INTERVAL = 0.01
-_STDERR_TIMEOUT = 0.5
 _KILL_TIMEOUT = 1.0
 _LAUNCH_TIMEOUT = 5.0
 
@@ -79,10 +79,10 @@ class Child:
             raise SpawnError(f"{command[0]}: {reason}")
         assert self._process.stdout is not None  # nosec B101 # for the type checker
         self.stdout: int = self._process.stdout.fileno()
-        self._reaped = False
+        self._reaped: WakeupPipe | None = WakeupPipe()
         # Unless its standard error is read, the child blocks after writing 64 KiB to it.
         self._drain = threading.Thread(
-            target=self._drain_stderr, args=(on_stderr,), name="stderr", daemon=True
+            target=self._drain_stderr, args=(on_stderr, self._reaped), name="stderr", daemon=True
         )
         self._drain.start()
 
@@ -115,7 +115,9 @@ class Child:
         while kill_orphans_of(self.pid) and time.monotonic() < until:
             time.sleep(_POLL_INTERVAL)
         status = self._process.wait()
-        self._reaped = True
+        if self._reaped is not None:
+            self._reaped.wake()
+            self._reaped = None  # the pipe is closed as soon as the thread has ended, too
         self._drain.join(_KILL_TIMEOUT)
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None and not (pipe is self._process.stderr and self._drain.is_alive()):
@@ -132,14 +134,14 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _drain_stderr(self, on_line: Callable[[str], None]) -> None:
+    def _drain_stderr(self, on_line: Callable[[str], None], reaped: WakeupPipe) -> None:
         def pass_on(line: bytes) -> None:
             if line.strip():
                 text = line[:_MAX_STDERR_LINE].decode("utf-8", "replace").strip()
                 on_line(sanitize_text(text, MAX_MESSAGE_LENGTH))
 
         rest = b""
-        for chunk in self._read_stderr():
+        for chunk in self._read_stderr(reaped.fileno()):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _MAX_STDERR_LINE:
                 lines, rest = [*lines, rest], b""
@@ -147,17 +149,19 @@ class Child:
                 pass_on(line)
         pass_on(rest)
 
-    def _read_stderr(self) -> Iterator[bytes]:
+    def _read_stderr(self, reaped: int) -> Iterator[bytes]:
         assert self._process.stderr is not None  # nosec B101 # for the type checker
         fd = self._process.stderr.fileno()
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
+        for each in (fd, reaped):
+            poll.register(each, select.POLLIN)
         last = False
         while not last:
             # A process that cannot be killed may keep the pipe open for ever. Once the child is
             # reaped, one more read gets everything that the child can have written.
-            last = self._reaped
-            if poll.poll(0 if last else _STDERR_TIMEOUT * 1000):
+            ready = dict(poll.poll())
+            last = reaped in ready
+            if fd in ready:
                 chunk = os.read(fd, _PIPE_CAPACITY)
                 if not chunk:
                     return

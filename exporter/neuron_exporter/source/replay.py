@@ -19,7 +19,8 @@ from neuron_exporter.source.stream import (
 from neuron_exporter.source.watchdog import MAX_PERIOD, Watchdog
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_TICK = 1.0
+_MAX_WAIT = 10.0
+_TICK = 2.0
 
 
 class _ReaderSource:
@@ -54,7 +55,9 @@ class StdinSource(_ReaderSource):
         watchdog = Watchdog(period=0.0)
         reported: SourceState | None = None
         while not self._wakeup.stop_requested():
-            result = stream.read_available(_TICK)
+            # Once silence is reported, only the next bytes are of interest.
+            due = watchdog.deadline(stream) - time.monotonic() if reported is None else _MAX_WAIT
+            result = stream.read_available(max(0.0, min(_MAX_WAIT, due)))
             listener.on_tick()
             if result is ReadResult.END:
                 stream.finish()

@@ -46,7 +46,7 @@ class SourceListener(Protocol):
         """Handle a line of the source's standard error."""
 
     def on_tick(self) -> None:
-        """Note that the source's thread is alive. Called at least every two seconds."""
+        """Note that the source's thread is alive. Called at least every ten seconds."""
 
 
 class Source(Protocol):

@@ -39,16 +39,18 @@ class Watchdog:
         self._start_timeout = start_timeout
         self._started = time.monotonic()
 
-    def check(self, stream: Stream, now: float) -> SourceState | None:
-        """Return `GARBAGE` or `STALLED` if the last report is overdue, else None."""
+    def deadline(self, stream: Stream) -> float:
+        """Return when the next report is overdue."""
         if stream.last_report is None:
-            late = now - self._started > max(self._start_timeout, 3 * self._period)
-        else:
-            period = max(self._period, min(stream.period, MAX_PERIOD))
-            allowed = max(3 * period, self._silence_timeout)
-            if 0 < period < START_UP_PERIOD:  # the time to the next report is unknown
-                allowed += self._start_timeout
-            late = now - stream.last_report > allowed
-        if not late:
+            return self._started + max(self._start_timeout, 3 * self._period)
+        period = max(self._period, min(stream.period, MAX_PERIOD))
+        allowed = max(3 * period, self._silence_timeout)
+        if 0 < period < START_UP_PERIOD:  # the time to the next report is unknown
+            allowed += self._start_timeout
+        return stream.last_report + allowed
+
+    def check(self, stream: Stream, now: float) -> SourceState | None:
+        """Return `GARBAGE` or `STALLED` if the next report is overdue, else None."""
+        if now < self.deadline(stream):
             return None
         return SourceState.GARBAGE if stream.garbage_since_report else SourceState.STALLED

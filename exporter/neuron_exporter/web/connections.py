@@ -7,6 +7,7 @@ seconds in all, from handshake to the last byte of the response.
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -58,6 +59,7 @@ class Connection:
 
     def abort(self) -> None:
         """End every read and write on the connection, from another thread."""
+        self.deadline = math.inf
         with suppress(OSError):
             # SSLSocket.shutdown would continue the connection without encryption.
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
@@ -126,7 +128,12 @@ class Connections:
     def sweep(self, tls: ServerTls | None) -> None:
         """Abort connections past their deadline, and idle ones with other TLS settings."""
         now = time.monotonic()
-        self._abort(lambda each: now > each.deadline or (each.is_idle and each.tls is not tls))
+        self._abort(lambda each: now >= each.deadline or (each.is_idle and each.tls is not tls))
+
+    def next_deadline(self) -> float:
+        """Return when the first of the present deadlines ends; infinity if there is none."""
+        with self._lock:
+            return min((each.deadline for each in self._open), default=math.inf)
 
     def abort_all(self) -> None:
         """Abort all connections."""

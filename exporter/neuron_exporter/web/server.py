@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import threading
@@ -18,7 +19,7 @@ from neuron_exporter.web.access import UNPROTECTED, Access
 from neuron_exporter.web.connections import Connection, Connections
 from neuron_exporter.web.handler import Handler, Route
 
-_SWEEP_INTERVAL = 0.5
+_MAX_WAIT = 10.0  # a deadline that begins during a wait ends later (`REQUEST_TIMEOUT`)
 _ACCEPT_RETRY_SECONDS = 0.05
 _BACKLOG = 1024  # a connection that finds it full is tried again after a second or more
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -53,6 +54,8 @@ class Server:
         """The addresses in `listen`, with the ports that were bound."""
         self._local_addresses = list(map(_local_address, listen, self._sockets))
         self._selector = selectors.DefaultSelector()
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
         for each in self._sockets:
             self._selector.register(each, selectors.EVENT_READ)
         self._routes = routes
@@ -87,21 +90,29 @@ class Server:
     def close(self) -> None:
         """Stop the server and abort all connections."""
         self._closing = True
+        os.eventfd_write(self._wakeup, 1)
         if self._thread.is_alive():
             self._thread.join()
         self._connections.abort_all()
         self._selector.close()
+        os.close(self._wakeup)
         for each in self._sockets:
             each.close()
+
+    def sweep(self) -> None:
+        """Abort connections past their deadline, and idle ones with TLS settings of the past."""
+        self._connections.sweep(self._access().tls)
 
     def _serve(self) -> None:
         failure: BaseException | None = None
         try:
             while not self._closing:
-                for key, _ in self._selector.select(_SWEEP_INTERVAL):
-                    self._accept(key.fileobj)  # type: ignore[arg-type]
+                deadline = self._connections.next_deadline() - time.monotonic()
+                for key, _ in self._selector.select(max(0.0, min(_MAX_WAIT, deadline))):
+                    if key.fd != self._wakeup:
+                        self._accept(key.fileobj)  # type: ignore[arg-type]
                 self._on_tick()
-                self._connections.sweep(self._access().tls)
+                self.sweep()
         except BaseException as error:  # noqa: BLE001 (the daemon decides how to react)
             failure = error
         self.on_death(failure)

@@ -50,6 +50,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     watchdog = functools.partial(Watchdog, silence_timeout=0.3, start_timeout=0.3)
     monkeypatch.setattr(neuron_monitor, "Watchdog", watchdog)
     monkeypatch.setattr(neuron_monitor, "_TICK", 0.05)
+    monkeypatch.setattr(neuron_monitor, "_MAX_WAIT", 0.05)
 
 
 def make_source(*command: str | Path, backoff: Backoff | None = None) -> NeuronMonitorSource:
@@ -180,6 +181,16 @@ def test_failures(
     )
     # On a busy machine, a child may stall before it prints its garbage.
     assert {each for each, _ in listener.restarts} <= {reason, "stalled"}
+
+
+@pytest.mark.usefixtures("short_timeouts")
+@pytest.mark.parametrize("steps", [["forever"], [HEALTHY, "forever"]], ids=["at start", "later"])
+def test_silence_between_ticks(monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
+    """A silent child is restarted when that is due, not at the next tick."""
+    monkeypatch.setattr(neuron_monitor, "_MAX_WAIT", 3600)
+    listener = RecordingListener()
+    with running_source(make_source(*child(*steps)), listener):
+        wait_for(lambda: [reason for reason, _ in listener.restarts] == ["stalled"] * 2)
 
 
 @pytest.mark.usefixtures("short_timeouts")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.model import Group, SourceState
-from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource
+from neuron_exporter.source import FileSource, NeuronMonitorSource, StdinSource, neuron_monitor
 from neuron_exporter.source.child import Backoff
 from neuron_exporter.source.stream import WakeupPipe
 from tests.support.children import child, script
@@ -142,8 +142,9 @@ def test_resume_resets_the_restart_delay() -> None:
     assert listener.restarts[before][1] <= 0.01
 
 
-def test_pause_and_resume_at_once() -> None:
+def test_pause_and_resume_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader waits afterwards as before, without a busy loop."""
+    monkeypatch.setattr(neuron_monitor, "_MAX_WAIT", 1)
     listener = RecordingListener()
     source = make_source(*child(HEALTHY, "forever"))
     with running_source(source, listener):

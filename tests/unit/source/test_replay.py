@@ -238,7 +238,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         replay, "Watchdog", functools.partial(Watchdog, silence_timeout=0.2, start_timeout=0.2)
     )
-    monkeypatch.setattr(replay, "_TICK", 0.05)
+    monkeypatch.setattr(replay, "_MAX_WAIT", 0.05)
 
 
 def test_standard_input(stdin: Input) -> None:
@@ -284,6 +284,21 @@ def test_silent_input(stdin: Input) -> None:
         wait_for(lambda: len(listener.states) == 2)
         assert listener.states == [silent, silent]
         run.end()
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_silent_input_between_ticks(stdin: Input, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is reported when it is due, and then costs ticks only."""
+    monkeypatch.setattr(replay, "_MAX_WAIT", 3600)
+    listener = RecordingListener()
+    with running_source(StdinSource(MIB, stdin.reading), listener) as run:
+        wait_for(lambda: listener.states)
+        stdin.write(REPORTS[0] + b"\n")
+        wait_for(lambda: len(listener.states) == 2)
+        run.end()
+
+    assert [state for state, _ in listener.states] == [SourceState.STALLED] * 2
+    assert len(listener.ticks) < 20
 
 
 @pytest.mark.usefixtures("short_timeouts")

@@ -27,7 +27,7 @@ def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (connections.MAX_CONNECTIONS, connections.REQUEST_TIMEOUT) == (32, 10.0)
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
     monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 60.0)
-    monkeypatch.setattr(web_server, "_SWEEP_INTERVAL", 0.02)
+    monkeypatch.setattr(web_server, "_MAX_WAIT", 0.02)
 
 
 @contextmanager
@@ -150,6 +150,51 @@ def test_slow_request(clients: Clients, after_another: bool) -> None:
         else:
             pytest.fail("the connection was not aborted")
     assert time.monotonic() - started > 0.2
+
+
+@pytest.fixture
+def _long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "_MAX_WAIT", 3600)
+
+
+@pytest.mark.usefixtures("_long_waits")
+def test_request_timeout_ends_the_wait(clients: Clients) -> None:
+    """The thread that accepts wakes up for a deadline, and for the end of the server."""
+    with short_timeout():
+        assert clients.connect(b"GET / HT").closed()
+
+
+def test_deadlines_during_a_wait_end_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that accepts need not be woken up for a request on an idle connection."""
+    monkeypatch.undo()
+    assert web_server._MAX_WAIT <= connections.REQUEST_TIMEOUT <= connections.IDLE_TIMEOUT
+
+
+@pytest.mark.usefixtures("_long_waits")
+def test_request_past_its_deadline_costs_no_wakeups() -> None:
+    """A connection is aborted once, although its request goes on."""
+    ticks = []
+    release = threading.Event()
+
+    def hang(_: Request) -> Response:
+        release.wait(60)
+        return Response(b"late\n")
+
+    server = Server(
+        "127.0.0.1:0", {"/": lambda _: Response(b"hello\n"), "/hang": hang}, lambda: ticks.append(1)
+    )
+    server.start()
+    try:
+        with short_timeout(), Client(server.port) as client:
+            client.request("/hang")
+            assert client.closed()
+            before = len(ticks)
+            for _ in range(5):
+                assert get(server.port).body == b"hello\n"
+            assert len(ticks) - before < 50
+    finally:
+        release.set()
+        server.close()
 
 
 def test_slow_reader_is_aborted(clients: Clients) -> None:

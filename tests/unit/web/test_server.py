@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from neuron_exporter.web import BindError, Request, Response, Server
-from neuron_exporter.web import server as web_server
 from tests.support.clients import Client, get
 from tests.support.network import has_ipv6
 from tests.support.processes import descriptors, threads
@@ -34,14 +33,10 @@ ROUTES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _short_sweep_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "_SWEEP_INTERVAL", 0.02)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     """Run a server; check that no thread or descriptor is left."""
+    wait_for(lambda: threads("http", "http-worker") == [])  # of another test
     before = descriptors()
     running = Server("127.0.0.1:0", ROUTES, lambda: None)
     running.start()
@@ -337,6 +332,8 @@ def test_death_of_accept_thread() -> None:
     server = Server("127.0.0.1:0", ROUTES, tick)
     server.on_death = deaths.append
     server.start()
+    for _ in range(3):  # each ends a wait
+        assert get(server.port).status == 200
     wait_for(lambda: deaths)
     server.close()
 

@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.web import BindError, Response, Route, Server, connections
-from neuron_exporter.web import server as web_server
 from neuron_exporter.web.server import listen_on
 from tests.support.clients import Client
 from tests.support.network import has_ipv6
@@ -18,11 +17,6 @@ from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 
 ROUTES: dict[str, Route] = {"/": lambda _: Response(b"hello\n")}
-
-
-@pytest.fixture(autouse=True)
-def _short_sweep_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "_SWEEP_INTERVAL", 0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +111,7 @@ def test_connection_limit_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_bind_error_closes_all() -> None:
     with running_server("127.0.0.1:0") as other:
+        wait_for(lambda: threads("http-worker") == [])  # of another test
         before = descriptors()
         with pytest.raises(BindError, match=f"cannot listen on 127.0.0.1:{other.port}: Address"):
             Server(["127.0.0.1:0", f"127.0.0.1:{other.port}"], ROUTES, lambda: None)

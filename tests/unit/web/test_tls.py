@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.web import server as web_server
 from tests.support.clients import Client, ClientResponse, basic_auth, get
 from tests.support.serving import AUTHORIZATION, USERS, running_server
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebConfigFolder, bcrypt_hash
-
-
-@pytest.fixture(autouse=True)
-def _short_sweep_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "_SWEEP_INTERVAL", 0.02)
 
 
 @pytest.fixture

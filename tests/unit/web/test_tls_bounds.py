@@ -10,16 +10,10 @@ from pathlib import Path
 import pytest
 
 from neuron_exporter.web import connections, passwords
-from neuron_exporter.web import server as web_server
 from tests.support.clients import Client, basic_auth, get
 from tests.support.processes import threads
 from tests.support.serving import AUTHORIZATION, USERS, running_server
 from tests.support.web_config import WebConfigFolder
-
-
-@pytest.fixture(autouse=True)
-def _short_sweep_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "_SWEEP_INTERVAL", 0.02)
 
 
 @pytest.fixture
