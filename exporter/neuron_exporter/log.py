@@ -10,10 +10,15 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict
+# structlog imports rich if it is installed, for tracebacks that the exporter does not print: 4 MiB.
+_HIDES_RICH = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
+import structlog  # noqa: E402
+from structlog.typing import EventDict  # noqa: E402
 
-from neuron_exporter.text import truncated_repr
+from neuron_exporter.text import truncated_repr  # noqa: E402
+
+if _HIDES_RICH:
+    del sys.modules["rich"]
 
 LEVELS = ("debug", "info", "warning", "error")
 """Log levels, the most verbose first."""

@@ -15,7 +15,7 @@ from tests.support.paths import PACKAGE
 from tests.support.web_config import bcrypt_hash
 
 LAYERS: list[set[str]] = [
-    {"build_info", "text", "run_directory"},
+    {"build_info", "malloc", "text", "run_directory"},
     {
         *("model", "log", "telemetry", "facts"),
         *("address_file", "output", "own_files", "proxies", "validation"),
@@ -82,7 +82,7 @@ def test_imports_point_down(name: str) -> None:
             assert other_layer <= 1, f"{name} imports {target}"
 
 
-SHARED_BY_SINKS = {"delivery", "exposition"}
+SHARED_BY_SINKS = {"delivery", "exposition", "picker"}
 """Modules and packages below `sinks` that several sinks share."""
 
 
@@ -153,12 +153,24 @@ def test_bcrypt_is_imported_for_passwords_only(
     assert ("bcrypt" in loaded) is (users is not None)
 
 
+def test_log_imports_no_rich() -> None:
+    """structlog imports rich for tracebacks where it is installed; others can import it later."""
+    loaded = loaded_by(
+        "import rich; import sys; del sys.modules['rich']; import neuron_exporter.log"
+    )
+    assert "rich" not in loaded
+    assert "rich.console" in loaded_by("import neuron_exporter.log; import rich.console")
+
+
 def test_entry_point_imports_little() -> None:
     """Signals are handled before argparse and all libraries are imported."""
     loaded = loaded_by("import neuron_exporter.cli.main")
     assert not loaded & {"argparse", "pydantic", "prometheus_client", "structlog", "threading"}
     assert {name for name in loaded if name.startswith("neuron_exporter.")} <= {
-        *(f"neuron_exporter.{name}" for name in ("cli", "cli.main", "daemon", "daemon.signals"))
+        *(
+            f"neuron_exporter.{name}"
+            for name in ("cli", "cli.main", "daemon", "daemon.signals", "malloc")
+        )
     }
 
 
