@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Mapping
 from email.message import Message
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from neuron_exporter import __version__
 from neuron_exporter.log import get_logger
 from neuron_exporter.web.access import Access
+from neuron_exporter.web.compression import accepts_gzip, compress
 from neuron_exporter.web.connections import Connection
 from neuron_exporter.web.protection import BusyError
 from neuron_exporter.web.strictness import (
@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
         ]
         accepted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
         if length >= _MIN_COMPRESSED_BYTES and accepts_gzip(accepted):
-            parts = (gzip.compress(b"".join(parts), compresslevel=1, mtime=0),)
+            parts = (compress(parts),)
             length = len(parts[0])
             head.append("Content-Encoding: gzip")
         if response.status == 401:
@@ -198,13 +198,3 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             for part in parts:
                 self.wfile.write(part)
-
-
-def accepts_gzip(header: str) -> bool:
-    """Return whether an Accept-Encoding header allows gzip. A named coding overrides "*"."""
-    allowed = {}
-    for part in header.lower().split(","):
-        coding, _, quality = part.partition(";")
-        is_zero = quality.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-        allowed[coding.strip()] = not is_zero
-    return allowed.get("gzip", allowed.get("*", False))
