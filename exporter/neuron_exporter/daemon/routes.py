@@ -120,10 +120,11 @@ class Endpoints:
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))
         own = write(telemetry.registry.collect(), format, sink.labels)
-        hardware = sink.expose(now, format)  # last, to show the samples of every counted report
+        # Last, to show the samples of every counted report.
+        hardware = sink.expose_parts(now, format)
         counts = self._series_counts(sink.series(now), format, sink.labels)
         telemetry.scrape_seconds.observe(time.perf_counter() - started)
-        return Response((hardware, own, counts, format.end), format.content_type)
+        return Response((*hardware, own, counts, format.end), format.content_type)
 
     def _series_counts(self, series: Mapping[str, int], format: Format, labels: Labels) -> bytes:
         """Return the exposition of the series counts, cached until the counts change."""

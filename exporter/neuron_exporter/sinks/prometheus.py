@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
 
 from neuron_exporter.model import Labels, Machine, MetricSpec, Selection, Series, Shape, Snapshot
-from neuron_exporter.sinks.exposition import OPEN_METRICS, TEXT, Format, escape, head
+from neuron_exporter.sinks.exposition import TEXT, Format, escape, head
+from neuron_exporter.sinks.picker import Picker, picker
 
 _ABSENT = b"null"
 _INSTANCE_INFO = "instance_info"
+
+_PIECES_PER_PART = 400
+"""Pieces of text, two for each series, that are joined at a time: about 50 kB. malloc asks the
+system for larger blocks anew each time, and their page faults take longer than all the rest."""
 
 
 class _PreparedSelection(NamedTuple):
@@ -82,12 +86,16 @@ class PrometheusSink:
     def expose(self, monotonic: float, format: Format = TEXT) -> bytes:
         """Return the snapshot as text, without the end marker of the format. Empty if there is no
         snapshot or it is too old."""
+        return b"".join(self.expose_parts(monotonic, format))
+
+    def expose_parts(self, monotonic: float, format: Format = TEXT) -> Sequence[bytes]:
+        """Return the text of `expose` in parts, which need less time than one large text."""
         snapshot = self._latest
         if snapshot is None:
-            return b""
+            return ()
         snapshot = snapshot.as_of(monotonic)
         if not snapshot.shape:
-            return b""
+            return ()
         return self._table_for(snapshot).render(snapshot.values, format)
 
     def series(self, monotonic: float) -> Mapping[str, int]:
@@ -125,8 +133,21 @@ class _CommonLabels(NamedTuple):
     of_instance_info: str
 
 
+class _Lines(NamedTuple):
+    """Text before each value of some series, the room for the value, and the end.
+
+    `pick` picks these values, `pick_others` those of the other series. `heads` are the heads of
+    families by their index in the text.
+    """
+
+    pick: Picker
+    pick_others: Picker
+    text: list[bytes]
+    heads: dict[int, bytes]
+
+
 class _Table:
-    """Prepared text of one shape: the text before each value, and the order of the values.
+    """Prepared text of one shape, and the order of its series.
 
     The text of series that `previous` has is taken from there.
     """
@@ -147,62 +168,80 @@ class _Table:
             for index, series in enumerate(shape)
             if (position := selection.position(series)) is not None
         )
-        order = [index for _, index in selected]
-        self.series = {**selection.no_series, **Counter(shape[index].spec.name for index in order)}
-        self.length = len(order)
-        if len(order) == 1:
-            only = slice(order[0], order[0] + 1)
-            self._pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(only)
-        elif order:
-            self._pick = itemgetter(*order)
+        self._order = [index for _, index in selected]
+        self.series = {
+            **selection.no_series,
+            **Counter(shape[index].spec.name for index in self._order),
+        }
         # By the identity of the series, which the shape keeps alive.
         known = previous._names if previous and previous._machine == machine else {}
         self._names: dict[int, bytes] = {}
-        self._text: list[bytes] = []
-        # Family heads by their index in the text. The text contains those of TEXT; `render`
-        # replaces them for OpenMetrics.
-        self._heads: dict[int, bytes] = {}
-        self._open_metrics_heads: dict[int, bytes] = {}
-        family: MetricSpec | None = None
-        for index in order:
+        for index in self._order:
             series = shape[index]
-            position = len(self._text)
-            if series.spec is not family:
-                family = series.spec
-                about = family.name, family.help, family.kind.value, family.unit.value
-                self._heads[position] = head(TEXT, *about).encode()
-                self._open_metrics_heads[position] = head(OPEN_METRICS, *about).encode()
             is_info = series.spec.name == _INSTANCE_INFO
             labels = common.of_instance_info if is_info else common.of_series
-            name = known.get(id(series)) or _name(series, labels)
-            self._names[id(series)] = name
-            self._text += [self._heads[position] + name if position in self._heads else name, b""]
-        self._text.append(b"\n")
+            self._names[id(series)] = known.get(id(series)) or _name(series, labels)
+        self._had_value: Set[int] = set()
+        self._lines: dict[bool, _Lines] = {}
 
     def matches(self, shape: Shape, machine: Labels, selection: _PreparedSelection) -> bool:
         """Return whether the table was made for this shape, these labels and this selection."""
         return self._shape is shape and self._machine == machine and self._selection is selection
 
-    def render(self, values: tuple[Any, ...], format: Format) -> bytes:
-        """Return the text of all series with these values."""
-        if not self.length:
-            return b""
-        text = self._text.copy()
-        heads = self._heads
-        if format.is_open_metrics:
-            heads = self._open_metrics_heads
-            for position, lines in heads.items():
-                text[position] = lines + text[position][len(self._heads[position]) :]
+    def render(self, values: tuple[Any, ...], format: Format) -> Sequence[bytes]:
+        """Return the text of all series with these values, in parts."""
+        if not self._order:
+            return ()
+        lines = self._lines_for(values, format)
+        text = lines.text.copy()
         # JSON numbers are valid in these formats, and msgspec writes the shortest ones that read
         # back as the same number, much faster than repr.
-        encoded = msgspec.json.encode(self._pick(values))[1:-1]
-        text[1::2] = numbers = encoded.split(b",")
+        encoded = msgspec.json.encode(lines.pick(values))[1:-1]
+        text[1::2] = numbers = encoded.split(b",") if encoded else []
         if _ABSENT in encoded:
             for position, number in enumerate(numbers):
                 if number == _ABSENT:
-                    text[2 * position] = heads.get(2 * position, b"")
+                    text[2 * position] = lines.heads.get(2 * position, b"")
                     text[2 * position + 1] = b""
-        return b"".join(text)[1:]
+        text[0] = text[0][1:]
+        starts = range(0, len(text), _PIECES_PER_PART)
+        return [b"".join(text[start : start + _PIECES_PER_PART]) for start in starts]
+
+    def _lines_for(self, values: tuple[Any, ...], format: Format) -> _Lines:
+        """Return the lines of the series that have or had a value.
+
+        Most series of a runtime in `layout: aws` never have one: those of unused cores.
+        """
+        lines = self._lines.get(format.is_open_metrics)
+        if lines is None or set(lines.pick_others(values)) - {None}:
+            present = {index for index in self._order if values[index] is not None}
+            shown = self._had_value = self._had_value | present
+            lines = self._lines[format.is_open_metrics] = self._prepare(shown, format)
+        return lines
+
+    def _prepare(self, shown: Set[int], format: Format) -> _Lines:
+        """Return the lines of the series at these indices, and the heads of all families."""
+        lines = _Lines(
+            picker([index for index in self._order if index in shown]),
+            picker([index for index in self._order if index not in shown]),
+            text=[],
+            heads={},
+        )
+        family: MetricSpec | None = None
+        heads = b""
+        for index in self._order:
+            series = self._shape[index]
+            if series.spec is not family:
+                family = series.spec
+                about = family.name, family.help, family.kind.value, family.unit.value
+                heads += head(format, *about).encode()
+            if index in shown:
+                if heads:
+                    lines.heads[len(lines.text)] = heads
+                lines.text.extend((heads + self._names[id(series)], b""))
+                heads = b""
+        lines.text.append(heads + b"\n")
+        return lines
 
 
 def _name(series: Series, common: str) -> bytes:

@@ -25,10 +25,11 @@ from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.sinks import prometheus
-from neuron_exporter.sinks.exposition import write
+from neuron_exporter.sinks.exposition import FORMATS, write
 from neuron_exporter.sinks.prometheus import PrometheusSink, machine_labels
 from neuron_exporter.telemetry import Telemetry
 from tests import captures
+from tests.support import simulated
 from tests.support.reports import Harness, cores, executions, report, runtime
 
 NOW = 10.0
@@ -220,6 +221,19 @@ def test_single_series() -> None:
     assert len(text.splitlines()) == 3
 
 
+def test_parts_are_small_and_form_the_text() -> None:
+    """malloc gets blocks of 128 KiB and more from the system, and returns them at once."""
+    sink, harness = PrometheusSink(EVERYTHING), Harness()
+    (document,) = simulated.reports(1, "--runtimes", "32", "--scenario", "inference")
+    snapshot = harness.collect(document, machine=HERE).snapshot
+    text = scrape(snapshot, sink).encode()
+    for format in FORMATS:
+        parts = sink.expose_parts(snapshot.taken_at.monotonic, format)
+        assert b"".join(parts) == sink.expose(snapshot.taken_at.monotonic, format)
+        assert len(parts) > len(text) / (128 * 1024)
+        assert max(map(len, parts)) < 128 * 1024
+
+
 def test_concurrent_scrapes_see_one_report() -> None:
     sink, harness = PrometheusSink(EVERYTHING), Harness()
     snapshots = []
@@ -287,3 +301,45 @@ def test_only_chosen_labels_of_the_machine() -> None:
     assert others
     assert all('instance_id="i-1",team="search"}' in line for line in others)
     assert not [line for line in others if "instance_type=" in line]
+
+
+def with_latencies(harness: Harness, *percentiles: dict[str, float] | None) -> Snapshot:
+    """Return the snapshot of a report with these latencies of runtimes, None for an idle one."""
+    stats = [executions(5 if each else 0, each) for each in percentiles]
+    workers = [runtime(n, str(n), execution_stats=each) for n, each in enumerate(stats)]
+    return harness.collect(report(*workers), machine=HERE).snapshot
+
+
+@pytest.mark.parametrize("preset", ["full", "none"])
+def test_values_come_and_go(preset: str) -> None:
+    """A series has no line before its first value, nor while it has none; families stay."""
+    selection, _ = select_for_prometheus(preset, ["execution_latency_seconds"], [])
+    sink, harness = PrometheusSink(selection), Harness()
+    with_latencies(harness, {"p50": 0.5}, {"p50": 0.5})  # from now on, the series exist
+    for percentiles in (
+        (None, None),
+        ({"p50": 0.25}, None),
+        (None, {"p50": 0.5}),
+        (None, None),
+        ({"p50": 0.25}, {"p50": 0.75}),
+        (None, {"p50": 0.5, "p99": 0.75}),
+        ({"p50": 0.0, "p99": 0.0}, None),
+    ):
+        snapshot = with_latencies(harness, *percentiles)
+        text = scrape(snapshot, sink)
+        samples = [line for line in text.splitlines() if line.startswith("execution_latency")]
+        assert len(samples) == sum(len(each or ()) for each in percentiles)
+        assert "# TYPE execution_latency_seconds gauge\n" in text
+        for format in FORMATS:
+            unused = PrometheusSink(selection)
+            unused.offer(snapshot)
+            at = snapshot.taken_at.monotonic
+            assert sink.expose(at, format) == unused.expose(at, format)
+
+
+def test_all_values_come_at_once() -> None:
+    selection, _ = select_for_prometheus("none", ["execution_latency_seconds"], [])
+    sink, harness = PrometheusSink(selection), Harness()
+    with_latencies(harness, {"p50": 0.5})
+    assert "{" not in scrape(with_latencies(harness, None), sink)
+    assert scrape(with_latencies(harness, {"p50": 0.25}), sink).endswith(" 0.25\n")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from operator import itemgetter
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 from neuron_exporter.model import (
     CloudWatchMetric,
@@ -17,6 +16,7 @@ from neuron_exporter.model import (
     Value,
 )
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, owner_values
+from neuron_exporter.sinks.picker import Picker, picker
 
 MACHINE_POOL: Dimensions = ()
 """The pool of all series. Every other pool is identified by the dimensions of its owner."""
@@ -36,7 +36,7 @@ class PooledGauge(NamedTuple):
     """A metric that receives one value, or one distribution, per report from each of its series."""
 
     key: PoolKey
-    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    pick: Picker
 
 
 class PooledActiveCount(NamedTuple):
@@ -47,7 +47,7 @@ class PooledActiveCount(NamedTuple):
     """
 
     key: PoolKey
-    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    pick: Picker
     machine_index: int
 
 
@@ -92,7 +92,7 @@ class PoolingPlan:
             if metric.pooling is Pooling.MACHINE:
                 (machine_index,) = self._by_row[row]
                 self.active_counts.append(
-                    PooledActiveCount((pool, metric.name), _picker(indices), machine_index)
+                    PooledActiveCount((pool, metric.name), picker(indices), machine_index)
                 )
             else:
                 self._add_pool(source, metric, pool, indices)
@@ -108,9 +108,9 @@ class PoolingPlan:
             own = tuple(positions.setdefault(index, len(positions)) for index in indices)
             self.deltas.append(PooledDelta(key, own))
         elif row.kind is MetricKind.DISTRIBUTION:
-            self.distributions.append(PooledGauge(key, _picker(indices)))
+            self.distributions.append(PooledGauge(key, picker(indices)))
         else:
-            self.gauges.append(PooledGauge(key, _picker(indices)))
+            self.gauges.append(PooledGauge(key, picker(indices)))
 
     def _indices(self, row: MetricSpec, metric: CloudWatchMetric) -> list[int]:
         return [i for i in self._by_row.get(row, ()) if _belongs(self.shape[i], metric)]
@@ -135,13 +135,6 @@ def has_no_owner(row: MetricSpec, metric: CloudWatchMetric) -> bool:
 def count_active(values: tuple[Value, ...]) -> float:
     """Return how many values are above 0."""
     return float(sum(map(bool, values)))
-
-
-def _picker(indices: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Return a function that picks the values at these indices, always as a tuple."""
-    if len(indices) == 1:
-        return itemgetter(slice(indices[0], indices[0] + 1))
-    return itemgetter(*indices)
 
 
 def _belongs(series: Series, metric: CloudWatchMetric) -> bool:
