@@ -13,7 +13,7 @@ errors of this and other distributions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil
@@ -50,6 +50,24 @@ class _Point(NamedTuple):
     until: float
 
 
+class CompletedExecutions(NamedTuple):
+    """Executions that one process completed in a period, with their latency percentiles (s)."""
+
+    completed: float
+    latency: NamedValues | None
+    device_latency: NamedValues | None
+
+
+def distributions(
+    executions: Iterable[Iterable[CompletedExecutions]],
+    percentiles: Callable[[CompletedExecutions], NamedValues | None],
+) -> list[Distribution | None]:
+    """Return the latency distribution (s) of the executions of each label set."""
+    return [
+        distribution((done.completed, percentiles(done)) for done in each) for each in executions
+    ]
+
+
 def distribution(runtimes: Iterable[tuple[float, NamedValues | None]]) -> Distribution | None:
     """Return pairs of a latency (s) and the number of executions that it stands for.
 
@@ -59,35 +77,32 @@ def distribution(runtimes: Iterable[tuple[float, NamedValues | None]]) -> Distri
     pairs: list[tuple[float, float]] = []
     for completed, percentiles in runtimes:
         total = round(completed)
-        if total and percentiles:
+        if total > 0 and percentiles:
             known = {name: value for name, value in percentiles.items() if value is not None}
-            pairs += _pairs(known, total)
+            _add_pairs(pairs, known, total)
     return tuple(pairs) or None
 
 
-def _pairs(known: Mapping[str, float], total: int) -> Iterator[tuple[float, float]]:
-    """Yield a latency and its number of executions for each point that stands for any."""
-    counted = 0
-    positions = min(total, _MAX_POSITIONS)
-    for percentiles, low, high, weight, until in _points(tuple(known)):
-        reached = _count_below(until, total)
-        if reached > counted:
-            if weight is None:
-                shares = ((p / 100 * (positions - 1) + 0.5) / positions for p in percentiles)
-                weight = _weight(*shares)
-            yield _between(known[low], known[high], weight), float(reached - counted)
-            counted = reached
-
-
-def _count_below(share: float, total: int) -> int:
-    """Return how many executions lie in this share of a distribution.
+def _add_pairs(pairs: list[tuple[float, float]], known: Mapping[str, float], total: int) -> None:
+    """Append a latency and its number of executions for each point that stands for any.
 
     With numbers from 0 in the order of latency, execution i is at i / (total - 1); a single one is
     the median.
     """
-    if share == 1:
-        return total
-    return ceil(share * (total - 1)) if total > 1 else round(share)
+    counted = 0
+    last = total - 1
+    for percentiles, low, high, weight, until in _points(tuple(known)):
+        below = ceil(until * last) if last else round(until)
+        reached = total if until == 1 else below
+        if reached == counted:
+            continue
+        value = known[low]
+        if low != high:
+            if weight is None:
+                weight = _extreme_weight(percentiles, min(total, _MAX_POSITIONS))
+            value = _between(value, known[high], weight)
+        pairs.append((value, float(reached - counted)))
+        counted = reached
 
 
 @lru_cache(maxsize=256)
@@ -126,8 +141,14 @@ def _weight(low: float, at: float, high: float) -> float:
     return (_normal_quantile(at) - start) / width if width else 0.0
 
 
+@lru_cache(maxsize=1024)
+def _extreme_weight(percentiles: tuple[float, float, float], positions: int) -> float:
+    """Return the weight of a point beside an extreme of so many executions."""
+    return _weight(*((each / 100 * (positions - 1) + 0.5) / positions for each in percentiles))
+
+
 def _between(low: float, high: float, weight: float) -> float:
-    if not weight or low == high:
+    if low == high:
         return low
     if low > 0 and high > 0:
         return float(low ** (1 - weight) * high**weight)

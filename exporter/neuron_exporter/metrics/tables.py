@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from neuron_exporter.facts.report_names import GENERIC
+from neuron_exporter.metrics.latency import CompletedExecutions, distributions
 from neuron_exporter.model import Column, Distribution, Entity, EntityKind
 from neuron_exporter.text import sanitize_text
 
@@ -133,17 +135,26 @@ class DeviceTable(Table):
 
 @dataclass(slots=True)
 class RuntimeTable(Table):
-    """Runtimes, merged by labels: bytes, ratios, percentiles, distributions and gaps (s)."""
+    """Runtimes, merged by labels: bytes, ratios, percentiles, executions and gaps (s)."""
 
     memory: Columns
     host_memory: Columns
     vcpu: Columns
     latency: Columns
     device_latency: Columns
-    latencies: list[Distribution | None]
-    device_latencies: list[Distribution | None]
+    executions: list[tuple[CompletedExecutions, ...]]
     gap: Column
     longest_gap: Column
+
+    @property
+    def latencies(self) -> list[Distribution | None]:
+        """Distributions of the total latency (s)."""
+        return distributions(self.executions, attrgetter("latency"))
+
+    @property
+    def device_latencies(self) -> list[Distribution | None]:
+        """Distributions of the latency on the device (s)."""
+        return distributions(self.executions, attrgetter("device_latency"))
 
 
 @dataclass(slots=True)

@@ -1,19 +1,20 @@
 """Windows of readings, aligned to the wall clock.
 
 A window keeps each value with its number of occurrences, from which CloudWatch computes
-percentiles, and the increase of counters. The reader's thread adds snapshots, the sink's thread
-takes windows.
+percentiles, and the increase of counters. Distributions, which have thousands of values, are
+gathered in buckets. The reader's thread adds snapshots, the sink's thread takes windows.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from neuron_exporter.model import EntityKind, Labels, MetricSpec, Selection, Shape, Snapshot
+from neuron_exporter.sinks.cloudwatch.buckets import LogarithmicBuckets
 from neuron_exporter.sinks.cloudwatch.pooling import (
     WHOLE_MACHINE,
     Groupings,
@@ -31,20 +32,23 @@ this number, the oldest is dropped and counted."""
 class Window:
     """Readings from `start` (Unix seconds) until the start of the next window.
 
-    `last_snapshot` is the newest snapshot at its end; it shows whether the source is alive.
+    `last_snapshot` is the newest snapshot at its end; it shows whether the source is alive. The
+    `distributions` are added to `values` when the window is taken.
     """
 
     start: float
-    values: dict[PoolKey, Counter[Any]] = field(default_factory=dict)
-    deltas: dict[PoolKey, float] = field(default_factory=dict)
+    values: dict[PoolKey, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
+    distributions: dict[PoolKey, LogarithmicBuckets] = field(
+        default_factory=lambda: defaultdict(LogarithmicBuckets)
+    )
+    deltas: dict[PoolKey, float] = field(default_factory=lambda: defaultdict(float))
     last_snapshot: Snapshot | None = None
 
-    def value_counts(self, key: PoolKey) -> Counter[Any]:
-        """Return the counter of a pool's values."""
-        found = self.values.get(key)
-        if found is None:
-            found = self.values[key] = Counter()
-        return found
+    def taken(self) -> Window:
+        """Return the window with the values of its distributions."""
+        for key, buckets in self.distributions.items():
+            self.values[key] = buckets.value_counts()
+        return self
 
     def alive(self, end: float) -> bool:
         """Return whether the source was alive at `end`, the end of the window (Unix seconds)."""
@@ -93,21 +97,18 @@ class Windows:
                 if snapshot.taken_at.monotonic >= self._new_since:
                     self._new_rows = frozenset()
             for key, pick in self._plan.gauges:
-                counts = window.value_counts(key)
+                counts = window.values[key]
                 counts.update(pick(values))
                 del counts[None]  # absent values
             for key, pick, machine_index in self._plan.active_counts:
                 if values[machine_index] is not None:
-                    window.value_counts(key)[count_active(pick(values))] += 1
+                    window.values[key][count_active(pick(values))] += 1
             for key, pick in self._plan.distributions:
-                counts = window.value_counts(key)
-                for distribution in pick(values):
-                    for value, count in distribution or ():
-                        counts[value] += count
+                for distribution in filter(None, pick(values)):
+                    window.distributions[key].add(distribution)
             increases = self._increases(values)
             for key, positions in self._plan.deltas:
-                delta = sum(increases[position] for position in positions)
-                window.deltas[key] = window.deltas.get(key, 0.0) + delta
+                window.deltas[key] += sum(increases[position] for position in positions)
 
     def reselect(self, selection: Selection, groupings: Groupings, monotonic: float) -> None:
         """Collect for another selection from now on, also in the open windows.
@@ -140,7 +141,8 @@ class Windows:
             last = self.start_of(until - self.interval / 2)
             if last not in self._open:
                 self._window(last)
-            return [self._open.pop(start) for start in sorted(self._open) if start < until]
+            taken = [self._open.pop(start) for start in sorted(self._open) if start < until]
+        return [window.taken() for window in taken]
 
     def pop_lost_count(self) -> int:
         """Return how many windows were dropped since the last call."""
@@ -152,7 +154,7 @@ class Windows:
         """Remove and return all windows with readings, oldest first. Some are in the future if the
         clock was set back."""
         with self._lock:
-            left = [self._open.pop(start) for start in sorted(self._open)]
+            left = [self._open.pop(start).taken() for start in sorted(self._open)]
             return [window for window in left if window.values or window.deltas]
 
     def _window(self, start: float) -> Window:
