@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
 from neuron_exporter.metrics.counters import RuntimeKey
 from neuron_exporter.metrics.tables import Columns
-from neuron_exporter.model import NO_OWNER, Entity, Owner, Owners
+from neuron_exporter.model import NO_OWNER, Entity, Labels, Owner, Owners
+from neuron_exporter.report.schema import CoreCounters
 
 MAX_NAMES = 64
 """Maximum number of names of one kind, in case a broken stream invents new ones."""
@@ -36,17 +37,23 @@ class SeriesCache:
 
     An entity is made once and is the same object until its owner changes. A name (of a percentile,
     status or the like) keeps its column, which is empty where a report has no value for it.
+
+    Attributes:
+        physical_cores: Entities of the physical cores in any report so far.
+        idle_cores: Last entry of each core whose physical cores were all idle.
     """
 
     def __init__(self, runtime_labels: tuple[str, ...]) -> None:
         self.has_flops = False
         self.has_effective_flops = False
-        self.physical_cores: dict[PhysicalKey, None] = {}
+        self.physical_cores: dict[PhysicalKey, Entity] = {}
+        self.idle_cores: dict[int, CoreCounters] = {}
         self._runtime_labels = runtime_labels
         self._names: dict[str, dict[str, None]] = {}
         self._owners: dict[RuntimeKey, _RuntimeOwner] = {}
         self._runtimes: dict[RuntimeKey, Entity] = {}
         self._core_runtimes: dict[tuple[int, RuntimeKey], Entity] = {}
+        self._runtime_cores: dict[Labels, dict[int, Entity]] = {}
         self._cores: dict[int, Entity] = {}
         self._devices: dict[int, Entity] = {}
 
@@ -104,6 +111,19 @@ class SeriesCache:
             entity = self._core_runtimes[core, key] = Entity((*labels, *owner.labels()), owner)
         return entity
 
+    def runtime_cores(self, cores: Mapping[Labels, Iterable[int]]) -> list[Entity]:
+        """Return the entities of these cores of each runtime, given by its labels."""
+        known, self._runtime_cores = self._runtime_cores, {}
+        entities = []
+        for labels, own in cores.items():
+            by_core = self._runtime_cores[labels] = known.get(labels, {})
+            for core in own:
+                entity = by_core.get(core)
+                if entity is None:
+                    entity = by_core[core] = Entity((("neuroncore", str(core)), *labels))
+                entities.append(entity)
+        return entities
+
     def core(self, core: int, owners: Owners) -> Entity:
         """Return the entity of a core."""
         owner = owners.by_core.get(core, NO_OWNER)
@@ -126,7 +146,8 @@ class SeriesCache:
         """Remember which physical cores exist, so that idle ones can be shown as idle."""
         for key in keys:
             if key not in self.physical_cores and len(self.physical_cores) < MAX_PHYSICAL_CORES:
-                self.physical_cores[key] = None
+                labels = (("neuroncore", str(key[0])), ("physical_neuroncore", key[1]))
+                self.physical_cores[key] = Entity(labels)
 
     def retain_runtimes(self, present: set[RuntimeKey]) -> None:
         """Drop the owners and entities of exited runtimes, whose pids may be reused."""
