@@ -53,10 +53,11 @@ class OptionalGauge(Gauge):
 class Telemetry:
     """All metrics of the exporter itself, one object per process.
 
-    `states` lists all states of the source, the initial one first.
+    `states` lists all states of the source, the initial one first. Each of `restart_reasons` starts
+    at 0, since Prometheus does not see the increase with which a series begins.
     """
 
-    def __init__(self, states: Iterable[str] = ()) -> None:
+    def __init__(self, states: Iterable[str] = (), restart_reasons: Iterable[str] = ()) -> None:
         self.registry = registry = CollectorRegistry()
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of counters
         ProcessCollector(registry=registry)
@@ -155,9 +156,16 @@ class Telemetry:
             "neuron_exporter_memory_limit_bytes",
             "Memory limit of the exporter's control group at its start; absent without a limit.",
         )
+        self.memory_used = optional(
+            "neuron_exporter_memory_used_bytes",
+            "Memory that all processes of the exporter's control group use, neuron-monitor among "
+            "them, without inactive file cache; absent without a limit.",
+        )
         self.restarts = counter(
             "neuron_exporter_source_restarts_total", "Restarts of the source by reason.", ["reason"]
         )
+        for reason in restart_reasons:
+            self.restarts.labels(reason)
         self.stderr_lines = counter(
             "neuron_exporter_source_stderr_lines_total",
             "Lines written by the source to its standard error.",

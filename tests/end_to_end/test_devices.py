@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_machine_that_lost_a_device(exporter: PipedExporter) -> None:
     assert utilization(exporter) == dict.fromkeys([*range(14), *range(16, 32)], 0.0)
     assert exporter.exporter.value("neuron_devices_expected") == 16
     assert exporter.exporter.value("neuron_devices_present") == 15
+
+
+def test_container_with_four_of_sixteen_devices_misses_none(tmp_path: Path) -> None:
+    """The driver's devices show that the container has a part of them; it may lose one of these."""
+    names = [f"neuron{number}" for number in range(4, 8)]
+    (tmp_path / "dev").mkdir()
+    within = own_dev(tmp_path / "dev", *names, driver=[f"neuron{each}" for each in range(16)])
+    with piped_exporter(tmp_path, within=within) as piped:
+        for listed in ((4, 5, 6, 7), (4, 5, 7)):
+            piped.send(report_of_devices(len(listed), *listed))
+            assert piped.exporter.value("neuron_devices_expected") == 4
+            assert piped.exporter.value("neuron_devices_present") == len(listed)
+            _, text = piped.exporter.get("/api/v1/snapshot")
+            reasons = [each["reason"] for each in json.loads(text)["problems"]]
+            assert reasons == ([] if len(listed) == 4 else ["device_missing"])
 
 
 @pytest.mark.parametrize("scope", ["machine", "task"])

@@ -10,6 +10,7 @@ from tests.support.exporter import SIMULATOR, RunningExporter, running_exporter
 from tests.support.waiting import wait_for
 
 GAP, LONGEST = "neuron_execution_gap_seconds", "neuron_execution_gap_max_seconds"
+RESTARTS = "neuron_exporter_source_restarts_total"
 
 
 def source(*flags: str) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def test_outage_of_the_source_is_no_gap(tmp_path: Path) -> None:
     config = source("--faults", "hang,crash@3")
     with running_exporter(tmp_path, config) as exporter:
         began = time.monotonic()
-        wait_for(lambda: (exporter.value("neuron_exporter_source_restarts_total") or 0) >= 3)
+        wait_for(lambda: (exporter.value(RESTARTS, reason="exited") or 0) >= 3)
         gaps, reports = values(exporter, GAP), exporter.value("neuron_exporter_reports_total")
         assert reports is not None
         # Of the two reports of each run, the first covers milliseconds.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_for
+
 
 def _hierarchies() -> list[Path]:
     """Return the folders where cgroups are mounted, version 2 first."""
@@ -40,3 +42,31 @@ def process_in(path: str) -> Iterator[int]:
             with suppress(OSError):
                 folder.rmdir()
             folder = folder.parent
+
+
+@contextmanager
+def memory_group(limit: int) -> Iterator[list[str]]:
+    """Yield a command prefix that runs a command in a new cgroup with a memory limit (bytes).
+
+    Skips the test where such a cgroup cannot be created.
+    """
+    folders = [root / "neuron-exporter-test" for root in _hierarchies()]
+    for folder, name in ((each, name) for each in folders for name in _LIMITS):
+        with suppress(OSError):
+            folder.mkdir()
+        try:
+            (folder / name).write_text(str(limit))
+            break
+        except OSError:
+            with suppress(OSError):
+                folder.rmdir()
+    else:
+        pytest.skip("cgroups with a memory limit cannot be created (not root, or read-only)")
+    try:
+        yield ["sh", "-euc", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(folder)]
+    finally:
+        wait_for(lambda: not (folder / "cgroup.procs").read_text())
+        folder.rmdir()
+
+
+_LIMITS = ("memory.max", "memory.limit_in_bytes")

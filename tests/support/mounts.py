@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -61,13 +61,16 @@ def own_service_account(folder: Path) -> list[str]:
     return prefix
 
 
-def own_dev(folder: Path, *names: str) -> list[str]:
+def own_dev(folder: Path, *names: str, driver: Sequence[str] = ()) -> list[str]:
     """Return a command prefix that runs a command with only these and the standard devices in /dev.
 
     The devices are empty files, which suffices for programs that list devices without opening them.
-    Skips the test where mounting is not permitted.
+    sysfs has the devices of `driver`, if there are any. Skips the test where mounting is not
+    permitted.
     """
-    script = (
+    listed = " ".join(f"/sys/class/neuron_device/{name}" for name in driver)
+    sysfs = f"mount -t tmpfs none /sys/class; mkdir -p {listed}; " if driver else ""
+    script = sysfs + (
         'dev=$0; n=$1; shift; mount -t tmpfs none "$dev"; '
         'for usual in null zero full random urandom; do : >"$dev/$usual"; '
         'mount --bind "/dev/$usual" "$dev/$usual"; done; '
@@ -75,8 +78,8 @@ def own_dev(folder: Path, *names: str) -> list[str]:
         'mount --rbind "$dev" /dev; exec "$@"'
     )
     prefix = ["unshare", "--mount", "sh", "-euc", script, str(folder), str(len(names)), *names]
-    listed = subprocess.run([*prefix, "ls", "/dev"], capture_output=True, text=True, check=False)
-    if listed.returncode != 0:
+    seen = subprocess.run([*prefix, "ls", "/dev"], capture_output=True, text=True, check=False)
+    if seen.returncode != 0:
         pytest.skip("mounting requires root")
-    assert set(names) <= set(listed.stdout.split())
+    assert set(names) <= set(seen.stdout.split())
     return prefix

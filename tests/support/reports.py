@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
@@ -128,10 +128,17 @@ class Harness:
         generic: str = "ignore",
         runtime_labels: tuple[str, ...] = ("runtime_tag",),
         layout: Layout = Layout.CORE,
+        container_devices: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.counters = Counters(ecc, generic)
         rows = [row for row in CATALOGUE if not row.layouts or layout in row.layouts]
-        self.collector = Collector(rows, self.counters, ReportPeriod(period), runtime_labels)
+        self.collector = Collector(
+            rows,
+            self.counters,
+            ReportPeriod(period),
+            runtime_labels,
+            container_devices=container_devices,
+        )
         self.now = 1000.0
 
     def collect(

@@ -13,7 +13,7 @@ from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.doctor.remedies import AS_EXPORTER
 from neuron_exporter.identity.local import DRIVER_VERSION, driver_version, tools_version
 from neuron_exporter.pipeline.identity import is_local_source
-from neuron_exporter.source.environment import memory_limit
+from neuron_exporter.source.memory import memory_limit
 
 DRIVER, MEMORY, _TOOLS = Subject("driver"), Subject("memory"), Subject("tools")
 

@@ -7,6 +7,7 @@ they agree on the worst problem of a machine, its name and its threshold.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, NamedTuple
 
 Severity = Literal["critical", "warning", "info"]
@@ -34,6 +35,23 @@ HANG_HISTORY_SECONDS = 6 * 3600
 CRASH_LOOP_RESTARTS, CRASH_LOOP_SECONDS = 3, 900
 """Restarts of neuron-monitor within this time that make a crash loop."""
 
+
+class RestartReason(StrEnum):
+    """Reason of a restart of the source, a label value of
+    `neuron_exporter_source_restarts_total`."""
+
+    MISSING_PROGRAM = "missing_program"
+    SPAWN_ERROR = "spawn_error"
+    EXITED = "exited"
+    END_OF_FILE = "end_of_file"
+    STALLED = "stalled"
+    GARBAGE = "garbage"
+    RECONFIGURED = "reconfigured"
+
+
+HARMLESS_RESTARTS = (RestartReason.MISSING_PROGRAM, RestartReason.RECONFIGURED)
+"""Reasons of restarts before which no process failed."""
+
 MIN_SOURCE_UPTIME = 0.5
 """Share of a window in which a source must report. A source that is restarted repeatedly reports
 now and then."""
@@ -49,6 +67,10 @@ DEVICE_MEMORY_RATIO = 0.95
 
 CORRECTED_ECC_PER_HOUR = 60
 """Corrected errors per device and hour: one per minute."""
+
+SINK_FAILING_SECONDS = 120
+"""Time for which a sink fails before it is shown: one failed request that is retried is no
+problem."""
 
 
 class HangLimits(NamedTuple):

@@ -31,6 +31,11 @@ _DPKG_STATUS = Path("/var/lib/dpkg/status")
 _TOOLS_PACKAGES = (b"Package: aws-neuronx-tools\n", b"Package: aws-neuron-tools\n")
 """The package that contains neuron-monitor; the second is its name before SDK 2.3."""
 
+DEVICES = "/dev"
+DEVICE_CLASS = "/sys/class/neuron_device"
+"""Folder with the devices of the Neuron driver. Containers see all of them, because sysfs is not
+separate for each. The ECS agent discovers devices there, too."""
+
 _DEVICE = re.compile(r"neuron(\d{1,4})")
 
 
@@ -84,8 +89,21 @@ def tools_version(path: Path = _DPKG_STATUS) -> str:
     return ""
 
 
-def present_devices(folder: str = "/dev") -> frozenset[int]:
+def present_devices(folder: str = DEVICES) -> frozenset[int]:
     """Return the indices of the Neuron devices (/dev/neuronN) visible in this container."""
+    return _devices_in(folder)
+
+
+def container_device_count(devices: str = DEVICES, device_class: str = DEVICE_CLASS) -> int | None:
+    """Return the number of devices of this container if the driver has others as well.
+
+    Returns None where /dev has all devices of the driver, and where it has none.
+    """
+    own = _devices_in(devices)
+    return len(own) if own and _devices_in(device_class) - own else None
+
+
+def _devices_in(folder: str) -> frozenset[int]:
     try:
         names = os.listdir(folder)
     except OSError:

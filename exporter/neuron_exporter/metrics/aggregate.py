@@ -6,23 +6,20 @@ Core utilization is computed here: `runtimes.py` sums the percentages of all run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Set
 from operator import attrgetter
 from typing import TypeVar
 
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.metrics.aws_layout import runtime_cores
-from neuron_exporter.metrics.counters import Counters, NamedValues
+from neuron_exporter.metrics.counters import Counters
 from neuron_exporter.metrics.ecc_counters import ECC_EVENTS, EccCounts, Readings
 from neuron_exporter.metrics.execution_gaps import ExecutionGaps
 from neuron_exporter.metrics.group_status import GroupStatus
 from neuron_exporter.metrics.inventory import Inventory
-from neuron_exporter.metrics.latency import distribution
 from neuron_exporter.metrics.runtimes import (
-    CompletedExecutions,
     ReadOptions,
     RuntimeAggregation,
-    RuntimeSums,
     has_cpu_shares,
 )
 from neuron_exporter.metrics.series_cache import SeriesCache
@@ -49,7 +46,7 @@ from neuron_exporter.metrics.tables import (
     facts_table,
     version_table,
 )
-from neuron_exporter.model import Distribution, Entity, EntityKind, Group, Machine, Owners
+from neuron_exporter.model import Entity, EntityKind, Group, Machine, Owners
 from neuron_exporter.report.schema import HardwareInfo, MemoryInfo, Report, SystemData, VcpuUsage
 
 N = TypeVar("N")
@@ -204,18 +201,13 @@ class ReportAggregation:
         )
 
     def _physical_cores(self) -> PhysicalCoreTable:
-        percents = {
-            key: percent
-            for key, percent in self._runtimes.physical_utilization.sums.items()
-            if percent or key[0] in self._cores_present
+        percents = self._runtimes.physical_utilization.sums
+        shown = {
+            key: entity
+            for key, entity in self._cache.physical_cores.items()
+            if percents.get(key) or (key in percents and key[0] in self._cores_present)
         }
-        return PhysicalCoreTable(
-            [
-                Entity((("neuroncore", str(core)), ("physical_neuroncore", number)))
-                for core, number in percents
-            ],
-            utilization=shares(percents.values()),
-        )
+        return PhysicalCoreTable(list(shown.values()), utilization=shares(map(percents.get, shown)))
 
     def _runtime_table(self) -> RuntimeTable:
         sums = list(self._runtimes.runtimes.values())
@@ -230,8 +222,7 @@ class ReportAggregation:
             },
             latency=columns("latency", [each.latency for each in sums]),
             device_latency=columns("device_latency", [each.device_latency for each in sums]),
-            latencies=_distributions(sums, attrgetter("latency")),
-            device_latencies=_distributions(sums, attrgetter("device_latency")),
+            executions=[each.executions for each in sums],
             gap=[each.gap for each in sums],
             longest_gap=[each.longest_gap for each in sums],
         )
@@ -252,13 +243,14 @@ class ReportAggregation:
         vcpu = host_shares(self._cpu.average_usage if self._has_cpu_shares else None)
         memory = self._memory
         total, used = memory.memory_total_bytes, memory.memory_used_bytes
+        devices = self._inventory.devices_of(self._cores_present)
         return MachineTable(
             _MACHINE,
             statuses={name: [total] for name, total in totals.statuses.items()},
             errors={name: [total] for name, total in totals.errors.items()},
             cores_in_use=[self._cores_in_use()],
-            devices_expected=[self._devices_expected()],
-            devices_present=[self._inventory.devices_of(self._cores_present)],
+            devices_expected=[self._devices_expected(devices)],
+            devices_present=[devices],
             vcpu={name: [vcpu.get(name)] for name in USAGES},
             vcpu_utilization=[min(1.0, sum(vcpu.values())) if len(vcpu) == 2 else None],
             context_switches=[self._counters.context_switches],
@@ -276,10 +268,17 @@ class ReportAggregation:
             return None
         return float(sum(map(bool, utilization.sums.values())))
 
-    def _devices_expected(self) -> float | None:
+    def _devices_expected(self, present: int | None) -> float | None:
+        """Return the number of devices that there should be, None if it has no comparison."""
+        if present is None:
+            return None
         if self._options.scope is not None:
             return self._options.scope.device_count
-        return None if self._instance_type is None else self._instance_type.devices
+        expected = None if self._instance_type is None else self._instance_type.devices
+        if expected is None or present >= expected:
+            return expected
+        own = self._options.container_devices()
+        return expected if own is None else min(own, expected)
 
     def _cpus(self) -> CpuTable:
         cpus = (self._cpu.usage_data if self._has_cpu_shares else None) or {}
@@ -328,19 +327,6 @@ class ReportAggregation:
                 used = sum(quantities)  # type: ignore[arg-type]
                 read.setdefault(core // per_device, []).append(used)
         return {device: sum(cores) for device, cores in read.items() if len(cores) == per_device}
-
-
-def _distributions(
-    runtimes: Iterable[RuntimeSums],
-    percentiles: Callable[[CompletedExecutions], NamedValues | None],
-) -> list[Distribution | None]:
-    """Return the latency distribution (s) of the executions of each label set."""
-    return [
-        distribution((done.completed, percentiles(done)) for done in each.executions)
-        if each.executions
-        else None
-        for each in runtimes
-    ]
 
 
 def _by_event(counts: list[tuple[N, ...]]) -> dict[str, list[N]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -78,6 +78,9 @@ class CollectResult(NamedTuple):
 class Collector:
     """Maker of snapshots of a machine, or of the task of `scope`.
 
+    `container_devices` returns the number of devices of the exporter's container if it has a part
+    of the machine's, otherwise None.
+
     The daemon keeps one for its whole life. One thread uses it; `set_rows` may be called from any.
     """
 
@@ -88,8 +91,10 @@ class Collector:
         period: ReportPeriod,
         runtime_labels: tuple[str, ...] = ("runtime_tag",),
         scope: TaskScope | None = None,
+        container_devices: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._scope = scope
+        self._container_devices = container_devices
         self._counters = counters
         self._gaps = ExecutionGaps()
         self._period = period
@@ -128,7 +133,12 @@ class Collector:
             owners=self._owner_resolver.resolve(report.neuron_k8s_info, owners, at.monotonic),
             cache=self._cache,
             inventory=self._inventory,
-            options=ReadOptions(self._scope, self._last_readings.repeated, self._period.fresh_for),
+            options=ReadOptions(
+                self._scope,
+                self._container_devices,
+                self._last_readings.repeated,
+                self._period.fresh_for,
+            ),
             now=at.monotonic,
         )
         rows_by_kind = self._rows  # one reference: another thread may replace the attribute

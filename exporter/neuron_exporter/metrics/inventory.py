@@ -105,8 +105,8 @@ class Inventory:
 
     def devices_of(self, cores: Set[int]) -> int | None:
         """Return the number of devices of these cores; None if it is unknown."""
-        if not self.has_driver:
-            return 0
+        if not self.has_driver:  # a machine whose driver was never there has lost no device
+            return 0 if self.device_count or self.devices else None
         if self.cores_per_device is None:
             return None if self.devices is None else len(self.devices)
         return len({core // self.cores_per_device for core in cores}) or None

@@ -7,17 +7,18 @@ A group that is missing or has an error was not read: its values are absent, not
 from __future__ import annotations
 
 import operator
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from msgspec import UNSET
 
 from neuron_exporter.metrics.counters import Counters, NamedValues, RuntimeKey
 from neuron_exporter.metrics.execution_gaps import Activity, ExecutionGaps
 from neuron_exporter.metrics.group_status import GroupStatus
+from neuron_exporter.metrics.latency import CompletedExecutions
 from neuron_exporter.metrics.series_cache import PhysicalKey, SeriesCache
 from neuron_exporter.metrics.sums import (
     CATEGORIES,
@@ -65,11 +66,14 @@ V = TypeVar("V")
 class ReadOptions:
     """Options for reading a report.
 
-    Cores and runtimes outside of `scope` are ignored. The groups in `repeated` have the readings of
-    an earlier report. A report may be shown for `fresh_for` seconds.
+    Cores and runtimes outside of `scope` are ignored. `container_devices` returns the number of
+    devices of the exporter's container if it has a part of the machine's, otherwise None. The
+    groups in `repeated` have the readings of an earlier report. A report may be shown for
+    `fresh_for` seconds.
     """
 
     scope: TaskScope | None = None
+    container_devices: Callable[[], int | None] = lambda: None
     repeated: Set[str] = frozenset()
     fresh_for: float = 0.0
 
@@ -102,14 +106,6 @@ class RuntimeSums:
     def empty(cls, entity: Entity) -> RuntimeSums:
         """Return sums over no runtimes."""
         return cls(entity, None, None, None, _EMPTY, _EMPTY, ())
-
-
-class CompletedExecutions(NamedTuple):
-    """Executions that one process completed in a period, with their latency percentiles (s)."""
-
-    completed: float
-    latency: NamedValues | None
-    device_latency: NamedValues | None
 
 
 class RuntimeAggregation:
@@ -236,10 +232,20 @@ class RuntimeAggregation:
         return active
 
     def _read_physical_cores(self, cores: dict[int, CoreCounters | None]) -> None:
+        """Add what is not zero; zeros are filled in at the end, once the core is known."""
+        idle, known = self._cache.idle_cores, self._cache.physical_cores
         for core, used in cores.items():
-            for name, part in ((used and used.v3d) or {}).items():
+            if used is None or used == idle.get(core):
+                continue
+            is_idle = True
+            for name, part in (used.v3d or {}).items():
                 percent = part.neuroncore_utilization if part else None
-                self.physical_utilization.add((core, _physical_number(name)), percent)
+                key = core, _physical_number(name)
+                if percent or percent is None or key not in known:
+                    self.physical_utilization.add(key, percent)
+                    is_idle = False
+            if is_idle:
+                idle[core] = used
 
     def _read_memory(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         group = self._status.usable(report.memory_used, Group.MEMORY_USED)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from neuron_exporter import log
 from neuron_exporter.config import Config, ConfigError, LoadedConfig
-from neuron_exporter.identity.local import present_devices
+from neuron_exporter.facts.problems import RestartReason
+from neuron_exporter.identity.local import container_device_count, present_devices
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.identity.owners.lookup import OwnerLookup
 from neuron_exporter.identity.resolver import IdentityResolver
@@ -38,7 +39,7 @@ from neuron_exporter.pipeline.warnings import config_warnings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.source import Source
-from neuron_exporter.source.environment import memory_limit
+from neuron_exporter.source.memory import limited_group
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.validation import bounded_problems
 
@@ -114,7 +115,7 @@ def build(
     if connect is None and (problems := check_simulated(loaded, environment)):
         raise ConfigError(problems)
 
-    telemetry = Telemetry(SourceState)
+    telemetry = Telemetry(SourceState, RestartReason)
     telemetry.set_config(loaded.sha256)
     log.on_drop(telemetry.log_lines_dropped.inc)
     if web_config is not None:
@@ -122,7 +123,10 @@ def build(
 
     identity, identity_resolver = make_identity(config, environment)
     telemetry.source_simulated.set_function(lambda: is_simulated(config.source, identity))
-    telemetry.memory_limit.set(memory_limit() or math.nan)
+    group = limited_group()
+    if group is not None:
+        telemetry.memory_limit.set(group.limit)
+        telemetry.memory_used.set_function(group.used)
     owner_lookup = make_owner_lookup(config, environment)
     if owner_lookup is not None:
         up = telemetry.owner_lookup_up
@@ -263,9 +267,10 @@ def _make_branches(
     for rows, own in zip(rows_by_branch(config, selections), sinks_by_branch, strict=True):
         is_task = has_task_branch and cloudwatch in own and is_local_source(config)
         task = TaskScope(present_devices) if is_task else None
+        devices = [container_device_count] if is_local_source(config) else []
         store = make_ecc_store(config) if cloudwatch in own and not is_dry_run else None
         counters = Counters(config.counters.ecc, config.counters.generic, store)
-        branches.append(Branch(Collector(rows, counters, period, labels, task), own))
+        branches.append(Branch(Collector(rows, counters, period, labels, task, *devices), own))
         period = _make_report_period(config)  # each collector needs its own
     return branches
 

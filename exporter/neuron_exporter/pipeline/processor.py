@@ -28,7 +28,7 @@ MAX_LOGGED_KINDS = 100
 """Limit of distinct problems, and of unknown fields, that are logged. All of them are counted."""
 
 UNKNOWN_FIELD_SCAN_INTERVAL = 60.0
-"""Seconds between two scans of a report for unknown fields, which are slow."""
+"""Seconds between two scans of a report for unknown fields."""
 
 MAX_REMEMBERED_RESTARTS = 1000
 """Restarts of the source whose time and reason are remembered."""
@@ -104,6 +104,7 @@ class ReportProcessor:
         self._count = 0
         self._logged: set[str] = set()
         self._unknown: set[str] = set()
+        self._unknown_fields: frozenset[str] = frozenset()
         self._next_scan = 0.0
         self._failing_groups: dict[str, str] = {}
         self._period_checked = False
@@ -135,7 +136,7 @@ class ReportProcessor:
         self._telemetry.decode_seconds.observe(decoded - started)
         if invalid_fields:
             self._count_invalid_fields(invalid_fields)
-        if at.monotonic >= self._next_scan:
+        if at.monotonic >= self._next_scan and len(self._unknown) < MAX_LOGGED_KINDS:
             self._next_scan = at.monotonic + UNKNOWN_FIELD_SCAN_INTERVAL
             self._count_unknown_fields(line)
         latest, _ = self._snapshots
@@ -288,10 +289,13 @@ class ReportProcessor:
     def _count_unknown_fields(self, line: memoryview) -> None:
         """Count and log the fields that this version does not know, which a new SDK adds."""
         try:
-            paths = unknown_fields(line)
+            paths = unknown_fields(line, self._unknown_fields)
         except ReportError:
             return  # the known fields were valid; the unknown ones are nested too deeply
-        self._count_unknown(paths)
+        if paths:
+            kept = (*self._unknown_fields, *paths)[:MAX_LOGGED_KINDS]
+            self._unknown_fields = frozenset(kept)  # the next scan is as fast as without them
+            self._count_unknown(paths)
 
     def _count_unknown(self, paths: Iterable[str]) -> None:
         for path in map(sanitize_text, paths):

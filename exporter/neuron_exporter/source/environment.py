@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
+
+from neuron_exporter.source.memory import memory_limit
 
 TOOLS_DIRECTORY = "/opt/aws/neuron/bin"
 """Directory of AWS's Neuron tools. Only login shells have it on PATH."""
@@ -22,7 +22,6 @@ _PROXY_WITHOUT_CREDENTIALS = re.compile(
 )
 
 _GOMEMLIMIT_SHARE = 0.6
-_UNLIMITED = 2**60
 
 
 def child_environment(own: Mapping[str, str], added: Mapping[str, str | None]) -> dict[str, str]:
@@ -57,30 +56,3 @@ def _is_passed(name: str, value: str) -> bool:
     if _PROXY.fullmatch(name):
         return _PROXY_WITHOUT_CREDENTIALS.fullmatch(value) is not None
     return _PASSED.fullmatch(name) is not None
-
-
-def memory_limit(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> int | None:
-    """Return the lowest memory limit on this process in bytes, or None if there is none.
-
-    Reads cgroup v2 and v1, from the process's own group up to the visible root.
-    """
-    try:
-        lines = [line.split(":", 2) for line in membership.read_text().splitlines() if line]
-    except OSError:
-        lines = []
-    limits = []
-    for _, controllers, own in lines:
-        top, name = root, "memory.max"
-        if controllers:  # of cgroup v1
-            top, name = root / "memory", "memory.limit_in_bytes"
-            if "memory" not in controllers.split(","):
-                continue
-        group = Path(own.lstrip("/"))
-        for folder in (group, *group.parents):
-            with suppress(OSError):
-                text = (top / folder / name).read_text().strip()
-                if text.isdigit() and int(text) < _UNLIMITED:
-                    limits.append(int(text))
-    return min(limits, default=None)

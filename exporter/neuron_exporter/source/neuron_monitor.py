@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from neuron_exporter import run_directory
+from neuron_exporter.facts.problems import RestartReason
 from neuron_exporter.model import Group, SourceState
 from neuron_exporter.source.child import Backoff, Child, SpawnError
 from neuron_exporter.source.environment import child_environment
@@ -30,12 +31,11 @@ RUNTIME_GROUPS = (
 )
 SYSTEM_GROUPS = (Group.VCPU_USAGE, Group.MEMORY_INFO, Group.HW_COUNTERS)
 
-_TICK = 1.0
+_MAX_WAIT = 10.0  # for a report, after which a child that left its output open is noticed as well
+_TICK = 2.0
 _STOP_TIMEOUT = 1.0
 _EXIT_TIMEOUT = 0.5
 _LAST_REPORT_TIMEOUT = 10.0
-_INTERRUPTED = "interrupted"
-_RECONFIGURED = "reconfigured"
 _MISSING_ADVICE = (
     "install aws-neuronx-tools or set source.command; `neuron-exporter doctor` checks this machine"
 )
@@ -81,10 +81,10 @@ class NeuronMonitorSource:
         self._environment = environment or {}
         self._name = Path(command[0]).name
         self._period = period
-        self.request_groups(groups)
         self._max_line = max_line
         self._backoff = backoff or Backoff()
         self._wakeup = WakeupPipe()
+        self.request_groups(groups)
         self._paused = False
         self._last_stderr_line = ""
 
@@ -97,14 +97,14 @@ class NeuronMonitorSource:
             state, reason, detail = self._run_once(listener)
             if self._wakeup.stop_requested():
                 return
-            if reason == _INTERRUPTED or self._paused:
+            if reason is None or self._paused:
                 continue  # a child that a driver reset ends during a pause has not failed
-            if reason == _RECONFIGURED:
-                listener.on_restart(reason, 0.0)
+            if reason is RestartReason.RECONFIGURED:
+                listener.on_restart(reason.value, 0.0)
                 continue
             listener.on_state(state, detail)
             delay = self._backoff.next()
-            listener.on_restart(reason, delay)
+            listener.on_restart(reason.value, delay)
             until = time.monotonic() + delay
             while (left := until - time.monotonic()) > 0 and not self._interrupted():
                 self._wakeup.wait(min(left, _TICK))
@@ -117,6 +117,7 @@ class NeuronMonitorSource:
         10 s. No report covers the time between the two children.
         """
         self._configuration = json.dumps(configuration(groups, self._period))
+        self._wakeup.wake()
 
     def stop(self) -> None:
         """Make `run` end the child and return."""
@@ -143,8 +144,11 @@ class NeuronMonitorSource:
             self._backoff.reset()
             listener.on_state(SourceState.STARTING, "after a pause")
 
-    def _run_once(self, listener: SourceListener) -> tuple[SourceState, str, str]:
-        """Run one child to its end. Return the resulting state, the reason, and a description."""
+    def _run_once(self, listener: SourceListener) -> tuple[SourceState, RestartReason | None, str]:
+        """Run one child to its end. Return the resulting state, the reason, and a description.
+
+        The reason is None if a pause or a stop was requested.
+        """
         environment = child_environment(os.environ, self._environment)
         name = self._command[0]
         program = shutil.which(name, path=environment["PATH"])
@@ -152,8 +156,8 @@ class NeuronMonitorSource:
             program = name  # not executable: starting it yields the exact error
         if program is None:
             where = "" if os.sep in name else f" in {environment['PATH']}"
-            state = SourceState.MISSING_PROGRAM
-            return state, state.value, f"{name}: no such program{where}; {_MISSING_ADVICE}"
+            detail = f"{name}: no such program{where}; {_MISSING_ADVICE}"
+            return SourceState.MISSING_PROGRAM, RestartReason.MISSING_PROGRAM, detail
         self._last_stderr_line = ""
 
         def on_stderr(line: str) -> None:
@@ -170,18 +174,21 @@ class NeuronMonitorSource:
                 finally:
                     status = self._end(child, listener)
         except SpawnError as error:
-            return SourceState.EXITED, "spawn_error", str(error)
+            return SourceState.EXITED, RestartReason.SPAWN_ERROR, str(error)
         return state, reason, self._describe(reason, status)
 
     def _watch(
         self, child: Child, listener: SourceListener, configuration: str
-    ) -> tuple[SourceState, str]:
+    ) -> tuple[SourceState, RestartReason | None]:
         """Read from the child until it ends or must be ended. Return the state and the reason."""
         stream = Stream(child.stdout, self._max_line, listener, self._wakeup)
         watchdog = Watchdog(self._period)
         last_report, outdated_since = None, None
         while not self._interrupted():
-            result = stream.read_available(_TICK)
+            due = watchdog.deadline(stream)
+            if outdated_since is not None:
+                due = min(due, outdated_since + _LAST_REPORT_TIMEOUT)
+            result = stream.read_available(max(0.0, min(_MAX_WAIT, due - time.monotonic())))
             listener.on_tick()
             reported = stream.last_report != last_report
             if reported:
@@ -191,9 +198,9 @@ class NeuronMonitorSource:
                 outdated_since = None
             elif outdated_since is None:
                 outdated_since = time.monotonic()
-            elif reported or time.monotonic() - outdated_since > _LAST_REPORT_TIMEOUT:
+            elif reported or time.monotonic() >= outdated_since + _LAST_REPORT_TIMEOUT:
                 # Ending the child right after a report loses no counts of an unfinished period.
-                return SourceState.STARTING, _RECONFIGURED
+                return SourceState.STARTING, RestartReason.RECONFIGURED
             if result is ReadResult.END:
                 stream.finish()
                 return SourceState.EXITED, self._exit_reason(child)
@@ -201,11 +208,11 @@ class NeuronMonitorSource:
                 self._wakeup.drain()
                 if child.ended():
                     # A process that the child started still has the pipe open.
-                    return SourceState.EXITED, "exited"
+                    return SourceState.EXITED, RestartReason.EXITED
             problem = watchdog.check(stream, time.monotonic())
             if problem is not None:
-                return problem, problem.value
-        return SourceState.EXITED, _INTERRUPTED
+                return problem, RestartReason(problem.value)
+        return SourceState.EXITED, None
 
     def _end(self, child: Child, listener: SourceListener) -> int | None:
         """End the child and return its exit status. Keep trying, so that two never run."""
@@ -216,23 +223,23 @@ class NeuronMonitorSource:
             status = child.stop(0)
         return status
 
-    def _exit_reason(self, child: Child) -> str:
+    def _exit_reason(self, child: Child) -> RestartReason:
         """Return `exited`, or `end_of_file` if the child closed its output and still runs."""
         until = time.monotonic() + _EXIT_TIMEOUT
         while time.monotonic() < until and not self._wakeup.wait(0.02):
             if child.ended():
-                return "exited"
-        return "end_of_file"
+                return RestartReason.EXITED
+        return RestartReason.END_OF_FILE
 
-    def _describe(self, reason: str, status: int | None) -> str:
+    def _describe(self, reason: RestartReason | None, status: int | None) -> str:
         match reason:
-            case "exited" if status is not None and status < 0:
+            case RestartReason.EXITED if status is not None and status < 0:
                 description = f"{self._name} was ended by signal {-status}"
-            case "exited":
+            case RestartReason.EXITED:
                 description = f"{self._name} exited with status {status}"
-            case "end_of_file":
+            case RestartReason.END_OF_FILE:
                 description = f"{self._name} closed its output"
-            case "garbage":
+            case RestartReason.GARBAGE:
                 description = f"{self._name} prints lines that are not reports"
             case _:
                 description = f"{self._name} printed no report in time"

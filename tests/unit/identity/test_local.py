@@ -63,3 +63,26 @@ def test_environment_of_a_pod() -> None:
     assert local.read_environment(usual) == Machine(node_name="n", pod_name="p", pod_namespace="s")
     agents = {"K8S_NODE_NAME": "n", "K8S_POD_NAME": "p", "K8S_NAMESPACE": "s"}
     assert local.read_environment(agents) == Machine(node_name="n", pod_name="p", pod_namespace="s")
+
+
+@pytest.mark.parametrize(
+    ("devices", "of_the_driver", "count"),
+    [
+        (["neuron4", "neuron5", "null"], [f"neuron{number}" for number in range(16)], 2),
+        (["neuron0", "neuron1"], ["neuron0"], None),
+        (["neuron0", "neuron1"], None, None),
+        ([], ["neuron0"], None),
+    ],
+    ids=["container", "lost-device", "no-sysfs", "no-devices"],
+)
+def test_devices_of_a_container(
+    tmp_path: Path, devices: list[str], of_the_driver: list[str] | None, count: int | None
+) -> None:
+    """Only where the driver has more devices than /dev, the container has a part of them."""
+    for folder, names in (("dev", devices), ("class", of_the_driver or [])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    device_class = "class" if of_the_driver is not None else "nowhere"
+    found = local.container_device_count(str(tmp_path / "dev"), str(tmp_path / device_class))
+    assert found == count

@@ -171,14 +171,14 @@ def test_runtimes_that_number_cores_unlike_the_list() -> None:
     assert mean(samples) == 0.5
 
 
-@pytest.mark.parametrize(
-    "dead",
-    [
-        {"neuron_hardware_info": hardware(0)},
-        {"neuron_hardware_info": hardware(2, error="no driver")},
-        {"neuron_hardware_info": None, "system_data": {"neuron_hw_counters": group()}},
-    ],
-)
+DEAD = [
+    {"neuron_hardware_info": hardware(0)},
+    {"neuron_hardware_info": hardware(2, error="no driver")},
+    {"neuron_hardware_info": None, "system_data": {"neuron_hw_counters": group()}},
+]
+
+
+@pytest.mark.parametrize("dead", DEAD)
 def test_driver_that_does_not_answer(dead: dict[str, Any]) -> None:
     """No core is idle, and no device is present."""
     harness = Harness()
@@ -190,6 +190,30 @@ def test_driver_that_does_not_answer(dead: dict[str, Any]) -> None:
     assert samples.value("neuron_devices_expected") == 16
     recovered = {"neuron_hardware_info": hardware(15), "system_data": listing(*ALL_BUT_7)}
     assert len(shown(harness.samples(report(**recovered)))) == 30
+
+
+@pytest.mark.parametrize("dead", DEAD)
+def test_driver_that_has_never_answered(dead: dict[str, Any]) -> None:
+    """The number of devices is unknown: the machine has lost none. An average over several machines
+    has either both numbers of each or none."""
+    harness = Harness()
+    samples = harness.samples(report(**dead), machine=TRN1)
+    assert samples.value("neuron_devices_present") is None
+    assert samples.value("neuron_devices_expected") is None
+    harness.collect(report(neuron_hardware_info=hardware(16)), machine=TRN1)
+    assert harness.samples(report(**dead), machine=TRN1).value("neuron_devices_present") == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "present", "expected"), [(4, 4, 4), (4, 3, 4), (None, 4, 16), (4, 16, 16)]
+)
+def test_expected_devices_of_a_container(own: int | None, present: int, expected: int) -> None:
+    """A container with four of sixteen devices misses none of the others."""
+    harness = Harness(container_devices=lambda: own)
+    sections = {"neuron_hardware_info": hardware(present), "system_data": listing(*range(present))}
+    samples = harness.samples(report(**sections), machine=TRN1)
+    assert samples.value("neuron_devices_present") == present
+    assert samples.value("neuron_devices_expected") == expected
 
 
 def test_physical_cores_of_a_lost_device() -> None:

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from grpclib.const import Status
 
 from neuron_exporter.config import Override, load
+from neuron_exporter.facts.problems import RestartReason
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.sinks.exposition import write
-from neuron_exporter.source.environment import memory_limit
+from neuron_exporter.source.memory import LimitedGroup
 from tests.support.kubelet import CORE, PodResource, kubelet_server
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebConfigFolder
@@ -32,13 +34,29 @@ def value(parts: Pipeline, name: str, **labels: str) -> float | None:
     return parts.telemetry.registry.get_sample_value(name, labels)
 
 
-def test_memory_limit_is_absent_without_one() -> None:
+def test_memory_of_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its use is read with each scrape. Both series are absent without a limit, and the use while
+    it cannot be read."""
+    (tmp_path / "memory.stat").write_text("inactive_file 5\n")
+    group = LimitedGroup(96 * 2**20, tmp_path, is_v1=False)
+    monkeypatch.setattr("neuron_exporter.pipeline.build.limited_group", lambda: group)
     parts = built()
-    assert value(parts, "neuron_exporter_memory_limit_bytes") == memory_limit()
-    parts.telemetry.memory_limit.set(96 * 2**20)
     assert value(parts, "neuron_exporter_memory_limit_bytes") == 96 * 2**20
-    parts.telemetry.memory_limit.set(float("nan"))
-    assert "memory_limit" not in write(parts.telemetry.registry.collect()).decode()
+    assert value(parts, "neuron_exporter_memory_used_bytes") is None
+    for used in (1000, 2000):
+        (tmp_path / "memory.current").write_text(f"{used}\n")
+        assert value(parts, "neuron_exporter_memory_used_bytes") == used - 5
+    monkeypatch.setattr("neuron_exporter.pipeline.build.limited_group", lambda: None)
+    assert "neuron_exporter_memory" not in write(built().telemetry.registry.collect()).decode()
+
+
+def test_every_reason_of_a_restart_starts_at_zero() -> None:
+    """Otherwise Prometheus would not see the first restart as an increase."""
+    parts = built()
+    for reason in RestartReason:
+        assert value(parts, "neuron_exporter_source_restarts_total", reason=reason) == 0
+    parts.processor.on_restart(RestartReason.EXITED.value, 1.0)
+    assert value(parts, "neuron_exporter_source_restarts_total", reason="exited") == 1
 
 
 def test_certificate_expiry_follows_reloads(tmp_path: Path) -> None:

@@ -21,15 +21,16 @@ _memory = partial(
 DEVICES: tuple[MetricSpec, ...] = (
     _count(
         "neuron_devices_expected",
-        "Number of Neuron devices of the instance type (on CloudWatch with scope: task, those of "
-        "the task); absent if it is unknown.",
+        "Number of Neuron devices of the instance type, or of a container or task that has only "
+        "some; absent if it or the number present is unknown.",
         "devices_expected",
         group=None,
         cloudwatch=[metric("NeuronDevicesExpected")],
     ),
     _count(
         "neuron_devices_present",
-        "Number of Neuron devices that neuron-monitor reports; absent if it is unknown.",
+        "Number of Neuron devices that neuron-monitor reports; absent if it is unknown, and until "
+        "the Neuron driver has answered once.",
         "devices_present",
         group=None,
         extra_groups=frozenset({Group.HW_COUNTERS}),
