@@ -57,7 +57,14 @@ CASES = (
         detail="device 0",
     ),
     Case("crash_loop", (*SMALL, "--faults", "crash@3"), "Crash loop", detail="exited"),
-    Case("sink_failing", SMALL, "Not published", detail="cloudwatch: ", cloudwatch=UNREACHABLE),
+    Case(
+        "sink_failing",
+        SMALL,
+        "Not published",
+        detail="cloudwatch: ",
+        cloudwatch=UNREACHABLE,
+        change="short-failures",
+    ),
 )
 
 
@@ -113,7 +120,7 @@ def test_stalled(browser: Browser, tmp_path: Path) -> None:
         expect(page.locator("#state-word")).to_have_text("Live")
         expect(page.locator(".mark").first).to_contain_text("no execution has ended for")
         expect(page.locator(".cell[data-stalled=true]")).to_have_count(2)
-        expect(page.locator("#core-facts")).to_contain_text("has ended for")
+        expect(page.locator("#core-facts")).to_contain_text("Without an ended execution")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert low_contrast_texts(page) == []
@@ -143,11 +150,11 @@ def test_well_machine(browser: Browser, tmp_path: Path, scenario: str) -> None:
 
 
 def test_failing_sink(browser: Browser, tmp_path: Path) -> None:
-    """Its tile has a red note, and no price."""
+    """Its tile has a red note at once, and no price."""
     config = {"source": simulated(*SMALL), "identity": OFFLINE, "cloudwatch": UNREACHABLE}
     with (
         running_exporter(tmp_path, config, environment=KEYS) as exporter,
-        opened_page(browser, exporter.url, state="Not published") as page,
+        opened_page(browser, exporter.url) as page,
     ):
         tile = page.locator(".figure", has_text="CloudWatch")
         expect(tile).to_contain_text("Failing")

@@ -7,6 +7,7 @@ Source and sinks are judged on request.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from neuron_exporter.facts.problems import (
     BY_REASON,
     CRASH_LOOP_RESTARTS,
     CRASH_LOOP_SECONDS,
+    HARMLESS_RESTARTS,
+    SINK_FAILING_SECONDS,
     Problem,
 )
 from neuron_exporter.model import Snapshot, SourceState, Timestamp
@@ -26,8 +29,6 @@ SIMULATED = Problem("simulated", 0, "info", "simulated: no value is measured on 
 _PROBLEMS = {**BY_REASON, SIMULATED.reason: SIMULATED}
 _NO_HARDWARE = (SourceState.MISSING_PROGRAM, SourceState.NO_DRIVER)
 _SILENT_BY_INTENT = (SourceState.STARTING, SourceState.PAUSED)
-_NO_CRASH = frozenset({"reconfigured", SourceState.MISSING_PROGRAM.value})
-"""Reasons of restarts before which no process failed."""
 
 
 class ProblemMonitor:
@@ -65,7 +66,7 @@ class ProblemMonitor:
             sinks: the status of each sink, as in the document.
             now: the time in seconds of the monotonic clock.
         """
-        found = [*self._source(is_fresh), *self._restarts(now), *self._sinks(sinks)]
+        found = [*self._source(is_fresh), *self._restarts(now), *self._sinks(sinks, time.time())]
         if is_fresh:
             with self._lock:
                 found += self._reports.findings
@@ -81,21 +82,21 @@ class ProblemMonitor:
         yield Finding("source_down", detail, self._reported_at)
 
     def _restarts(self, now: float) -> Iterator[Finding]:
-        crashes = [each for each in list(self._processor.restarts) if each[1] not in _NO_CRASH]
+        crashes = [
+            each for each in list(self._processor.restarts) if each[1] not in HARMLESS_RESTARTS
+        ]
         recent = [reason for at, reason in crashes if now - at.monotonic <= CRASH_LOOP_SECONDS]
         if len(recent) >= CRASH_LOOP_RESTARTS:
             reasons = ", ".join(dict.fromkeys(each.replace("_", " ") for each in recent))
             detail = f"{len(recent)} restarts in {CRASH_LOOP_SECONDS // 60} min: {reasons}"
             yield Finding("crash_loop", detail, loop_begin([at for at, _ in crashes]))
 
-    def _sinks(self, sinks: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    def _sinks(self, sinks: Mapping[str, Mapping[str, Any]], now: float) -> Iterator[Finding]:
         for name, sink in sinks.items():
-            state = sink.get("state", "")
-            # A sink is down until its first delivery, also in a dry run (`print`).
-            is_waiting = state.startswith("waiting") or sink.get("transport") == "print"
-            if sink.get("is_up") is False and not is_waiting:
+            failing_since = sink.get("failing_since")
+            if failing_since is not None and now - failing_since >= SINK_FAILING_SECONDS:
                 since = sink["last_success_at"] or self._started
-                yield Finding("sink_failing", f"{name}: {state}", since)
+                yield Finding("sink_failing", f"{name}: {sink['state']}", since)
 
 
 def loop_begin(crashes: list[Timestamp]) -> float:

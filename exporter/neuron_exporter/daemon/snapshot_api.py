@@ -187,6 +187,7 @@ class _Document:
             "transport": "print" if self.pipeline.is_dry_run else config.transport,
             "namespace": config.namespace,
             "last_success_at": _value(telemetry.sink_last_success, sink.name) or None,
+            "failing_since": sink.failing_since,
             "queued_requests": int(status["queued requests"]),
             "kept": status.get("kept"),
             "oldest": status.get("oldest"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import pytest
 
 from neuron_exporter.config import load
 from neuron_exporter.daemon.problems import SIMULATED, ProblemMonitor, loop_begin
-from neuron_exporter.facts.problems import BY_REASON, CRASH_LOOP_RESTARTS, PROBLEMS
+from neuron_exporter.facts.problems import (
+    BY_REASON,
+    CRASH_LOOP_RESTARTS,
+    HARMLESS_RESTARTS,
+    PROBLEMS,
+    SINK_FAILING_SECONDS,
+)
 from neuron_exporter.model import Group, SourceState, Timestamp
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.simulator.machine import Machine
@@ -52,12 +59,16 @@ class Watched:
         """Yield the problems after each report of some minutes."""
         until = self.seconds + 60 * minutes
         while self.seconds < until:
-            self.seconds += PERIOD
-            line = json.dumps(self._machine.report(self._number)).encode()
             self._number += 1
-            at = Timestamp(START + self.seconds, self.seconds)
-            assert self.pipeline.processor.on_line(memoryview(line), at) is not None
+            self.report(self._machine.report(self._number - 1))
             yield self.problems()
+
+    def report(self, document: Mapping[str, Any]) -> None:
+        """Read a report of another source."""
+        self.seconds += PERIOD
+        at = Timestamp(START + self.seconds, self.seconds)
+        line = json.dumps(document).encode()
+        assert self.pipeline.processor.on_line(memoryview(line), at) is not None
 
     def reasons(self, minutes: float) -> set[str]:
         """Return the reasons of all problems of some minutes."""
@@ -168,13 +179,23 @@ def test_driver_is_lost(tmp_path: Path) -> None:
     watched = Watched(tmp_path, *SMALL)
     assert watched.reasons(1) == set()
     last = START + watched.seconds
-    line = json.dumps({"neuron_hardware_info": {"neuron_device_count": 0}}).encode()
     for _ in range(3):
-        watched.seconds += PERIOD
-        at = Timestamp(START + watched.seconds, watched.seconds)
-        watched.pipeline.processor.on_line(memoryview(line), at)
+        watched.report({"neuron_hardware_info": {"neuron_device_count": 0}})
         (problem,) = (each for each in watched.problems() if each["reason"] == "source_down")
         assert (problem["detail"], problem["since"]) == ("no driver", last)
+
+
+def test_driver_that_was_never_there(tmp_path: Path) -> None:
+    """The machine has lost no device: its driver is missing."""
+    watched = Watched(tmp_path, *SEVERAL)
+    identity = {"instance_type": "inf2.24xlarge"}
+    dead = {"neuron_hardware_info": {"neuron_device_count": 0}, "instance_info": identity}
+    watched.report(dead)
+    assert [each["reason"] for each in watched.problems()] == ["source_down"]
+    next(watched.run(1))
+    assert watched.problems() == []
+    watched.report(dead)
+    assert [each["reason"] for each in watched.problems()] == ["device_missing", "source_down"]
 
 
 def restarts(*seconds: float) -> list[Timestamp]:
@@ -185,7 +206,7 @@ def test_crash_loop(tmp_path: Path) -> None:
     watched = Watched(tmp_path, *SMALL)
     assert watched.reasons(1) == set()
     listed = watched.pipeline.processor.restarts
-    for reason in ("reconfigured", "missing_program"):
+    for reason in HARMLESS_RESTARTS:
         listed.extend((at, reason) for at in restarts(*range(CRASH_LOOP_RESTARTS)))
     assert watched.problems() == []
     listed.extend((at, "exited") for at in restarts(40, 50))
@@ -205,22 +226,24 @@ def test_begin_of_crash_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "is_up", "transport", "found"),
+    ("failing_for", "last_success", "found"),
     [
-        ("waiting for its first window", False, "api", []),
-        ("dry run: nothing is sent", False, "print", []),
-        ("delivering", True, "api", []),
-        ("Denied: no", False, "api", [7]),
+        (None, 7.0, []),
+        (SINK_FAILING_SECONDS - 60, 7.0, []),
+        (SINK_FAILING_SECONDS, 7.0, [7.0]),
+        (SINK_FAILING_SECONDS, None, [START]),
     ],
 )
-def test_sinks(tmp_path: Path, state: str, is_up: bool, transport: str, found: list[float]) -> None:
+def test_sinks(
+    tmp_path: Path, failing_for: float | None, last_success: float | None, found: list[float]
+) -> None:
+    """A sink that fails is judged after two minutes, as in the rules, since its last delivery."""
     watched = Watched(tmp_path, *SMALL)
     sink = {
         "is_on": True,
-        "is_up": is_up,
-        "state": state,
-        "transport": transport,
-        "last_success_at": 7.0,
+        "state": "Denied: no",
+        "last_success_at": last_success,
+        "failing_since": None if failing_for is None else time.time() - failing_for,
     }
     sinks: dict[str, dict[str, Any]] = {"prometheus": {"is_on": True}, "cloudwatch": sink}
     problems = watched.monitor.current(sinks, is_fresh=False, is_simulated=False, now=0.0)

@@ -147,6 +147,11 @@ class CloudWatchSink:
         """Whether the sink's thread is in an endless loop."""
         return self._status.progress.is_endless
 
+    @property
+    def failing_since(self) -> float | None:
+        """Unix time at which the sink ceased to deliver; None while it does not fail."""
+        return self._status.failing_since
+
     def status(self) -> Mapping[str, str]:
         """Return the status of the sink as text."""
         return {

@@ -42,6 +42,7 @@ class DeliveryStatus:
         self._sink = sink
         self._state = "waiting for its first window"
         self._is_up = False
+        self._failing_since: float | None = None
         self._telemetry = telemetry
         self._clock = clock
         self._logged_code = ""
@@ -60,6 +61,14 @@ class DeliveryStatus:
         if self.progress.is_stalled:
             return f"no progress for {format_duration(int(self.progress.silence))}: {self._state}"
         return self._state
+
+    @property
+    def failing_since(self) -> float | None:
+        """Unix time at which the sink ceased to deliver; None while it delivers or waits for its
+        first window."""
+        if self._failing_since is None and self.progress.is_stalled:
+            return round(self._clock() - self.progress.silence)
+        return self._failing_since
 
     def record(self, outcome: Outcome) -> None:
         """Count the outcome of an attempt."""
@@ -103,14 +112,14 @@ class DeliveryStatus:
         self.progress.tick()
         failure = self._failure or (None if self._delivered else self._retried)
         if failure is not None:
-            self._is_up = False
+            self._fail()
             code, message = failure
             self._state = f"{code}: {message}"
             if code != self._logged_code:
                 _log.error("delivery_failing", sink=self._sink, code=code, message=message)
             self._logged_code = code
         elif self._delivered:
-            self._is_up = True
+            self._is_up, self._failing_since = True, None
             self._state = "delivering"
             if self._logged_code:
                 self._logged_code = ""
@@ -119,9 +128,14 @@ class DeliveryStatus:
 
     def thread_died(self, error: BaseException) -> None:
         """Report that the sink's thread has ended, and nothing will be sent any more."""
-        self._is_up = False
+        self._fail()
         self._state = f"its thread died: {safe_message(repr(error))}"
         _log.error("thread_died", sink=self._sink, thread=self._sink, error=repr(error))
+
+    def _fail(self) -> None:
+        self._is_up = False
+        if self._failing_since is None:
+            self._failing_since = self._clock()
 
     def _count_error(self, code: str, message: str) -> _Failure:
         """Count an error, and return it as it is shown. The endpoint chooses the code, and could

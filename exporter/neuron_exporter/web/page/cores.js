@@ -106,7 +106,7 @@ function showCore(core) {
   if (physical.length) rows.push(["Physical cores", physical.map(([name, share]) => `${name}: ${percent(share)}`).join(", ")]);
   if (core.device !== undefined) rows.push(["Device", String(core.device)]);
   const gap = stalled.get(core.core);
-  if (gap !== undefined) rows.push(["No execution", `has ended for ${duration(gap)}`, "warn"]);
+  if (gap !== undefined) rows.push(["Without an ended execution", duration(gap), "warn"]);
   const [uncorrected, corrected] = eccEvents([devicesByNumber.get(core.device) ?? {}]);
   if (uncorrected + corrected) rows.push(["ECC of device", `${uncorrected} uncorrected, ${corrected} corrected`, uncorrected ? "bad" : ""]);
   const speed = core.effective_flops ?? core.flops;

@@ -86,8 +86,8 @@ export function showErrors(snapshot) {
 }
 
 const isDryRun = ({ transport }) => transport === "print";
-const isWaiting = (sink) => !sink.is_up && sink.last_success_at === null && sink.state.startsWith("waiting");
-const isFailing = (sink) => !sink.is_up && !isWaiting(sink) && !isDryRun(sink);
+const isFailing = (sink) => sink.failing_since !== null && !isDryRun(sink);
+const isWaiting = (sink) => !sink.is_up && !isFailing(sink) && !isDryRun(sink);
 const TRANSPORTS = {
   api: "PutMetricData",
   emf: "log lines on standard output (EMF)",

@@ -42,6 +42,31 @@ def test_what_is_no_code_is_counted_as_other(code: str) -> None:
     assert len(status.state) <= MAX_MESSAGE_LENGTH + len(OTHER_CODE) + 2
 
 
+def test_time_since_which_it_fails() -> None:
+    """It is that of the first failure after a delivery, and there is none before the first
+    window."""
+    times = iter(range(1000))
+    status = DeliveryStatus("test", Telemetry(), lambda: float(next(times)))
+    assert status.failing_since is None
+    status.evaluate()
+    assert status.failing_since is None
+    for _ in range(2):
+        for _ in range(3):
+            status.record(Outcome(Verdict.RETRY, "503", "no"))
+            status.evaluate()
+        first = status.failing_since
+        assert first is not None
+        status.record_failure("TypeError", "no")
+        status.evaluate()
+        assert status.failing_since == first
+        status.record(Outcome(Verdict.DELIVERED))
+        status.evaluate()
+        assert status.failing_since is None
+    status.thread_died(MemoryError())
+    assert status.failing_since is not None
+    assert first < status.failing_since
+
+
 @pytest.mark.parametrize("code", ["Throttling", "503", "AWS.Odd", "InternalFailure"])
 def test_codes_of_aws_are_kept(code: str) -> None:
     telemetry = Telemetry()
