@@ -3,6 +3,9 @@
 #   0      stopped on request, or the exporter's input ended
 #   2      invalid configuration, or restarts exhausted
 #   other  supervisord itself failed
+# With NEURON_EXPORTER_RETRY_SECONDS it ends on request only, and otherwise starts anew after so
+# many seconds: some orchestrators, such as ECS Managed Daemons, replace the machine when the
+# container ends.
 #
 #   entrypoint.sh [FLAG ...]              supervised: neuron-exporter run FLAG ...
 #   entrypoint.sh COMMAND [ARGUMENT ...]  not supervised: neuron-exporter COMMAND ARGUMENT ...
@@ -18,6 +21,7 @@ esac
 
 : "${NEURON_EXPORTER_RUN_DIRECTORY:=/run/neuron-exporter}"
 : "${NEURON_EXPORTER_STARTSECS:=10}" "${NEURON_EXPORTER_STARTRETRIES:=20}"
+: "${NEURON_EXPORTER_RETRY_SECONDS:=0}"
 status_file=/dev/null # until the own directory is entered, see below
 
 # Print a line on standard error within so many seconds, or drop it: the stream may be full and not
@@ -28,12 +32,13 @@ print() {
 
 stopping=
 supervisord=
+pause=
 stop() {
     stopping=yes
     # noclobber: the first status wins, so that a stop does not overwrite a failure or vice versa.
     # run_exporter.sh and fatal_listener.sh exit at once if the file exists.
     (set -C && echo 0 >"$status_file") 2>/dev/null
-    [ -z "$supervisord" ] || kill -TERM "$supervisord" 2>/dev/null
+    for running in $supervisord $pause; do kill -TERM "$running" 2>/dev/null; done
 }
 trap stop TERM INT # the kernel discards signals for which process 1 has no handler
 
@@ -62,10 +67,34 @@ forward() {
 trap 'forward USR1' USR1
 trap 'forward HUP' HUP
 
-here=$(dirname "$(readlink -f "$0")")
+self=$(readlink -f "$0")
+here=$(dirname "$self")
+
+# supervisord passes no arguments on, so they are quoted and passed in a variable.
+NEURON_EXPORTER_ARGUMENTS=
+for argument; do
+    quoted=$(printf '%s' "$argument" | sed "s/'/'\\\\''/g")
+    NEURON_EXPORTER_ARGUMENTS="$NEURON_EXPORTER_ARGUMENTS '$quoted'"
+done
+
+# Exit with a status, or start this script anew after a while or a signal.
+end() {
+    case $stopping$NEURON_EXPORTER_RETRY_SECONDS in
+        0 | *[!0-9]*) exit "$1" ;;
+    esac
+    print 1 "neuron-exporter: ended with status $1; next start in $NEURON_EXPORTER_RETRY_SECONDS s"
+    supervisord=
+    sleep "$NEURON_EXPORTER_RETRY_SECONDS" &
+    pause=$!
+    [ -n "$stopping" ] || wait "$pause" 2>/dev/null # hide the shell's "Terminated"
+    kill "$pause" 2>/dev/null
+    [ -z "$stopping" ] || exit 0
+    cd -- "$NEURON_EXPORTER_WORKING_DIRECTORY" || exit "$1"
+    eval "exec \"\$self\" $NEURON_EXPORTER_ARGUMENTS"
+}
 fail() {
     print 1 "neuron-exporter: $*"
-    exit 2
+    end 2
 }
 
 unset CDPATH
@@ -87,7 +116,7 @@ top=$(readlink /proc/self/cwd)
     fail "NEURON_EXPORTER_RUN_DIRECTORY: $own in it must be a directory of user $(id -u), not a link" \
         "(got '$NEURON_EXPORTER_RUN_DIRECTORY')"
 status_file=ended
-for name in STARTSECS STARTRETRIES; do
+for name in STARTSECS STARTRETRIES RETRY_SECONDS; do
     eval "value=\$NEURON_EXPORTER_$name"
     case $value in
         '' | *[!0-9]* | 0?* | ????????*)
@@ -150,4 +179,4 @@ while kill -0 "$printer" 2>/dev/null; do wait "$printer"; done
 
 [ ! -e "$status_file" ] || read -r status <"$status_file"
 [ -n "$status" ] || status=1
-exit "$status"
+end "$status"

@@ -334,6 +334,7 @@ def run_entry_point(folder: Path, *arguments: str, **environment: str) -> tuple[
         ("RUN_DIRECTORY", "/dev/null", "must be a writable directory"),
         ("STARTSECS", "ten", "must be a whole number below 10000000"),
         ("STARTRETRIES", "-1", "must be a whole number below 10000000"),
+        ("RETRY_SECONDS", "soon", "must be a whole number below 10000000"),
     ],
 )
 def test_invalid_variable(tmp_path: Path, name: str, value: str, allowed: str) -> None:

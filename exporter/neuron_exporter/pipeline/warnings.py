@@ -35,6 +35,7 @@ _VARIABLES = frozenset(
         KUBELET_SOCKET_VARIABLE,
         RUN_DIRECTORY_VARIABLE,
         # Of the container image.
+        "NEURON_EXPORTER_RETRY_SECONDS",
         "NEURON_EXPORTER_STARTRETRIES",
         "NEURON_EXPORTER_STARTSECS",
     }

@@ -146,7 +146,7 @@ def test_variables_of_others_are_no_mistakes() -> None:
         "PORT_9415_TCP_ADDR": "10.0.0.1",
         "LOGS_SERVICE_HOST": "10.0.0.2",
     }
-    image = {"RUN_DIRECTORY": "/run", "STARTSECS": "2", "STARTRETRIES": "9"}
+    image = {"RUN_DIRECTORY": "/run", "STARTSECS": "2", "STARTRETRIES": "9", "RETRY_SECONDS": "5"}
     own = {"ECS_AGENT": "127.0.0.1:51678", "KUBELET_SOCKET": "/kubelet.sock"}
     environment = {f"NEURON_EXPORTER_{n}": v for n, v in {**service, **image, **own}.items()}
     assert not [line for line in warnings({}, environment) if "unknown variable" in line]
