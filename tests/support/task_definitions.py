@@ -29,6 +29,9 @@ EXAMPLES = {
 }
 """File names without suffix, and the flags after `--instance-type`."""
 
+MANAGED = {"inf2-managed-daemon": "inf2.48xlarge --with none --launch managed-daemon"}
+"""The same for the API of Managed Daemons."""
+
 Node = dict[str, Any]
 
 

@@ -38,6 +38,11 @@ def _add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--stream", metavar="FILE", help="file of reports, as `record` writes it")
 
 
+def _explain(line: str) -> None:
+    """Print a line about the text on standard error."""
+    print(f"neuron-exporter: {line}", file=sys.stderr)
+
+
 def dry_run_loader(path: str) -> Configure:
     """Return the loader of a configuration, and turn logging off: a dry run prints its result."""
     from neuron_exporter import log
@@ -109,6 +114,7 @@ def _alarms(args: argparse.Namespace) -> str:
         stream=args.stream,
         instance_id=args.instance_id,
         without=args.without,
+        explain=_explain,
     )
     return as_json(template) if args.json else as_yaml(template)
 
@@ -146,9 +152,10 @@ def _add_task_definition_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--launch",
-        choices=("sidecar", "daemon"),
+        choices=("sidecar", "daemon", "managed-daemon"),
         required=True,
-        help="sidecar: in the task of a workload; daemon: one task per machine",
+        help="sidecar: in the task of a workload; daemon: one task per machine; managed-daemon: "
+        "the same on ECS Managed Instances",
     )
     parser.add_argument(
         "--devices",
@@ -167,6 +174,13 @@ def _add_task_definition_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image", metavar="IMAGE", help="image of the exporter (default: in your ECR)"
+    )
+    parser.add_argument(
+        "--tools",
+        choices=("image", "host"),
+        default="image",
+        help="where neuron-monitor is: in the image, or in /opt/aws/neuron of the machine, for "
+        "the image without AWS's tools (default: image)",
     )
     parser.add_argument(
         "--account",
@@ -199,16 +213,13 @@ def _task_definition(args: argparse.Namespace) -> str:
     from neuron_exporter.generate import as_json
     from neuron_exporter.generate.ecs.task_definition import task_definition
 
-    def explain(line: str) -> None:
-        print(f"neuron-exporter: {line}", file=sys.stderr)
-
     options = vars(args)  # the parameters are named like the flags
     path = options.pop("config")
     # Without the variables of this shell, which the container does not have.
     configure = None if path is None else partial(load, path, {})
-    definition = task_definition(**options, configure=configure, explain=explain)
+    definition = task_definition(**options, configure=configure, explain=_explain)
     if args.workload != "none" and args.workload_image is None and args.command is None:
-        explain(
+        _explain(
             "warning: AWS's image does not contain the program that this definition runs: set "
             "--workload-image, or --command"
         )

@@ -48,7 +48,8 @@ _DETAILS: Mapping[str, str] = {
     "alarms": "Runs the configuration for a simulated or recorded machine, and writes alarms for "
     "the series that it publishes, with the same names and dimensions.",
     "task-definition": "The definition is JSON for `aws ecs register-task-definition "
-    "--cli-input-json`. With a workload, the exporter is a non-essential container beside it.",
+    "--cli-input-json`, with --launch managed-daemon for `register-daemon-task-definition`. With a "
+    "workload, the exporter is a non-essential container beside it.",
 }
 """What a command does beyond its help text, for its own `--help`."""
 

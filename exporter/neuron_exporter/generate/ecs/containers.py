@@ -16,8 +16,17 @@ PORT = 9415
 LOG_GROUP = "/ecs/neuron"
 SPOOL = "/var/lib/neuron-exporter"
 
+IN_IMAGE, ON_HOST = "image", "host"
+"""Where neuron-monitor is."""
+
+TOOLS = "/opt/aws/neuron"
+"""Where AWS's package installs it; amazon-ecs-ami does so in its images for Neuron
+(scripts/enable-ecs-agent-inferentia-support.sh)."""
+
+TOOLS_VOLUME: Node = {"name": "neuron-tools", "host": {"sourcePath": TOOLS}}
+
 MEMORY_MIB = 384
-"""Hard limit of the exporter's container. Exporter and supervisord were measured at 85 MiB, with
+"""Hard limit of the exporter's container. Exporter and supervisord were measured at 90 MiB, with
 both sinks and reports of 445 kB. neuron-monitor gets a GOMEMLIMIT of 60 % of the limit, here
 230 MiB (AWS's manifests limit it to 256 MiB, its newer chart to 500). The remaining 70 MiB are for
 the health check, the temporary files below, and reports larger than any recorded one."""
@@ -92,8 +101,14 @@ def exporter(
     *,
     essential: bool,
     host_port: int,
+    tools: str = IN_IMAGE,
 ) -> Node:
     """Return the exporter's container. A `host_port` of 0 is any free port."""
+    mounts: list[Node] = [{"sourceVolume": "spool", "containerPath": SPOOL, "readOnly": False}]
+    if tools == ON_HOST:
+        mounts.append(
+            {"sourceVolume": TOOLS_VOLUME["name"], "containerPath": TOOLS, "readOnly": True}
+        )
     return {
         "name": NAME,
         "image": image,
@@ -109,7 +124,7 @@ def exporter(
             "devices": device_mappings(devices),
             "tmpfs": [{"containerPath": "/run/neuron-exporter", "size": _TEMPORARY_MIB}],
         },
-        "mountPoints": [{"sourceVolume": "spool", "containerPath": SPOOL, "readOnly": False}],
+        "mountPoints": mounts,
         "portMappings": [{"containerPort": PORT, "hostPort": host_port, "protocol": "tcp"}],
         "restartPolicy": {
             "enabled": True,

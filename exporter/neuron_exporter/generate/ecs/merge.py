@@ -65,6 +65,12 @@ def add_sidecar(definition: Node, part: Node, explain: Explain) -> Node:
     ]
     if groups:
         exporter["logConfiguration"]["options"]["awslogs-group"] = groups[0]
+    for each in others:
+        if not each.get("essential", True) and _has_neuron_devices(each):
+            explain(
+                f"if {each.get('name')} is the sidecar that this one replaces, delete it from the "
+                "file: it has Neuron devices and is not essential"
+            )
     role = definition.get("taskRoleArn") or "the task role, which the definition does not have yet"
     explain(f"attach the policy ecs/policies/publish.json to {role}")
     merged = {**definition, "containerDefinitions": [*others, exporter]}
@@ -72,3 +78,8 @@ def add_sidecar(definition: Node, part: Node, explain: Explain) -> Node:
         present = definition.get(key) or []
         merged[key] = [*present, *(each for each in part[key] if each not in present)]
     return merged
+
+
+def _has_neuron_devices(container: Node) -> bool:
+    devices = container.get("linuxParameters", {}).get("devices") or ()
+    return any(str(each.get("hostPath")).startswith("/dev/neuron") for each in devices)

@@ -1,4 +1,5 @@
-"""Generate ECS task definitions for `aws ecs register-task-definition --cli-input-json`.
+"""Generate ECS task definitions for `aws ecs register-task-definition --cli-input-json`, or for
+`register-daemon-task-definition`.
 
 On EC2, a task cannot request Neuron devices from ECS: a definition maps the host's devices by name.
 It is therefore made for one instance type, and has a placement constraint for that type.
@@ -13,8 +14,16 @@ from collections.abc import Mapping
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
 from neuron_exporter.generate.ecs import containers
-from neuron_exporter.generate.ecs.containers import PORT, SPOOL, DeploymentTarget, Node
+from neuron_exporter.generate.ecs.containers import (
+    IN_IMAGE,
+    ON_HOST,
+    PORT,
+    SPOOL,
+    DeploymentTarget,
+    Node,
+)
 from neuron_exporter.generate.ecs.devices import ALL, find_type, format_devices, parse_devices
+from neuron_exporter.generate.ecs.managed_daemon import as_managed, check_managed
 from neuron_exporter.generate.ecs.merge import add_sidecar, read_definition
 from neuron_exporter.generate.ecs.settings import DAEMON, Explain, sidecar_settings, variables
 from neuron_exporter.generate.options import Configure
@@ -23,6 +32,9 @@ EXAMPLE_ACCOUNT = "123456789012"
 """The account of AWS's documentation."""
 
 REGION = "us-east-1"
+
+_MANAGED_DAEMON = "managed-daemon"
+_DAEMONS = ("daemon", _MANAGED_DAEMON)
 
 _ROLES = {"none": "neuron-exporter", "inference": "neuron-inference", "compile": "neuron-compile"}
 _EXECUTION = "neuron-execution"
@@ -35,6 +47,7 @@ def task_definition(
     launch: str,
     devices: str | None = None,
     image: str | None = None,
+    tools: str = IN_IMAGE,
     workload_image: str | None = None,
     command: str | None = None,
     memory_mib: int | None = None,
@@ -49,8 +62,9 @@ def task_definition(
 
     Args:
         workload: inference, compile or none.
-        launch: sidecar or daemon.
+        launch: sidecar, daemon, or managed-daemon for ECS Managed Daemons.
         devices: the devices of the task, such as 0-3.
+        tools: where neuron-monitor is: in the image, or on the host.
         configure: loads the exporter's configuration, whose keys become variables; None is the
             configuration for this launch.
         into: file with a task definition to which a sidecar is added.
@@ -63,10 +77,13 @@ def task_definition(
     images = {"--image": image, "--workload-image": workload_image}
     of_workload = {"--workload-image": workload_image, "--command": command, "--memory": memory_mib}
     _check_options(target, workload, launch, devices, images, of_workload)
+    if (launch, tools) == (_MANAGED_DAEMON, ON_HOST):
+        raise ConfigError([f"--tools: must be image with --launch {launch} (got {tools!r})"])
     if into is not None and (workload, launch) != ("none", "sidecar"):
         raise ConfigError([f"--into: needs --with none and --launch sidecar (got {into!r})"])
     row, count = find_type(instance_type)
-    image = image or f"{account}.dkr.ecr.{region}.amazonaws.com/neuron-exporter:{__version__}"
+    tag = __version__ if tools == IN_IMAGE else f"{__version__}-toolless"
+    image = image or f"{account}.dkr.ecr.{region}.amazonaws.com/neuron-exporter:{tag}"
     constraint = {"type": "memberOf", "expression": f"attribute:ecs.instance-type == {row.name}"}
     common: Node = {
         # On the host, since a volume of the task would be deleted with it: if a task ends during an
@@ -74,25 +91,31 @@ def task_definition(
         "volumes": [{"name": "spool", "host": {"sourcePath": SPOOL}}],
         "placementConstraints": [constraint],
     }
+    if tools == ON_HOST:
+        common["volumes"].append(containers.TOOLS_VOLUME)
+        explain(f"the machine must have AWS's tools in {containers.TOOLS}")
     type_name = row.name.replace(".", "-")
-    if launch == "daemon":
+    if launch in _DAEMONS:
+        if launch == _MANAGED_DAEMON:
+            check_managed(row)
         environment = variables(configure, DAEMON, explain, is_shared=False)
         exporter = containers.exporter(
-            image, target, range(count), environment, essential=True, host_port=PORT
+            image, target, range(count), environment, essential=True, host_port=PORT, tools=tools
         )
-        return {
+        definition = {
             **_head(f"neuron-exporter-{type_name}", workload, target, network="host"),
             # The exporter finds the owner of a core by the cgroup of the process that uses it.
             "pidMode": "host",
             "containerDefinitions": [exporter],
             **common,
         }
+        return as_managed(definition, row, explain) if launch == _MANAGED_DAEMON else definition
     indices = parse_devices(devices, row.name, count)
     is_shared = len(indices) < count
     settings = sidecar_settings(workload, is_shared=is_shared)
     environment = variables(configure, settings, explain, is_shared=is_shared)
     exporter = containers.exporter(
-        image, target, indices, environment, essential=False, host_port=0
+        image, target, indices, environment, essential=False, host_port=0, tools=tools
     )
     if workload == "none":
         part = {"containerDefinitions": [exporter], **common}
@@ -141,10 +164,10 @@ def _check_options(
         problems.append(f"--account: must be the 12 digits of an account (got {target.account!r})")
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", target.region):
         problems.append(f'--region: must be a region such as "us-east-1" (got {target.region!r})')
-    if launch == "daemon":
+    if launch in _DAEMONS:
         if workload != "none":
             problems.append(
-                "--with: must be none with --launch daemon: a daemon is one task per machine, "
+                f"--with: must be none with --launch {launch}: a daemon is one task per machine, "
                 f"separate from the tasks of workloads (got {workload!r})"
             )
         if devices not in (None, ALL):

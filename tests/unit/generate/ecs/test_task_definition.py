@@ -288,6 +288,10 @@ def test_invalid_devices(text: str | None) -> None:
         ({"account": "me"}, "--account: must be the 12 digits of an account (got 'me')"),
         ({"region": "Ohio"}, "--region: must be a region such as \"us-east-1\" (got 'Ohio')"),
         ({"image": "a b"}, "--image: must be the name of an image (got 'a b')"),
+        (
+            {"launch": "managed-daemon", "workload": "none", "tools": "host"},
+            "--tools: must be image with --launch managed-daemon (got 'host')",
+        ),
         ({"command": "'"}, '--command: No closing quotation (got "\'")'),
         ({"command": " "}, "--command: must have a program (got ' ')"),
     ],
@@ -298,3 +302,21 @@ def test_invalid_options(options: dict[str, Any], problem: str) -> None:
         task_definition(**{**defaults, **options})
     (found,) = caught.value.problems
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("workload", "launch"), [("none", "daemon"), ("none", "sidecar"), ("inference", "sidecar")]
+)
+def test_tools_of_the_host(workload: str, launch: str) -> None:
+    """The image without AWS's tools gets the machine's, read-only; nothing else differs."""
+    explained: list[str] = []
+    options = {"instance_type": "inf2.xlarge", "workload": workload, "launch": launch}
+    usual = task_definition(**options)
+    definition = task_definition(**options, tools="host", explain=explained.append)
+    assert explained[0] == "the machine must have AWS's tools in /opt/aws/neuron"
+    (volume,) = [each for each in definition["volumes"] if each not in usual["volumes"]]
+    assert volume["host"] == {"sourcePath": "/opt/aws/neuron"}
+    exporter, other = exporter_of(definition), exporter_of(usual)
+    mount = {"sourceVolume": volume["name"], "containerPath": volume["host"]["sourcePath"]}
+    mounts = [*other["mountPoints"], {**mount, "readOnly": True}]
+    assert exporter == {**other, "image": f"{other['image']}-toolless", "mountPoints": mounts}
