@@ -21,7 +21,7 @@ from tests.support.alarm_templates import (
 )
 from tests.support.cloudformation import Stack
 from tests.support.endpoint import cloudwatch_endpoint
-from tests.support.fleet import CREDENTIALS, PERIOD, START, publish
+from tests.support.fleet import CREDENTIALS, PERIOD, START, TASK, publish
 
 SMALL = ("--instance-type", "inf2.xlarge")
 BUSY = (*SMALL, "--scenario", "training")
@@ -78,7 +78,13 @@ def test_series_are_published(healthy: PublishedValues) -> None:
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_series_are_published_for_any_configuration(tmp_path: Path, name: str) -> None:
     config, template = template_of(tmp_path, name)
-    known = {"ClusterName": "here", "AutoScalingGroupName": "machines"}
+    known = {
+        "ClusterName": "here",
+        "AutoScalingGroupName": "machines",
+        "ServiceName": TASK.service,
+        "TaskDefinitionFamily": TASK.task_family,
+        "ExpectedTasks": 1,
+    }
     own = template["Parameters"].keys()
     stack = Stack(template, {key: value for key, value in known.items() if key in own})
     settings, options = CONFIGURATIONS[name]
@@ -91,7 +97,7 @@ def test_series_are_published_for_any_configuration(tmp_path: Path, name: str) -
         (key, stat.identity)
         for key, alarm in stack.alarms.items()
         for stat in stats(alarm)
-        if stat.identity.namespace != GROUP.namespace
+        if stat.identity.namespace == "My/Own"
     ]
     assert len(own_series) >= len(stack.alarms)
     for key, identity in own_series:

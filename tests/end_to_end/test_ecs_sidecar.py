@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.end_to_end.test_task_definition_command import aws
-from tests.support.commands import run
-from tests.support.documents import block, text
+from tests.support.commands import run, shell_environment
+from tests.support.documents import block, section, text
 from tests.support.exporter import simulated
 from tests.support.fleet import CREDENTIALS
 from tests.support.metadata import ecs
 from tests.support.paths import ROOT
-from tests.support.supervised import supervised
+from tests.support.stacks import ACCOUNT
+from tests.support.supervised import programs, supervised
 from tests.support.task_definitions import environment_of, exporter_of
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
@@ -119,6 +124,70 @@ def test_ecs_registers_the_task_with_the_exporter(moto: str, merged: Path) -> No
     again.write_text(finished.out)
     aws(moto, "ecs", "register-task-definition", "--cli-input-json", f"file://{again}")
     assert exporter_of(json.loads(finished.out)) == exporter_of(json.loads(merged.read_text()))
+
+
+def console(heading: str) -> list[str]:
+    """Return the commands of a section of the page in their order, those of Docker left out."""
+    blocks = re.findall(r"```console\n(.*?)```", section(PAGE, heading), re.DOTALL)
+    steps = [step for each in blocks for step in re.split(r"^ *\$ ", each, flags=re.M)[1:]]
+    return [step for step in steps if "docker " not in step]
+
+
+def test_the_steps_run_in_order(moto: str, tmp_path: Path) -> None:
+    """Those of the replacement, and those of the alarms for tasks that share a machine."""
+    task = json.loads(json.dumps(TASK))
+    old = {
+        "name": "neuron-monitor",
+        "image": "neuron-monitor:1",
+        "essential": False,
+        "memory": 256,
+        "linuxParameters": {
+            "devices": [{"hostPath": "/dev/neuron0", "containerPath": "/dev/neuron0"}]
+        },
+    }
+    task["containerDefinitions"].append(old)
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(task))
+    aws(moto, "ecs", "create-cluster", "--cluster-name", "blue")
+    aws(moto, "iam", "create-role", "--role-name", "own", "--assume-role-policy-document", "{}")
+    aws(moto, "ecs", "register-task-definition", "--cli-input-json", f"file://{own}")
+    service = ("--cluster", "blue", "--service-name", "ranking", "--task-definition", "ranking")
+    aws(moto, "ecs", "create-service", *service)
+    (tmp_path / "shared.yaml").write_text(block(PAGE, "yaml", "scope: task"))
+    (tmp_path / "ecs").symlink_to(ROOT / "ecs")
+    known = {
+        **{"ACCOUNT": ACCOUNT, "REGION": "us-east-1", "FAMILY": "ranking", "ROLE": "own"},
+        **{"CLUSTER": "blue", "SERVICE": "ranking", "FILE": "shared.yaml"},
+        "TOPIC": f"arn:aws:sns:us-east-1:{ACCOUNT}:topic",
+    }
+    path = [programs(tmp_path / "programs"), Path(sys.executable).parent, os.environ["PATH"]]
+    environment = shell_environment(
+        **CREDENTIALS,
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_ENDPOINT_URL=moto,
+        PATH=os.pathsep.join(map(str, path)),
+    )
+    explained = ""
+    for step in [*console("Steps"), *console("Tasks that share a machine")]:
+        command = re.sub(rf"\b({'|'.join(known)})\b", lambda found: known[found[1]], step)
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        explained += done.stderr
+    assert "if neuron-monitor is the sidecar that this one replaces, delete it" in explained
+    shown = aws(moto, "ecs", "describe-task-definition", "--task-definition", "ranking")
+    names = [each["name"] for each in shown["taskDefinition"]["containerDefinitions"]]
+    assert (shown["taskDefinition"]["revision"], names[-1]) == (2, "neuron-exporter")
+    policies = aws(moto, "iam", "list-role-policies", "--role-name", "own")
+    assert policies["PolicyNames"] == ["neuron-exporter"]
+    resources = yaml.safe_load((tmp_path / "alarms.yaml").read_text())["Resources"]
+    assert resources.keys() == {"Heartbeats", "Idle", "NeuronFleetUnhealthy"}
 
 
 def test_exactly_three_metrics_reach_cloudwatch(tmp_path: Path, merged: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from neuron_exporter.config import load
+from neuron_exporter.config import ConfigError, load
 from neuron_exporter.generate.alarms.alarms import alarms
 from neuron_exporter.generate.alarms.rules import FLEET_RULES
 from neuron_exporter.simulator.hardware import hardware
@@ -86,6 +87,23 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "tasks of a service": (
+        {
+            "scope": "task",
+            "include": ["ExporterHeartbeat"],
+            "dimension_sets": [["ClusterName", "ServiceName"]],
+        },
+        {},
+    ),
+    "tasks of a family": (
+        {
+            "scope": "task",
+            "preset": "none",
+            "include": ["ExporterHeartbeat", "NeuronCoreUtilization"],
+            "dimension_sets": [["ClusterName", "TaskDefinitionFamily"]],
+        },
+        {},
+    ),
     "cost alarms only": (
         {"dimension_sets": [["ClusterName"]]},
         {"without": [rule.name for rule in FLEET_RULES if rule.is_health]},
@@ -103,3 +121,16 @@ def template_of(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
     }
     config = write(folder, document)
     return config, make_template(config, **{"instance_type": "inf2.xlarge", **options})
+
+
+def fleet_of(folder: Path, **cloudwatch: Any) -> Path:
+    """Write the configuration of a fleet."""
+    settings = {"enabled": True, "dimension_sets": [["ClusterName"]], **cloudwatch}
+    return write(folder, {"cloudwatch": settings})
+
+
+def problems(config: Path, **options: Any) -> tuple[str, ...]:
+    """Return the problems of a configuration that alarms cannot be generated for."""
+    with pytest.raises(ConfigError) as caught:
+        make_template(config, **{"instance_type": "inf2.xlarge", **options})
+    return caught.value.problems

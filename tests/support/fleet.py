@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from neuron_exporter.config import Override, load
-from neuron_exporter.model import Group, Timestamp
+from neuron_exporter.identity.machine import IdentitySource
+from neuron_exporter.model import Group, Machine, Timestamp
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.simulator.context import NextAction
-from neuron_exporter.simulator.machine import Machine
+from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -17,6 +18,9 @@ START = 1_000_000 * 1800
 """Start of the simulation (Unix s), on a boundary of every alarm period that is tested."""
 
 PERIOD = 30
+
+TASK = Machine(service="inference", task_family="neuron-inference")
+"""What ECS tells each exporter about its task. It is published only in sets that name it."""
 
 
 def publish(
@@ -40,6 +44,8 @@ def publish(
             ("cloudwatch.endpoint_url", url),
             ("cloudwatch.region", "us-east-1"),
             ("cloudwatch.spool.path", None),
+            # Of a machine elsewhere: a task has all of its devices, not those of this machine.
+            ("source.kind", "simulator"),
             ("source.period", f"{period}s"),
             ("identity.cluster", "here"),
             *settings,
@@ -61,7 +67,8 @@ def _run(
     now = [start]
     pipeline = build(load(str(config), {}, flags), environment={}, clock=lambda: now[0])
     assert pipeline.cloudwatch is not None
-    machine = Machine(parse(list(options))._replace(periods=dict.fromkeys(Group, period)))
+    pipeline.identity.update(IdentitySource.ECS, TASK)
+    machine = SimulatedMachine(parse(list(options))._replace(periods=dict.fromkeys(Group, period)))
     writes = True
     for number in range(int((end - start) / period)):
         output = machine.output(number)

@@ -61,8 +61,7 @@ def summary(pipeline: Pipeline, configure: Configure) -> Iterator[str]:
         target = " to standard output" if config.cloudwatch.transport == "emf" else ""
         yield f"cloudwatch: every {interval}{target}, namespace {config.cloudwatch.namespace}"
         yield from (f"  {line}" for line in _published(config, configure))
-        is_allow_list = config.cloudwatch.preset == "none"
-        if is_allow_list and _HEARTBEAT not in pipeline.cloudwatch.selection.names:
+        if _HEARTBEAT not in pipeline.cloudwatch.selection.names:
             yield f"  {_HEARTBEAT} is not included: no alarm can detect that the exporter ended"
 
 

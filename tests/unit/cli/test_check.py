@@ -50,12 +50,26 @@ def test_summary_of_both_sinks() -> None:
     ]
 
 
+ALLOW_LIST = {"cloudwatch.preset": "none"}
+TASK = {"cloudwatch.scope": "task", "cloudwatch.dimension_sets": [["ClusterName", "ServiceName"]]}
+
+
 @pytest.mark.parametrize(
-    ("include", "is_remarked"),
-    [(["NeuronCoreUtilization"], True), (["NeuronCoreUtilization", "ExporterHeartbeat"], False)],
+    ("settings", "include", "is_remarked"),
+    [
+        (ALLOW_LIST, ["NeuronCoreUtilization"], True),
+        (ALLOW_LIST, ["NeuronCoreUtilization", "ExporterHeartbeat"], False),
+        (TASK, [], True),
+        (TASK, ["ExporterHeartbeat"], False),
+        ({"cloudwatch.exclude": ["Exporter*"]}, [], True),
+        ({}, [], False),
+    ],
 )
-def test_an_allow_list_without_heartbeat_is_remarked(include: list[str], is_remarked: bool) -> None:
-    keys = {"cloudwatch.enabled": True, "cloudwatch.preset": "none", "cloudwatch.include": include}
+def test_a_missing_heartbeat_is_remarked(
+    settings: dict[str, Any], include: list[str], is_remarked: bool
+) -> None:
+    """An allow-list may leave it out, and no preset has it in the scope of a task."""
+    keys = {"cloudwatch.enabled": True, "cloudwatch.include": include, **settings}
     remark = "  ExporterHeartbeat is not included: no alarm can detect that the exporter ended"
     assert (lines_for(keys)[-1] == remark) == is_remarked
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,15 @@ import yaml
 
 from neuron_exporter.config import ConfigError, Override, suggest
 from neuron_exporter.config.schema import CloudWatchConfig, Config
-from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES, RULE_NAMES, Rule
-from neuron_exporter.generate.alarms.template import Value, build_template
+from neuron_exporter.generate.alarms.nodes import Value
+from neuron_exporter.generate.alarms.rules import (
+    FLEET_RULES,
+    MACHINE_RULES,
+    RULE_NAMES,
+    TASK_RULES,
+    Rule,
+)
+from neuron_exporter.generate.alarms.template import build_template
 from neuron_exporter.generate.dry_run import (
     PLACEHOLDER,
     DryRunResult,
@@ -56,14 +63,18 @@ def alarms(
     stream: str | None = None,
     instance_id: str | None = None,
     without: Collection[str] = (),
+    explain: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Return the template.
+
+    An allow-list (`preset: none`) has only the alarms whose metrics it publishes.
 
     Args:
         instance_type: the machine to simulate; None for the configured or default one.
         stream: file with recorded reports, in place of a simulated machine.
         instance_id: the machine for alarms on one machine; None for alarms on a fleet.
         without: names of rules to leave out.
+        explain: receives a line for each alarm that an allow-list leaves out.
 
     Raises:
         ConfigError: the configuration or an option is invalid, or an alarm would watch a metric
@@ -72,13 +83,21 @@ def alarms(
     config = configure(()).config
     cloudwatch = config.cloudwatch
     name = choose_type(config, instance_type, stream)
-    rules = _select_rules(instance_id, without)
+    rules = _select_rules(cloudwatch, instance_id, without)
     if not cloudwatch.enabled:
         raise ConfigError(["cloudwatch.enabled: must be true for alarms (got False)"])
     result = dry_run(configure, instance_type=name, stream=stream)
     series = _choose_set(result, rules, instance_id)
-    absent = {rule.name for rule, _ in _missing(rules, series) if rule.is_optional}
-    rules = tuple(rule for rule in rules if rule.name not in absent) or rules
+    absent = {
+        rule.name: metric
+        for rule, metric in _missing(rules, series)
+        if rule.is_optional or (cloudwatch.preset == "none" and not rule.is_required)
+    }
+    published = tuple(rule for rule in rules if rule.name not in absent)
+    for rule in rules if published else ():
+        if rule.name in absent and not rule.is_optional:
+            explain(f"{rule.name} is left out: {absent[rule.name]} is not in the allow-list")
+    rules = published or rules
     _check_published(rules, series, result, cloudwatch)
     known_type = instance_type or config.identity.instance_type
     if stream is not None and "InstanceType" in series.dimensions:
@@ -107,7 +126,9 @@ def as_yaml(document: Mapping[str, Any]) -> str:
     return f"{_HEADER}\n{text}"
 
 
-def _select_rules(instance_id: str | None, without: Collection[str]) -> tuple[Rule, ...]:
+def _select_rules(
+    config: CloudWatchConfig, instance_id: str | None, without: Collection[str]
+) -> tuple[Rule, ...]:
     unknown = [
         f"--without: no such alarm; {suggest(name, RULE_NAMES)} (got {name!r})"
         for name in without
@@ -116,7 +137,8 @@ def _select_rules(instance_id: str | None, without: Collection[str]) -> tuple[Ru
     if unknown:
         raise ConfigError(unknown)
     check_instance_id(instance_id)
-    rules = FLEET_RULES if instance_id is None else MACHINE_RULES
+    of_fleet = TASK_RULES if config.scope == "task" else FLEET_RULES
+    rules = of_fleet if instance_id is None else MACHINE_RULES
     selected = tuple(rule for rule in rules if rule.name not in without)
     if not selected:
         raise ConfigError(["--without: must leave at least one alarm"])

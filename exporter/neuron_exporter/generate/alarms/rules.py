@@ -34,15 +34,24 @@ class Threshold(NamedTuple):
     minimum: float = 0
 
 
-class ExpectedMachines(NamedTuple):
-    """The expected number of machines: that of a scaling group, or a parameter.
+class Expected(NamedTuple):
+    """The number of machines or tasks that should report: a metric of CloudWatch, or a parameter.
 
-    With a scaling group, the alarm also reads `query` and watches the rule's expression;
-    `expression` is the one without a scaling group.
+    With the metric, an alarm also reads `query` and watches the rule's expression; `with_number` is
+    the expression with the parameter. `condition` is the name of the template's condition that
+    chooses the metric.
     """
 
     query: Query
-    expression: str
+    namespace: str
+    dimensions: tuple[str, ...]
+    parameter: str
+    about: str
+    """Description of the parameter where the metric can be read, too."""
+    with_number: str
+    condition: str
+    own_dimension: str | None = None
+    """Description of a parameter with the value of the metric's dimension, if sets may lack it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +75,11 @@ class Rule:
     datapoints: tuple[int, int] = (3, 5)
     missing: Missing = "notBreaching"
     missing_reason: str
-    machines: ExpectedMachines | None = None
+    expected: Expected | None = None
     needs_samples: bool = False
     """Whether a percentile of too few values leaves the state as it is."""
+    is_required: bool = False
+    """Whether an allow-list without its metrics is an error, since other alarms rely on it."""
     is_optional: bool = False
     """Whether the alarm is left out where its metrics, which the preset `standard` does not have,
     are not published."""
@@ -102,9 +113,15 @@ _FLEET_HEARTBEATS = Rule(
     # The condition keeps two cases apart: a group scaled to 0 gets a point of 0 without depending
     # on FILL, and a group whose metrics are not collected does not count as one of 0 machines.
     expression=f"IF(machines > 0, machines - {_REPORTING}, 0)",
-    machines=ExpectedMachines(
+    expected=Expected(
         Query("machines", "GroupInServiceInstances", "Average"),
+        "AWS/AutoScaling",
+        ("AutoScalingGroupName",),
+        "ExpectedMachines",
+        "Expected number of machines if no scaling group is set",
         f"${{ExpectedMachines}} - {_REPORTING}",
+        "HasGroup",
+        "Scaling group of the machines, with group metrics enabled; empty to use ExpectedMachines",
     ),
     comparison="GreaterThanOrEqualToThreshold",
     threshold=Threshold("MissingMachines", 1, "machines that do not report", minimum=0.1),
@@ -114,6 +131,38 @@ _FLEET_HEARTBEATS = Rule(
     missing="breaching",
     missing_reason="without any data no machine reports, or the metrics of the scaling group are "
     "not collected; a group scaled to 0 is OK",
+    is_required=True,
+)
+
+_TASK_HEARTBEATS = Rule(
+    name="heartbeats",
+    alert="NeuronExporterDown",
+    meaning="Fewer exporters report than tasks run: an exporter or its neuron-monitor is down, "
+    "while its task goes on.",
+    action="List the tasks (aws ecs list-tasks, describe-tasks) and find the one whose container "
+    "neuron-exporter is STOPPED, or UNHEALTHY; its log has the reason. A new task needs a few "
+    "minutes before it counts.",
+    queries=(_HEARTBEATS,),
+    expression=f"IF(tasks > 0, tasks - {_REPORTING}, 0)",
+    # Container Insights counts the tasks of a service in the state RUNNING (CloudWatch user guide,
+    # Container-Insights-metrics-ECS: dimensions ServiceName and ClusterName).
+    expected=Expected(
+        Query("tasks", "RunningTaskCount", "Average"),
+        "ECS/ContainerInsights",
+        ("ClusterName", "ServiceName"),
+        "ExpectedTasks",
+        "Expected number of tasks; 0 for the RunningTaskCount of the service, which needs "
+        "Container Insights in the cluster",
+        f"${{ExpectedTasks}} - {_REPORTING}",
+        "CountsTasks",
+    ),
+    comparison="GreaterThanOrEqualToThreshold",
+    threshold=Threshold("MissingTasks", 1, "tasks whose exporter does not report", minimum=0.1),
+    datapoints=(3, 5),
+    missing="breaching",
+    missing_reason="without any data no exporter reports, the cluster has no Container Insights, "
+    "or the service has no task",
+    is_required=True,
 )
 
 _MACHINE_HEARTBEAT = Rule(
@@ -130,6 +179,7 @@ _MACHINE_HEARTBEAT = Rule(
     ),
     missing="breaching",
     missing_reason="a machine that sends nothing is as bad as one that sends 0",
+    is_required=True,
 )
 
 _OTHERS = (
@@ -211,10 +261,12 @@ _OTHERS = (
     Rule(
         name="hang",
         alert="NeuronHang",
-        meaning="NeuronCores are busy but no execution ends: a workload hangs.",
+        meaning="NeuronCores are busy but no execution ends: a workload hangs, or its executions "
+        "take longer than three periods.",
         action="Find the runtime on the busy cores (neuroncore_runtime_info), read its log, and "
-        "restart it. Executions of other machines with the same dimensions hide a machine that "
-        "hangs: alarms with --instance-id, or on a set by service, detect it.",
+        "restart it. Where such long executions are usual, raise HangPeriod. Executions of other "
+        "machines with the same dimensions hide a machine that hangs: alarms with --instance-id, "
+        "or on a set by service, detect it.",
         # Maximum: the runtime that hangs may use one core of a hundred.
         queries=(Query("busy", "NeuronCoreUtilization", "Maximum"), _COMPLETED, _ERRORS),
         expression="IF(completed + errors > 0, 0, busy)",
@@ -249,6 +301,9 @@ _OTHERS = (
 
 FLEET_RULES = (_FLEET_HEARTBEATS, *_OTHERS)
 """Alarms on a dimension set that the machines of a fleet share."""
+
+TASK_RULES = (_TASK_HEARTBEATS, *(rule for rule in _OTHERS if rule.name != "uncorrected-ecc"))
+"""Alarms on a set that tasks share with `scope: task`, which does not have ECC errors."""
 
 MACHINE_RULES = (_MACHINE_HEARTBEAT, *_OTHERS)
 """Alarms on one machine."""

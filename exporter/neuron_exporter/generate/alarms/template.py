@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.facts.project import runbook_address
+from neuron_exporter.generate.alarms.expected import ExpectedNumber
+from neuron_exporter.generate.alarms.nodes import (
+    NOTHING,
+    Node,
+    Value,
+    if_node,
+    is_set,
+    number_parameter,
+    text_parameter,
+)
 from neuron_exporter.generate.alarms.rules import Query, Rule
 from neuron_exporter.metrics.catalogue import CATALOGUE
 
@@ -23,29 +32,8 @@ find no points in between, and cost three times as much."""
 _PERIODS = (60, 120, 180, 300, 600, 900, 1800, 3600, 21_600)
 
 _UNITS = {metric.name: metric.unit for row in CATALOGUE for metric in row.cloudwatch}
-_GROUP, _EXPECTED = "AutoScalingGroupName", "ExpectedMachines"
-_HAS_GROUP, _HAS_TOPIC, _EACH = "HasGroup", "HasTopic", "NotifiesEach"
+_HAS_TOPIC, _EACH = "HasTopic", "NotifiesEach"
 _RUNBOOK, _HAS_RUNBOOK = "RunbookUrl", "HasRunbook"
-_NOTHING = {"Ref": "AWS::NoValue"}
-
-Node = dict[str, Any]
-
-_text: Callable[..., Node] = partial(dict, Type="String")
-_number: Callable[..., Node] = partial(dict, Type="Number")
-"""Makers of parameters."""
-
-
-class Value(NamedTuple):
-    """A dimension's value: a text, or the value of the parameter with this name."""
-
-    text: str = ""
-    reference: str = ""
-    default: str = ""
-
-    @property
-    def node(self) -> Any:
-        """The value as a node of the template."""
-        return {"Ref": self.reference} if self.reference else self.text
 
 
 def build_template(
@@ -67,27 +55,27 @@ def build_template(
     """
     target = "the fleet" if machine is None else f"the machine {machine}"
     pairs = [{"Name": name, "Value": value.node} for name, value in dimensions.items()]
-    grouped = any(rule.machines for rule in rules)
-    writer = _Writer(namespace, interval, pairs)
+    numbers = [ExpectedNumber(rule.expected, dimensions) for rule in rules if rule.expected]
+    writer = _Writer(namespace, interval, pairs, dimensions)
     resources = {rule.key: writer.alarm(rule) for rule in rules}
     health_keys = [rule.key for rule in rules if rule.is_health]
     if health_keys:
         key = "NeuronFleetUnhealthy" if machine is None else "NeuronMachineUnhealthy"
         resources[key] = _composite(health_keys, target, is_fleet=machine is None)
-    has_group = _NONE_EXPECTED if _names_group(dimensions) else _is_set(_GROUP)
+    assertions = _merged(number.rules() for number in numbers)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": (
             f"Alarms on the metrics that Neuron Exporter publishes for {target}, in namespace "
             f"{namespace} with the dimensions {', '.join(dimensions)}."
         )[:MAX_DESCRIPTION],
-        "Parameters": _parameters(rules, interval, dimensions, grouped=grouped),
-        **({"Rules": _rules()} if grouped else {}),
+        "Parameters": _parameters(rules, interval, dimensions, numbers),
+        **({"Rules": assertions} if assertions else {}),
         "Conditions": {
-            _HAS_TOPIC: _is_set("SnsTopicArn"),
-            _HAS_RUNBOOK: _is_set(_RUNBOOK),
+            _HAS_TOPIC: is_set("SnsTopicArn"),
+            _HAS_RUNBOOK: is_set(_RUNBOOK),
             **({_EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]}} if health_keys else {}),
-            **({_HAS_GROUP: has_group} if grouped else {}),
+            **_merged(number.conditions() for number in numbers),
         },
         "Resources": resources,
     }
@@ -96,7 +84,7 @@ def build_template(
 def alarm_metrics(document: Mapping[str, Any]) -> tuple[int, int]:
     """Count what is billed: metrics that the alarms read, and composite alarms.
 
-    A scaling group's metric is counted even if the parameters do not use it.
+    The metric of the expected number is counted even if the parameters do not use it.
     """
     resources = document["Resources"].values()
     alarms = [each["Properties"] for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
@@ -136,6 +124,7 @@ class _Writer(NamedTuple):
     namespace: str
     interval: int
     dimensions: list[Node]
+    values: Mapping[str, Value]
 
     def alarm(self, rule: Rule) -> Node:
         datapoints, periods = rule.datapoints
@@ -153,7 +142,7 @@ class _Writer(NamedTuple):
             "DatapointsToAlarm": datapoints,
             "TreatMissingData": rule.missing,
             **({"EvaluateLowSampleCountPercentile": "ignore"} if rule.needs_samples else {}),
-            "ActionsEnabled": _if(_EACH, True, False) if rule.is_health else True,
+            "ActionsEnabled": if_node(_EACH, True, False) if rule.is_health else True,
             **_actions(),
         }
         return {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}
@@ -172,12 +161,13 @@ class _Writer(NamedTuple):
     def _math(self, rule: Rule) -> Node:
         expression: Any = self._with_interval(rule.expression)
         metrics: list[Any] = []
-        if rule.machines:
-            otherwise = {"Fn::Sub": self._with_interval(rule.machines.expression)}
-            expression = _if(_HAS_GROUP, expression, otherwise)
-            dimensions = [{"Name": _GROUP, "Value": {"Ref": _GROUP}}]
-            group = _stat(rule.machines.query, rule, "AWS/AutoScaling", dimensions)
-            metrics.append(_if(_HAS_GROUP, group, _NOTHING))
+        if rule.expected:
+            number = ExpectedNumber(rule.expected, self.values)
+            with_number = self._with_interval(rule.expected.with_number)
+            expression = number.expression(expression, with_number)
+            if dimensions := number.metric_dimensions():
+                stat = _stat(rule.expected.query, rule, rule.expected.namespace, dimensions)
+                metrics.append(number.if_read(stat))
         metrics += [_stat(each, rule, self.namespace, self.dimensions) for each in rule.queries]
         watched = {"Id": "watched", "Expression": expression, "Label": rule.name}
         return {"Metrics": [{**watched, "ReturnData": True}, *metrics]}
@@ -204,7 +194,7 @@ def _stat(query: Query, rule: Rule, namespace: str, dimensions: list[Node]) -> N
 def _with_runbook(description: str, alert: str) -> Node:
     """Return the description, with the alert's section of the runbook where there is an address."""
     linked = f"{description} ${{{_RUNBOOK}}}#{alert.lower()}"
-    return _if(_HAS_RUNBOOK, {"Fn::Sub": linked}, description)
+    return if_node(_HAS_RUNBOOK, {"Fn::Sub": linked}, description)
 
 
 def _composite(keys: Iterable[str], target: str, *, is_fleet: bool) -> Node:
@@ -217,54 +207,50 @@ def _composite(keys: Iterable[str], target: str, *, is_fleet: bool) -> Node:
             "ALARM. Read the description of that alarm. The alarm on idle machines is about cost "
             "and is not included.",
             "AlarmRule": {"Fn::Sub": " OR ".join(f'ALARM("${{{key}.Arn}}")' for key in keys)},
-            "ActionsEnabled": _if(_EACH, False, True),
+            "ActionsEnabled": if_node(_EACH, False, True),
             **_actions(),
         },
     }
 
 
 def _parameters(
-    rules: Iterable[Rule], interval: int, dimensions: Mapping[str, Value], *, grouped: bool
+    rules: Iterable[Rule],
+    interval: int,
+    dimensions: Mapping[str, Value],
+    numbers: Iterable[ExpectedNumber],
 ) -> Node:
     parameters: Node = {}
     for name, value in dimensions.items():
         if value.reference and not value.reference.startswith("AWS::"):
             about = f"Value of the dimension {name} as the exporter publishes it"
             default = {"Default": value.default} if value.default else {}
-            parameters[value.reference] = _text(Description=about, MinLength=1, **default)
-    parameters["SnsTopicArn"] = _text(
+            parameters[value.reference] = text_parameter(Description=about, MinLength=1, **default)
+    parameters["SnsTopicArn"] = text_parameter(
         Default="",
         Description="SNS topic that is notified when an alarm starts and ends; empty for none",
     )
-    parameters[_RUNBOOK] = _text(
+    parameters[_RUNBOOK] = text_parameter(
         Default=runbook_address(),
         Description="Address of the runbook, to which descriptions of alarms link; empty for none",
     )
     if any(rule.is_health for rule in rules):
-        parameters["Notify"] = _text(
+        parameters["Notify"] = text_parameter(
             Default="each",
             AllowedValues=["each", "composite"],
             Description="each: every alarm notifies; composite: the composite alarm notifies in "
             "place of its members",
         )
-    if grouped and not _names_group(dimensions):
-        parameters[_GROUP] = _text(
-            Default=dimensions[_GROUP].text if _GROUP in dimensions else "",
-            Description="Scaling group of the machines, with group metrics enabled; empty to use "
-            f"{_EXPECTED}",
-        )
-    if grouped:
-        about = "Expected number of machines if no scaling group is set"
-        parameters[_EXPECTED] = _number(Default=0, MinValue=0, Description=about)
+    for number in numbers:
+        parameters |= number.parameters()
     for rule in rules:
         threshold, allowed = rule.threshold, periods(rule, interval)
-        parameters[threshold.parameter] = _number(
+        parameters[threshold.parameter] = number_parameter(
             Default=threshold.default,
             MinValue=threshold.minimum,
             **({"MaxValue": threshold.maximum} if threshold.maximum is not None else {}),
             Description=f"{rule.name}: {threshold.help}",
         )
-        parameters[_period_of(rule)] = _number(
+        parameters[_period_of(rule)] = number_parameter(
             Default=allowed[0],
             AllowedValues=sorted(allowed),
             Description=f"{rule.name}: length of a period in seconds; {rule.datapoints[0]} of "
@@ -273,36 +259,13 @@ def _parameters(
     return parameters
 
 
-_NONE_EXPECTED = {"Fn::Equals": [{"Ref": _EXPECTED}, "0"]}
-
-
-def _names_group(dimensions: Mapping[str, Value]) -> bool:
-    """Return whether a dimension is the scaling group, whose name is then always set."""
-    return _GROUP in dimensions and dimensions[_GROUP].reference == _GROUP
-
-
-def _rules() -> Node:
-    """Return the assertions on parameters that CloudFormation checks before it creates anything."""
-    no_group = {"Fn::Equals": [{"Ref": _GROUP}, ""]}
-    assertion = {
-        "Assert": {"Fn::Not": [{"Fn::And": [no_group, _NONE_EXPECTED]}]},
-        "AssertDescription": f"{_GROUP} or {_EXPECTED} must be set: otherwise no missing machine "
-        "could be detected",
-    }
-    return {"MachinesAreKnown": {"Assertions": [assertion]}}
+def _merged(nodes: Iterable[Node]) -> Node:
+    return {key: value for node in nodes for key, value in node.items()}
 
 
 def _actions() -> Node:
-    topic = _if(_HAS_TOPIC, [{"Ref": "SnsTopicArn"}], _NOTHING)
+    topic = if_node(_HAS_TOPIC, [{"Ref": "SnsTopicArn"}], NOTHING)
     return {"AlarmActions": topic, "OKActions": topic}
-
-
-def _is_set(parameter: str) -> Node:
-    return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
-
-
-def _if(condition: str, then: Any, otherwise: Any) -> Node:
-    return {"Fn::If": [condition, then, otherwise]}
 
 
 def _period_of(rule: Rule) -> str:

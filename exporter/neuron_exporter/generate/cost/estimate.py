@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neuron_exporter.config import ConfigError, LoadedConfig, Override
 from neuron_exporter.facts.instance_types import Citation
@@ -140,7 +140,7 @@ def _alarms(configure: Configure, name: str, stream: str | None) -> AlarmCost | 
     def enabled(flags: Iterable[Override]) -> LoadedConfig:
         return configure([Override("cost", "cloudwatch.enabled", True), *flags])
 
-    machine = {"instance_type": name} if stream is None else {"stream": stream}
+    machine: dict[str, Any] = {"instance_type": name} if stream is None else {"stream": stream}
     for target, instance_id in (("the fleet", None), ("one machine", "i-0")):
         with suppress(ConfigError):
             template = alarms(enabled, **machine, instance_id=instance_id)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.config import ConfigError
 from neuron_exporter.generate.alarms.alarms import as_yaml
 from neuron_exporter.generate.alarms.rules import FLEET_RULES, RULE_NAMES, Rule
 from neuron_exporter.generate.alarms.template import MAX_DESCRIPTION, alarm_metrics
@@ -19,10 +18,12 @@ from tests.support.alarm_templates import (
     CONFIGURATIONS,
     FLEET,
     committed,
+    fleet_of,
     fleet_stack,
     group_stack,
     machine_stack,
     make_template,
+    problems,
     template_of,
     write,
 )
@@ -93,12 +94,6 @@ def test_no_double_notification(
         assert actions(alarm) == (topic if key == "Idle" else each)
 
 
-def test_number_of_machines_is_required() -> None:
-    assert fleet_stack(ExpectedMachines=0).assertions == [False]
-    assert fleet_stack().assertions == [True]
-    assert fleet_stack(ExpectedMachines=0, AutoScalingGroupName="machines").assertions == [True]
-
-
 def test_billed_metrics() -> None:
     queries = {key: len(stats(alarm)) for key, alarm in group_stack().alarms.items()}
     assert alarm_metrics(committed()) == (sum(queries.values()), 1)
@@ -136,19 +131,6 @@ def test_periods_are_whole_minutes_and_intervals(tmp_path: Path, interval: int) 
         for period in allowed:
             assert period % 60 == period % interval == 0
             assert period * rule.datapoints[1] <= (604_800 if period >= 3600 else 86_400)
-
-
-def fleet_of(folder: Path, **cloudwatch: Any) -> Path:
-    """Write the configuration of a fleet."""
-    settings = {"enabled": True, "dimension_sets": [["ClusterName"]], **cloudwatch}
-    return write(folder, {"cloudwatch": settings})
-
-
-def problems(config: Path, **options: Any) -> tuple[str, ...]:
-    """Return the problems of a configuration that alarms cannot be generated for."""
-    with pytest.raises(ConfigError) as caught:
-        make_template(config, **{"instance_type": "inf2.xlarge", **options})
-    return caught.value.problems
 
 
 def test_fleet_needs_a_shared_set(tmp_path: Path) -> None:
@@ -252,14 +234,33 @@ def test_configured_cluster_is_the_default(tmp_path: Path) -> None:
     )
 
 
-def test_metrics_missing_in_scope_task(tmp_path: Path) -> None:
+def test_heartbeats_of_tasks_have_to_be_included(tmp_path: Path) -> None:
+    """With `scope: task` no preset has them, and ECC errors are never sent."""
     task = fleet_of(tmp_path, scope="task", dimension_sets=[["ServiceName"]])
-    found = problems(task)
-    assert found[0] == (
+    (problem,) = problems(task)
+    assert problem == (
         "heartbeats: ExporterHeartbeat is not published in [ServiceName]: set cloudwatch.include: "
         "[ExporterHeartbeat], or omit the alarm: --without heartbeats"
     )
-    assert [line.partition(":")[0] for line in found] == ["heartbeats", "uncorrected-ecc"]
+    without = make_template(
+        task, instance_type="inf2.xlarge", without=["heartbeats", "uncorrected-ecc"]
+    )
+    assert not without["Resources"].keys() & {"Heartbeats", "UncorrectedEcc"}
+
+
+def test_an_allow_list_has_alarms_on_its_metrics(tmp_path: Path) -> None:
+    """Each alarm that is left out is explained; only heartbeats must not be forgotten."""
+    allowed = ["NeuronCoreUtilization", "ExecutionErrors"]
+    config = fleet_of(tmp_path, preset="none", include=[*allowed, "ExporterHeartbeat"])
+    lines: list[str] = []
+    template = make_template(config, instance_type="inf2.xlarge", explain=lines.append)
+    assert template["Resources"].keys() == {"Heartbeats", "Idle", "NeuronFleetUnhealthy"}
+    assert [line.partition(" is left out")[0] for line in lines] == [
+        *("uncorrected-ecc", "error-ratio", "latency", "device-memory", "hang"),
+    ]
+    assert lines[0] == "uncorrected-ecc is left out: EccUncorrected is not in the allow-list"
+    (problem,) = problems(fleet_of(tmp_path, preset="none", include=allowed))
+    assert problem.startswith("heartbeats: ExporterHeartbeat is not published in [ClusterName]")
 
 
 def test_cloudwatch_must_be_enabled(tmp_path: Path) -> None:
@@ -289,21 +290,6 @@ def test_type_from_recorded_reports(tmp_path: Path) -> None:
         "InstanceId": "i-0abc",
         "InstanceType": "inf2.xlarge",
     }
-
-
-def test_scaling_group_dimension(tmp_path: Path) -> None:
-    """The group of the dimensions counts the machines, unless a number is set."""
-    template = make_template(
-        fleet_of(tmp_path, dimension_sets=[["AutoScalingGroupName"]]), instance_type="inf2.xlarge"
-    )
-    for expected, metrics in (
-        (0, {"ExporterHeartbeat", "GroupInServiceInstances"}),
-        (3, {"ExporterHeartbeat"}),
-    ):
-        stack = Stack(template, {"AutoScalingGroupName": "machines", "ExpectedMachines": expected})
-        read = {stat.identity.name for stat in stats(stack.alarms["Heartbeats"])}
-        assert read == metrics
-        assert stack.assertions == [True]
 
 
 def test_machines_in_another_region(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""Nodes of a CloudFormation template that its parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+Node = dict[str, Any]
+
+NOTHING: Node = {"Ref": "AWS::NoValue"}
+
+text_parameter: Callable[..., Node] = partial(dict, Type="String")
+number_parameter: Callable[..., Node] = partial(dict, Type="Number")
+"""Makers of parameters."""
+
+
+class Value(NamedTuple):
+    """A dimension's value: a text, or the value of the parameter with this name."""
+
+    text: str = ""
+    reference: str = ""
+    default: str = ""
+
+    @property
+    def node(self) -> Any:
+        """The value as a node of the template."""
+        return {"Ref": self.reference} if self.reference else self.text
+
+
+def is_set(parameter: str) -> Node:
+    """Return the condition that a parameter is not empty."""
+    return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+
+
+def if_node(condition: str, then: Any, otherwise: Any) -> Node:
+    """Return a node that depends on a condition of the template."""
+    return {"Fn::If": [condition, then, otherwise]}
