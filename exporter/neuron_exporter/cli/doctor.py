@@ -7,8 +7,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from neuron_exporter.text import format_duration, parse_duration
+
 if TYPE_CHECKING:
     from neuron_exporter.doctor.context import RunArguments
+
+_DEFAULT_DURATION = 15 * 60.0
+_MIN_DURATION, _MAX_DURATION = 1.0, 86400.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +25,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--send", action="store_true", help="send one datum (DoctorTest, billed) to CloudWatch"
     )
     parser.add_argument("--bundle", metavar="FILE", help="write a support bundle (.tar.gz)")
+    acceptance = parser.add_argument_group("the first machine of a kind")
+    acceptance.add_argument(
+        "--acceptance",
+        action="store_true",
+        help="read reports for a time, compare them with neuron-ls, /dev and /sys, and print which "
+        "assumptions of the exporter hold on this machine",
+    )
+    acceptance.add_argument(
+        "--duration",
+        metavar="TIME",
+        type=_duration,
+        help="how long to read reports: 90s, 15m, 1h (default 15m)",
+    )
+    acceptance.add_argument(
+        "--output",
+        metavar="FILE",
+        help="new file for the masked reports, compressed if its name ends in .gz (default: one "
+        "among the temporary files)",
+    )
+    parser.set_defaults(parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the checks and print the findings."""
+    """Run the checks or the acceptance, and print the results."""
+    _check_combination(args)
+    if args.acceptance:
+        from neuron_exporter.doctor.acceptance.command import run_acceptance
+
+        return run_acceptance(
+            args.config,
+            os.environ,
+            _parse_run,
+            seconds=args.duration or _DEFAULT_DURATION,
+            output=args.output,
+            json=args.json,
+        )
     from neuron_exporter.doctor.runner import run_doctor
 
     return run_doctor(
         args.config, os.environ, _parse_run, json=args.json, send=args.send, bundle=args.bundle
     )
+
+
+def _check_combination(args: argparse.Namespace) -> None:
+    """Exit with status 2 if a flag does not belong to the others."""
+    if args.acceptance and (args.send or args.bundle is not None):
+        args.parser.error("--acceptance: must not be combined with --send or --bundle")
+    if not args.acceptance:
+        for flag in ("duration", "output"):
+            if getattr(args, flag) is not None:
+                args.parser.error(f"--{flag}: is allowed with --acceptance only")
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} (got {text!r})") from None
+    if not _MIN_DURATION <= seconds <= _MAX_DURATION:
+        low, high = format_duration(_MIN_DURATION), format_duration(_MAX_DURATION)
+        raise argparse.ArgumentTypeError(f"must be from {low} to {high} (got {text!r})")
+    return seconds
 
 
 def _parse_run(words: Sequence[str]) -> RunArguments | None:

@@ -20,10 +20,11 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from neuron_exporter import __version__
-from neuron_exporter.config import Config, ConfigError
+from neuron_exporter.config import Config
 from neuron_exporter.config.schema import keys
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, as_json
+from neuron_exporter.doctor.new_file import create_private_file
 from neuron_exporter.report import Masker
 from neuron_exporter.report.mask import INSTANCE_TYPE, REGION
 from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, OWNER_DIMENSIONS
@@ -63,14 +64,7 @@ class Bundle:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
-        except FileExistsError as error:
-            problem = f"--bundle: {path}: exists already and is not overwritten"
-            raise ConfigError([problem]) from error
-        except OSError as error:
-            raise ConfigError([f"--bundle: {path}: {error.strerror or error}"]) from error
+        self._file = create_private_file("--bundle", path)
 
     def discard(self) -> None:
         """Close and delete the file."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from neuron_exporter.config import Config, LoadedConfig, Override
 from neuron_exporter.doctor.scraped import ScrapedMetrics, known_machine
+from neuron_exporter.doctor.server import Server
 from neuron_exporter.identity.machine import Identity, fill
 from neuron_exporter.model import Machine, SourceState
 from neuron_exporter.pipeline.build import Pipeline
@@ -48,6 +49,7 @@ class Context:
     pipeline: Pipeline | None = None
     scraped: ScrapedMetrics | None = None
     is_running: bool = False
+    server: Server | None = None
     snapshot: bytes = b""
     threads: bytes = b""
     masked_report: bytes = b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from neuron_exporter.doctor import probe
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject
+from neuron_exporter.doctor.finding import Finding, Subject, format_numbers
+from neuron_exporter.doctor.hanging import run_limited
 from neuron_exporter.doctor.processes import OpenDevices, find_open_devices
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.identity.local import present_devices
@@ -89,7 +89,7 @@ def check_count(found: Sequence[int], context: Context) -> Iterator[Finding]:
             f"on the host: load the driver. In a container: map the devices. {_HOW_TO_MAP}",
         )
         return
-    seen = f"{len(found)} in /dev ({_numbers(found)})"
+    seen = f"{len(found)} in /dev ({format_numbers(found)})"
     expected = {}
     reported = context.hardware_info("neuron_device_count")
     if reported.isdigit():
@@ -119,7 +119,7 @@ def check_opens(paths: Mapping[int, str]) -> Iterator[Finding]:
     for answer, which in by_answer.items():
         first = paths[which[0]]
         prefix = first.rstrip("0123456789")
-        name = first if len(which) == 1 else f"each of {prefix}{_numbers(which)}"
+        name = first if len(which) == 1 else f"each of {prefix}{format_numbers(which)}"
         if answer == 0:
             yield SUBJECT.ok(f"{name} can be opened")
         else:
@@ -142,16 +142,8 @@ def explain(answer: int, path: Path) -> tuple[str, str]:
 
 def open_each(paths: Sequence[str]) -> list[int]:
     """Open each path in another process, and return the answers: 0, an errno, or a constant."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", probe.__file__, *paths],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        out, _ = process.communicate(timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        out = _kill(process)
+    command = [sys.executable, "-I", "-S", probe.__file__, *paths]
+    out = run_limited(command, _TIMEOUT).out
     answers = [int(line) for line in out.split()]
     return answers + [_HUNG] * (len(paths) - len(answers))
 
@@ -179,24 +171,6 @@ def check_users(found: Iterable[int], open_devices: OpenDevices) -> Iterator[Fin
         yield SUBJECT.skipped(seen)
     else:
         yield SUBJECT.ok(seen)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> bytes:
-    """Kill the process and return its output, without waiting for one that hangs in the kernel."""
-    process.kill()
-    try:
-        out, _ = process.communicate(timeout=0.5)
-    except subprocess.TimeoutExpired as error:
-        process.returncode = _HUNG  # keeps Popen from waiting for it later
-        out = error.stdout or b""
-    return out
-
-
-def _numbers(devices: Sequence[int]) -> str:
-    """Format device numbers: "0 to 15", or "0, 2, 5"."""
-    if len(devices) > 2 and list(devices) == list(range(devices[0], devices[-1] + 1)):
-        return f"{devices[0]} to {devices[-1]}"
-    return ", ".join(map(str, devices))
 
 
 def _mode(path: Path) -> str:

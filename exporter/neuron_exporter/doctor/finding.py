@@ -61,6 +61,20 @@ def describe(error: OSError) -> str:
     return f"{place}{error.strerror or type(error).__name__} (user {os.geteuid()})"
 
 
+def format_numbers(numbers: Iterable[int]) -> str:
+    """Return sorted numbers with ranges: "0 to 15, 20, 21"; "none" without any."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts: list[str] = []
+    for run in runs:
+        parts += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run)
+    return ", ".join(parts) or "none"
+
+
 def redact(finding: Finding) -> Finding:
     """Return the finding without secrets, each text on one line of at most 1,000 characters."""
     return finding._replace(seen=safe_message(finding.seen), fix=safe_message(finding.fix))

@@ -97,9 +97,14 @@ def find_open_devices(proc: Path = Path("/proc")) -> OpenDevices:
     return OpenDevices(
         {device: sorted(pids) for device, pids in by_device.items()},
         hidden,
-        host_pid_namespace=_namespace(proc, "self", "pid") == _HOST_PID_NAMESPACE,
+        host_pid_namespace=in_host_pid_namespace(proc),
         is_complete=is_complete,
     )
+
+
+def in_host_pid_namespace(proc: Path = Path("/proc")) -> bool:
+    """Return whether all processes of the machine are visible, with its own ids."""
+    return _namespace(proc, "self", "pid") == _HOST_PID_NAMESPACE
 
 
 def _devices_open(descriptors: Path) -> Iterator[int]:

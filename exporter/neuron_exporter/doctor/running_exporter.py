@@ -5,8 +5,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import NamedTuple
 
 from neuron_exporter import __version__
 from neuron_exporter.address_file import local_address
@@ -14,15 +12,13 @@ from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.doctor.remedies import BY_STATE
 from neuron_exporter.doctor.scraped import ScrapedMetrics, parse_snapshot
+from neuron_exporter.doctor.server import NO_ANSWER, Server
 from neuron_exporter.model import SourceState
 
 SUBJECT = Subject("exporter")
 
-_TIMEOUT = 3.0
-_MAX_BODY = 32 * 2**20
 _MAX_PERIODS, _MIN_MAX_AGE = 3, 15.0
 _HARMLESS = (SourceState.STARTING, SourceState.PAUSED)
-_NO_ANSWER = (OSError, ValueError, HTTPException)
 
 _LOSS_COUNTERS = {
     "source_restarts": "restarts of the source",
@@ -30,41 +26,6 @@ _LOSS_COUNTERS = {
     "sink_dropped_requests": "dropped requests and windows",
 }
 """Counters by reason that stay 0 while all is well, and what they count."""
-
-
-class _Server(NamedTuple):
-    address: str
-    tls: bool
-
-    def get(self, path: str, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
-        """Return the status and body. The certificate is not verified, since the request has no
-        secrets.
-
-        Raises:
-            OSError, ValueError, HTTPException: there is no answer, or too long a one.
-        """
-        connection = HTTPConnection(self.address, timeout=timeout)
-        if self.tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = HTTPSConnection(self.address, timeout=timeout, context=context)
-        try:
-            connection.request("GET", path)
-            with connection.getresponse() as response:
-                body = response.read(_MAX_BODY + 1)
-        finally:
-            connection.close()
-        if len(body) > _MAX_BODY:
-            raise ValueError(f"its answer is longer than {_MAX_BODY} bytes")
-        return response.status, body
-
-    def body(self, path: str, timeout: float = _TIMEOUT, status: int = 200) -> bytes:
-        """Return the body of an answer with this status; empty without one."""
-        try:
-            answered, body = self.get(path, timeout)
-        except _NO_ANSWER:
-            return b""
-        return body if answered == status else b""
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -77,7 +38,7 @@ def check(context: Context) -> Iterator[Finding]:
         return
     web = context.pipeline.web_config if context.pipeline is not None else None
     has_tls = web is not None and web.access().tls is not None
-    server = _Server(local_address(host, port), has_tls)
+    context.server = server = Server(local_address(host, port), has_tls)
     try:
         status, body = server.get("/metrics")
     except ConnectionRefusedError:
@@ -87,7 +48,7 @@ def check(context: Context) -> Iterator[Finding]:
             "below do not need it",
         )
         return
-    except _NO_ANSWER as error:
+    except NO_ANSWER as error:
         context.is_running = True
         yield _no_answer(address, error, tls=server.tls)
         return
@@ -131,7 +92,7 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _sinks(context.scraped, snapshot.sinks.cloudwatch.state)
 
 
-def _read_snapshot(context: Context, server: _Server) -> None:
+def _read_snapshot(context: Context, server: Server) -> None:
     if context.config.web.page:
         context.snapshot = server.body("/api/v1/snapshot")
 
@@ -202,7 +163,7 @@ def _sinks(scraped: ScrapedMetrics, state: str) -> Iterator[Finding]:
             yield SUBJECT.failed(seen, f"check the {sink} lines below")
 
 
-def _healthz(server: _Server) -> Iterator[Finding]:
+def _healthz(server: Server) -> Iterator[Finding]:
     reason = server.body("/healthz", status=503).decode("utf-8", "replace").strip()
     if reason:
         fix = "restart it, and report this bug, with the file that --bundle writes"

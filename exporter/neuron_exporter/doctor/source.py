@@ -124,11 +124,16 @@ def _period(config: Config, observed: float | None) -> Iterator[Finding]:
     if observed is None or config.source.kind not in ("neuron-monitor", "simulator"):
         return
     seen = f"one report every {observed:.1f} s (source.period is {format_duration(configured)})"
-    if abs(observed - configured) <= max(_TOLERANCE * configured, _MIN_TOLERANCE):
+    if is_near(observed, configured):
         yield SUBJECT.ok(seen)
     else:
         fix = "the machine may be overloaded, or source.command sets its own period"
         yield SUBJECT.warning(seen, fix)
+
+
+def is_near(observed: float, configured: float) -> bool:
+    """Return whether a period (s) is the configured one, as far as its readings can show."""
+    return abs(observed - configured) <= max(_TOLERANCE * configured, _MIN_TOLERANCE)
 
 
 def _sample(context: Context) -> Iterator[Finding]:

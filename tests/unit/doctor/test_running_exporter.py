@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from neuron_exporter.doctor import running_exporter as subject
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Verdict
 from neuron_exporter.doctor.running_exporter import check
@@ -120,8 +119,7 @@ def test_another_program_answers(answer: tuple[int, str]) -> None:
     assert seen.startswith("another program answers at ")
 
 
-def test_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "_TIMEOUT", 0.2)
+def test_silent_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         context = make_context(prometheus__listen=f"127.0.0.1:{silent.getsockname()[1]}")
         (seen,) = seen_with(check(context), Verdict.FAILED)

@@ -1,0 +1,1 @@
+"""Functions that judge the assumptions from the evidence, one module per subject."""

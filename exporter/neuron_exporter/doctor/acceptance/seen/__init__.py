@@ -1,0 +1,1 @@
+"""What one run of the acceptance has seen of the reports."""
