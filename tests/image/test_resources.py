@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.benchmarks.__main__ import moved
+from tests.benchmarks.reports import moving
 from tests.captures import FOLDER, MISSING
 from tests.support.container import Container, Image, container
 from tests.support.processes import cpu_seconds, proportional_set_size, resident
@@ -80,7 +80,7 @@ def test_memory_with_the_largest_recording(
     reports = tmp_path / "reports"
     reports.mkdir()
     capture = reports / thirty_two_runtimes.name
-    capture.write_bytes(b"".join(islice(moved(thirty_two_runtimes.read_bytes()), 12)))
+    capture.write_bytes(b"".join(islice(moving(thirty_two_runtimes.read_bytes()), 12)))
     with (
         validating_endpoint() as front,
         container(

@@ -59,25 +59,13 @@ def built_image(folder: Path = BUILT) -> Image:
     return Image(folder / "root", json.loads(document.read_text())["config"], layers[below:])
 
 
-class Container(RunningExporter):
-    """A running container. `process` runs outside of it; `pid` is its process 1."""
-
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        variables: Mapping[str, str],
-        rights: Sequence[str],
-    ) -> None:
-        super().__init__(process)
-        self._variables = variables
-        self._rights = rights
-        self.is_limited = False
-        """Whether the control group with the memory limit could be created."""
+class RunningContainer(RunningExporter):
+    """A running container of the image, however it was started."""
 
     @property
     def pid(self) -> int:
         """Id of the container's process 1 on this machine."""
-        return int(wait_for(lambda: children_of(self.process.pid), 5)[0])
+        raise NotImplementedError
 
     @property
     def url(self) -> str:
@@ -109,6 +97,27 @@ class Container(RunningExporter):
     def exporter(self) -> int:
         """Id of the exporter's own process."""
         return self.find("bin/neuron-exporter run")
+
+
+class Container(RunningContainer):
+    """A running container. `process` runs outside of it; `pid` is its process 1."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        variables: Mapping[str, str],
+        rights: Sequence[str],
+    ) -> None:
+        super().__init__(process)
+        self._variables = variables
+        self._rights = rights
+        self.is_limited = False
+        """Whether the control group with the memory limit could be created."""
+
+    @property
+    def pid(self) -> int:
+        """Id of the container's process 1 on this machine."""
+        return int(wait_for(lambda: children_of(self.process.pid), 5)[0])
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as an engine's `exec` does."""

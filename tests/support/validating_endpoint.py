@@ -178,11 +178,13 @@ def _relay(handler: BaseHTTPRequestHandler, reply: Reply | None) -> None:
 
 @contextmanager
 def validating_endpoint(
-    behind: str | None = None, clock: Callable[[], float] = time.time
+    behind: str | None = None,
+    clock: Callable[[], float] = time.time,
+    host: str = "127.0.0.1",
 ) -> Iterator[ValidatingEndpoint]:
     """Serve in front of the server at this address, or accept legal requests without one.
 
-    `clock` returns CloudWatch's time (Unix seconds).
+    `clock` returns CloudWatch's time (Unix seconds). `host` is the own address.
     """
     front = ValidatingEndpoint(behind, clock)
 
@@ -198,5 +200,5 @@ def validating_endpoint(
         def log_message(self, *_: object) -> None:
             pass
 
-    with serving(Handler) as front.url:
+    with serving(Handler, host) as front.url:
         yield front
