@@ -1,1 +1,1 @@
-"""Speed and size, each as a ratio to the usual way, measured side by side in one run."""
+"""Speed and size of the exporter beside the usual way, measured side by side in one run."""

@@ -1,130 +1,149 @@
-"""Compare speed and size with AWS's script side by side: `make bench`.
+"""Compare speed and size with the usual way side by side: `make bench`.
 
 Every report has other values and reports are paced: one line repeated in a hot loop is 2 to 4 times
-faster. The programs take turns, and each row prints the median of the rounds' ratios.
+faster. The programs take turns, and each row prints medians and ratios of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from pathlib import Path
 
-from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.options import parse
-from neuron_exporter.simulator.system_section import hardware_counters
 from neuron_exporter.web import Response, Server
 from tests.benchmarks.client_load import scrape_times
-from tests.benchmarks.programs import (
-    Program,
-    aws_script,
-    endpoint,
-    exporter,
-    silent_endpoint,
-    wait_until,
-)
+from tests.benchmarks.growth import print_growth
+from tests.benchmarks.minute import print_minute
+from tests.benchmarks.pacing import REPORTS_PER_SECOND, paced, wait_until, warm_up
+from tests.benchmarks.programs import Build, exporter, silent_endpoint, usual_way
+from tests.benchmarks.reports import moving, simulated
+from tests.benchmarks.tables import Row, print_rounds
 from tests.captures import MISSING, THIRTY_TWO_RUNTIMES
+from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.waiting import wait_for
 
-REPORTS_PER_SECOND = 12
-"""With windows of one second: as many reports per window as a period of 5 s makes in 60 s."""
+_LAYOUTS = ("core", "aws")
 
 
 def main() -> None:
-    """Run the benchmarks and print their rows."""
+    """Run the benchmarks and print their tables."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(_BENCHMARKS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reports", type=int, default=120, help="measured in each round")
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the programs, with their libraries"
+    )
+    parser.add_argument("--before", type=Path, help="another checkout, for `minute`")
     given = parser.parse_args()
+    if unknown := set(given.names).difference(_BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if not THIRTY_TWO_RUNTIMES.exists():
         raise SystemExit(MISSING)
-    with endpoint() as url:
-        _compare(given.rounds, lambda: reports_and_memory(url, given.reports))
-        _compare(given.rounds, lambda: scrapes(given.reports, "identity"))
-        _compare(given.rounds, lambda: scrapes(given.reports, "gzip"))
-        _print_outage(url, given.rounds * given.reports)
-    _compare(given.rounds, health_checks)
-    _compare(given.rounds, first_paint)
-    _compare(given.rounds, scrapes_under_load)
+    build = Build(given.python)
+    print(build.description(), flush=True)
+    for name in given.names or _BENCHMARKS:
+        _BENCHMARKS[name](build, given)
 
 
-Row = tuple[str, str, float, float]
+_BENCHMARKS: dict[str, Callable[[Build, argparse.Namespace], None]] = {
+    "minute": lambda build, given: print_minute(
+        given.rounds, build, given.before and Build(given.python, given.before.resolve())
+    ),
+    "start": lambda build, given: _compare(3 * given.rounds, lambda: _starts(build)),
+    "reports": lambda build, given: _compare(given.rounds, lambda: _reports(build, given.reports)),
+    "scrapes": lambda build, given: _compare(given.rounds, lambda: _scrapes(build, given.reports)),
+    "growth": lambda build, given: print_growth(build, given.reports // 4),
+    "outage": lambda build, given: _print_outage(build, given.rounds * given.reports),
+    "health": lambda build, given: _compare(given.rounds, lambda: _health_checks(build)),
+    "page": lambda build, given: _compare(given.rounds, lambda: _first_paint(build)),
+    "load": lambda build, given: _compare(given.rounds, _scrapes_under_load),
+}
 
 
 def _compare(rounds: int, measure: Callable[[], list[Row]]) -> None:
-    """Print each row's medians, and the median of its ratios."""
-    measured = [measure() for _ in range(rounds)]
-    for each in zip(*measured, strict=True):
-        name, unit = each[0][:2]
-        own = statistics.median(row[2] for row in each)
-        other = statistics.median(row[3] for row in each)
-        ratios = sorted(row[3] / row[2] for row in each)
-        print(
-            f"{name:58} {own:8.2f} {unit:3} other {other:8.2f} {unit:3} "
-            f"ratio {statistics.median(ratios):5.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})",
-            flush=True,
-        )
+    print_rounds("", ("exporter", "other"), [measure() for _ in range(rounds)])
 
 
-def reports_and_memory(url: str, count: int) -> list[Row]:
-    """Measure CPU per report of the 32-runtime capture, and resident memory at the end."""
+def _starts(build: Build) -> list[Row]:
+    """Measure the time from the start to the first scrape that shows a report, and the CPU."""
+    line = next(moving(THIRTY_TWO_RUNTIMES.read_bytes()))
+    seconds, spent = [], []
+    with cloudwatch_endpoint() as endpoint:
+        for start in (lambda: exporter(endpoint, build), lambda: usual_way(build)):
+            with start() as program:
+                seconds.append(program.seconds_to_first_scrape(line))
+                spent.append(1e3 * program.cpu)
+    name = "start to the first scrape with a report"
+    return [Row(name, "s", seconds), Row("CPU until then", "ms", spent)]
+
+
+def _reports(build: Build, count: int) -> list[Row]:
+    """Measure CPU per report of the 32-runtime capture."""
     recorded = THIRTY_TWO_RUNTIMES.read_bytes()
-    with exporter(url) as own, aws_script() as other:
-        pair = [(own, moved(recorded)), (other, moved(recorded))]
-        _paced(pair, 2 * REPORTS_PER_SECOND)
-        cpu, script_cpu = _paced(pair, count)
-        return [
-            ("CPU per report, 445 kB, both sinks on", "ms", cpu, script_cpu),
-            ("resident memory, both sinks on", "MiB", own.resident, other.resident),
-        ]
+    rows = []
+    for layout in _LAYOUTS:
+        sections = {"prometheus": {"listen": "127.0.0.1:0", "layout": layout}}
+        with (
+            cloudwatch_endpoint() as endpoint,
+            exporter(endpoint, build, sections=sections) as own,
+            usual_way(build) as other,
+        ):
+            pair = [(own, moving(recorded)), (other, moving(recorded))]
+            warm_up(pair)
+            name = f"CPU per report, 445 kB, both sinks on, layout {layout}"
+            rows.append(Row(name, "ms", paced(pair, count)))
+    return rows
 
 
-def scrapes(count: int, encoding: str) -> list[Row]:
-    """Measure CPU per scrape of about 2,000 series over a kept connection, with a new report before
-    each. AWS's script has one series per runtime and core, so that fewer runtimes make as many
-    series."""
-    with exporter(None) as own, aws_script() as other:
-        pair = [(own, simulated(54)), (other, simulated(32))]
-        _paced(pair, 2 * REPORTS_PER_SECOND)
-        before = [program.serving_cpu for program, _ in pair]
-        _paced(pair, count, encoding)
-        cpu, script_cpu = (
-            1e3 * (program.serving_cpu - spent) / count
-            for (program, _), spent in zip(pair, before, strict=True)
-        )
-        name = f"CPU per scrape, {encoding}, {own.series} series (AWS's script {other.series})"
-        return [(name, "ms", cpu, script_cpu)]
+def _scrapes(build: Build, count: int) -> list[Row]:
+    """Measure CPU per scrape of about 2,300 series over a kept connection, with a new report before
+    each. With the layout `core`, the usual way has fewer runtimes: it has one series per runtime
+    and core."""
+    rows = []
+    for layout, encoding in (("core", "identity"), ("core", "gzip"), ("aws", "identity")):
+        sections = {"prometheus": {"listen": "127.0.0.1:0", "layout": layout}}
+        with exporter(None, build, sections=sections) as own, usual_way(build) as other:
+            pair = [(own, simulated(54 if layout == "core" else 32)), (other, simulated(32))]
+            warm_up(pair)
+            before = [program.serving_cpu for program, _ in pair]
+            paced(pair, count, encoding)
+            spent = [
+                1e3 * (program.serving_cpu - at) / count
+                for (program, _), at in zip(pair, before, strict=True)
+            ]
+            series = f"{own.series} series (other {other.series})"
+            rows.append(Row(f"CPU per scrape, layout {layout}, {encoding}, {series}", "ms", spent))
+    return rows
 
 
-def health_checks() -> list[Row]:
+def _health_checks(build: Build) -> list[Row]:
     """Measure CPU of `neuron-exporter healthcheck` beside a Python that does nothing."""
-    with exporter(None) as program:
+    with exporter(None, build) as program:
         check = ["-m", "neuron_exporter", "healthcheck", "--url", program.url]
-        cpu, bare = (_cpu_of([sys.executable, *words]) for words in (check, ["-c", "pass"]))
-    return [("CPU of a health check (other: an empty Python program)", "ms", cpu, bare)]
+        spent = [_cpu_of([build.python, *words], build) for words in (check, ["-c", "pass"])]
+    return [Row("CPU of a health check (other: an empty Python program)", "ms", spent)]
 
 
-def _cpu_of(command: list[str], times: int = 10) -> float:
+def _cpu_of(command: list[str], build: Build, times: int = 10) -> float:
     """Return the smallest CPU time of a command in ms."""
     spent = []
     for _ in range(times):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=build.environment)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return 1e3 * min(spent)
 
 
-def first_paint() -> list[Row]:
+def _first_paint(build: Build) -> list[Row]:
     """Measure the page's first paint in Chromium beside a page with one word."""
     if shutil.which("chromium") is None:
         print("first paint: chromium is not installed (Debian: chromium)")
@@ -133,7 +152,7 @@ def first_paint() -> list[Row]:
 
     word = Server("127.0.0.1:0", {"/": lambda _: Response(b"<p>ok", "text/html")}, lambda: None)
     word.start()
-    with running_browser() as browser, exporter(None) as program:
+    with running_browser() as browser, exporter(None, build) as program:
         program.feed(next(simulated(54)))
         urls = program.url, f"http://127.0.0.1:{word.port}"
         paints: list[list[float]] = [[], []]
@@ -145,23 +164,28 @@ def first_paint() -> list[Row]:
                     paint = f"{_PAINTS}.map(each => each.startTime)"
                     found += wait_for(lambda page=page, paint=paint: page.evaluate(paint))
     word.close()
-    own, other = map(statistics.median, paints)
-    return [("first paint (other: a page with one word)", "ms", own, other)]
-
-
-def scrapes_under_load() -> list[Row]:
-    """Measure a scrape with TLS and a password among two hundred clients beside one alone."""
-    return [("scrape with TLS under load (other: alone)", "ms", *scrape_times(60))]
+    medians = list(map(statistics.median, paints))
+    return [Row("first paint (other: a page with one word)", "ms", medians)]
 
 
 _PAINTS = "performance.getEntriesByName('first-paint')"
 
 
-def _print_outage(url: str, count: int) -> None:
+def _scrapes_under_load() -> list[Row]:
+    """Measure a scrape with TLS and a password among two hundred clients beside one alone."""
+    return [Row("scrape with TLS under load (other: alone)", "ms", scrape_times(60))]
+
+
+def _print_outage(build: Build, count: int) -> None:
     """Print how long scrapes take while CloudWatch does not answer, beside one that answers."""
-    with silent_endpoint() as silent, exporter(silent) as cut, exporter(url) as well:
+    with (
+        silent_endpoint() as silent,
+        cloudwatch_endpoint() as answering,
+        exporter(silent, build) as cut,
+        exporter(answering, build) as well,
+    ):
         pair = [(cut, simulated(54)), (well, simulated(54))]
-        _paced(pair, 2 * REPORTS_PER_SECOND)
+        paced(pair, 2 * REPORTS_PER_SECOND)
         took: list[list[float]] = [[], []]
         due = time.monotonic()
         for _ in range(count):
@@ -177,66 +201,6 @@ def _print_outage(url: str, count: int) -> None:
             f"a scrape beside a new report, of {count}, while CloudWatch {when:16} "
             f"median {statistics.median(times):6.1f} ms  worst {max(times):6.1f} ms"
         )
-
-
-def _paced(
-    programs: list[tuple[Program, Iterator[bytes]]], count: int, encoding: str = ""
-) -> list[float]:
-    """Return each program's CPU per report in ms, with a scrape after it if an encoding is given.
-    The programs take turns, so that whatever slows this machine slows all of them."""
-    step = 1 / REPORTS_PER_SECOND / len(programs)
-    before = [program.cpu for program, _ in programs]
-    due = time.monotonic()
-    for _ in range(count):
-        for program, lines in programs:
-            program.feed(next(lines))
-            wait_until(due + 0.6 * step)
-            if encoding:
-                program.scrape(encoding)
-            due += step
-            wait_until(due)
-    return [
-        1e3 * (program.cpu - spent) / count
-        for (program, _), spent in zip(programs, before, strict=True)
-    ]
-
-
-def moved(line: bytes) -> Iterator[bytes]:
-    """Yield a recorded report repeatedly, with other values each time."""
-    rng = random.Random(1)
-    document = json.loads(line)
-    while True:
-        for runtime in document["neuron_runtime_data"]:
-            _move(runtime["report"], rng)
-        yield json.dumps(document, separators=(",", ":")).encode() + b"\n"
-
-
-def _move(report: dict[str, Any], rng: random.Random) -> None:
-    for core in report["neuroncore_counters"]["neuroncores_in_use"].values():
-        if core["neuroncore_utilization"]:
-            core["neuroncore_utilization"] = 100 * rng.random()
-    used = report["memory_used"]["neuron_runtime_used_bytes"]["usage_breakdown"]
-    for memory in used["neuroncore_memory_usage"].values():
-        if memory["tensors"]:
-            memory["tensors"] += rng.randrange(-4096, 4096)
-    report["execution_stats"]["execution_summary"]["completed"] = rng.randrange(1000)
-
-
-def simulated(runtimes: int) -> Iterator[bytes]:
-    """Yield reports of a simulated trn1.32xlarge."""
-    options = parse(["--runtimes", str(runtimes), "--scenario", "inference"])
-    machine = Machine(options)
-    number = 1
-    machine.report(0)
-    while True:
-        report = machine.report(number)
-        # The simulator's default configuration has no hardware counters.
-        report["system_data"].setdefault(
-            "neuron_hw_counters",
-            {"period": 5.0, **hardware_counters(options.hardware), "error": ""},
-        )
-        yield json.dumps(report, separators=(",", ":")).encode() + b"\n"
-        number += 1
 
 
 if __name__ == "__main__":
