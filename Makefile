@@ -19,7 +19,7 @@ help:
 	@echo "make test-image      build the container image and run it (needs root)"
 	@echo "make test-workloads  train, compile and run the example workloads on the CPU"
 	@echo "make dashboards-preview  draw the dashboards in Grafana's front end (GRAFANA_FRONT_END)"
-	@echo "make bench           measure speed and size beside AWS's approach"
+	@echo "make bench           measure speed and size beside the usual way"
 	@echo "make soak            run the long tests (some minutes)"
 	@echo "make fuzz            feed the parser and the sinks damaged and random input (some minutes)"
 	@echo "make release         write wheel, chart, image, bills of materials and checksums to dist (VERSION)"
@@ -73,7 +73,7 @@ chromium:
 	$(call debian,chromium,chromium)
 
 docker-registry:
-	$(call debian,docker-registry buildah,docker-registry buildah)
+	$(call debian,docker-registry buildah skopeo,docker-registry buildah skopeo)
 
 systemd:
 	$(call debian,systemd,/usr/lib/systemd/systemd)
@@ -163,10 +163,12 @@ lint: $(VENV)/dev
 IMAGE := .image
 test-image: $(VENV)/dev prometheus
 	$(call debian,buildah crun debootstrap,buildah debootstrap)
+	$(call debian,docker.io,dockerd docker)
+	$(call debian,docker-compose,docker-compose)
 	@rm -rf $(IMAGE)/image
 	@! command -v buildah >/dev/null || ! command -v debootstrap >/dev/null || [ "$$(id -u)" != 0 ] || \
 		tests/image/build.sh $(IMAGE) $(CURDIR)/$(VENV)/bin/python
-	@$(VENV)/bin/python -m pytest -m image tests/image $(ARGS)
+	@$(VENV)/bin/python -m pytest -m image -n 2 --dist loadfile tests/image $(ARGS)
 
 # In an environment of its own: PyTorch has 1 GB, and nothing else needs it.
 WORKLOADS := .workloads

@@ -14,6 +14,9 @@ chart=dist/neuron-exporter-$version.tgz
 [ -e "$chart" ] || fail "$chart is missing: run make release VERSION=$version"
 (cd dist && sha256sum --quiet --check SHA256SUMS) || fail "dist differs from its SHA256SUMS"
 : "${HELM:=helm}"
+for program in docker cosign "$HELM"; do # nothing is pushed that cannot be signed
+    command -v "$program" >/dev/null || fail "$program is not installed"
+done
 
 commit=$(git rev-parse HEAD)
 epoch=$(git show --no-patch --format=%ct HEAD)
@@ -36,6 +39,6 @@ pushed=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["conta
 rm "$metadata"
 cosign sign --yes "$image@$pushed"
 
-said=$("$HELM" push "$chart" "oci://$registry/charts" 2>&1) || fail "$said"
-pushed=$(echo "$said" | sed -n 's/^Digest: *//p')
+output=$("$HELM" push "$chart" "oci://$registry/charts" 2>&1) || fail "$output"
+pushed=$(echo "$output" | sed -n 's/^Digest: *//p')
 cosign sign --yes "$registry/charts/neuron-exporter@$pushed"

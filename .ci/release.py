@@ -65,12 +65,28 @@ def export(commit: str, folder: Path) -> None:
     (folder / PACKAGE / "REVISION").write_text(f"{commit}\n")
 
 
+def write_source(source: Path, epoch: int) -> None:
+    """Write the source archive, which has all that the documents name, such as ecs and k8s."""
+
+    def neutral(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        entry.mtime = epoch
+        return entry
+
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(source, arcname=source.name, filter=neutral)
+    compressed = gzip.compress(target.getvalue(), mtime=epoch)
+    (DIST / f"{source.name}-source.tar.gz").write_bytes(compressed)
+
+
 def write_package(source: Path, epoch: int) -> None:
     """Write the source distribution and the wheel."""
     for kind in ("sdist", "wheel"):
         code = f"from setuptools.build_meta import build_{kind} as b; b({str(DIST)!r})"
         run_quietly([sys.executable, "-c", code], source)
-    (sdist,) = DIST.glob("*.tar.gz")
+    (sdist,) = DIST.glob(f"{PACKAGE.name}-*.tar.gz")
     with tarfile.open(sdist) as archive:
         files = {
             each.name: archive.extractfile(each).read()  # type: ignore[union-attr]
@@ -229,8 +245,9 @@ def write(version: str) -> None:
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     with TemporaryDirectory() as folder:
-        source = Path(folder, "source")
+        source = Path(folder, f"{NAME}-{version}")
         export(commit, source)
+        write_source(source, epoch)
         write_chart(source, version)
         write_bill_of_materials(source, version)
         write_image(source, version, commit)

@@ -24,7 +24,11 @@ from tests.support.waiting import wait_for
 from tests.support.web_config import bcrypt_hash
 
 USER = "AWS"
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_MANIFEST = (
+    "application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json"
+)
+"""The types of manifests that Docker and OCI have."""
 
 
 class Registry:
@@ -68,16 +72,22 @@ class Registry:
 
 
 @contextmanager
-def running_registry(folder: Path, password: str) -> Iterator[Registry]:
-    """Run a registry on a free port with its files in this folder."""
+def running_registry(
+    folder: Path, password: str, certificate: tuple[Path, Path] | None = None
+) -> Iterator[Registry]:
+    """Run a registry on a free port with its files in this folder, over TLS with a certificate and
+    its key."""
     users, log = folder / "users", folder / "log"
     users.write_text(f"{USER}:{bcrypt_hash(password)}\n")
-    configuration = {
+    configuration: dict[str, Any] = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
         "http": {"addr": "127.0.0.1:0"},
         "auth": {"htpasswd": {"realm": "ECR", "path": str(users)}},
     }
+    if certificate:
+        names = map(str, certificate)
+        configuration["http"]["tls"] = dict(zip(("certificate", "key"), names, strict=True))
     file = folder / "registry.yml"
     file.write_text(yaml.safe_dump(configuration))
     with log.open("wb") as output:

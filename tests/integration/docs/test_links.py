@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from neuron_exporter import __version__
 from tests.support.documents import DOCUMENTS, anchors, commands, links, quoted, tables, text
 from tests.support.paths import PACKAGE, ROOT
 
@@ -16,6 +17,9 @@ TOP = ("docker/", "docs/", "ecs/", "exporter/", "grafana/", "k8s/", "tests/", ".
 SUFFIXES = (".py", ".sh", ".md", ".yaml", ".yml", ".json", ".proto")
 OLD_NAMES = {"CHANGELOG.md"}
 """Documents that also name files that no longer exist."""
+
+UNPACKED = f"neuron-exporter-{__version__}/"
+"""The folder of a release's source archive, which has the repository's files."""
 
 CREATED = ("/etc/", "/run/", "/var/", "/opt/", "../")
 """Places outside of the repository."""
@@ -44,6 +48,7 @@ def test_files_exist(document: str) -> None:
     for path in (word.strip("\"',:;()") for word in words):
         if not re.fullmatch(r"[\w./-]+", path) or "NAME" in path or path.startswith(CREATED):
             continue
+        path = path.removeprefix(UNPACKED)
         if path.startswith(TOP) or ("/" in path and path.endswith(SUFFIXES)):
             bases = ((ROOT / document).parent, *BASES)
             found = any((base / path).exists() for base in bases) or any(PACKAGE.rglob(path))

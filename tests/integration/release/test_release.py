@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 from contextlib import closing
 from pathlib import Path
@@ -31,7 +32,10 @@ ENVIRONMENT = {
 }
 """The variables of a release here; its image needs root and minutes (`make test-image`)."""
 
-OWN = (".ci", "docker/exporter", "exporter", "grafana/dashboards", "k8s", "tests/image")
+OWN = (
+    *(".ci", "docker/exporter", "docs", "ecs", "exporter"),
+    *("grafana/dashboards", "k8s", "tests/image"),
+)
 FILES = (".gitignore", "LICENSE", "README.md", "pyproject.toml")
 
 
@@ -109,6 +113,7 @@ def test_a_second_clone_writes_the_same_bytes(dist: Path, tmp_path: Path) -> Non
     sums = (dist / "SHA256SUMS").read_text()
     assert (other / "dist" / "SHA256SUMS").read_text() == sums
     assert {line.split("  ")[1] for line in sums.splitlines()} == {
+        f"neuron-exporter-{__version__}-source.tar.gz",
         f"neuron-exporter-{__version__}.cdx.json",
         f"neuron-exporter-{__version__}.tgz",
         f"neuron_exporter-{__version__}-py3-none-any.whl",
@@ -117,7 +122,24 @@ def test_a_second_clone_writes_the_same_bytes(dist: Path, tmp_path: Path) -> Non
     subprocess.run(["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=dist, check=True)
 
 
-@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_source_archive_has_the_commit(dist: Path, tmp_path: Path) -> None:
+    """It has all files with their links and permissions, and knows the commit."""
+    folder = f"neuron-exporter-{__version__}"
+    with tarfile.open(dist / f"{folder}-source.tar.gz") as archive:
+        assert {each.uid for each in archive} == {0}
+        archive.extractall(tmp_path, filter="data")
+    unpacked, clone = tmp_path / folder, dist.parent
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=clone, text=True)
+    revision = unpacked / "exporter" / "neuron_exporter" / "REVISION"
+    assert revision.read_text() == commit
+    revision.unlink()
+    for arguments in (["add", "."], ["diff", "--cached", "--exit-code", "--stat"]):
+        command = ["git", f"--git-dir={clone}/.git", f"--work-tree={unpacked}", *arguments]
+        index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
+        subprocess.run(command, cwd=unpacked, env={**ENVIRONMENT, **index}, check=True)
+
+
+@pytest.mark.parametrize("kind", ["*.whl", "neuron_exporter-*.tar.gz"])
 def test_package_runs_in_an_empty_environment(dist: Path, kind: str, tmp_path: Path) -> None:
     """Wheel and source distribution know the commit, and publish metrics. The libraries are this
     environment's."""
