@@ -36,9 +36,6 @@ MIN_REPORTING_SHARE = 0.5
 """Share of a job's scrapes that must find a reporting exporter, below which NeuronFleetUnseen
 fires."""
 
-DELIBERATE_RESTARTS = "missing_program|no_driver|reconfigured"
-"""Regular expression for reasons of restarts that are no crashes."""
-
 MIN_FAILING_SHARE = 0.9
 """Errors of a group per report, above which the group is as good as absent."""
 
@@ -66,5 +63,5 @@ SPOOL_AGE_SECONDS = 24 * 3600
 CERTIFICATE_DAYS = 14
 """Days before the end of a certificate."""
 
-EXPORTER_MEMORY_RATIO = 0.85
-"""Share of its memory limit that the exporter may use."""
+MEMORY_RATIO = 0.85
+"""Share of its memory limit that the exporter's control group may use."""

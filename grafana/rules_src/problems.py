@@ -8,31 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from grafana.rules_src.devices import BAD_DEVICES
-from grafana.rules_src.model import Recording
-from grafana.rules_src.parameters import (
-    DELIBERATE_RESTARTS,
-    JOB,
-    JOB_MEMORY,
-    JOBS,
-    TARGET,
-    WINDOW,
+from grafana.rules_src.expressions import (
+    CRASH_LOOP,
+    device_missing,
+    gap,
+    indent,
+    sink_failing,
+    suspicious,
 )
+from grafana.rules_src.model import Recording
+from grafana.rules_src.parameters import JOB, JOB_MEMORY, JOBS, TARGET, WINDOW
 from neuron_exporter.facts.problems import (
     CORRECTED_ECC_PER_HOUR,
-    CRASH_LOOP_RESTARTS,
-    CRASH_LOOP_SECONDS,
     DEVICE_MEMORY_RATIO,
     ERROR_RATIO,
-    HANG_UNKNOWN_SECONDS,
-    HANG_WARNING_FACTOR,
-    HANG_WARNING_SECONDS,
     MIN_FAILURES,
     PROBLEMS,
+    SINK_FAILING_SECONDS,
     STALLED_SECONDS,
 )
 from neuron_exporter.facts.report_names import FAILED_STATUSES
 
-SHORT_WINDOW = "2m"
+SHORT_WINDOW = f"{SINK_FAILING_SECONDS // 60}m"
 """Window of the readings that problems look at: two scrapes at an interval of a minute, so that a
 missed scrape neither ends a problem nor is one."""
 
@@ -44,35 +41,21 @@ ECC_INCREASES = "device:hardware_ecc_events:increase1h"
 _MACHINE_FIELDS = "node, instance_id, instance_type, instance_name, availability_zone"
 _UP = f'up{{job=~"{JOBS}"}}'
 _FAILED = "|".join(FAILED_STATUSES)
-_GAP = f"last_over_time(neuron_execution_gap_seconds[{SHORT_WINDOW}])"
-_LONGEST_GAP = "max_over_time(neuron_execution_gap_max_seconds[1h])"
 
 CONDITIONS: Mapping[str, str] = {
-    "device_missing": (
-        f"max_over_time(neuron_devices_present[{SHORT_WINDOW}])\n"
-        f"  < last_over_time(neuron_devices_expected[{SHORT_WINDOW}])\n"
-        f"unless on ({TARGET})\n"
-        f'  last_over_time(neuroncore_utilization_ratio{{task_family!=""}}[{SHORT_WINDOW}])'
-    ),
+    "device_missing": device_missing(SHORT_WINDOW),
     "uncorrected_ecc": (
         f'{ECC_INCREASES}{{event_type=~".*_uncorrected"}}\n'
         f"or last_over_time({BAD_DEVICES}[{SHORT_WINDOW}])"
     ),
-    "hung": (
-        f"{_GAP} >= clamp_min({HANG_WARNING_FACTOR} * {_LONGEST_GAP}, {HANG_WARNING_SECONDS})\n"
-        f"or ({_GAP} unless {_LONGEST_GAP}) >= {HANG_UNKNOWN_SECONDS}"
-    ),
+    "hung": suspicious(SHORT_WINDOW),
     "exporter_down": f"{_UP} == 0 and avg_over_time({_UP}[{SHORT_WINDOW}]) < 0.5",
     "source_down": (
         f"max_over_time(neuron_exporter_up[{SHORT_WINDOW}]) == 0\n"
         f"unless on ({TARGET})\n"
         f'  max_over_time(neuron_exporter_source_state{{state="paused"}}[{SHORT_WINDOW}]) == 1'
     ),
-    "crash_loop": (
-        "increase(neuron_exporter_source_restarts_total"
-        f'{{reason!~"{DELIBERATE_RESTARTS}"}}[{CRASH_LOOP_SECONDS // 60}m])'
-        f" >= {CRASH_LOOP_RESTARTS}"
-    ),
+    "crash_loop": CRASH_LOOP,
     "failing": (
         f"instance:neuron_executions_failed:ratio_rate{WINDOW} > {ERROR_RATIO}\n"
         f"and on ({TARGET}) sum by ({TARGET})\n"
@@ -87,14 +70,10 @@ CONDITIONS: Mapping[str, str] = {
         f"sum by ({TARGET}, neuron_device_index)\n"
         f'  ({ECC_INCREASES}{{event_type=~".*_corrected"}}) > {CORRECTED_ECC_PER_HOUR}'
     ),
-    "sink_failing": (
-        f"max_over_time(neuron_exporter_sink_up[{WINDOW}]) == 0\n"
-        f"  and last_over_time(neuron_exporter_sink_up[{SHORT_WINDOW}] offset {WINDOW})\n"
-        f"or max_over_time(neuron_exporter_sink_up[{SHORT_WINDOW}]) == 0\n"
-        f"  and on ({TARGET}, sink)\n"
-        f"    last_over_time(neuron_exporter_sink_errors_total[{SHORT_WINDOW}]) > 0"
+    "sink_failing": sink_failing(SHORT_WINDOW),
+    "stalled": (
+        f'{gap(SHORT_WINDOW)} >= {STALLED_SECONDS}\nunless on ({TARGET}) {RANK}{{reason="hung"}}'
     ),
-    "stalled": (f'{_GAP} >= {STALLED_SECONDS}\nunless on ({TARGET}) {RANK}{{reason="hung"}}'),
 }
 """When a target has a problem, by reason. Only the labels of the target matter."""
 
@@ -103,13 +82,9 @@ def _rank(reason: str, rank: int) -> Recording:
     return Recording(
         record=RANK,
         labels={"reason": reason},
-        expr=f"{rank} * {MACHINES} and on ({TARGET}) (\n  {_indent(CONDITIONS[reason])}\n)",
+        expr=f"{rank} * {MACHINES} and on ({TARGET}) (\n  {indent(CONDITIONS[reason])}\n)",
         rationale="The highest rank of a machine is its worst problem.",
     )
-
-
-def _indent(text: str) -> str:
-    return text.replace("\n", "\n  ")
 
 
 _MACHINE_INFO = Recording(

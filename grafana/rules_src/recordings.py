@@ -22,6 +22,8 @@ _RUNTIME_CORES = f"max by ({MACHINE}, {OWNER}, runtime_tag, neuroncore) (neuronc
 _WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
 _FAILED = "|".join(FAILED_STATUSES)
 
+_IDLE = f"avg_over_time(neuroncore_utilization_ratio[{WINDOW}]) < bool {IDLE_UTILIZATION}"
+
 _MACHINES = (
     Recording(
         record=f"job:neuron_exporter_build_info:group{WINDOW}",
@@ -51,6 +53,23 @@ _MACHINES = (
         record=f"instance:neuroncore_utilization:max_avg{WINDOW}",
         expr=f"max by ({MACHINE}) (avg_over_time(neuroncore_utilization_ratio[{WINDOW}]))",
         rationale="The busiest core reveals a hang, regardless of the other cores.",
+    ),
+    Recording(
+        record=f"instance:neuroncores_idle:count{WINDOW}",
+        expr=f"sum by ({MACHINE}) ({_IDLE})",
+        rationale="Cores that cost money without any use, whatever their allocation.",
+    ),
+    Recording(
+        record=f"instance:neuroncores_free_idle:count{WINDOW}",
+        expr=(
+            f"sum by ({MACHINE}) (\n"
+            f"  (max by ({MACHINE}, neuroncore) (max_over_time(neuroncore_allocated[{WINDOW}]))"
+            " == bool 0)\n"
+            f"  * on ({TARGET}, neuroncore) group_left ()\n"
+            f"    max by ({TARGET}, neuroncore) ({_IDLE})\n"
+            ")"
+        ),
+        rationale="Those of them that are allocated to no pod; absent where that is unknown.",
     ),
     Recording(
         record="instance:neuroncore_allocated:count",

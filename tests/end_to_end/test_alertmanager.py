@@ -31,6 +31,7 @@ INHIBITED = (
     ("NeuronFleetUnseen", FLEET, "NeuronExporterDown", HERE, OTHER_CLUSTER),
     ("NeuronFleetUnseen", FLEET, "NeuronSourceDown", HERE, OTHER_CLUSTER),
     ("NeuronFleetUnseen", FLEET, "NeuronCrashLoop", HERE, OTHER_CLUSTER),
+    ("NeuronDeviceMissing", HERE, "NeuronSourceDown", HERE, OTHER_MACHINE),
     ("NeuronDeviceMissing", HERE, "NeuronHang", HERE, OTHER_MACHINE),
     ("NeuronDeviceMissing", HERE, "NeuronHangSuspected", HERE, OTHER_MACHINE),
     ("NeuronDeviceMissing", HERE, "NeuronErrorRatio", HERE, OTHER_MACHINE),

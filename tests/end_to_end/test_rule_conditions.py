@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("needs_prometheus")
 
 EXPECTED: dict[str, Mapping[int, tuple[str, ...]]] = {
     "missing_program": {240: (), 600: ("NeuronSourceDown",)},
+    "no_driver": {240: (), 600: ("NeuronSourceDown",)},
     "crash": {240: (), 660: ("NeuronSourceDown",)},
     "stall": {240: (), 660: ("NeuronSourceDown",)},
     "paused": {3540: (), 4080: ("NeuronSourcePaused",)},

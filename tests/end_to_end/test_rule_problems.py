@@ -237,7 +237,8 @@ def test_missing_program(tmp_path: Path, healthy: Frames) -> None:
 
 
 def test_crash_loop(tmp_path: Path, healthy: Frames) -> None:
-    """Two restarts are none; with reports between crashes, the source is not down."""
+    """Three restarts are one, and two are none; with reports between crashes, the source is not
+    down."""
     source = simulated("--instance-type", "inf2.xlarge", *BUSY, "--faults", "crash@2")
     with running_exporter(tmp_path, {"source": source}) as exporter:
         seen: list[Frame] = []
@@ -253,8 +254,8 @@ def test_crash_loop(tmp_path: Path, healthy: Frames) -> None:
     check(
         tmp_path,
         {HEALTHY: healthy, FAULTY: [*healthy[:ONSET], *crashing]},
-        table(at + 180, {HEALTHY: "", FAULTY: ""}),
-        table(at + 420, {HEALTHY: "", FAULTY: "crash_loop"}),
+        table(at + 210, {HEALTHY: "", FAULTY: ""}),
+        table(at + 330, {HEALTHY: "", FAULTY: "crash_loop"}),
     )
 
 
@@ -264,7 +265,8 @@ def own_samples(frame: Frame) -> Frame:
 
 
 def test_failing_sink(tmp_path: Path, healthy: Frames) -> None:
-    """A sink that waits for its first window does not fail; one that is denied access does."""
+    """A sink that waits for its first window does not fail; one that is denied access does, after
+    two minutes."""
     with cloudwatch_endpoint() as endpoint:
         endpoint.answer = reject(403, "AccessDenied")
         settings = {
@@ -295,8 +297,8 @@ def test_failing_sink(tmp_path: Path, healthy: Frames) -> None:
     check(
         tmp_path,
         {HEALTHY: healthy, FAULTY: frames},
-        table(at + 165, {HEALTHY: "", FAULTY: ""}),
-        table(at + 240, {HEALTHY: "", FAULTY: "sink_failing"}),
+        table(at + 270, {HEALTHY: "", FAULTY: ""}),
+        table(at + 390, {HEALTHY: "", FAULTY: "sink_failing"}),
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.children import child
 from tests.support.endpoint import cloudwatch_endpoint, reject
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.reloading import send_sighup
@@ -59,6 +60,17 @@ def missing_program(folder: Path) -> list[Frame]:
         return [scrape_when(exporter, lambda shown: shown.get(state) == 1)]
 
 
+def no_driver(folder: Path) -> list[Frame]:
+    """The driver has never answered on a machine that should have sixteen devices."""
+    config = {
+        "source": {"command": child("no-driver", "sleep=1", "again"), "period": "1s"},
+        "identity": {"instance_type": "trn1.32xlarge", "imds": False},
+    }
+    with running_exporter(folder, config) as exporter:
+        state = 'neuron_exporter_source_state{state="no_driver"}'
+        return [scrape_when(exporter, lambda shown: shown.get(state) == 1)]
+
+
 def failing(fault: str) -> Callable[[Path], list[Frame]]:
     """Return a state in which neuron-monitor reports and then fails for good."""
 
@@ -76,7 +88,9 @@ def failing(fault: str) -> Callable[[Path], list[Frame]]:
             folder, {"source": {"command": [str(program)], "period": "1s"}}
         ) as exporter:
             healthy = scrape_when(exporter, lambda shown: shown[UP] == 1)
-            return [healthy, scrape_when(exporter, has_no_hardware)]
+            failed = scrape_when(exporter, has_no_hardware)
+            # A loop of restarts is another state, and more or less of it fits before the scrape.
+            return [healthy, {**failed, RESTARTS: healthy[RESTARTS]}]
 
     return run
 
@@ -186,6 +200,7 @@ def crash_loop(folder: Path, restarts: int) -> list[Frame]:
 
 STATES: dict[str, Callable[[Path], list[Frame]]] = {
     "missing_program": missing_program,
+    "no_driver": no_driver,
     "crash": failing("crash"),
     "stall": failing("stall"),
     "paused": paused,

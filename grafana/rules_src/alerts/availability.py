@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from grafana.rules_src.alerts.fragments import (
+    COUNT,
     IS_EXPORTER_JOB,
     JOB_NAME,
     MACHINE_NAME,
     PERCENT,
     UP,
 )
+from grafana.rules_src.expressions import CRASH_LOOP, CRASHES
 from grafana.rules_src.model import Alert
 from grafana.rules_src.parameters import (
-    DELIBERATE_RESTARTS,
     JOB,
     JOBS,
     MIN_FAILING_SHARE,
@@ -58,7 +59,11 @@ ALERTS = (
     Alert(
         name="NeuronFleetUnseen",
         expr=(
-            f'(sum by ({JOB}) (sum_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{WINDOW}]))\n'
+            f"(sum by ({JOB}) (\n"
+            f'    sum_over_time(neuron_exporter_up{{job=~"{JOBS}"}}[{WINDOW}])\n'
+            "    or sum_over_time(neuron_exporter_source_state"
+            f'{{job=~"{JOBS}",state="paused"}}[{WINDOW}])\n'
+            "  )\n"
             f"  or sum by ({JOB}) ({UP}) * 0)\n"
             f"/ sum by ({JOB}) (count_over_time({UP}[{WINDOW}])) < {MIN_REPORTING_SHARE}\n"
             f"{IS_EXPORTER_JOB}"
@@ -67,9 +72,12 @@ ALERTS = (
         severity="critical",
         summary=f"Fewer than half of the machines of {JOB_NAME} report.",
         description=f"Only {PERCENT} of the scrapes of {JOB_NAME} found an exporter whose "
-        "neuron-monitor reports. No other alert sees the machines without reports.",
+        "neuron-monitor reports, or that an operator has paused. No other alert sees the machines "
+        "without reports. First see what was rolled out last: an image, a driver, a network "
+        "policy.",
         rationale="One silent machine can wait until working hours; a silent fleet cannot. A job "
-        "without targets, such as a fleet that is scaled to zero, has no value.",
+        "without targets, such as a fleet that is scaled to zero, has no value. A paused exporter "
+        "is silent on purpose, and NeuronSourcePaused covers it.",
     ),
     Alert(
         name="NeuronSourceDown",
@@ -89,20 +97,17 @@ ALERTS = (
     ),
     Alert(
         name="NeuronCrashLoop",
-        expr=(
-            "increase(neuron_exporter_source_restarts_total"
-            f'{{reason!~"{DELIBERATE_RESTARTS}"}}[{CRASH_LOOP_SECONDS // 60}m]) '
-            f">= {CRASH_LOOP_RESTARTS}"
-        ),
+        expr=f"{CRASHES} > 0\nand on ({TARGET}) {CRASH_LOOP}",
         for_="1m",
         severity="warning",
         summary="neuron-monitor on {{ $labels.instance }} restarts again and again "
         "({{ $labels.reason }}).",
-        description="The exporter on {{ $labels.instance }} restarted neuron-monitor about "
-        f"{{{{ $value | humanize }}}} times in {CRASH_LOOP_SECONDS // 60} minutes (reason: "
-        "{{ $labels.reason }}). Events between two of its processes are not counted.",
+        description="The exporter on {{ $labels.instance }} restarted neuron-monitor at least "
+        f"{CRASH_LOOP_RESTARTS} times in {CRASH_LOOP_SECONDS // 60} minutes, {COUNT} of them for "
+        "the reason {{ $labels.reason }}. Events between two of its processes are not counted.",
         rationale="neuron-monitor may report between two crashes, so that NeuronSourceDown does "
-        "not fire. A missing program or driver is one state rather than a series of crashes.",
+        "not fire. A missing program is one state rather than a series of crashes. Restarts for "
+        "all reasons together make the loop, and each reason has its own alert.",
     ),
     Alert(
         name="NeuronGroupFailing",
@@ -125,7 +130,7 @@ ALERTS = (
         name="NeuronSourcePaused",
         expr=f'min_over_time(neuron_exporter_source_state{{state="paused"}}[{WINDOW}]) == 1',
         for_="1h",
-        severity="info",
+        severity="warning",
         summary="neuron-monitor has been paused on {{ $labels.instance }} for an hour.",
         description="SIGUSR1 paused the exporter on {{ $labels.instance }}, and it was not resumed."
         " The state of its NeuronCores is unknown.",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from grafana.rules_src.model import Alert
 from grafana.rules_src.parameters import CERTIFICATE_DAYS, WINDOW
 
+_ENDS = (
+    "{{ if gt $value 0.0 }}ends in {{ $value | humanizeDuration }}{{ else }}has expired{{ end }}"
+)
+
 ALERTS = (
     Alert(
         name="NeuronConfigRefused",
@@ -35,11 +39,9 @@ ALERTS = (
         ),
         for_="15m",
         severity="warning",
-        summary="The certificate of {{ $labels.instance }} ends in "
-        "{{ $value | humanizeDuration }}.",
+        summary=f"The certificate of {{{{ $labels.instance }}}} {_ENDS}.",
         description="The certificate with which the exporter on {{ $labels.instance }} serves "
-        "metrics is valid for {{ $value | humanizeDuration }}. Prometheus cannot scrape the "
-        "exporter afterwards.",
+        f"metrics {_ENDS}. A Prometheus that verifies it cannot scrape the exporter afterwards.",
         rationale="Two weeks leave time for a renewal by hand. The exporter reads a new file by "
         "itself.",
     ),

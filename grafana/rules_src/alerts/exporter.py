@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from grafana.rules_src.alerts.fragments import JOB_NAME, PERCENT
+from grafana.rules_src.alerts.fragments import COUNT, JOB_NAME, PERCENT
 from grafana.rules_src.model import Alert
-from grafana.rules_src.parameters import EXPORTER_MEMORY_RATIO, JOB, WINDOW
+from grafana.rules_src.parameters import JOB, MEMORY_RATIO, WINDOW
 
 
 def _versions(metric: str, component: str) -> str:
@@ -19,17 +19,17 @@ ALERTS = (
     Alert(
         name="NeuronExporterMemoryHigh",
         expr=(
-            f"avg_over_time(process_resident_memory_bytes[{WINDOW}])\n"
-            f"  / last_over_time(neuron_exporter_memory_limit_bytes[{WINDOW}]) "
-            f"> {EXPORTER_MEMORY_RATIO}"
+            f"avg_over_time(neuron_exporter_memory_used_bytes[{WINDOW}])\n"
+            f"  / last_over_time(neuron_exporter_memory_limit_bytes[{WINDOW}]) > {MEMORY_RATIO}"
         ),
         for_="15m",
         severity="warning",
-        summary=f"The exporter on {{{{ $labels.instance }}}} uses {PERCENT} of its memory limit.",
-        description=f"The exporter on {{{{ $labels.instance }}}} uses {PERCENT} of the memory that "
-        "its container may use. Above the limit, the kernel kills a process of the container.",
-        rationale="Only containers with a limit have one. neuron-monitor's memory counts against "
-        "the limit too, but is not known.",
+        summary="The exporter's container on {{ $labels.instance }} uses "
+        f"{PERCENT} of its memory limit.",
+        description="The exporter, neuron-monitor and the other processes of the container on "
+        f"{{{{ $labels.instance }}}} use {PERCENT} of its memory limit. At the limit, the kernel "
+        "kills one of them.",
+        rationale="Only containers, and units of systemd, with a limit have both series.",
     ),
     Alert(
         name="NeuronLogLinesDropped",
@@ -37,9 +37,9 @@ ALERTS = (
         for_="5m",
         severity="info",
         summary="The exporter on {{ $labels.instance }} drops lines of its log.",
-        description="The exporter on {{ $labels.instance }} dropped about "
-        "{{ $value | humanize }} lines of its log in 15 minutes, because it wrote more than 100 a "
-        "second or nothing reads its standard error.",
+        description=f"The exporter on {{{{ $labels.instance }}}} dropped about {COUNT} lines of "
+        "its log in 15 minutes, because it wrote more than 100 a second or nothing reads its "
+        "standard error.",
         rationale="What the log says about another alert may be incomplete.",
     ),
     Alert(

@@ -8,6 +8,8 @@ MACHINE_NAME = "{{ with $labels.instance_id }}{{ . }} {{ end }}({{ $labels.insta
 JOB_NAME = "job {{ $labels.job }}{{ with $labels.cluster }} in cluster {{ . }}{{ end }}"
 DEVICE_NAME = f"device {{{{ $labels.neuron_device_index }}}} of {MACHINE_NAME}"
 PERCENT = "{{ $value | humanizePercentage }}"
+COUNT = '{{ $value | printf "%.0f" }}'
+"""An increase as a whole number, which Prometheus extrapolates to a fraction."""
 
 UP = f'up{{job=~"{JOBS}"}}'
 IS_EXPORTER_JOB = (

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from grafana.rules_src.alerts.fragments import DEVICE_NAME, MACHINE_NAME, PERCENT
+from grafana.rules_src.alerts.fragments import COUNT, DEVICE_NAME, MACHINE_NAME, PERCENT
 from grafana.rules_src.devices import BAD_DEVICES
+from grafana.rules_src.expressions import device_missing
 from grafana.rules_src.model import Alert
-from grafana.rules_src.parameters import MACHINE, TARGET, WINDOW
+from grafana.rules_src.parameters import MACHINE, WINDOW
 from neuron_exporter.facts.problems import CORRECTED_ECC_PER_HOUR, DEVICE_MEMORY_RATIO
-
-_PRESENT = f"max_over_time(neuron_devices_present[{WINDOW}])"
 
 ALERTS = (
     Alert(
         name="NeuronDeviceMissing",
-        expr=(
-            f"{_PRESENT} < last_over_time(neuron_devices_expected[{WINDOW}])\n"
-            f"unless on ({TARGET})\n"
-            f'  last_over_time(neuroncore_utilization_ratio{{task_family!=""}}[{WINDOW}])'
-        ),
+        expr=device_missing(WINDOW),
         for_="1m",
         severity="critical",
         summary=f"{MACHINE_NAME} has only {{{{ $value }}}} Neuron devices.",
         description=f"neuron-monitor on {MACHINE_NAME} reports {{{{ $value }}}} Neuron devices, "
-        "fewer than the instance type has. Workloads on the missing devices have failed.",
+        "fewer than it should have. Workloads on the missing devices have failed. "
+        "First read `dmesg | grep -i neuron` on the machine, then drain it.",
         rationale="A device that is gone has no series of its own, so nothing else alerts on it. "
-        "An exporter in an ECS task sees the devices of its task only.",
+        "An exporter in an ECS task sees the devices of its task only. The number is unknown, "
+        "rather than 0, until the driver has answered once: NeuronSourceDown covers that.",
     ),
     Alert(
         name="NeuronUncorrectedEcc",
@@ -36,7 +33,8 @@ ALERTS = (
         severity="critical",
         summary=f"Uncorrected memory errors on {DEVICE_NAME}.",
         description=f"In the last hour, memory or SRAM of Neuron {DEVICE_NAME} had errors that "
-        "could not be corrected. Results may be wrong.",
+        "could not be corrected. Results may be wrong. First move the workload to another machine, "
+        "from a checkpoint before the error.",
         rationale="A window of an hour keeps the error visible. The first reading is the counter's "
         "baseline, so earlier errors of the device do not count.",
     ),
@@ -61,8 +59,8 @@ ALERTS = (
         for_="15m",
         severity="warning",
         summary=f"Many corrected memory errors on {DEVICE_NAME}.",
-        description=f"Neuron {DEVICE_NAME} had {{{{ $value | humanize }}}} corrected errors of "
-        "memory and SRAM in the last hour.",
+        description=f"Neuron {DEVICE_NAME} had {COUNT} corrected errors of memory and SRAM in the "
+        "last hour.",
         rationale="Corrected errors are harmless, but many of them often precede uncorrected ones.",
     ),
     Alert(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from grafana.rules_src.alerts.fragments import COUNT
+from grafana.rules_src.expressions import sink_failing
 from grafana.rules_src.model import Alert
 from grafana.rules_src.parameters import SPOOL_AGE_SECONDS, SPOOL_BYTES, TARGET, WINDOW
 
 ALERTS = (
     Alert(
         name="NeuronPublishFailing",
-        expr=f"max_over_time(neuron_exporter_sink_up[{WINDOW}]) == 0",
+        expr=sink_failing(WINDOW),
         for_="10m",
         severity="warning",
         summary="{{ $labels.instance }} cannot deliver to {{ $labels.sink }}.",
         description="The sink {{ $labels.sink }} of the exporter on {{ $labels.instance }} has "
         "delivered nothing for 15 minutes. Its requests wait in the spool.",
-        rationale="The spool keeps two weeks by default, so no data is lost yet.",
+        rationale="The spool keeps two weeks by default, so no data is lost yet. A window may be "
+        "an hour long, and the first one ends an hour after the start.",
     ),
     Alert(
         name="NeuronPublishLoss",
@@ -29,7 +32,7 @@ ALERTS = (
         severity="warning",
         summary="{{ $labels.instance }} has lost data for {{ $labels.sink }}.",
         description="The sink {{ $labels.sink }} of the exporter on {{ $labels.instance }} dropped "
-        "about {{ $value | humanize }} requests in the last hour. Their data is lost.",
+        f"about {COUNT} requests in the last hour. Their data is lost.",
         rationale="A reason's series starts with its first loss, which `increase` does not see. "
         "The 10 minutes make sure that a missed scrape an hour ago does not count as a new series. "
         "One loss is enough, so there is no `for` period.",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from grafana.rules_src.alerts.fragments import MACHINE_NAME, PERCENT
+from grafana.rules_src.alerts.fragments import MACHINE_NAME, PERCENT, UP
+from grafana.rules_src.expressions import (
+    MAX_GAP,
+    gap,
+    indent,
+    over,
+    since_start,
+    suspicious,
+)
 from grafana.rules_src.model import Alert
 from grafana.rules_src.parameters import (
     LATENCY_FACTOR,
@@ -17,9 +25,6 @@ from neuron_exporter.facts.problems import (
     ERROR_RATIO,
     HANG_CRITICAL_FACTOR,
     HANG_CRITICAL_SECONDS,
-    HANG_UNKNOWN_SECONDS,
-    HANG_WARNING_FACTOR,
-    HANG_WARNING_SECONDS,
     MIN_FAILURES,
 )
 from neuron_exporter.facts.report_names import FAILED_STATUSES
@@ -41,38 +46,25 @@ _MACHINE_FAILURE_RATIO = (
     f"and {_MACHINE_FAILURES} >= {MIN_FAILURES}"
 )
 
-_HISTORY = "1h"
-"""Window in which the gaps and the history of an exporter count that has restarted since."""
+_RUNTIME = f"{OWNER}, runtime_tag"
+_SAME_RUNTIME = f"cluster, instance_id, {_RUNTIME}"
+"""Labels of a runtime that an exporter at another address keeps, such as the next pod."""
 
-_GAP = f"last_over_time(neuron_execution_gap_seconds[{WINDOW}])"
-_MAX_GAP = f"max_over_time(neuron_execution_gap_seconds[{_HISTORY}])"
-_LONGEST_GAP = f"max_over_time(neuron_execution_gap_max_seconds[{_HISTORY}])"
-_SINCE_START = (
-    f"max by ({TARGET}) ((last_over_time(neuron_exporter_reports_total[{WINDOW}]) - 1)"
-    f" * last_over_time(neuron_exporter_report_period_seconds[{WINDOW}]))"
-)
-"""Seconds between the exporter's first and latest report: the gap of a runtime that has not ended
-an execution since, apart from the reports' jitter."""
-
-
-def _over(gap: str, factor: int, seconds: int) -> str:
-    """Return an expression for gaps over the limit, which depends on the history."""
-    return (
-        f"({gap} >= clamp_min({factor} * {_LONGEST_GAP}, {seconds})\n"
-        f"    or ({gap} unless {_LONGEST_GAP}) >= {HANG_UNKNOWN_SECONDS})"
+_GAP = gap(WINDOW)
+_OVER = over(_GAP, HANG_CRITICAL_FACTOR, HANG_CRITICAL_SECONDS)
+_WAS_OVER = over(MAX_GAP, HANG_CRITICAL_FACTOR, HANG_CRITICAL_SECONDS)
+_KNOWN_GAP = _GAP.replace("[", '{instance_id!=""}[')
+_HANGS = f"""max by ({MACHINE}, {_RUNTIME}) (
+  {indent(_OVER)}
+  or ({indent(_WAS_OVER)})
+    and on ({TARGET}, {_RUNTIME}) {indent(since_start(_GAP, WINDOW))}
+  or 0 * ({indent(since_start(_KNOWN_GAP, WINDOW))})
+    + on ({_SAME_RUNTIME}) group_left () max by ({_SAME_RUNTIME}) (
+      ({indent(_WAS_OVER)})
+      unless on ({TARGET}) {UP}
     )
-
-
-def _by_runtime(condition: str) -> str:
-    return f"max by ({MACHINE}, {OWNER}, runtime_tag) (\n  {condition}\n)"
-
-
-_HANGS = _by_runtime(
-    f"{_over(_GAP, HANG_CRITICAL_FACTOR, HANG_CRITICAL_SECONDS)}\n"
-    f"  or {_over(_MAX_GAP, HANG_CRITICAL_FACTOR, HANG_CRITICAL_SECONDS)}\n"
-    f"    and on ({TARGET}, {OWNER}, runtime_tag)\n"
-    f"      {_GAP} >= on ({TARGET}) group_left () 0.9 * {_SINCE_START}"
-)
+)"""
+_SUSPICIOUS = f"max by ({MACHINE}, {_RUNTIME}) (\n  {indent(suspicious(WINDOW))}\n)"
 
 ALERTS = (
     Alert(
@@ -83,7 +75,9 @@ ALERTS = (
         summary=f"{PERCENT} of the executions on {MACHINE_NAME} fail by hardware, runtime or "
         "timeout.",
         description=f"On {MACHINE_NAME}, {PERCENT} of the executions have an error of the hardware "
-        f"or the Neuron Runtime, or time out, and at least {MIN_FAILURES} in five minutes.",
+        f"or the Neuron Runtime, or time out, and at least {MIN_FAILURES} in five minutes. First "
+        "see which: neuron_execution_errors_total by error_type, neuron_executions_total by "
+        "status_type.",
         rationale="The machine's own counters outlive its runtimes. Among few executions, a single "
         "failure is a large share.",
     ),
@@ -130,17 +124,16 @@ ALERTS = (
         description="NeuronCores{{ with $labels.runtime_tag }} of {{ . }}{{ end }} on "
         f"{MACHINE_NAME} have been busy for {{{{ $value | humanizeDuration }}}}, but no execution "
         "has ended. In the last six hours, executions ended at most a fifth of this time apart, or "
-        "there were none.",
+        "there were none. First read the log of the process: neuroncore_runtime_info has its pid "
+        "and pod.",
         rationale="The exporter measures the gap and knows what is usual for the runtime, so that "
         "a long execution is no hang. A restart of the exporter begins a new gap; the gap of the "
-        "old one counts while no execution has ended since.",
+        "old one counts while no execution has ended since, on Kubernetes by instance_id, because "
+        "the new exporter has another address.",
     ),
     Alert(
         name="NeuronHangSuspected",
-        expr=(
-            f"{_by_runtime(_over(_GAP, HANG_WARNING_FACTOR, HANG_WARNING_SECONDS))}\n"
-            f"unless on ({TARGET}, {OWNER}, runtime_tag) {_HANGS}"
-        ),
+        expr=(f"{_SUSPICIOUS}\nunless on ({TARGET}, {_RUNTIME}) {_HANGS}"),
         for_="1m",
         severity="warning",
         summary="No execution of {{ with $labels.runtime_tag }}{{ . }} on {{ end }}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.promtool import alerts_fired, alerts_firing, check
+from tests.support.promtool import alerts_fired, alerts_firing, annotations, check
 from tests.support.rule_frames import STEP, Frame, Frames
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
@@ -134,25 +134,31 @@ def test_latency_of_few_executions_is_not_judged(
     )
 
 
-def gap(reports: int, seconds: float, **longest: float) -> Frame:
+RUNTIME = 'instance_id="i-1",runtime_tag="llama"'
+
+
+def gap(reports: int, seconds: float, longest: float | None = None, labels: str = RUNTIME) -> Frame:
     """Return a frame of an exporter with a number of reports, and the gap of a runtime."""
-    return {
-        "neuron_execution_gap_seconds": float(seconds),
+    shown: Frame = {
+        f"neuron_execution_gap_seconds{{{labels}}}": float(seconds),
         "neuron_exporter_reports_total": float(reports),
         "neuron_exporter_report_period_seconds": float(STEP),
         "neuron_exporter_up": 1.0,
-        **{f"neuron_execution_gap_{name}_seconds": value for name, value in longest.items()},
+        'neuron_exporter_build_info{version="1"}': 1.0,
     }
+    if longest is not None:
+        shown[f"neuron_execution_gap_max_seconds{{{labels}}}"] = longest
+    return shown
 
 
 def test_restart_of_the_exporter_after_a_hang_fires_nothing(tmp_path: Path) -> None:
     """The gap of the new exporter begins at zero, whether the hang has ended or not."""
     hang, before, after = 80, 30, 60
     ended: Frames = [
-        *(gap(number, number * STEP, max=1.0) for number in range(hang)),
-        *(gap(hang + number, 0.0, max=1.0) for number in range(before)),
+        *(gap(number, number * STEP, 1.0) for number in range(hang)),
+        *(gap(hang + number, 0.0, 1.0) for number in range(before)),
         *[None] * 2,
-        *(gap(number, 0.0, max=1.0) for number in range(after)),
+        *(gap(number, 0.0, 1.0) for number in range(after)),
     ]
     restart = (hang + before) * STEP
     check(
@@ -167,7 +173,7 @@ def test_restart_of_the_exporter_during_a_hang_of_long_executions(tmp_path: Path
     """Executions take ten minutes: after the restart, 50 minutes count as before."""
     hang, after = 220, 280
     frames: Frames = [
-        *(gap(number, number * STEP, max=600.0) for number in range(hang)),
+        *(gap(number, number * STEP, 600.0) for number in range(hang)),
         *(gap(number + 1, number * STEP) for number in range(after)),
     ]
     restart = hang * STEP
@@ -179,4 +185,89 @@ def test_restart_of_the_exporter_during_a_hang_of_long_executions(tmp_path: Path
             alerts_firing(restart + seconds, "NeuronHang")
             for seconds in range(-60, after * STEP, 120)
         ),
+    )
+
+
+def moved(hang: int, after: int, *, ends: bool, labels: str = RUNTIME) -> dict[str, Frames]:
+    """Return a pod of the exporter that sees a hang, and the next one at another address."""
+    return {
+        "a:9415": [
+            *(gap(number, number * STEP, 1.0, labels) for number in range(hang)),
+            *[{}] * (after + 2),
+        ],
+        "b:9415": [
+            *[{}] * (hang + 2),
+            *(
+                gap(number + 1, 0 if ends else number * STEP, None, labels)
+                for number in range(after)
+            ),
+        ],
+    }
+
+
+def test_hang_outlives_the_exporter_at_another_address(tmp_path: Path) -> None:
+    """On Kubernetes, an update of the exporter neither ends a hang nor moves it elsewhere."""
+    hang, after = 80, 120
+    update = hang * STEP
+    pods = moved(hang, after, ends=False)
+    check(
+        tmp_path,
+        pods,
+        *(
+            alerts_firing(update + seconds, "NeuronHang")
+            for seconds in range(-60, after * STEP, 60)
+        ),
+    )
+    (found,) = annotations(tmp_path, pods, "NeuronHang", update + 600)
+    assert "llama on i-1 (b:9415)" in found["summary"]
+    assert "busy for 19m 45s" in found["description"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"), [(True, RUNTIME), (False, 'runtime_tag="llama"')], ids=["ended", "unnamed"]
+)
+def test_hang_that_the_next_exporter_does_not_see(ends: bool, labels: str, tmp_path: Path) -> None:
+    """It ends with an execution. Without an instance_id, the next exporter has to measure it."""
+    hang, after = 80, 50
+    check(
+        tmp_path,
+        moved(hang, after, ends=ends, labels=labels),
+        alerts_firing(hang * STEP - STEP, "NeuronHang"),
+        *(alerts_firing(hang * STEP + seconds) for seconds in range(420, after * STEP, 30)),
+    )
+
+
+def test_hang_of_another_exporter_of_the_machine(tmp_path: Path) -> None:
+    """Of two sidecars with equal tags, one hangs and the other one has just started."""
+    hang = [gap(number, number * STEP, 1.0) for number in range(120)]
+    started: Frames = [*[{}] * 100, *(gap(number + 1, number * STEP) for number in range(20))]
+    machines: dict[str, Frames] = {"a:9415": hang, "b:9415": started}
+    found = annotations(tmp_path, machines, "NeuronHang", 119 * STEP)
+    assert ["(a:9415)" in each["summary"] for each in found] == [True]
+
+
+def test_next_process_with_the_tag_has_no_history(tmp_path: Path) -> None:
+    """It may compile for fourteen minutes, although the previous one was fast; then it hangs."""
+    before, minutes = 60, 20
+    frames: Frames = [
+        *(gap(number, 0.0, 1.0) for number in range(before)),
+        *(gap(before + number, number * STEP) for number in range(minutes * 60 // STEP)),
+    ]
+    restart = before * STEP
+    reasons = "group by (reason) (instance:neuron_problem:rank)"
+    check(
+        tmp_path,
+        {"a:9415": frames},
+        alerts_fired(restart + 890),
+        alerts_firing(restart + 1020, "NeuronHang"),
+        {
+            "expr": reasons,
+            "eval_time": f"{restart + 870}s",
+            "exp_samples": [{"labels": '{reason="stalled"}', "value": 1}],
+        },
+        {
+            "expr": reasons,
+            "eval_time": f"{restart + 960}s",
+            "exp_samples": [{"labels": '{reason="hung"}', "value": 1}],
+        },
     )

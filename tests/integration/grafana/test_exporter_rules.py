@@ -33,6 +33,7 @@ def test_certificate_ends_within_two_weeks(tmp_path: Path) -> None:
     frames = {
         "old:9415": [{expiry: 13.5 * DAY, **UP}] * 120,
         "new:9415": [{expiry: 15.0 * DAY, **UP}] * 120,
+        "over:9415": [{expiry: -1.0, **UP}] * 120,
     }
     check(
         tmp_path,
@@ -40,25 +41,32 @@ def test_certificate_ends_within_two_weeks(tmp_path: Path) -> None:
         alerts_fired(870),
         alerts_firing(960, "NeuronWebCertificateExpires"),
     )
-    (found,) = annotations(tmp_path, frames, "NeuronWebCertificateExpires", 960)
-    assert found["summary"].startswith("The certificate of old:9415 ends in 13d 11h ")
+    found = annotations(tmp_path, frames, "NeuronWebCertificateExpires", 960)
+    old, over = sorted(each["summary"] for each in found)
+    assert old.startswith("The certificate of old:9415 ends in 13d 11h ")
+    assert over == "The certificate of over:9415 has expired."
 
 
-def test_memory_limit_of_the_exporter(tmp_path: Path) -> None:
-    """Memory without a limit, and a short peak, fire nothing."""
+def test_memory_limit_of_the_container(tmp_path: Path) -> None:
+    """Processes beside the exporter count; memory without a limit, and a short peak, fire
+    nothing."""
 
-    def memory(used: float, **more: float) -> Frame:
-        return {"process_resident_memory_bytes": used, **UP, **more}
+    def memory(used: float) -> Frame:
+        return {
+            "process_resident_memory_bytes": 50.0,
+            "neuron_exporter_memory_used_bytes": used,
+            "neuron_exporter_memory_limit_bytes": 100.0,
+            **UP,
+        }
 
-    limit = {"neuron_exporter_memory_limit_bytes": 100.0}
-    peak: Frames = [memory(99.0 if 40 <= number < 60 else 60.0, **limit) for number in range(120)]
+    machines: dict[str, Frames] = {
+        "full:9415": [memory(86.0)] * 120,
+        "peak:9415": [memory(99.0 if 40 <= number < 60 else 60.0) for number in range(120)],
+        "unlimited:9415": [{"process_resident_memory_bytes": 1e9, **UP}] * 120,
+    }
     check(
         tmp_path,
-        {
-            "full:9415": [memory(86.0, **limit)] * 120,
-            "peak:9415": peak,
-            "unlimited:9415": [memory(1e9)] * 120,
-        },
+        machines,
         alerts_fired(870),
         alerts_firing(1200, "NeuronExporterMemoryHigh"),
         {
@@ -66,6 +74,74 @@ def test_memory_limit_of_the_exporter(tmp_path: Path) -> None:
             "eval_time": "29m",
             "exp_samples": [{"labels": "{}", "value": 1}],
         },
+    )
+    (found,) = annotations(tmp_path, machines, "NeuronExporterMemoryHigh", 1200)
+    assert found["summary"] == (
+        "The exporter's container on full:9415 uses 86% of its memory limit."
+    )
+
+
+def sink(*, last_success: float | None, errors: int = 0) -> Frame:
+    """Return a frame of an exporter whose sink is down."""
+    shown: Frame = {'neuron_exporter_sink_up{sink="cloudwatch"}': 0.0, **UP}
+    if last_success is not None:
+        shown['neuron_exporter_sink_last_success_timestamp_seconds{sink="cloudwatch"}'] = (
+            last_success
+        )
+    if errors:
+        shown['neuron_exporter_sink_errors_total{code="503",sink="cloudwatch"}'] = float(errors)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (sink(last_success=None), []),
+        (sink(last_success=60.0), ["NeuronPublishFailing"]),
+        (sink(last_success=None, errors=1), ["NeuronPublishFailing"]),
+    ],
+    ids=["waits-for-its-first-window", "stuck", "refused"],
+)
+def test_sink_that_is_down(frame: Frame, expected: list[str], tmp_path: Path) -> None:
+    """A window may take an hour, and none ends before."""
+    end = 239 * STEP
+    check(tmp_path, {"a:9415": [frame] * 240}, alerts_fired(end, *expected))
+    rank = {
+        "expr": 'count(instance:neuron_problem:rank{reason="sink_failing"})',
+        "eval_time": f"{end}s",
+        "exp_samples": [{"labels": "{}", "value": 1}] if expected else [],
+    }
+    build = 'neuron_exporter_build_info{version="1"}'
+    check(tmp_path, {"a:9415": [{**frame, build: 1.0}] * 240}, rank)
+
+
+def restarted(exited: int, stalled: int, missing: int = 0) -> Frame:
+    """Return a frame of an exporter that has restarted neuron-monitor, by reason."""
+    counts = {"exited": exited, "stalled": stalled, "missing_program": missing}
+    series = "neuron_exporter_source_restarts_total"
+    return {f'{series}{{reason="{name}"}}': float(each) for name, each in counts.items()} | UP
+
+
+def test_crashes_for_several_reasons_are_one_loop(tmp_path: Path) -> None:
+    """The first restart counts, because its counter exists before; a missing program does not."""
+    machines: dict[str, Frames] = {
+        "loop:9415": [*[restarted(0, 0)] * 20, *[restarted(2, 1)] * 30],
+        "twice:9415": [*[restarted(0, 0)] * 20, *[restarted(1, 1, missing=9)] * 30],
+    }
+    check(
+        tmp_path,
+        machines,
+        alerts_fired(19 * STEP),
+        alerts_firing(20 * STEP + 120, "NeuronCrashLoop"),
+    )
+    found = annotations(tmp_path, machines, "NeuronCrashLoop", 20 * STEP + 120)
+    assert sorted(each["summary"] for each in found) == [
+        f"neuron-monitor on loop:9415 restarts again and again ({reason})."
+        for reason in ("exited", "stalled")
+    ]
+    exited = next(each for each in found if "(exited)" in each["summary"])
+    assert (
+        "at least 3 times in 15 minutes, 2 of them for the reason exited" in exited["description"]
     )
 
 

@@ -63,6 +63,26 @@ def test_fleet_unseen_over_a_weekend(tmp_path: Path) -> None:
     )
 
 
+def test_paused_machine_is_not_an_unseen_fleet(tmp_path: Path) -> None:
+    """The only machine of a job is paused for two hours, and another job's fails."""
+    state = 'neuron_exporter_source_state{state="%s"}'
+    well: Frame = {**HEALTHY, state % "paused": 0.0, state % "exited": 0.0}
+    down: Frame = {**well, "neuron_exporter_up": 0.0}
+    paused: Frames = [*[well] * 20, *[{**down, state % "paused": 1.0}] * (2 * FRAMES_PER_HOUR)]
+    failed: Frames = [*[well] * 20, *[{**down, state % "exited": 1.0}] * (2 * FRAMES_PER_HOUR)]
+    check(
+        tmp_path,
+        {"a:9415": paused},
+        alerts_fired(20 * STEP + 3600),
+        alerts_firing(20 * STEP + 7000, "NeuronSourcePaused"),
+    )
+    check(
+        tmp_path,
+        {"a:9415": failed},
+        alerts_firing(20 * STEP + 7000, "NeuronFleetUnseen", "NeuronSourceDown"),
+    )
+
+
 CORE = 'neuroncore_utilization_ratio{neuroncore="0",instance_id="%s"}'
 RUNTIME = 'neuroncore_runtime_info{neuroncore="0",instance_id="%s",runtime_tag="llama"}'
 ALLOCATED = 'neuroncore_allocated{neuroncore="0",instance_id="%s",pod="one"}'

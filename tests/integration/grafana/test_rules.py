@@ -14,7 +14,7 @@ from grafana.rules_src.model import Recording
 from grafana.rules_src.render import all_alerts, files
 from neuron_exporter.facts import problems
 from neuron_exporter.facts.project import runbook_address
-from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES
+from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES, TASK_RULES
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import select_for_prometheus
 from neuron_exporter.model import Group, Layout
@@ -157,7 +157,8 @@ def test_absolute_address_of_the_runbook_if_the_project_has_a_home() -> None:
 
 def test_alarms_name_existing_alerts() -> None:
     """Descriptions of alarms link to the runbook's sections of these alerts."""
-    assert {rule.alert for rule in (*FLEET_RULES, *MACHINE_RULES)} <= ALERTS.keys()
+    rules = (*FLEET_RULES, *TASK_RULES, *MACHINE_RULES)
+    assert {rule.alert for rule in rules} <= ALERTS.keys()
 
 
 def test_runbook_names_existing_metrics() -> None:
