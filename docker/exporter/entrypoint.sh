@@ -3,7 +3,7 @@
 #   0      stopped on request, or the exporter's input ended
 #   2      invalid configuration, or restarts exhausted
 #   other  supervisord itself failed
-# With NEURON_EXPORTER_RETRY_SECONDS it ends on request only, and otherwise starts anew after so
+# With NEURON_EXPORTER_RETRY_SECONDS it ends on request only, and otherwise starts anew after that
 # many seconds: some orchestrators, such as ECS Managed Daemons, replace the machine when the
 # container ends.
 #
@@ -51,6 +51,7 @@ parent_of() {
 # file may be stale, from an exporter that has ended or from an earlier start of the container, and
 # the pid may belong to another process by now. Accept it only if it is a grandchild of supervisord.
 forward() {
+    [ -z "$pause" ] || return 0 # the signal ends the pause
     exporter=
     [ -z "$supervisord" ] || read -r exporter 2>/dev/null <exporter.pid
     case $exporter in
@@ -80,7 +81,7 @@ done
 # Exit with a status, or start this script anew after a while or a signal.
 end() {
     case $stopping$NEURON_EXPORTER_RETRY_SECONDS in
-        0 | *[!0-9]*) exit "$1" ;;
+        0 | 0?* | *[!0-9]* | ????????*) exit "$1" ;; # stopping, or no valid number
     esac
     print 1 "neuron-exporter: ended with status $1; next start in $NEURON_EXPORTER_RETRY_SECONDS s"
     supervisord=
@@ -130,12 +131,6 @@ case ${TMPDIR-} in
     '' | "$NEURON_EXPORTER_RUN_DIRECTORY") TMPDIR=$NEURON_EXPORTER_RUN_DIRECTORY/$own ;;
 esac
 
-# supervisord passes no arguments on, so they are quoted and passed in a variable.
-NEURON_EXPORTER_ARGUMENTS=
-for argument; do
-    quoted=$(printf '%s' "$argument" | sed "s/'/'\\\\''/g")
-    NEURON_EXPORTER_ARGUMENTS="$NEURON_EXPORTER_ARGUMENTS '$quoted'"
-done
 export NEURON_EXPORTER_RUN_DIRECTORY NEURON_EXPORTER_STARTSECS NEURON_EXPORTER_STARTRETRIES
 export NEURON_EXPORTER_ARGUMENTS NEURON_EXPORTER_WORKING_DIRECTORY TMPDIR
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 
 from neuron_exporter.daemon.signals import end_on_sigterm_as_process_1, handle_during_start
-from neuron_exporter.malloc import use_one_arena
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] in (["run"], ["demo"]):
         handle_during_start()  # before the other imports
+        from neuron_exporter.malloc import use_one_arena
+
         use_one_arena()
     else:
         end_on_sigterm_as_process_1()

@@ -94,7 +94,6 @@ class ReportAggregation:
         self._runtimes = RuntimeAggregation(
             report, counters, gaps, cache, owners, self.status, options, now
         )
-        cache.add_physical_cores(self._runtimes.physical_utilization.sums)
         self._cores_present = self._existing_cores()
         self._fill_idle_cores()
 

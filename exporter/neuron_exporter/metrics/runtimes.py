@@ -227,7 +227,7 @@ class RuntimeAggregation:
             physical = physical or bool(used.v3d)
             if percent is not None:
                 self.core_runtimes[core, key] = None
-        if physical:
+        if physical or self._cache.physical_cores:
             self._read_physical_cores(cores)
         return active
 
@@ -235,13 +235,18 @@ class RuntimeAggregation:
         """Add what is not zero; zeros are filled in at the end, once the core is known."""
         idle, known = self._cache.idle_cores, self._cache.physical_cores
         for core, used in cores.items():
-            if used is None or used == idle.get(core):
+            if used is None or (used.v3d is None and used.neuroncore_utilization != 0):
+                self.physical_utilization.unread.update(key for key in known if key[0] == core)
+                continue
+            if used == idle.get(core):
                 continue
             is_idle = True
             for name, part in (used.v3d or {}).items():
                 percent = part.neuroncore_utilization if part else None
                 key = core, _physical_number(name)
-                if percent or percent is None or key not in known:
+                if key not in known:
+                    self._cache.add_physical_cores((key,))
+                if percent or percent is None:
                     self.physical_utilization.add(key, percent)
                     is_idle = False
             if is_idle:

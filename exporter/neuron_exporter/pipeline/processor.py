@@ -25,7 +25,8 @@ from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.text import safe_message, sanitize_text
 
 MAX_LOGGED_KINDS = 100
-"""Limit of distinct problems, and of unknown fields, that are logged. All of them are counted."""
+"""Limit of distinct problems that are logged, all of which are counted, and of unknown fields that
+are counted and logged."""
 
 UNKNOWN_FIELD_SCAN_INTERVAL = 60.0
 """Seconds between two scans of a report for unknown fields."""

@@ -18,7 +18,7 @@ _DECODER = msgspec.json.Decoder(Report)
 _MAX_INTEGER_DIGITS = 32
 
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for a line that does not match its type."""
+"""Errors of a decoder for a line that does not match its type."""
 
 MAX_VALUES = 500_000
 """Maximum number of values in a line. A report of 32 runtimes has 25,000; a line of 16 MiB can have

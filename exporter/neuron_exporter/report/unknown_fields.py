@@ -6,6 +6,7 @@ rejects is read as plain JSON, which takes forty times as long.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
 from functools import lru_cache
 from types import GenericAlias, UnionType
@@ -16,6 +17,9 @@ import msgspec
 from neuron_exporter.report.decode import DECODE_ERRORS, parse_object
 from neuron_exporter.report.salvage import Findings, salvage
 from neuron_exporter.report.schema import IGNORED_FIELDS, Report
+
+_ENCODABLE = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]*')
+"""Names that msgspec accepts for a field. A report with another unknown name is always walked."""
 
 
 def unknown_fields(
@@ -58,10 +62,14 @@ def _strict(target: Any, path: str, known: frozenset[str]) -> Any:
         each.encode_name: _strict(each.type, below + each.encode_name, known)
         for each in msgspec.structs.fields(target)
     }
-    skipped = {each.removeprefix(below) for each in known if each.startswith(below)}
+    skipped = {
+        name
+        for each in known
+        if each.startswith(below) and _ENCODABLE.fullmatch(name := each.removeprefix(below))
+    }
     skipped |= IGNORED_FIELDS.get(target, frozenset())
     types |= dict.fromkeys(skipped - types.keys(), msgspec.Raw)
-    attributes = {f"_{number}": name for number, name in enumerate(types)}  # a name may be any text
+    attributes = {f"_{number}": name for number, name in enumerate(types)}
     return msgspec.defstruct(
         target.__name__,
         [(each, types[name], None) for each, name in attributes.items()],

@@ -31,7 +31,7 @@ RUNTIME_GROUPS = (
 )
 SYSTEM_GROUPS = (Group.VCPU_USAGE, Group.MEMORY_INFO, Group.HW_COUNTERS)
 
-_MAX_WAIT = 10.0  # for a report, after which a child that left its output open is noticed as well
+_MAX_WAIT = 10.0  # bounds the time until an ended child whose output stays open is noticed
 _TICK = 2.0
 _STOP_TIMEOUT = 1.0
 _EXIT_TIMEOUT = 0.5
@@ -184,6 +184,7 @@ class NeuronMonitorSource:
         stream = Stream(child.stdout, self._max_line, listener, self._wakeup)
         watchdog = Watchdog(self._period)
         last_report, outdated_since = None, None
+        has_ended, check_at = False, time.monotonic() + _MAX_WAIT
         while not self._interrupted():
             due = watchdog.deadline(stream)
             if outdated_since is not None:
@@ -209,6 +210,10 @@ class NeuronMonitorSource:
                 if child.ended():
                     # A process that the child started still has the pipe open.
                     return SourceState.EXITED, RestartReason.EXITED
+            elif time.monotonic() >= check_at:
+                if has_ended:  # and what it wrote was read since: another process writes
+                    return SourceState.EXITED, RestartReason.EXITED
+                has_ended, check_at = child.ended(), time.monotonic() + _MAX_WAIT
             problem = watchdog.check(stream, time.monotonic())
             if problem is not None:
                 return problem, RestartReason(problem.value)

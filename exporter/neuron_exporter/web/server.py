@@ -89,6 +89,8 @@ class Server:
 
     def close(self) -> None:
         """Stop the server and abort all connections."""
+        if self._closing:
+            return
         self._closing = True
         os.eventfd_write(self._wakeup, 1)
         if self._thread.is_alive():
@@ -100,7 +102,7 @@ class Server:
             each.close()
 
     def sweep(self) -> None:
-        """Abort connections past their deadline, and idle ones with TLS settings of the past."""
+        """Abort connections past their deadline, and idle ones with outdated TLS settings."""
         self._connections.sweep(self._access().tls)
 
     def _serve(self) -> None:

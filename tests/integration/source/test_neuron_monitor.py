@@ -193,6 +193,19 @@ def test_silence_between_ticks(monkeypatch: pytest.MonkeyPatch, steps: list[str]
         wait_for(lambda: [reason for reason, _ in listener.restarts] == ["stalled"] * 2)
 
 
+def test_child_that_ends_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is noticed although reports keep arriving from a process that it started."""
+    monkeypatch.setattr(neuron_monitor, "_MAX_WAIT", 0.5)
+    writer = """while echo '{"p": 0.01}'; do sleep 0.02; done"""
+    program = script(tmp_path / "program", f"({writer}) &\nexit 3")
+    listener = RecordingListener()
+    with running_source(make_source(program), listener):
+        wait_for(lambda: [reason for reason, _ in listener.restarts] == ["exited"] * 2)
+    assert (SourceState.EXITED, "program exited with status 3") in listener.states
+
+
 @pytest.mark.usefixtures("short_timeouts")
 def test_other_lines_between_reports() -> None:
     """Lines that are not reports do not cause a restart while reports arrive."""

@@ -139,6 +139,33 @@ def test_idle_physical_cores() -> None:
     assert harness.samples(report(one, one)).values(PHYSICAL) == zeros
 
 
+@pytest.mark.parametrize(
+    ("entry", "of_core_0"),
+    [
+        (None, {}),
+        ({"neuroncore_utilization": 70, "v3d": None}, {}),
+        ({"neuroncore_utilization": 70}, {}),
+        ({"neuroncore_utilization": 0}, {("0", "0"): 0}),
+    ],
+    ids=["null", "null-parts", "busy-without-parts", "idle-without-parts"],
+)
+def test_unreadable_physical_cores(entry: object, of_core_0: dict[tuple[str, ...], float]) -> None:
+    harness = Harness()
+    used = physical(_0={"nc_v3.0": 10}, _1={"nc_v3.1": 20})
+    harness.samples(report(runtime(neuroncore_counters=used)))
+    used["neuroncores_in_use"]["0"] = entry
+    found = harness.samples(report(runtime(neuroncore_counters=used))).values(PHYSICAL)
+    assert found == {**of_core_0, ("1", "1"): 0.2}
+
+
+def test_idle_physical_cores_are_absent_while_a_runtime_is_unread() -> None:
+    idle = runtime(1, "a", neuroncore_counters=physical(_0={"nc_v3.0": 0}))
+    unread = runtime(2, "b", neuroncore_counters=group("not read"))
+    harness = Harness()
+    for _ in range(2):
+        assert harness.samples(report(idle, unread)).values(PHYSICAL) == {}
+
+
 def test_physical_cores_of_some_logical_ones() -> None:
     """Idle logical cores may be listed without physical ones."""
     counters = physical(_2={"nc_v3.4": 80, "nc_v3.5": 40})

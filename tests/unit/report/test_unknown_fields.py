@@ -140,3 +140,13 @@ def test_invalid_line() -> None:
 def test_strict_decoder_rejects() -> None:
     with pytest.raises(msgspec.ValidationError, match="unknown field `temperature`"):
         _strict_decoder(frozenset()).decode(encode(with_field("temperature")))
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "\n", "\0", "\ud800"], ids=ascii)
+def test_names_that_the_strict_decoder_rejects(name: str) -> None:
+    line = encode({**report(), name: 1, "system_data": {name: 2}})
+    found = unknown_fields(line)
+    assert found == sorted((name, f"system_data.{name}"))
+    assert unknown_fields(line, frozenset(found)) == []
+    later = encode({**report(), name: 1, "later": 3})
+    assert unknown_fields(later, frozenset(found)) == ["later"]
