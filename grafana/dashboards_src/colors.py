@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from neuron_exporter.facts.problems import HANG_CRITICAL_SECONDS, HANG_WARNING_SECONDS
+
 
 class Step(NamedTuple):
     """Color of values from `value` on, or below all other steps if it is None."""
@@ -34,6 +36,16 @@ NO_EXECUTION, HUNG = 2, 3
 """Stand for the utilization of cores that are busy without results."""
 
 HANGS = {NO_EXECUTION: ("no execution ends", "yellow"), HUNG: ("hung", "red")}
+
+NO_EXECUTION_SECONDS = (
+    UNKNOWN,
+    Step(HANG_WARNING_SECONDS, "dark-yellow"),
+    Step(HANG_CRITICAL_SECONDS, "red"),
+)
+"""Times without the end of an execution: from which on it may be a hang, and is one.
+
+Both are the shortest. The limits of a runtime with long executions are higher.
+"""
 
 SOURCE = {1: ("reports", "green"), 0: ("no reports", "red")}
 """Whether a source reports."""

@@ -81,7 +81,6 @@ def cores_in_use(scope: str, width: int = 4) -> Panel:
         "Number of busy cores, and of all cores.",
         query(f"sum({select('neuroncores_in_use', scope)})", "busy"),
         query(f"count({utilization(scope)})", "all"),
-        sparkline=False,
         width=width,
     )
 

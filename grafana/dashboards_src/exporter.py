@@ -5,13 +5,17 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards_src import colors, common, panels, tables, variables
+from grafana.dashboards_src.exporter_delivery import delivery
+from grafana.dashboards_src.exporters import exporters_worst_first
 from grafana.dashboards_src.layout import dashboard, dashboard_link
 from grafana.dashboards_src.panels import Panel, Target, query
-from grafana.dashboards_src.queries import EXPORTER, TARGET, increase, rate, select
+from grafana.dashboards_src.queries import EXPORTER, TARGET, age, increase, rate, select
 from grafana.dashboards_src.tables import table_query
 
 _STALE = (colors.UNKNOWN, colors.Step(0, "green"), colors.Step(15, "red"))
 """With periods of up to 5 s, hardware series end when the last report is older than 15 s."""
+
+_LAST_REPORT = select("neuron_exporter_last_report_timestamp_seconds", EXPORTER)
 
 
 def exporter() -> Dashboard:
@@ -31,9 +35,9 @@ def exporter() -> Dashboard:
         "The exporters themselves: freshness of reports, delivery, published metrics, resources.",
         choices,
         {
-            "": _overview(),
+            "": [*_overview(), exporters_worst_first()],
             "Reading": _reading(),
-            "Delivery": _delivery(),
+            "Delivery": delivery(),
             "Published": _published(),
             "Resources": _resources(),
             "Versions and configurations": _drift(),
@@ -53,11 +57,6 @@ def _total(metric: str) -> str:
     return increase(metric, EXPORTER)
 
 
-def _age(metric: str) -> str:
-    """Return the seconds since a timestamp; no value where it is 0, which means never."""
-    return f"time() - ({_select(metric)} > 0)"
-
-
 def _overview() -> list[Panel]:
     return [
         common.exporters_down(EXPORTER, width=6),
@@ -75,7 +74,7 @@ def _overview() -> list[Panel]:
         panels.stat(
             "Oldest report",
             "Age of the last report, for the exporter with the oldest one.",
-            query(f"max({_age('neuron_exporter_last_report_timestamp_seconds')})"),
+            query(f"max({age(_LAST_REPORT)})"),
             unit="s",
             steps=_STALE,
             no_value="no report",
@@ -120,7 +119,7 @@ def _reading() -> list[Panel]:
         panels.graph(
             "Age of the last report",
             "By exporter. A regular sawtooth is normal.",
-            query(_age("neuron_exporter_last_report_timestamp_seconds"), "{{instance}}"),
+            query(age(_LAST_REPORT), "{{instance}}"),
             unit="s",
             steps=_STALE,
         ),
@@ -171,62 +170,6 @@ def _reading() -> list[Panel]:
             query(f"sum({_select('neuron_exporter_unknown_fields_total')})", "unknown fields"),
             width=24,
             height=7,
-        ),
-    ]
-
-
-def _delivery() -> list[Panel]:
-    return [
-        panels.rates(
-            "Requests",
-            "Requests per second, by sink and outcome.",
-            query(
-                f"sum by (sink, outcome) ({_rate('neuron_exporter_sink_requests_total')})",
-                "{{sink}} {{outcome}}",
-            ),
-            names=colors.OUTCOMES,
-        ),
-        panels.rates(
-            "Sink errors",
-            "Errors per second, by sink and code.",
-            query(
-                f"sum by (sink, code) ({_rate('neuron_exporter_sink_errors_total')})",
-                "{{sink}} {{code}}",
-            ),
-            hue="orange",
-        ),
-        panels.graph(
-            "Time since the last delivery",
-            "Longest time of any exporter, by sink.",
-            query(
-                f"max by (sink) ({_age('neuron_exporter_sink_last_success_timestamp_seconds')})",
-                "{{sink}}",
-            ),
-            unit="s",
-        ),
-        panels.graph(
-            "Backlog",
-            "Requests that wait for another attempt, by sink, and the total of dropped requests.",
-            query(
-                f"sum by (sink) ({_select('neuron_exporter_sink_queue_requests')})",
-                "{{sink}} waiting",
-            ),
-            query(
-                f"sum by (sink, reason) ({_select('neuron_exporter_sink_dropped_requests_total')})",
-                "{{sink}} dropped: {{reason}}",
-            ),
-        ),
-        panels.graph(
-            "Spool",
-            "Size of the requests that wait for another attempt, in memory and on disk.",
-            query(f"sum({_select('neuron_exporter_spool_bytes')})", "waiting"),
-            unit="bytes",
-        ),
-        panels.graph(
-            "Oldest request in the spool",
-            "Age of the oldest request that waits.",
-            query(f"max({_age('neuron_exporter_spool_oldest_timestamp_seconds')})", "oldest"),
-            unit="s",
         ),
     ]
 
@@ -301,15 +244,19 @@ def _drift() -> list[Panel]:
             stacked=True,
         ),
         panels.graph(
-            "Exporters by configuration",
-            "Number of exporters, by the first digits of the SHA-256 of the settings in use. "
-            "Exporters with the same settings have the same digits.",
-            query(f"count by (configuration) ({configuration})", "{{configuration}}"),
-            stacked=True,
+            "Configurations by job",
+            "Number of different settings in use. More than expected is a rollout that did not "
+            "reach every exporter. The table below has those of each.",
+            query(
+                "count by (job) (count by (job, sha256) "
+                f"({_select('neuron_exporter_config_info')}))",
+                "{{job}}",
+            ),
         ),
         tables.table(
             "Versions",
-            "Version, configuration and machine of each exporter. Click a machine to open it.",
+            "Version, configuration and machine of each exporter. Exporters with the same settings "
+            "have the same first digits of their SHA-256. Click a machine to open it.",
             {
                 "instance": "Exporter",
                 "instance_id": "Machine",

@@ -1,13 +1,15 @@
-"""Fleet: what is wrong and where; load, executions, idle allocations and cost of all machines."""
+"""Fleet: what is wrong and where; idle cores and their cost, load and executions."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards_src import colors, common, panels, triage, variables
+from grafana.dashboards_src.idle import idle_cores, idle_cores_by_allocation
 from grafana.dashboards_src.layout import dashboard
 from grafana.dashboards_src.panels import Panel, query
-from grafana.dashboards_src.queries import FLEET, JOB, allocated_idle, select
+from grafana.dashboards_src.queries import FLEET, JOB, highest, select
+from grafana.dashboards_src.workloads import ALL, workloads_worst_first
 from neuron_exporter.facts.problems import ERROR_RATIO
 from neuron_exporter.facts.project import runbook_address
 
@@ -28,7 +30,7 @@ def fleet() -> Dashboard:
             "core_price",
             "USD per core and hour",
             "1",
-            "Your price per core and hour. With 1, the cost of idle allocations counts cores.",
+            "Your price per core and hour. With 1, the cost of idle cores is their number.",
         ),
         variables.text(
             "metric_price",
@@ -40,13 +42,15 @@ def fleet() -> Dashboard:
     return dashboard(
         "neuron-exporter-fleet",
         "Fleet",
-        "What is wrong, on which machine and since when; load, idle allocations and cost.",
+        "What is wrong, on which machine and since when; load, idle cores and their cost.",
         choices,
         {
             "": [
                 triage.firing_alerts(runbook_address()),
                 triage.machines_with_problems(),
+                idle_cores(),
                 triage.machines_worst_first(),
+                workloads_worst_first("Workloads, worst first", ALL, 9),
             ],
             "Load": _load(),
             "Executions": _executions(),
@@ -55,7 +59,6 @@ def fleet() -> Dashboard:
 
 
 def _load() -> list[Panel]:
-    idle = allocated_idle(FLEET)
     return [
         triage.utilization_by_machine(),
         panels.stat(
@@ -65,13 +68,14 @@ def _load() -> list[Panel]:
             unit="percentunit",
             decimals=1,
             width=3,
+            height=6,
         ),
         panels.stat(
             "Cores in use",
             "Number of busy cores, and of all cores.",
             query(f"sum({_IN_USE})", "busy"),
             query(f"sum({_CORES})", "all"),
-            sparkline=False,
+            height=6,
         ),
         panels.stat(
             "Machines",
@@ -79,23 +83,7 @@ def _load() -> list[Panel]:
             query(f"count({select('instance_info', FLEET)})"),
             no_value="0",
             width=3,
-        ),
-        panels.stat(
-            "Allocated but idle",
-            "Cores that are allocated to a pod and were idle for five minutes. Requires access to "
-            "the kubelet.",
-            query(idle),
-            steps=colors.ORANGE_FROM_1,
-            no_value="owners unknown",
-        ),
-        panels.stat(
-            "Idle cost per hour",
-            "Cores that are allocated but idle, times the price per core and hour that is set "
-            "above.",
-            query(f"({idle}) * $core_price"),
-            unit="currencyUSD",
-            no_value="owners unknown",
-            width=5,
+            height=6,
         ),
         panels.stat(
             "CloudWatch per month",
@@ -104,7 +92,9 @@ def _load() -> list[Panel]:
             query(f"sum({select('neuron_exporter_cloudwatch_metrics', JOB)}) * $metric_price"),
             unit="currencyUSD",
             width=5,
+            height=6,
         ),
+        idle_cores_by_allocation(),
         panels.graph(
             "Cores in use by type",
             "Busy cores per instance type.",
@@ -144,9 +134,7 @@ def _executions() -> list[Panel]:
 
 
 def _highest(metric: str) -> str:
-    """Return an expression for the ten machines with the highest value at the end of the range."""
-    value = f"max by (instance_id) ({select(metric, FLEET)})"
-    last = (
-        f"max by (instance_id) (last_over_time({select(metric, FLEET)}[$__rate_interval] @ end()))"
+    """Return the ten machines with the highest value at the end of the time shown."""
+    return highest(
+        select(metric, FLEET), "instance_id", lambda vector: f"max by (instance_id) ({vector})"
     )
-    return f"{value} and on (instance_id) topk(10, {last})"

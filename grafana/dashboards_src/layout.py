@@ -8,13 +8,12 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.dashboards_src.panels import Panel
+from grafana.dashboards_src.panels import COLUMNS, Panel
 from grafana.dashboards_src.variables import Variable
 
 TAG = "neuron-exporter"
 KINDS = {"prometheus": "Prometheus", "cloudwatch": "CloudWatch"}
 """Kinds of data sources, and their names."""
-COLUMNS = 24
 
 Rows = Mapping[str, Sequence[Panel]]
 """Panels by row heading. Those of the heading "" come first, without a heading."""

@@ -21,17 +21,14 @@ from grafana.dashboards_src.queries import (
     select,
 )
 from grafana.dashboards_src.tables import table_query
-from grafana.dashboards_src.triage import RULES_MISSING, STATES
-from grafana.rules_src.problems import MACHINES, RANK, SINCE
-from neuron_exporter.facts.problems import STALLED_SECONDS
+from grafana.dashboards_src.triage import RULES_MISSING, STATES, since_when
+from grafana.dashboards_src.workloads import OF_MACHINE, workloads_worst_first
+from grafana.rules_src.problems import MACHINES, RANK
 
 _DEVICE_MEMORY = select("neurondevice_memory_utilization_ratio", MACHINE)
 _GAP = select("neuron_execution_gap_seconds", MACHINE)
 _BUILD = select("neuron_exporter_build_info", JOB)
 _PRESENT = f"last_over_time({select('instance_info', MACHINE)}[$__range])"
-
-_STALLED = (colors.UNKNOWN, colors.Step(0, "green"), colors.Step(STALLED_SECONDS, "blue"))
-"""Not red: whether it is a hang depends on the history of the runtime, and is under Problems."""
 
 _RUNTIME = "{{runtime_tag}} {{pod}}{{task_family}}"
 """Name of the series of a runtime."""
@@ -121,11 +118,12 @@ def _overview() -> list[Panel]:
         panels.stat(
             "No execution for",
             "Longest time for which cores of a process have been busy without the end of an "
-            f"execution. From {STALLED_SECONDS} s on, it may be a long execution or a hang.",
+            "execution. Yellow may be a hang, red is one, unless executions of this length are "
+            "usual for the process; Problems says which.",
             query(f"max({_GAP})"),
             unit="s",
             decimals=0,
-            steps=_STALLED,
+            steps=colors.NO_EXECUTION_SECONDS,
             no_value="no process",
         ),
         panels.stat(
@@ -158,10 +156,11 @@ def _problems() -> Panel:
         "Problems of this machine, the worst first. They are shown before an alert fires for them.",
         {"Value #A": "Problem", "Value #B": "Since"},
         table_query(f"{here} or {well} or {missing}"),
-        table_query(f"1000 * ({select(SINCE, JOB)} and on ({TARGET}) {_PRESENT})"),
+        table_query(since_when(JOB, f"and on ({TARGET}) {_PRESENT}")),
         units={"Since": "dateTimeFromNow"},
         texts={"Problem": STATES},
         widths={"Since": 140},
+        no_value="-",
         sort={"Problem": True},
         paged=False,
         width=9,
@@ -171,6 +170,7 @@ def _problems() -> Panel:
 
 def _executions() -> list[Panel]:
     return [
+        workloads_worst_first("Workloads, worst first", OF_MACHINE, 8),
         common.latency(
             "Latency",
             "Median, 99th percentile and maximum of the total execution latency, for the slowest "

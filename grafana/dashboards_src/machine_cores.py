@@ -48,13 +48,19 @@ def cores() -> list[Panel]:
     info = select("neuroncore_runtime_info", MACHINE)
     memory = " + ".join(select(f"neuroncore_memory_usage_{each}", MACHINE) for each in MEMORY)
     size = select("neuron_hardware_info", MACHINE)
+    allocated = f"({select('neuroncore_allocated', MACHINE)} == 1)"
 
     def by_core(values: str) -> str:
-        """Return values per core with the labels of its runtimes and the size of a device."""
+        """Return values per core with the labels of its runtimes and the size of a device.
+
+        A core without a runtime has the labels of the pod to which it is allocated.
+        """
         value = f"sum by ({TARGET}, neuroncore) ({values})"
         used = f"{value} * on ({TARGET}, neuroncore) group_right () {info}"
         unused = f"{value} unless on ({TARGET}, neuroncore) {info}"
-        each = f"({used} or {unused})"
+        owned = f"({unused}) * on ({TARGET}, neuroncore) group_right () {allocated}"
+        free = f"{unused} unless on ({TARGET}, neuroncore) {allocated}"
+        each = f"({used} or {owned} or {free})"
         with_size = f"{each} * on ({TARGET}) group_left (neuroncore_per_device_count) {size}"
         return f"{with_size} or {each} unless on ({TARGET}) {size}"
 
@@ -72,7 +78,8 @@ def cores() -> list[Panel]:
         ),
         tables.table(
             "Current state of each core",
-            "Core, its device, and the process that uses it; a shared core has a row per process. "
+            "Core, its device, and the process that uses it, or the pod to which it is allocated "
+            "although no process uses it. A shared core has a row per process. "
             "Click a tag, pod, task family or service to see it on all machines.",
             {
                 "neuroncore": "Core",
@@ -101,9 +108,10 @@ def cores() -> list[Panel]:
         tables.table(
             "Processes that use cores",
             "Processes that were busy on cores or have memory there, with their owners.",
-            {**_RUNTIMES, "Value": "Cores"},
+            {"Value": "Cores", **_RUNTIMES},
             table_query(f"count by ({', '.join(_RUNTIMES)}) ({info})"),
             links=_WORKLOADS,
+            widths={"Cores": 80, "Process": 90},
             sort={"Cores": True},
         ),
     ]

@@ -22,6 +22,15 @@ PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 Panel = Builder[models.Panel]
 Target = Builder[Any]
 
+COLUMNS = 24
+"""Columns of the grid."""
+
+LETTERS = "ABCDEFGHIJKL"
+"""Names of a panel's queries, in their order."""
+
+_VALUE_SIZE = 32
+"""Size of large numbers in pixels. Five digits fit into the narrowest panel."""
+
 WHOLE = {"percentunit": 1, "percent": 100}
 """Upper end of the axis by unit of a share: 2 % must not look like 100 %."""
 
@@ -58,21 +67,27 @@ def stat(
     texts: Mapping[float, tuple[str, str]] | None = None,
     no_value: str = "no data",
     decimals: int | None = None,
-    sparkline: bool = True,
+    total: bool = False,
     **options: Unpack[Options],
 ) -> Panel:
-    """Return a panel of large numbers, or of `texts` and colors for them, one per series."""
-    graph = commons.BigValueGraphMode.AREA if sparkline else commons.BigValueGraphMode.NONE
+    """Return a panel of large numbers, or of `texts` and colors for them, one per series.
+
+    Args:
+        total: show the sum of the values in the time shown, instead of the last value.
+    """
     panel = (
         base(Stat(), title, description, targets, {"width": 4, "height": 4, **options})
         .thresholds(thresholds(steps))
         .no_value(no_value)
         .color_mode(commons.BigValueColorMode.VALUE)
-        .graph_mode(graph)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .graph_mode(commons.BigValueGraphMode.NONE)
+        .reduce_options(common.ReduceDataOptions().calcs(["sum" if total else "lastNotNull"]))
     )
     if texts:
         panel = panel.mappings([mapping(texts)])
+    else:
+        # In a size of its own, each panel's text would be the larger, the less it says.
+        panel = panel.text(common.VizTextDisplayOptions().value_size(_VALUE_SIZE))
     return panel if decimals is None else panel.decimals(decimals)
 
 
@@ -107,7 +122,7 @@ def graph(
         .no_value("none")
         .show_points(commons.VisibilityMode.AUTO)
         .fill_opacity(80 if stacked or bars else 0)
-        .legend(legend(["sum"] if totals else ["lastNotNull", "max"]))
+        .legend(legend(["sum"] if totals else ["lastNotNull", "max"], options))
         .tooltip(tooltip())
     )
     if logarithmic:
@@ -191,7 +206,7 @@ def timeline(
         .line_width(0)
         .fill_opacity(100)
         .row_height(0.9)
-        .per_page(_bands_per_page(options.get("height", 8), 150 if hangs else 180))
+        .per_page(_bands_per_page(options.get("height", 9), 150 if hangs else 180))
         .legend(colors_shown)
         .tooltip(tooltip())
     )
@@ -216,12 +231,14 @@ def mapping(texts: Mapping[float, tuple[str, str]]) -> models.ValueMap:
 _DISPLAY_NAMES = {"lastNotNull": "Last *", "max": "Max", "sum": "Total"}
 
 
-def legend(calculations: list[str]) -> common.VizLegendOptions:
-    """Return a legend that begins with the largest series."""
+def legend(calculations: list[str], options: Options) -> common.VizLegendOptions:
+    """Return a legend that begins with the largest series, below the panel if that is narrow."""
+    is_wide = options.get("width", 12) == COLUMNS
+    side = commons.LegendPlacement.RIGHT if is_wide else commons.LegendPlacement.BOTTOM
     return (
         common.VizLegendOptions()
         .display_mode(commons.LegendDisplayMode.TABLE)
-        .placement(commons.LegendPlacement.BOTTOM)
+        .placement(side)
         .show_legend(True)
         .calcs(calculations)
         .sort_by(_DISPLAY_NAMES[calculations[-1]])
@@ -242,7 +259,7 @@ def base(
     panel: Any, title: str, description: str, targets: Sequence[Target], options: Options
 ) -> Any:
     """Return `panel` with what panels of all types have."""
-    for letter, target in zip("ABCDEFGHIJ", targets, strict=False):
+    for letter, target in zip(LETTERS, targets, strict=False):
         panel = panel.with_target(target.ref_id(letter))
     return (
         panel.title(title)
@@ -250,7 +267,7 @@ def base(
         .unit(options.get("unit", "none"))
         .datasource(options.get("datasource", PROMETHEUS))
         .span(options.get("width", 12))
-        .height(options.get("height", 8))
+        .height(options.get("height", 9))
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from grafana.rules_src.problems import MACHINES
 from neuron_exporter.facts.report_names import FAILED_STATUSES
 
 JOB = 'cluster=~"$cluster", job=~"$job"'
@@ -60,6 +63,22 @@ def events(metric: str, scope: str, *more: str) -> str:
 _ENDS = ("min", "max", "last")
 
 
+def age(timestamp: str) -> str:
+    """Return the seconds since a timestamp; no value where it is 0, which means never."""
+    return f"time() - ({timestamp} > 0)"
+
+
+def highest(selector: str, labels: str, value: Callable[[str], str] = lambda vector: vector) -> str:
+    """Return the ten series with the highest values at the end of the time shown.
+
+    Args:
+        labels: those that identify a series.
+        value: makes one series for each combination of `labels` from the selector.
+    """
+    last = value(f"last_over_time({selector}[$__rate_interval] @ end())")
+    return f"{value(selector)} and on ({labels}) topk(10, {last})"
+
+
 def utilization(scope: str) -> str:
     """Return a selector for the utilization of cores."""
     return select("neuroncore_utilization_ratio", scope)
@@ -80,3 +99,16 @@ def allocated_idle(scope: str) -> str:
     idle = select("holder:neuroncores_allocated_idle:count5m", scope)
     allocated = select("holder:neuroncores_allocated:count", scope)
     return f"sum({idle}) or 0 * sum({allocated})"
+
+
+def named(value: str, *labels: str) -> str:
+    """Add the label `machine`: the instance id, or the exporter's address while it is unknown.
+
+    Args:
+        labels: those that series have beside the target's.
+    """
+    ids = f"max by ({TARGET}, instance_id) ({select(MACHINES, JOB)})"
+    known = f"({value}) * on ({TARGET}) group_left (instance_id) {ids}"
+    either = f"{known} or on ({', '.join([TARGET, *labels])}) ({value})"
+    addressed = f'label_replace({either}, "machine", "$1", "instance", "(.+)")'
+    return f'label_replace({addressed}, "machine", "$1", "instance_id", "(.+)")'

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana.dashboards_src import panels
-from grafana.dashboards_src.colors import Step
+from grafana.dashboards_src.colors import UNKNOWN, Step
 from grafana.dashboards_src.panels import Options, Panel, Target, mapping, query
 
 
@@ -32,6 +32,7 @@ def table(
     steps: Mapping[str, Sequence[Step]] | None = None,
     texts: Mapping[str, Mapping[float, tuple[str, str]]] | None = None,
     widths: Mapping[str, int] | None = None,
+    decimals: Mapping[str, int] | None = None,
     transformations: Sequence[models.DataTransformerConfig] = (),
     sort: Mapping[str, bool] | None = None,
     paged: bool = True,
@@ -46,6 +47,7 @@ def table(
         steps: colors of the numbers by heading.
         texts: by heading, text and color that are shown for a value.
         widths: widths of columns in pixels by heading.
+        decimals: digits after the decimal point by heading.
         transformations: after the rows are merged, before fields are selected and renamed.
         sort: headings to sort by, each with whether the largest comes first.
     """
@@ -71,6 +73,8 @@ def table(
             properties.append(models.DynamicConfigValue("links", [cell]))
         if width := (widths or {}).get(heading):
             properties.append(models.DynamicConfigValue("custom.width", width))
+        if (digits := (decimals or {}).get(heading)) is not None:
+            properties.append(models.DynamicConfigValue("decimals", digits))
         if scale := (steps or {}).get(heading):
             properties += [
                 models.DynamicConfigValue("thresholds", panels.thresholds(scale).build()),
@@ -79,6 +83,8 @@ def table(
         if shown := (texts or {}).get(heading):
             properties += [
                 models.DynamicConfigValue("mappings", [mapping(shown)]),
+                # Without a value, there is nothing to be green about.
+                models.DynamicConfigValue("thresholds", panels.thresholds([UNKNOWN]).build()),
                 models.DynamicConfigValue("custom.align", "left"),
                 models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
             ]
@@ -108,7 +114,7 @@ def bars(
         .show_value(commons.VisibilityMode.NEVER)
         .x_tick_label_spacing(20)
         .x_tick_label_max_length(8)
-        .legend(panels.legend(["max"]))
+        .legend(panels.legend(["max"], options))
         .tooltip(panels.tooltip())
     )
     for each in (_merge(), _select(headings), number(name), sort_by(name), text(name)):

@@ -29,7 +29,6 @@ _MIN_CRITICAL = min(each.rank for each in PROBLEMS if each.severity == "critical
 _ALERTS = 'alertname=~"Neuron.+"'
 _FIRING = 'alertstate="firing"'
 _RANK = select("instance:neuron_problem:rank", FLEET)
-_SINCE = select("instance:neuron_problem:since", FLEET)
 _MACHINES = select("instance:neuron_machine:info", FLEET)
 _WORST = f"max by ({_MACHINE}) ({_RANK})"
 
@@ -72,8 +71,7 @@ def firing_alerts(runbook: str) -> Panel:
         "on-call engineer.",
         *targets,
         no_value="No alert fires",
-        sparkline=False,
-        width=19,
+        width=13,
         height=5,
     )
     for letter, color in zip("ABC", SEVERITIES.values(), strict=True):
@@ -85,7 +83,7 @@ def firing_alerts(runbook: str) -> Panel:
             link = {"title": "Open the runbook", "url": f"{runbook}#{name.lower()}"}
             properties.append(models.DynamicConfigValue("links", [link]))
         panel = panel.override_by_name(name, properties)
-    size = common.VizTextDisplayOptions().title_size(12).value_size(28)
+    size = common.VizTextDisplayOptions().title_size(11).value_size(28)
     return panel.text(size).text_mode(commons.BigValueTextMode.VALUE_AND_NAME).wide_layout(False)
 
 
@@ -105,7 +103,6 @@ def machines_with_problems() -> Panel:
         steps=colors.RED_FROM_1,
         texts={0: ("All machines are well", "green")},
         no_value="rules are not loaded",
-        sparkline=False,
         width=5,
         height=5,
     )
@@ -116,7 +113,7 @@ def machines_worst_first() -> Panel:
     missing = f"absent({_MACHINES}) * {RULES_MISSING}"
     state = f"{_WORST} or 0 * max by ({_MACHINE}) ({_MACHINES}) or {missing}"
     worst = f"{_RANK} == on ({TARGET}) group_left () max by ({TARGET}) ({_RANK})"
-    since = f"1000 * max by ({_MACHINE}) ({_SINCE} and on ({TARGET}, reason) ({worst}))"
+    since = f"max by ({_MACHINE}) ({since_when(FLEET, f'and on ({TARGET}, reason) ({worst})')})"
     alerts = " or ".join(
         f"{value} * max by ({TARGET}) ({select('ALERTS', JOB, _ALERTS, *more)})"
         for value, more in (
@@ -163,10 +160,11 @@ def machines_worst_first() -> Panel:
             ),
         },
         texts={"State": STATES, "Alert": _ALERT_STATES},
+        decimals={"Failed": 2},
         sort={"State": True},
         no_value="-",
         width=24,
-        height=15,
+        height=13,
     )
     for heading, width in {**_WIDTHS, **_NUMBERS}.items():
         align = "right" if heading in _NUMBERS else "left"
@@ -174,8 +172,23 @@ def machines_worst_first() -> Panel:
         panel = panel.override_by_name(
             heading, [models.DynamicConfigValue(*each) for each in properties.items()]
         )
-    decimals = models.DynamicConfigValue("decimals", 2)
-    return panel.override_by_name("Failed", [decimals])
+    return panel
+
+
+def since_when(scope: str, chosen: str) -> str:
+    """Return the time at which each problem began, in milliseconds since 1970.
+
+    A hang, which is judged after minutes, began with the last execution.
+
+    Args:
+        scope: matchers of the problems.
+        chosen: operator and right side that choose among the problems.
+    """
+    gap = f"max by ({TARGET}) ({select('neuron_execution_gap_seconds', JOB)})"
+    hangs = select("instance:neuron_problem:since", scope, 'reason=~"hung|stalled"')
+    began = select("instance:neuron_problem:since", scope)
+    last_execution = f"0 * ({hangs} {chosen}) + on ({TARGET}) group_left () (time() - {gap})"
+    return f"1000 * ({last_execution} or {began} {chosen})"
 
 
 def utilization_by_machine() -> Panel:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import colors, common, panels, tables, variables
+from grafana.dashboards_src import colors, common, panels, tables, variables, workloads
 from grafana.dashboards_src.layout import dashboard, dashboard_link
 from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import (
     COMPLETED,
     FAILED,
     FLEET,
+    JOB,
     P99,
     TARGET,
     WORKLOAD,
@@ -18,12 +19,14 @@ from grafana.dashboards_src.queries import (
     select,
 )
 from grafana.dashboards_src.tables import table_query
-from neuron_exporter.facts.problems import ERROR_RATIO, STALLED_SECONDS
+from grafana.rules_src.problems import RANK
+from neuron_exporter.facts.problems import STALLED_SECONDS
 
 _CORES = select("workload:neuroncores:count", WORKLOAD)
 _USED = select("neuroncore_runtime_info", WORKLOAD)
 _BUSY = select("workload:neuroncore_utilization:sum", WORKLOAD)
 _IDLE = select("holder:neuroncores_allocated_idle:count5m", WORKLOAD)
+_GAP = select("neuron_execution_gap_seconds", WORKLOAD)
 _EXECUTIONS = "workload:neuron_executions_by_status:rate5m"
 _COMPLETED = select(_EXECUTIONS, WORKLOAD, COMPLETED)
 _FAILED = select(_EXECUTIONS, WORKLOAD, FAILED)
@@ -67,7 +70,13 @@ def workload() -> Dashboard:
         "Cores, executions and memory of pods, task families or process tags.",
         choices,
         {
-            "": [*_overview(), _workloads(), _machines()],
+            "": [
+                *_overview(),
+                workloads.workloads_worst_first("Workloads, worst first", workloads.CHOSEN, 9),
+                workloads.workloads_worst_first(
+                    "Workloads on each machine, worst first", workloads.CHOSEN_BY_MACHINE, 10
+                ),
+            ],
             "Cores": _cores(),
             "Executions": _executions(),
             "Memory": _memory(),
@@ -84,7 +93,6 @@ def _overview() -> list[Panel]:
             "Cores that the selected workloads use now. A shared core counts once.",
             query(f"count(max by ({TARGET}, neuroncore) ({_USED}))", instant=True),
             no_value="0",
-            sparkline=False,
         ),
         panels.stat(
             "Utilization",
@@ -106,6 +114,7 @@ def _overview() -> list[Panel]:
             "Share of executions that did not complete. Empty while nothing executes.",
             query(f"sum({_FAILED}) / (sum({finished}) > 0)"),
             unit="percentunit",
+            decimals=2,
             no_value="no executions",
             width=5,
         ),
@@ -120,118 +129,9 @@ def _overview() -> list[Panel]:
     ]
 
 
-_NUMBERS = {
-    "Machines": 90,
-    "Cores": 80,
-    "Utilization": 100,
-    "Executions/s": 120,
-    "Failed": 90,
-    "No execution for": 140,
-    "p99": 90,
-    "p99 / usual": 110,
-}
-"""Widths of the columns in pixels. The workload has the rest."""
-
-
-def _workloads() -> Panel:
-    latency = select("execution_latency_seconds", WORKLOAD, P99)
-    gap = select("neuron_execution_gap_seconds", WORKLOAD)
-    finished = f"sum by ($by) ({select(_EXECUTIONS, WORKLOAD)})"
-    return tables.table(
-        "Current state of each workload",
-        "The slowest first. Usual is the average of the time shown: at 200 %, p99 has doubled.",
-        {
-            "workload": "Workload",
-            "Value #A": "Machines",
-            "Value #B": "Cores",
-            "Value #C": "Utilization",
-            "Value #D": "Executions/s",
-            "Value #E": "Failed",
-            "Value #F": "No execution for",
-            "Value #G": "p99",
-            "Value #H": "p99 / usual",
-        },
-        *(
-            table_query(f'label_replace({each}, "workload", "$1", "$by", "(.*)")')
-            for each in (
-                f"count by ($by) (group by ({TARGET}, $by) ({_CORES}))",
-                f"sum by ($by) ({_CORES})",
-                _utilization("$by"),
-                f"sum by ($by) ({_COMPLETED})",
-                f"sum by ($by) ({_FAILED}) / ({finished} > 0)",
-                f"max by ($by) ({gap})",
-                f"max by ($by) ({latency})",
-                f"max by ($by) ({latency}) / max by ($by) (avg_over_time({latency}[$__range]))",
-            )
-        ),
-        units={
-            "Utilization": "percentunit",
-            "Executions/s": "ops",
-            "Failed": "percentunit",
-            "No execution for": "s",
-            "p99": "s",
-            "p99 / usual": "percentunit",
-        },
-        steps={
-            "Failed": (colors.UNKNOWN, colors.Step(ERROR_RATIO, "red")),
-            "No execution for": (colors.UNKNOWN, colors.Step(STALLED_SECONDS, "orange")),
-            "p99 / usual": (colors.UNKNOWN, colors.Step(2, "orange")),
-        },
-        widths=_NUMBERS,
-        sort={"p99": True},
-        width=24,
-        height=8,
-    )
-
-
-def _machines() -> Panel:
-    return tables.table(
-        "Current state on each machine",
-        "The slowest first. Click a machine to see its cores and processes.",
-        {
-            "workload": "Workload",
-            "instance_id": "Machine",
-            "Value #A": "Cores",
-            "Value #B": "Utilization",
-            "Value #C": "Executions/s",
-            "Value #D": "Failed/s",
-            "Value #E": "p99",
-        },
-        *(
-            table_query(f'label_replace({each}, "workload", "$1", "$by", "(.*)")')
-            for each in (
-                f"sum by ($by, instance_id) ({_CORES})",
-                _utilization("$by, instance_id"),
-                f"sum by ($by, instance_id) ({_COMPLETED})",
-                f"sum by ($by, instance_id) ({_FAILED})",
-                f"max by ($by, instance_id) ({select('execution_latency_seconds', WORKLOAD, P99)})",
-            )
-        ),
-        units={
-            "Utilization": "percentunit",
-            "Executions/s": "ops",
-            "Failed/s": "ops",
-            "p99": "s",
-        },
-        links=_MACHINE,
-        sort={"p99": True},
-        width=24,
-        height=9,
-    )
-
-
 def _cores() -> list[Panel]:
     return [
-        panels.timeline(
-            "Utilization on each machine",
-            "One band per workload and machine: the average of the cores that it uses there. Gray "
-            "is idle, blue is busy, the darker the busier; a band ends when the workload releases "
-            "its cores.",
-            query(_utilization("$by, instance_id"), "{{$by}} {{instance_id}}"),
-            unit="percentunit",
-            width=24,
-            height=12,
-        ),
+        _utilization_by_machine(),
         panels.graph(
             "Utilization by workload",
             "Average of the cores that each workload uses.",
@@ -245,6 +145,31 @@ def _cores() -> list[Panel]:
             stacked=True,
         ),
     ]
+
+
+def _utilization_by_machine() -> Panel:
+    labels = "$by, instance_id"
+    stalled = f"{_GAP} >= {STALLED_SECONDS}"
+    is_hung = 'reason="hung"'
+    hung = f"0 * max by ({TARGET}) ({select(RANK, JOB, is_hung)}) + {colors.HUNG}"
+    band = (
+        f"max by ({labels}) (0 * ({stalled}) + on ({TARGET}) group_left () ({hung})) "
+        f"or max by ({labels}) (0 * ({stalled}) + {colors.NO_EXECUTION}) "
+        f"or {_utilization(labels)}"
+    )
+    without_execution = f"on ({labels}) ({_GAP} @ end() >= {STALLED_SECONDS})"
+    return panels.timeline(
+        "Utilization on each machine",
+        "One band per workload and machine: the average of the cores that it uses there, the "
+        "darker the busier. A band ends when the workload releases its cores. Workloads of which "
+        "no execution ends (▲) come first.",
+        query(f"({band}) and {without_execution}", "▲ {{$by}} {{instance_id}}"),
+        query(f"({band}) unless {without_execution}", "{{$by}} {{instance_id}}"),
+        hangs=True,
+        unit="percentunit",
+        width=24,
+        height=12,
+    )
 
 
 def _executions() -> list[Panel]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,8 @@ SIMULATED: Mapping[str, tuple[str, ...]] = {
 }
 """Simulator flags of each job; every job is one machine."""
 
+PODS = (PodResource("llm", CORE, range(6)), PodResource("embedder", CORE, range(6, 12)))
+
 WITH_PODS = ("pods", "allocated")
 """Jobs with a kubelet: one with busy pods, and one with idle pods."""
 
@@ -68,8 +70,8 @@ class Machine(NamedTuple):
     """Labels of the target, such as its job."""
     source: Mapping[str, Any]
     configuration: Mapping[str, Any] = {}
-    has_pods: bool = False
-    """Whether it asks the kubelet for the owners of its cores."""
+    pods: Sequence[PodResource] = ()
+    """What the kubelet reports; without pods, the exporter does not ask one."""
 
 
 class Rig(NamedTuple):
@@ -107,7 +109,7 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
             {"job": job, **({"cluster": "east"} if job == CLUSTER else {})},
             source,
             configurations.get(job, {}),
-            has_pods=job in WITH_PODS,
+            PODS if job in WITH_PODS else (),
         )
         for job, source in _sources().items()
     }
@@ -129,19 +131,13 @@ def running_machines(
         scrape_interval: interval of scrapes and rules in seconds.
     """
     with ExitStack() as stack:
-        kubelet = stack.enter_context(
-            kubelet_server(
-                folder,
-                PodResource("llm", CORE, range(6)),
-                PodResource("embedder", CORE, range(6, 12)),
-            )
-        )
         exporters = {}
         for name, machine in machines.items():
             own = folder / name
             own.mkdir()
+            kubelet = stack.enter_context(kubelet_server(own, *machine.pods))
             # With owners, runtimes are not exported until their owners are known.
-            identity = {"imds": False, "kubernetes": machine.has_pods, "ecs": False}
+            identity = {"imds": False, "kubernetes": bool(machine.pods), "ecs": False}
             exporters[name] = stack.enter_context(
                 running_exporter(
                     own,

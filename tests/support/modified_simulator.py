@@ -97,12 +97,36 @@ def _scale_ecc(report: dict[str, Any], factors: Mapping[str, int]) -> None:
                     device[kind] *= factor if is_bad else 0
 
 
+SLOW_RUNTIME, SLOW_FROM, SLOWDOWN = 1, 300, 6
+"""Index of the runtime that becomes slow, the report from which it is slow, and its factor."""
+
+
+class _SlowRuntime:
+    """Let the executions of one runtime take longer from a report on."""
+
+    def __init__(self) -> None:
+        self._reports = 0
+
+    def __call__(self, report: dict[str, Any]) -> None:
+        self._reports += 1
+        if self._reports < SLOW_FROM:
+            return
+        stats = [*_runtimes(report)][SLOW_RUNTIME]["report"]["execution_stats"]
+        summary = stats["execution_summary"]
+        summary.update({status: count // SLOWDOWN for status, count in summary.items()})
+        for percentiles in stats["latency_stats"].values():
+            percentiles.update(
+                {name: value * SLOWDOWN for name, value in percentiles.items() if value is not None}
+            )
+
+
 _CHANGES: Mapping[str, Callable[[dict[str, Any]], None]] = {
     "single-cores": _single_cores,
     "malicious-tags": _malicious_tags,
     "no-groups": _no_groups,
     "only-corrected-ecc": _only_corrected_ecc,
     "only-uncorrected-ecc": _only_uncorrected_ecc,
+    "slow-runtime": _SlowRuntime(),
 }
 
 

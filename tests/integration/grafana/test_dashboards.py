@@ -165,7 +165,10 @@ def test_windows_follow_the_scrape_interval(path: Path) -> None:
     for panel, expression in expressions(dashboards.load(path)):
         if panel.title in EVENTS:
             continue
-        for window in re.findall(r"\[(.*?)\]", expression):
+        # The windows of latencies are those of the alert, and no rates.
+        latencies = r"_over_time\([^()]*latency[^()]*\[(5m|1d:10m)\]( offset 1h)?\)"
+        followed = re.sub(latencies, "", expression)
+        for window in re.findall(r"\[(.*?)\]", followed):
             assert window in ("$__rate_interval", "$__range"), panel.title
         assert not re.search(r"rate\([^)]*\[\$__range\]", expression), panel.title
         if panel.title not in totals:
@@ -232,11 +235,16 @@ def test_the_largest_are_chosen_at_one_time_only(path: Path) -> None:
 
 @each_dashboard
 def test_unknown_is_neither_good_nor_bad(path: Path) -> None:
-    """A stat without a value has the color of the first step."""
+    """A stat or a colored cell without a value has the color of the first step."""
+    unknown = {"color": "text", "value": None}
     for panel in dashboards.panels(dashboards.load(path)):
+        config = panel.document["fieldConfig"]
         if panel.document["type"] == "stat":
-            first = panel.document["fieldConfig"]["defaults"]["thresholds"]["steps"][0]
-            assert first == {"color": "text", "value": None}, panel.title
+            assert config["defaults"]["thresholds"]["steps"][0] == unknown, panel.title
+        for override in config["overrides"]:
+            properties = {each["id"]: each["value"] for each in override["properties"]}
+            if properties.get("custom.cellOptions") == {"type": "color-text"}:
+                assert properties["thresholds"]["steps"][0] == unknown, panel.title
 
 
 FIXED = {
