@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.dashboard_rig import Machine, Rig, running_machines
+from tests.support.dashboard_rig import PODS, Machine, Rig, running_machines
 from tests.support.endpoint import reject
 from tests.support.exporter import simulated
+from tests.support.kubelet import CORE, PodResource
 from tests.support.modified_simulator import modified_simulator
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
@@ -23,6 +24,13 @@ WELL = ""
 """In place of the reason of a problem."""
 
 
+SLOW_POD = "search-0"
+"""Pod whose executions become slow after some minutes."""
+
+IDLE_POD = "notebook-0"
+"""Pod that does not use its cores. The other cores of its machine are free."""
+
+
 class Situation(NamedTuple):
     """A machine, and the reason of its worst problem in `instance:neuron_problem:rank`."""
 
@@ -31,13 +39,27 @@ class Situation(NamedTuple):
     reason: str = WELL
     change: str = ""
     """Change of `modified_simulator`."""
+    pods: Sequence[PodResource] = ()
 
 
 SITUATIONS: Mapping[str, Situation] = {
     "inference": Situation("inf2.48xlarge", ("--scenario", "inference")),
     "training": Situation("trn1.32xlarge", ("--scenario", "training")),
-    "pods": Situation("inf2.24xlarge", ("--scenario", "mixed")),
-    "idle": Situation("trn1.32xlarge", ("--scenario", "idle")),
+    "pods": Situation("inf2.24xlarge", ("--scenario", "mixed"), pods=PODS),
+    "slow": Situation(
+        "trn1.32xlarge",
+        ("--scenario", "inference"),
+        change="slow-runtime",
+        pods=[
+            PodResource(name, CORE, range(8 * number, 8 * number + 8))
+            for number, name in enumerate(("chat-0", SLOW_POD, "rerank-0", "embed-0"))
+        ],
+    ),
+    "idle": Situation(
+        "trn1.32xlarge",
+        ("--scenario", "idle"),
+        pods=[PodResource(IDLE_POD, CORE, range(8))],
+    ),
     "compile": Situation("inf2.24xlarge", ("--scenario", "compile")),
     "hung": Situation("trn1.32xlarge", ("--scenario", "training", "--faults", "hang@60"), "hung"),
     "failing": Situation(
@@ -102,7 +124,7 @@ def situations(folder: Path) -> Iterator[Fleet]:
                 _labels(name),
                 _source(number, situation),
                 _publishing((rejecting if name == "unpublished" else accepting).url),
-                has_pods=name == "pods",
+                situation.pods,
             )
             for number, (name, situation) in enumerate(SITUATIONS.items(), 1)
         }

@@ -17,10 +17,14 @@ from tests.preview.camera import Picture, View, draw, write
 from tests.preview.fleet_of_fifty import fleet_of_fifty
 from tests.preview.server import Preview, preview_server
 from tests.preview.situations import (
+    DOWN,
+    IDLE_POD,
     INSTANCES,
+    NO_PROGRAM,
     REASONS,
     SCRAPE,
     SITUATIONS,
+    SLOW_POD,
     Fleet,
     situations,
     wait_for_reasons,
@@ -34,17 +38,22 @@ pytestmark = [pytest.mark.preview, pytest.mark.usefixtures("needs_prometheus")]
 
 FOLDER = ROOT / "build" / "dashboards"
 DOCUMENTED = ROOT / "docs" / "images"
-MAX_BYTES = 200_000
-"""Size of a picture in the documentation."""
+MAX_BYTES, DOCUMENTED_HEIGHT = 200_000, 850
+"""Size of a picture in the documentation, and its height in pixels."""
 
 THEMES = ("light", "dark")
 WIDTHS = (1600, 1280)
 ALL_REASONS_SECONDS = 1800
 """A hang is judged after five minutes."""
 
+HALF_AN_HOUR = "now-30m"
+"""Time shown in pictures that contain the time before a hang, or what is usual for a slow pod."""
+
 DASHBOARDS = [dashboards.load(path) for path in sorted(dashboards.FOLDER.glob("*.json"))]
 UIDS = [str(each["uid"]) for each in DASHBOARDS]
-FLEET, MACHINE, WORKLOAD = (f"neuron-exporter-{name}" for name in ("fleet", "machine", "workload"))
+FLEET, MACHINE, WORKLOAD, EXPORTER = (
+    f"neuron-exporter-{name}" for name in ("fleet", "machine", "workload", "exporter")
+)
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +102,31 @@ def check(browser: Browser, preview: Preview, view: View, name: str) -> Picture:
     return picture
 
 
+@pytest.mark.parametrize(
+    ("uid", "variables"), [(FLEET, {}), (WORKLOAD, {"by": "pod"})], ids=["fleet", "workload"]
+)
+def test_slow_and_idle_pods_come_first(
+    browser: Browser, preview: Preview, fleet: Fleet, uid: str, variables: dict[str, str]
+) -> None:
+    """Of the pods, the slow one is the first, and the one with idle cores is the next.
+
+    This is the first test, because later the time shown would contain only what is slow.
+    """
+    latency = f'execution_latency_seconds{{percentile="p99", pod="{SLOW_POD}"}}'
+    average = f"avg_over_time({latency}[5m])"
+    slow = f"{average} > 4 * quantile_over_time(0.1, {latency}[30m])"
+    wait_for(lambda: fleet.rig.prometheus.query(slow), ALL_REASONS_SECONDS, every=1)
+    view = View(uid, "light", start=HALF_AN_HOUR, variables=variables)
+    picture = check(browser, preview, view, f"{uid}-pods")
+    pods = {SLOW_POD, IDLE_POD, "chat-0", "rerank-0", "embed-0"}
+    rows = [row for row in picture.tables["Workloads, worst first"] if row["Workload"] in pods]
+    assert [(row["Workload"], row["State"].partition(":")[0]) for row in rows[:2]] == [
+        (SLOW_POD, "slow"),
+        (IDLE_POD, "idle"),
+    ]
+    assert {row["State"] for row in rows[2:]} <= {"well"}
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("uid", UIDS)
@@ -117,16 +151,18 @@ def test_fleet_lists_the_machines_that_are_not_well_first(
     assert {state for _, state in shown[len(expected) :]} <= {"well"}
 
 
+def test_exporter_lists_the_exporters_that_do_not_report_first(
+    browser: Browser, preview: Preview
+) -> None:
+    picture = check(browser, preview, View(EXPORTER, "light"), f"{EXPORTER}-table")
+    shown = [row["Exporter"] for row in picture.tables["Exporters, worst first"]]
+    assert shown[:2] == [INSTANCES[DOWN], INSTANCES[NO_PROGRAM]]
+
+
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_machine(browser: Browser, preview: Preview, fleet: Fleet, situation: str) -> None:
     view = View(MACHINE, "dark", variables={"machine": machine_of(fleet, situation)})
     check(browser, preview, view, f"{MACHINE}-{situation}")
-
-
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("uid", [FLEET, WORKLOAD])
-def test_fifty_machines(browser: Browser, preview_of_fifty: Preview, uid: str, theme: str) -> None:
-    check(browser, preview_of_fifty, View(uid, theme), f"{uid}-fifty-{theme}")
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -141,7 +177,14 @@ def test_picture_in_the_documentation(
 ) -> None:
     """The first screen of a dashboard is small enough; `--update-golden` writes the picture."""
     variables = {"machine": machine_of(fleet, "hung")} if uid == MACHINE else {}
-    view = View(uid, theme, variables=variables, is_whole=False)
+    view = View(
+        uid,
+        theme,
+        height=DOCUMENTED_HEIGHT,
+        start=HALF_AN_HOUR,
+        variables=variables,
+        is_whole=False,
+    )
     name = f"{uid.removeprefix('neuron-exporter-')}-{theme}.png"
     png = check(browser, preview, view, f"documented-{name.removesuffix('.png')}").png
     assert len(png) < MAX_BYTES
@@ -149,6 +192,12 @@ def test_picture_in_the_documentation(
         DOCUMENTED.mkdir(exist_ok=True)
         (DOCUMENTED / name).write_bytes(png)
     assert f"../docs/images/{name}" in links("grafana/README.md")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("uid", [FLEET, WORKLOAD])
+def test_fifty_machines(browser: Browser, preview_of_fifty: Preview, uid: str, theme: str) -> None:
+    check(browser, preview_of_fifty, View(uid, theme), f"{uid}-fifty-{theme}")
 
 
 def machine_of(fleet: Fleet, situation: str) -> str:
