@@ -31,9 +31,12 @@ from neuron_exporter.config import Override, load
 from neuron_exporter.config.load import PREFIX
 from neuron_exporter.config.schema import Config, is_reloadable, keys
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
+from neuron_exporter.doctor.acceptance.evidence import Evidence
+from neuron_exporter.doctor.acceptance.judgement import Result
+from neuron_exporter.doctor.acceptance.outcome import Outcome
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.runner import CHECKS
-from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES
+from neuron_exporter.generate.alarms.rules import FLEET_RULES, MACHINE_RULES, TASK_RULES
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.tables import ENTITY_LABELS
 from neuron_exporter.model import SourceState, Timestamp
@@ -249,6 +252,9 @@ def json_of_commands(tmp_path: Path) -> Iterator[str]:
     yield from (f"doctor: [].{field}" for field in Finding._fields)
     yield from (f"doctor: [].verdict is {verdict.value}" for verdict in Verdict)
     yield from (f"doctor: [].subject is {check.subject}" for check in CHECKS)
+    document = json.loads(Outcome.of(Evidence(), 1.0, "", "").as_json())
+    yield from (f"doctor --acceptance: {path}" for path in paths(document))
+    yield from (f"doctor --acceptance: assumptions[].result is {each.value}" for each in Result)
 
 
 def rules_and_dashboards() -> Iterator[str]:
@@ -272,7 +278,7 @@ Template.add_multi_constructor("!", lambda *_: None)
 
 
 def cloudformation() -> Iterator[str]:
-    """Parameters, resources and outputs of the templates, and names of alarms."""
+    """Parameters, resources and outputs of the templates; alarms with their own parameters."""
     for path in (ROOT / "ecs").glob("*.yaml"):
         template = yaml.load(path.read_text(), Template)  # noqa: S506 (a safe loader)
         for section in ("Parameters", "Resources", "Outputs"):
@@ -280,7 +286,10 @@ def cloudformation() -> Iterator[str]:
                 kind = f" {value['Type']}" if "Type" in value else ""
                 default = f" default {value['Default']!r}" if "Default" in value else ""
                 yield f"{path.name} {section} {key}{kind}{default}"
-    yield from (f"alarm {rule.name}" for rule in (*FLEET_RULES, *MACHINE_RULES))
+    for rule in (*FLEET_RULES, *TASK_RULES, *MACHINE_RULES):
+        yield f"alarm {rule.name} parameter {rule.threshold.parameter}"
+        if rule.expected:
+            yield f"alarm {rule.name} parameter {rule.expected.parameter}"
 
 
 def simulator() -> Iterator[str]:
