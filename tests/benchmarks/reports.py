@@ -54,6 +54,8 @@ def _move_runtime(report: dict[str, Any], rng: random.Random) -> None:
 
 
 def _move_host(data: dict[str, Any], rng: random.Random) -> None:
+    for group in data.values():  # a stream with several periods repeats readings
+        group.update(period=_PERIOD)
     vcpu, memory = data["vcpu_usage"], data["memory_info"]
     for shares in (vcpu["average_usage"], *vcpu["usage_data"].values()):
         shares["user"] = rng.randrange(9000) / 100

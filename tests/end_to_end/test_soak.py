@@ -138,7 +138,7 @@ def test_no_growth_and_exact_counters(
     assert endpoint.total("ExecutionErrors") == failed > 0
     assert endpoint.total("EccUncorrected") == totals.uncorrected > 0
     troubles = {event["event"] for event in exporter.log if event["level"] in ("warning", "error")}
-    assert troubles == {"group_failing", "source_state"}  # as recorded, and the end of input
+    assert troubles == {"source_state"}  # the end of the input
 
 
 def _counters(exporter: RunningExporter) -> Counter[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 from typing import Any
 
-from tests.benchmarks.__main__ import moved
+from tests.benchmarks.reports import moving
 
 TAGS = 48
 """Number of tags for 32 runtimes: some are shared, some are unused for a while."""
@@ -56,7 +56,7 @@ class Workload:
         self.expected_totals = ExpectedTotals()
         self._rng = random.Random(seed)
         self._pids = count(1000)
-        documents = [json.loads(line) for line in islice(moved(recorded), _VARIANTS)]
+        documents = [json.loads(line) for line in islice(moving(recorded), _VARIANTS)]
         runtimes = zip(*(document["neuron_runtime_data"] for document in documents), strict=True)
         self._slots = [[_template(entry) for entry in entries] for entries in runtimes]
         self._rest = {
