@@ -31,7 +31,7 @@ STOP_SECONDS = 20.0
 """Time limit of the shutdown, below the 30 s after which ECS and Kubernetes kill."""
 
 _TICK = 2.0
-_SETTLING_TICK = 1.0  # while a file that has changed may still be written to
+_SETTLING_TICK = 1.0  # while another process may still be writing to a changed file
 _GC_THRESHOLD = 10_000
 _MAX_SILENCE = 30.0  # three times the longest wait of a thread that ticks
 

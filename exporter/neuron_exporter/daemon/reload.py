@@ -41,8 +41,8 @@ class Reloader:
         self._at = 0.0
 
     def poll(self) -> bool:
-        """Reload files that have changed and settled. Return whether one may still be written to:
-        then call again after a second."""
+        """Reload files that have changed and settled. Return whether another process may still be
+        writing to one: then call again after a second."""
         if self._watcher.has_settled():
             if self._watcher.has_new_content():
                 self._reload()

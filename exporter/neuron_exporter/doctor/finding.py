@@ -62,7 +62,7 @@ def describe(error: OSError) -> str:
 
 
 def format_numbers(numbers: Iterable[int]) -> str:
-    """Return sorted numbers with ranges: "0 to 15, 20, 21"; "none" without any."""
+    """Return the numbers as sorted ranges: "0 to 15, 20, 21"; "none" without any."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:

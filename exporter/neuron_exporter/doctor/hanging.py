@@ -1,4 +1,4 @@
-"""Other programs that may hang in a faulty driver: their output within a time limit."""
+"""Run other programs, which may hang in a faulty driver, within a time limit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run_limited(
         return Output(process.returncode, out, err)
     except subprocess.TimeoutExpired:
         return _kill(process)
-    except BaseException:  # Ctrl-C: it is in a session of its own and would stay
+    except BaseException:  # Ctrl-C: the program has a session of its own and would go on
         _kill(process)
         raise
 

@@ -9,7 +9,7 @@ from neuron_exporter.config import ConfigError
 
 
 def create_private_file(flag: str, path: str) -> BinaryIO:
-    """Create a file for writing that does not exist yet.
+    """Create a new file for writing, which only its owner can read.
 
     Args:
         flag: the flag that names the path, for errors.

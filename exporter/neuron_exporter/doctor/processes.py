@@ -103,7 +103,7 @@ def find_open_devices(proc: Path = Path("/proc")) -> OpenDevices:
 
 
 def in_host_pid_namespace(proc: Path = Path("/proc")) -> bool:
-    """Return whether all processes of the machine are visible, with its own ids."""
+    """Return whether all processes of the machine are visible, under the ids of the host."""
     return _namespace(proc, "self", "pid") == _HOST_PID_NAMESPACE
 
 

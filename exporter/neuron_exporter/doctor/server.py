@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 
 NO_ANSWER = (OSError, ValueError, HTTPException)
-"""What a request raises that gets no answer."""
+"""Errors of a request without an answer."""
 
 _TIMEOUT = 3.0
 _MAX_BODY = 32 * 2**20
@@ -20,11 +20,11 @@ class Server(NamedTuple):
     tls: bool
 
     def get(self, path: str, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
-        """Return the status and body. The certificate is not verified, since the request has no
-        secrets.
+        """Return the status and body. The certificate is not verified, because the request
+        contains no secrets.
 
         Raises:
-            OSError, ValueError, HTTPException: there is no answer, or too long a one.
+            OSError, ValueError, HTTPException: there is no answer, or it is too long.
         """
         connection = HTTPConnection(self.address, timeout=timeout)
         if self.tls:

@@ -50,7 +50,7 @@ class RestartReason(StrEnum):
 
 
 HARMLESS_RESTARTS = (RestartReason.MISSING_PROGRAM, RestartReason.RECONFIGURED)
-"""Reasons of restarts before which no process failed."""
+"""Reasons of restarts that no failing process caused."""
 
 MIN_SOURCE_UPTIME = 0.5
 """Share of a window in which a source must report. A source that is restarted repeatedly reports
@@ -69,8 +69,8 @@ CORRECTED_ECC_PER_HOUR = 60
 """Corrected errors per device and hour: one per minute."""
 
 SINK_FAILING_SECONDS = 120
-"""Time for which a sink fails before it is shown: one failed request that is retried is no
-problem."""
+"""Seconds for which a sink fails before this is a problem: a single failed request, which the sink
+retries, is none."""
 
 
 class HangLimits(NamedTuple):

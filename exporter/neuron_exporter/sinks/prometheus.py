@@ -20,8 +20,8 @@ _ABSENT = b"null"
 _INSTANCE_INFO = "instance_info"
 
 _PIECES_PER_PART = 400
-"""Pieces of text, two for each series, that are joined at a time: about 50 kB. malloc asks the
-system for larger blocks anew each time, and their page faults take longer than all the rest."""
+"""Number of pieces of text, two for each series, that are joined at a time: about 50 kB. For larger
+blocks malloc asks the system each time, and their page faults take longer than all the rest."""
 
 
 class _PreparedSelection(NamedTuple):

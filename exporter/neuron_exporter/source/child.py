@@ -117,7 +117,7 @@ class Child:
         status = self._process.wait()
         if self._reaped is not None:
             self._reaped.wake()
-            self._reaped = None  # the pipe is closed as soon as the thread has ended, too
+            self._reaped = None  # the pipe closes once the thread has ended as well
         self._drain.join(_KILL_TIMEOUT)
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None and not (pipe is self._process.stderr and self._drain.is_alive()):

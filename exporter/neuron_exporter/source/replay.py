@@ -55,7 +55,7 @@ class StdinSource(_ReaderSource):
         watchdog = Watchdog(period=0.0)
         reported: SourceState | None = None
         while not self._wakeup.stop_requested():
-            # Once silence is reported, only the next bytes are of interest.
+            # Once silence is reported, only the next bytes matter.
             due = watchdog.deadline(stream) - time.monotonic() if reported is None else _MAX_WAIT
             result = stream.read_available(max(0.0, min(_MAX_WAIT, due)))
             listener.on_tick()

@@ -40,7 +40,7 @@ class Watchdog:
         self._started = time.monotonic()
 
     def deadline(self, stream: Stream) -> float:
-        """Return when the next report is overdue."""
+        """Return the time from which on the next report is overdue (s, monotonic)."""
         if stream.last_report is None:
             return self._started + max(self._start_timeout, 3 * self._period)
         period = max(self._period, min(stream.period, MAX_PERIOD))

@@ -61,7 +61,7 @@ class WebConfigFile:
     def refresh(self, *, at_once: bool = False) -> bool:
         """Reload the files if they changed and were stable since the last call, or `at_once`.
 
-        Return whether they have changed and may still be written to.
+        Return whether they have changed and another process may still be writing to them.
         """
         stamps = {path: _stamp(path) for path in self._stamps}
         if stamps == self._stamps or not (at_once or stamps == self._pending):

@@ -131,7 +131,7 @@ class Connections:
         self._abort(lambda each: now >= each.deadline or (each.is_idle and each.tls is not tls))
 
     def next_deadline(self) -> float:
-        """Return when the first of the present deadlines ends; infinity if there is none."""
+        """Return the earliest deadline; infinity if there is none."""
         with self._lock:
             return min((each.deadline for each in self._open), default=math.inf)
 

@@ -41,7 +41,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "line-length",
-        "A report has at most half of the length that source.max_line allows",
+        "A report is at most half as long as source.max_line allows",
         "source/stream.py",
         stream.judge_max_line,
     ),
@@ -107,7 +107,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "container-numbers",
-        "In a container with part of the devices, reports number them as the host does",
+        "In a container with some of the devices, reports number them as the host does",
         "metrics/task_scope.py",
         numbering.judge_container,
     ),
@@ -119,7 +119,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "neuron-ls-cores",
-        "The number of a core is its device * cores per device + its place, as in neuron-ls",
+        "A core has the number device * cores per device + its position, as in neuron-ls",
         "metrics/inventory.py",
         numbering.judge_cores_by_neuron_ls,
     ),
@@ -155,7 +155,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "physical-cores",
-        "Names of physical cores end with their numbers in the machine, LNC of them for each core",
+        "Names of physical cores end with their numbers in the machine; each core has LNC of them",
         "metrics/runtimes.py",
         workload.judge_physical_cores,
     ),
@@ -185,7 +185,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "cpu-shares",
-        "CPU use is in percent of all CPUs of the machine, for runtimes, too",
+        "CPU use, also of runtimes, is in percent of all CPUs of the machine",
         "metrics/aggregate.py",
         workload.judge_cpu,
     ),
@@ -215,7 +215,7 @@ ASSUMPTIONS = (
     ),
     Assumption(
         "sysfs-devices",
-        "A container with part of the devices sees those of the whole machine in sysfs",
+        "A container with some of the devices sees all devices of the machine in sysfs",
         "identity/local.py",
         driver_files.judge_devices,
     ),

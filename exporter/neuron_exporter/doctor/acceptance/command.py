@@ -59,24 +59,24 @@ def run_acceptance(
     Raises:
         ConfigError: the configuration is invalid, or the recording cannot be created.
     """
-    log.configure("critical")  # the evidence has what the log would
+    log.configure("critical")  # the evidence contains what the log would
     context = Context(environment, path, parse_run=parse_run)
     _prepare(context)
     evidence = Evidence()
     try:
         source = make_feed(context, evidence)
     except FeedError as error:
-        _say(f"neuron-exporter: {error}")
+        _note(f"neuron-exporter: {error}")
         return _FAILED
     recording = Recording(output or default_path())
-    _say(
+    _note(
         f"reading reports for {format_duration(seconds)} from {evidence.source}; recording them, "
         f"masked, to {recording.path}"
     )
     with _handled_signals(_interrupt), closing(recording):
         _look_around(context, evidence)
         started = time.monotonic()
-        end, reason = _read(source, AcceptanceListener(source, evidence, recording, _say), seconds)
+        end, reason = _read(source, AcceptanceListener(source, evidence, recording, _note), seconds)
         elapsed = time.monotonic() - started
         if evidence.is_local:
             evidence.sysfs_after = read_tree()
@@ -91,12 +91,12 @@ def run_acceptance(
         place = f"--output: {recording.path}"
         problems.append(f"{place}: the recording is incomplete: {recording.error}")
     for problem in problems:
-        _say(f"neuron-exporter: {problem}")
+        _note(f"neuron-exporter: {problem}")
     return _FAILED if problems or outcome.names(Result.CONTRADICTED) else _OK
 
 
-def _say(text: str) -> None:
-    """Print a line about the run, which is no result."""
+def _note(text: str) -> None:
+    """Print a line about the run, not about its result."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -112,14 +112,14 @@ def _prepare(context: Context) -> None:
         raise ConfigError(problems)
     for each in found:
         if each.verdict in (Verdict.WARNING, Verdict.SKIPPED):  # such as a choice of exporters
-            _say(as_line(each))
+            _note(as_line(each))
     for _ in running_exporter.check(context):
         pass
 
 
 def _look_around(context: Context, evidence: Evidence) -> None:
-    """Collect what does not come from reports. neuron-ls runs first, because old drivers allow no
-    queries at the same time."""
+    """Collect the evidence outside of the reports. neuron-ls runs first, because old drivers do not
+    allow several queries at the same time."""
     config = context.config.source
     evidence.is_replayed = config.kind == "file"
     evidence.is_local = is_local_source(context.config)

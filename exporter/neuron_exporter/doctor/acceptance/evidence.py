@@ -26,7 +26,7 @@ class Evidence:
     """What was seen of the machine and of its reports.
 
     Attributes:
-        source: Where the reports come from, for people.
+        source: Where the reports come from, in words.
         period: Configured period (s); None if the exporter has not configured the stream.
         requested: Groups that the exporter has requested; empty if it has not.
         max_line: Limit of the length of a line, in bytes.
@@ -64,7 +64,7 @@ class Evidence:
     runtimes: RuntimesSeen = field(default_factory=RuntimesSeen)
 
     def observe(self, line: bytes, decoded: Decoded, at: float) -> None:
-        """Take a report into account that was read at this time (s, monotonic)."""
+        """Take a report into account; `at` is when it was read (s, monotonic)."""
         self.stream.observe(line, decoded, at)
         self.hardware.observe(decoded.report)
         self.ecc.observe(decoded.report)
@@ -103,7 +103,7 @@ class Evidence:
 
     @property
     def has_part(self) -> bool:
-        """Whether /dev has part of the machine's devices only, by sysfs or the instance type."""
+        """Whether /dev has only some of the machine's devices, by sysfs or the instance type."""
         if not self.present:
             return False
         row = INSTANCE_TYPES.get(self.instance_type.removeprefix("ml."))

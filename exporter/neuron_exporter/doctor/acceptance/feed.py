@@ -85,7 +85,7 @@ class ExporterFeed:
 
 
 def make_feed(context: Context, evidence: Evidence) -> Source:
-    """Return the source, and note in the evidence what it shows and what it leaves out.
+    """Return the source, and note its properties in the evidence.
 
     Raises:
         FeedError: an exporter runs whose reports cannot be read.
@@ -113,8 +113,8 @@ def _requested(context: Context) -> frozenset[Group]:
 def _beside(context: Context) -> ExporterFeed:
     if context.scraped is None or context.server is None:
         raise FeedError(
-            "an exporter runs here and its state cannot be read (`neuron-exporter doctor` says "
-            "why); stop it for this time, or give it a configuration without authentication"
+            "an exporter runs here and its state cannot be read (`neuron-exporter doctor` prints "
+            "the reason); stop it during the check, or run it without authentication"
         )
     if context.scraped.source_state == SourceState.PAUSED:
         raise FeedError(
@@ -122,7 +122,7 @@ def _beside(context: Context) -> ExporterFeed:
         )
     if not context.config.web.page:
         raise FeedError(
-            f"the running exporter has no {REPORT} (web.page is false); enable it, or stop the "
-            "exporter for this time"
+            f"the running exporter has no {REPORT} (web.page is false); set web.page to true, or "
+            "stop the exporter during the check"
         )
     return ExporterFeed(context.server)

@@ -56,7 +56,7 @@ class ListedDevice(msgspec.Struct):
 
 
 class NeuronLs(NamedTuple):
-    """The listed devices; empty with the reason if there are none or they are not understood."""
+    """The listed devices; if there are none or the output is not understood, the reason."""
 
     devices: Sequence[ListedDevice] = ()
     reason: str = ""
@@ -95,9 +95,9 @@ def run_neuron_ls(
         if output.status == 0 and output.out.strip():
             return parse(output.out)
         err = output.err.decode("utf-8", "replace").strip().splitlines()
-        said = f": {safe_message(err[-1])[:_MAX_SHOWN]}" if err else ""
+        detail = f": {safe_message(err[-1])[:_MAX_SHOWN]}" if err else ""
         found = found if found.reason else NeuronLs(
-            reason=f"{PROGRAM} {flags[0]} exited with status {output.status}{said}"
+            reason=f"{PROGRAM} {flags[0]} exited with status {output.status}{detail}"
         )  # fmt: skip
     return found
 

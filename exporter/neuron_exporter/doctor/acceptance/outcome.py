@@ -1,4 +1,4 @@
-"""The outcome of the acceptance: for people, as JSON, and as a row for the table of machines."""
+"""The outcome of the acceptance: as text, as JSON, and as a row for the table of machines."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Outcome:
         return as_row(cells)
 
     def as_text(self) -> str:
-        """Return the table for people, which ends with the row."""
+        """Return the text, which ends with the row."""
         evidence = self.evidence
         parts = [
             "\n".join(f"{name:<12}{value}" for name, value in self._head().items()),

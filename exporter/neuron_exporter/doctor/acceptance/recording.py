@@ -50,7 +50,7 @@ class Recording:
         try:
             masked = self._masker.mask_line(line)
         except ValueError:
-            return  # a part that the exporter does not read is not JSON
+            return  # invalid JSON in a part that the exporter does not read
         try:
             self._file.write(masked + b"\n")
             self._file.flush()  # a kill must not lose reports

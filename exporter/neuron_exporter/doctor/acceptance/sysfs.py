@@ -1,8 +1,8 @@
 """The driver's files below /sys: their paths, and the few values that the acceptance compares.
 
 The layout of drivers up to 2.30 is that of the driver's source (aws-neuron/aws-neuron-driver
-6bbfbe2, neuron_sysfs_metrics.c) and of AWS's guide. Driver 2.31 has moved files; the new paths are
-not known here, so that moved files are recognized by their names.
+6bbfbe2, neuron_sysfs_metrics.c) and of AWS's guide. Driver 2.31 has moved files to paths that are
+not published, so moved files are recognized by their names.
 https://awsdocs-neuron.readthedocs-hosted.com/en/latest/tools/neuron-sys-tools/neuron-sysfs-user-guide.html
 """
 
@@ -120,12 +120,12 @@ class SysfsTree:
 
     @property
     def layout(self) -> Layout:
-        """The paths, sorted into known, moved and unknown ones."""
+        """The known, moved and unknown paths."""
         return sort_paths(self.paths)
 
 
 class Layout(NamedTuple):
-    """Paths up to driver 2.30, other paths of known names, and paths of which nothing is known."""
+    """Paths up to driver 2.30, other paths with a known name, and all remaining paths."""
 
     known: Sequence[str]
     moved: Sequence[str]
@@ -133,7 +133,7 @@ class Layout(NamedTuple):
 
 
 def sort_paths(paths: Iterable[str]) -> Layout:
-    """Sort paths below a device by what is known of them."""
+    """Sort paths below a device into known, moved and unknown ones."""
     layout: tuple[list[str], list[str], list[str]] = ([], [], [])
     for path in sorted(paths):
         if _KERNEL_PATHS.fullmatch(path):

@@ -2,8 +2,8 @@
 
     python sysfs_probe.py ROOT SKIPPED NAME [NAME ...]
 
-This is a separate program because a read may hang in a device that is being reset, where a thread
-could not be ended. Before it reads a file it prints `r PATH`, and afterwards `v PATH VALUE` or
+This is a separate program, because a read may hang while a device is being reset, and a hanging
+thread cannot be ended. Before it reads a file it prints `r PATH`, and afterwards `v PATH VALUE` or
 `e PATH ERRNO`. Every file is printed as `f PATH`. The first SKIPPED files to be read are not read.
 Files are opened for reading only: a write clears a counter of the driver or resets a device.
 """

@@ -21,9 +21,9 @@ from neuron_exporter.generate.alarms.rules import Expected
 class ExpectedNumber(NamedTuple):
     """The expected number for alarms on a set with these dimensions.
 
-    If the set has the dimensions of the metric, the metric is read unless the number is set.
-    Otherwise the dimension of a scaling group's metric is a parameter, which is empty to use the
-    number; for tasks, the number has to be set.
+    If the set has the dimensions of the metric, the alarm reads it unless the number is set.
+    Otherwise, for machines, the dimension of the scaling group's metric is a parameter; the alarm
+    uses the number if it is empty. For tasks, the number must be set.
     """
 
     expected: Expected
@@ -105,5 +105,5 @@ class ExpectedNumber(NamedTuple):
         ]
 
     def if_read(self, node: Node) -> Node:
-        """Return the node, or nothing where the number is set."""
+        """Return the node, or nothing if the number is set."""
         return if_node(self.expected.condition, node, NOTHING)

@@ -47,7 +47,7 @@ class Expected(NamedTuple):
     dimensions: tuple[str, ...]
     parameter: str
     about: str
-    """Description of the parameter where the metric can be read, too."""
+    """Description of the parameter if the metric can be read, too."""
     with_number: str
     condition: str
     own_dimension: str | None = None
@@ -79,7 +79,7 @@ class Rule:
     needs_samples: bool = False
     """Whether a percentile of too few values leaves the state as it is."""
     is_required: bool = False
-    """Whether an allow-list without its metrics is an error, since other alarms rely on it."""
+    """Whether an allow-list without its metrics is an error, because other alarms rely on it."""
     is_optional: bool = False
     """Whether the alarm is left out where its metrics, which the preset `standard` does not have,
     are not published."""
@@ -303,7 +303,7 @@ FLEET_RULES = (_FLEET_HEARTBEATS, *_OTHERS)
 """Alarms on a dimension set that the machines of a fleet share."""
 
 TASK_RULES = (_TASK_HEARTBEATS, *(rule for rule in _OTHERS if rule.name != "uncorrected-ecc"))
-"""Alarms on a set that tasks share with `scope: task`, which does not have ECC errors."""
+"""Alarms on a set that tasks share: with `scope: task`, no ECC errors are published."""
 
 MACHINE_RULES = (_MACHINE_HEARTBEAT, *_OTHERS)
 """Alarms on one machine."""

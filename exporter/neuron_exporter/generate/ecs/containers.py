@@ -20,7 +20,7 @@ IN_IMAGE, ON_HOST = "image", "host"
 """Where neuron-monitor is."""
 
 TOOLS = "/opt/aws/neuron"
-"""Where AWS's package installs it; amazon-ecs-ami does so in its images for Neuron
+"""Where AWS's package installs it; amazon-ecs-ami installs it in its images for Neuron
 (scripts/enable-ecs-agent-inferentia-support.sh)."""
 
 TOOLS_VOLUME: Node = {"name": "neuron-tools", "host": {"sourcePath": TOOLS}}

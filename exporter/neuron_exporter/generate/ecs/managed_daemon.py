@@ -1,8 +1,8 @@
 """The daemon task definition of ECS Managed Daemons, for `RegisterDaemonTaskDefinition`.
 
-ECS runs one such daemon on each machine of a Managed Instances capacity provider. What it accepts,
-and what it does, is known from botocore 1.44.8 (its model and texts) and from the page "Task
-definitions for AWS Neuron machine learning workloads" of the ECS guide. None of it ran on AWS.
+ECS runs one such daemon on each machine of a Managed Instances capacity provider. The sources are
+botocore 1.44.8 (its model and texts) and the page "Task definitions for AWS Neuron machine learning
+workloads" of the ECS guide. Nothing of this ran on AWS.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _EC2_ONLY = "inferentia"
 """The accelerator that Managed Instances do not support (ECS guide)."""
 
 _RETRY = {"name": "NEURON_EXPORTER_RETRY_SECONDS", "value": "60"}
-"""The image's entry point starts anew in place of an exit with 2, which would end the daemon."""
+"""The image's entry point starts anew instead of exiting with 2, which would end the daemon."""
 
 
 def check_managed(row: InstanceType) -> None:
-    """Check that Managed Instances can have this type.
+    """Check that Managed Instances support this type.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: they do not.
     """
     if row.accelerator == _EC2_ONLY:
         raise ConfigError(
@@ -37,8 +37,8 @@ def check_managed(row: InstanceType) -> None:
 
 
 def as_managed(definition: Node, row: InstanceType, explain: Explain) -> Node:
-    """Return the daemon task definition that corresponds to the one for EC2, and explain what is
-    lost and how to run it."""
+    """Return the daemon task definition that corresponds to the one for EC2, and explain how they
+    differ and how to run it."""
     (exporter,) = definition["containerDefinitions"]
     container = {key: value for key, value in exporter.items() if key not in _LEFT_OUT}
     container["environment"] = [*exporter["environment"], _RETRY]

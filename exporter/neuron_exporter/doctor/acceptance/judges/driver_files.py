@@ -89,13 +89,13 @@ def judge_cores(evidence: Evidence) -> Judgement:
 
 
 def judge_devices(evidence: Evidence) -> Judgement:
-    """Judge whether sysfs shows all devices of the machine to a container that has some."""
+    """Judge whether a container with some of the devices sees all of the machine's in sysfs."""
     tree, present = evidence.sysfs_before, evidence.present
     if not tree.devices:
         return not_seen(evidence.no_sysfs)
     text = f"sysfs has {format_numbers(tree.devices)}, /dev {format_numbers(present)}"
     if not evidence.has_part:
-        return not_seen(f"{text}: this is not a container with part of the devices")
+        return not_seen(f"{text}: this is not a container with some of the devices")
     return held(text) if present < tree.devices else contradicted(text)
 
 

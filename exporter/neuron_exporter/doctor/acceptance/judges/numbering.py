@@ -20,7 +20,7 @@ _NO_CORES_PER_DEVICE = "no report has the number of cores of a device"
 
 
 def judge_device_list(evidence: Evidence) -> Judgement:
-    """Judge whether the list of devices has as many as the count says, and stays the same."""
+    """Judge whether the list has as many devices as the report counts, and stays the same."""
     seen = evidence.hardware
     count = seen.hardware.neuron_device_count
     if not seen.devices or count is None:
@@ -79,7 +79,7 @@ def judge_logical_cores(evidence: Evidence) -> Judgement:
     text = f"LNC {seen.logical_core_size}: {seen.cores_per_device} logical cores a device"
     sizes = {each.logical_neuroncore_config for each in devices} - {None}
     counts = {len(each.neuroncore_ids) for each in devices if each.neuroncore_ids}
-    if not counts and seen.logical_core_size == 1:  # with LNC 2, it is not known what it counts
+    if not counts and seen.logical_core_size == 1:  # with LNC 2, its meaning is unknown
         counts = {each.nc_count for each in devices if each.nc_count}
     if not counts:
         return not_seen(f"reports have {text}; neuron-ls has no neuroncore_ids")
@@ -133,7 +133,7 @@ def judge_instance_type(evidence: Evidence) -> Judgement:
         if ours != theirs
     ]
     if wrong and evidence.has_part:
-        return not_seen(f"{name}: this container has part of the machine; {format_names(wrong)}")
+        return not_seen(f"{name}: this container has some of its devices; {format_names(wrong)}")
     if wrong:
         return contradicted(f"{name}: {format_names(wrong)}")
     figures = format_names(format_count(theirs, what) for what, (_, theirs) in known.items())
@@ -154,9 +154,9 @@ def judge_device_files(evidence: Evidence) -> Judgement:
 
 
 def judge_container(evidence: Evidence) -> Judgement:
-    """Judge whether reports in a container with part of the devices number them as the host does.
+    """Judge whether reports in a container with some of the devices number them as the host does.
 
-    Reports that list all devices of the machine do so, too.
+    Reports that list all devices of the machine do, too.
     """
     present, reported = evidence.present, evidence.hardware.devices
     if not present:

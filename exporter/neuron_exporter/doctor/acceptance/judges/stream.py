@@ -124,7 +124,7 @@ def judge_names(evidence: Evidence) -> Judgement:
 
 
 def judge_errors(evidence: Evidence) -> Judgement:
-    """Judge whether no group has an error but the one that a container cannot avoid."""
+    """Judge whether no group has an error except the one that a container cannot avoid."""
     counts = {
         name: count
         for name, count in evidence.stream.error_groups.items()

@@ -108,7 +108,7 @@ def judge_pids(evidence: Evidence) -> Judgement:
         return not_seen("only this container's processes are visible")
     text = f"{sum(pids.values())} of {format_count(len(pids), 'runtime')} are processes here"
     if evidence.is_simulated:
-        return not_seen("simulated runtimes are no processes")
+        return not_seen("simulated runtimes are not processes")
     # A short-lived process may have ended before it was looked up.
     return held(text) if any(pids.values()) else contradicted(text)
 

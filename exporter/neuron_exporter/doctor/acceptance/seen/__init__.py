@@ -1,1 +1,1 @@
-"""What one run of the acceptance has seen of the reports."""
+"""Evidence that one run of the acceptance has collected from the reports."""

@@ -44,7 +44,7 @@ class HardwareSeen:
                 each.neuron_device_index if each is not None else None
                 for each in counters.neuron_devices
             ]
-            if None not in indices:  # an unreadable entry says nothing about its device
+            if None not in indices:  # an unreadable entry may be any device
                 self.devices = frozenset(index for index in indices if index is not None)
                 if self.devices not in self.lists[-1:]:
                     self.lists.append(self.devices)

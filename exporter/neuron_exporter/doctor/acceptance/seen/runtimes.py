@@ -73,7 +73,7 @@ class RuntimesSeen:
 
     Attributes:
         used_cores: Cores that were busy or had memory.
-        listed: Runtime entries by the number of cores that they list, and that should exist.
+        listed: Runtime entries by the number of cores that they list, and that there should be.
         utilization: Of one core by one runtime, in percent.
         summed: Utilization of one core by all runtimes, in percent.
         memory: Sums of memory by category, compared with the sums in the report.
@@ -170,7 +170,8 @@ class RuntimesSeen:
             numbers.append(int(number))
         size = hardware.logical_core_size
         is_expected = sorted(numbers) == [*range(core * size, (core + 1) * size)]
-        self.physical.add("" if is_expected else f"core {core} has others than LNC {size} implies")
+        difference = f"core {core} has other numbers than LNC {size} implies"
+        self.physical.add("" if is_expected else difference)
 
     def _observe_memory(self, group: MemoryUsed | None, memory: defaultdict[int, float]) -> None:
         used = group.neuron_runtime_used_bytes if group is not None else None
@@ -245,7 +246,7 @@ def _sum(values: object, names: tuple[str, ...]) -> float:
 
 
 def _disorder(values: Mapping[str, float | None]) -> str:
-    """Return what is wrong with the order of percentiles; empty if they rise with their rank."""
+    """Return the error in the order of percentiles; empty if they rise with their rank."""
     ranks = {
         int(name[1:]): value
         for name, value in values.items()
