@@ -150,7 +150,7 @@ def test_the_steps_run_in_order(moto: str, tmp_path: Path) -> None:
     own.write_text(json.dumps(task))
     aws(moto, "ecs", "create-cluster", "--cluster-name", "blue")
     aws(moto, "iam", "create-role", "--role-name", "own", "--assume-role-policy-document", "{}")
-    aws(moto, "ecs", "register-task-definition", "--cli-input-json", f"file://{own}")
+    first = aws(moto, "ecs", "register-task-definition", "--cli-input-json", f"file://{own}")
     service = ("--cluster", "blue", "--service-name", "ranking", "--task-definition", "ranking")
     aws(moto, "ecs", "create-service", *service)
     (tmp_path / "shared.yaml").write_text(block(PAGE, "yaml", "scope: task"))
@@ -183,7 +183,8 @@ def test_the_steps_run_in_order(moto: str, tmp_path: Path) -> None:
     assert "if neuron-monitor is the sidecar that this one replaces, delete it" in explained
     shown = aws(moto, "ecs", "describe-task-definition", "--task-definition", "ranking")
     names = [each["name"] for each in shown["taskDefinition"]["containerDefinitions"]]
-    assert (shown["taskDefinition"]["revision"], names[-1]) == (2, "neuron-exporter")
+    added = shown["taskDefinition"]["revision"] - first["taskDefinition"]["revision"]
+    assert (added, names[-1]) == (1, "neuron-exporter")
     policies = aws(moto, "iam", "list-role-policies", "--role-name", "own")
     assert policies["PolicyNames"] == ["neuron-exporter"]
     resources = yaml.safe_load((tmp_path / "alarms.yaml").read_text())["Resources"]

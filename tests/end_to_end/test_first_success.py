@@ -48,7 +48,7 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 
 def ways() -> dict[str, int]:
     """Return the number of commands that the table has for each way."""
-    rows = table(PAGE, "| way |")
+    rows = table(PAGE, "| platform |")
     return {
         re.sub(r"\[(.*)\].*", r"\1", row[0]): int(re.match(r"\d+", row[1])[0])  # type: ignore[index]
         for row in rows

@@ -63,7 +63,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plant:
 
 def test_failing_scrape(planted: Plant) -> None:
     """Prometheus gets status 500 for that scrape; CloudWatch gets everything."""
-    with planted("neuron_exporter.sinks.prometheus:PrometheusSink.expose") as faulty:
+    with planted("neuron_exporter.sinks.prometheus:PrometheusSink.expose_parts") as faulty:
         faulty.fault.enable()
         assert faulty.exporter.get("/metrics") == (500, "internal error\n")
         faulty.deliver()

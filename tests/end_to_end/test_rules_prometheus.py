@@ -18,6 +18,7 @@ MACHINES = {
     "instance:neuroncore_utilization:avg",
     "instance:neuroncore_utilization:max_avg5m",
     "instance:neuroncores:count",
+    "instance:neuroncores_idle:count5m",
     "instance:neurondevice_memory_utilization:max",
     "instance:neuron_executions:rate5m",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.children import child
@@ -11,12 +12,13 @@ from tests.support.waiting import wait_for
 
 def wakeups(pid: int) -> tuple[int, int]:
     """Return the voluntary context switches of the main thread, and of all others."""
-    counts = {
-        int(task.name): int(line.split()[1])
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for line in (task / "status").read_text().splitlines()
-        if line.startswith("voluntary_ctxt_switches:")
-    }
+    counts = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            status = (task / "status").read_text()
+            counts[int(task.name)] = int(
+                status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]
+            )
     main = counts.pop(pid)
     return main, sum(counts.values())
 

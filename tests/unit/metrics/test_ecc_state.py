@@ -129,7 +129,8 @@ def test_file_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with capture_logs() as log:
         assert Life(path).observe(3, 4) == (4, 3)
     answers.set()
-    assert [event["reason"] for event in log] == ["no answer within 0.01 s"]
+    own = [event["reason"] for event in log if event["file"] == str(path)]
+    assert own == ["no answer within 0.01 s"]  # an earlier test's thread may still log
     for thread in threading.enumerate():
         if thread.name == "ecc-state":
             thread.join(60)
