@@ -174,7 +174,8 @@ def test_settings_of_the_running_exporter(tmp_path: Path) -> None:
         running=$!
         for _ in $(seq 100); do
             $exporter doctor --json > findings.json
-            grep -q 'source is ok' findings.json && break
+            grep -q 'source is ok' findings.json &&
+                grep -q 'runs the exporter' findings.json && break
             sleep 0.1
         done
         kill $running; wait $running
