@@ -18,7 +18,6 @@ from tests.support.reloading import reloaded
 from tests.support.supervised import (
     ENTRY_POINT,
     Supervised,
-    descendants,
     own_directory,
     supervised,
 )
@@ -34,11 +33,17 @@ WITHIN = {
 """Targets of a signal, with the command that starts the entry point for each."""
 
 
-def lasting_state(exporter: Supervised) -> dict[str, Any]:
-    """Return what a forwarded signal must not change: the processes, but for neuron-monitor."""
-    monitors = descendants(exporter.exporter)
-    below = set(descendants(exporter.process.pid)) - set(monitors)
-    return {"processes": below, "starts": len(exporter.events("started"))}
+def lasting_state(exporter: Supervised, script: int) -> dict[str, Any]:
+    """Return what a forwarded signal must not change: the processes that last as long as the script
+    with this id. Others come and go: those that print a line, and neuron-monitor."""
+    return {
+        "printer": children_of(script)[0],
+        "supervisord": exporter.supervisord,
+        "listener": exporter.find("fatal_listener.sh"),
+        "runner": exporter.find("run_exporter.sh"),
+        "exporter": exporter.exporter,
+        "starts": len(exporter.events("started")),
+    }
 
 
 @pytest.mark.parametrize("target", WITHIN)
@@ -56,11 +61,11 @@ def test_signals_are_forwarded(tmp_path: Path, target: str) -> None:
             pytest.skip(f"this machine does not allow it: {exporter.raw_log}")
         exporter.wait_for_start(1)
         wait_for(lambda: exporter.logged("entered RUNNING state"))  # supervisord's last line
-        wait_for(lambda: not exporter.find("printf"))  # which writes its lines
         pid = exporter.process.pid
         if target == "process 1":
             (pid,) = children_of(pid)
-        before = lasting_state(exporter)
+        before = lasting_state(exporter, pid)
+        assert None not in before.values()
 
         def send(number: int) -> None:
             (os.killpg if target == "its process group" else os.kill)(pid, number)
@@ -76,7 +81,7 @@ def test_signals_are_forwarded(tmp_path: Path, target: str) -> None:
         send(signal.SIGHUP)
         assert reloaded(exporter, 2) == ["log.level"]
 
-        assert lasting_state(exporter) == before
+        assert lasting_state(exporter, pid) == before
         os.kill(pid, signal.SIGTERM)
         assert exporter.wait() == 0
     assert os.listdir(own_directory(tmp_path / "run")) == ["ended"]
