@@ -25,7 +25,7 @@ from tests.support.sysfs_tree import write_tree
 from tests.support.waiting import wait_for
 
 TRN2 = ("--instance-type", "trn2.48xlarge")
-GIB = 2**30
+LISTING = listing(range(16), cores=4, lnc=2, memory=96 * 2**30)
 ALL_16 = {f"neuron{number}": GOOD for number in range(16)}
 
 
@@ -40,12 +40,15 @@ def starts(folder: Path) -> list[int]:
     return [int(pid) for pid in (folder / "starts").read_text().split()]
 
 
-def configured(folder: Path, *flags: str, **source: Any) -> list[str]:
-    """Return the flags with a configuration whose neuron-monitor is the simulator."""
-    program = neuron_monitor(folder, *flags)
-    source = {"command": [str(program)], "period": "1s", **source}
+def with_source(folder: Path, **source: Any) -> list[str]:
+    """Return the flags with a configuration that has this source, and for a recording."""
     path = write(folder, source=source, prometheus={"listen": free_address()})
     return ["--config", str(path), "--output", str(folder / "reports.ndjson.gz")]
+
+
+def configured(folder: Path, *flags: str) -> list[str]:
+    """Return the flags with a configuration whose neuron-monitor is the simulator."""
+    return with_source(folder, command=[str(neuron_monitor(folder, *flags))], period="1s")
 
 
 def accept(*flags: str, duration: str = "3s") -> Finished:
@@ -89,7 +92,7 @@ def on_machine(
     is_moved: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the acceptance where /dev, /sys and neuron-ls show a trn2.48xlarge."""
-    neuron_ls(folder, listing(range(16), cores=4, lnc=2, memory=96 * GIB))
+    neuron_ls(folder, LISTING)
     tree = write_tree(folder / "sys", range(16), cores=8, is_moved=is_moved)
     command = [*EXPORTER, "doctor", "--acceptance", "--duration", "6s", *flags]
     machine = NeuronMachine(devices or ALL_16, driver=driver)
@@ -149,10 +152,8 @@ def test_faults(tmp_path: Path, faults: str, names: set[str]) -> None:
 
 def replay(folder: Path, reports: Path) -> Finished:
     """Run the acceptance on all reports of a file."""
-    source = {"kind": "file", "path": str(reports)}
-    path = write(folder, source=source, prometheus={"listen": free_address()})
-    output = folder / "replayed.ndjson"
-    return accept("--config", str(path), "--output", str(output), duration="1h")
+    flags = with_source(folder, kind="file", path=str(reports))
+    return accept(*flags, "--output", str(folder / "replayed.ndjson"), duration="1h")
 
 
 @pytest.mark.parametrize(
@@ -245,23 +246,16 @@ def test_stream_that_ends_is_started_again(tmp_path: Path) -> None:
 def test_program_that_ends_without_a_report(tmp_path: Path) -> None:
     """There is nothing to wait for, and no empty recording stays."""
     program = script(tmp_path / "neuron-monitor", "echo FATA: no driver >&2; exit 1")
-    path = write(
-        tmp_path, source={"command": [str(program)]}, prometheus={"listen": free_address()}
-    )
-    output = tmp_path / "reports.ndjson"
-    done = accept("--config", str(path), "--output", str(output), duration="10m")
+    done = accept(*with_source(tmp_path, command=[str(program)]), duration="10m")
     assert done.status == 1
     assert "no report was read: exited: neuron-monitor exited with status 1; " in done.err
     assert "FATA: no driver" in done.err
-    assert not output.exists()
+    assert not (tmp_path / "reports.ndjson.gz").exists()
     assert {*judgements(done.out).values()} == {"not seen"}
 
 
 def test_missing_program(tmp_path: Path) -> None:
-    path = write(
-        tmp_path, source={"command": ["/no/monitor"]}, prometheus={"listen": free_address()}
-    )
-    done = accept("--config", str(path), "--output", str(tmp_path / "x"), duration="10m")
+    done = accept(*with_source(tmp_path, command=["/no/monitor"]), duration="10m")
     assert done.status == 1
     assert "no report was read: missing_program: /no/monitor: no such program" in done.err
 
@@ -303,7 +297,7 @@ def test_interruption(tmp_path: Path, number: signal.Signals) -> None:
 def test_beside_a_running_exporter(tmp_path: Path) -> None:
     """It reads the exporter's reports, and starts no second neuron-monitor."""
     source = {"command": [str(neuron_monitor(tmp_path, *TRN2))], "period": "1s"}
-    neuron_ls(tmp_path, listing(range(16), cores=4, lnc=2, memory=96 * GIB))
+    neuron_ls(tmp_path, LISTING)
     with beside(tmp_path, {"source": source}) as exporter:
         output = tmp_path / "reports.ndjson.gz"
         done = accept(
@@ -347,7 +341,7 @@ def test_exporter_without_debug_routes(tmp_path: Path) -> None:
 
 def test_full_disk(tmp_path: Path) -> None:
     """The judgements are printed, and the error names the incomplete recording."""
-    flags = [*configured(tmp_path)[:2], "--output", str(tmp_path / "reports.ndjson")]
+    flags = [*configured(tmp_path), "--output", str(tmp_path / "reports.ndjson")]
     command = [*EXPORTER, "doctor", "--acceptance", "--json", "--duration", "4s", *flags]
     done = subprocess.run(
         ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command],

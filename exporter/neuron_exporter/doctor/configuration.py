@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from neuron_exporter.config import ConfigError, load
 from neuron_exporter.config.load import PREFIX
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject, describe
+from neuron_exporter.doctor.finding import Finding, Subject, describe, format_names
 from neuron_exporter.doctor.processes import other_variables, running_exporters
 from neuron_exporter.doctor.remedies import AS_EXPORTER, IN_ENVIRONMENT
 from neuron_exporter.pipeline.build import all_problems, build
@@ -82,8 +82,7 @@ def _origin(context: Context) -> str:
     variables = sorted(origin for origin in origins if origin.startswith(PREFIX))
     parts = [f"{context.path}: good" if context.path else "no file: defaults"]
     if variables:
-        more = f" and {len(variables) - _MAX_NAMED} more" if len(variables) > _MAX_NAMED else ""
-        parts.append(f"set by the environment: {', '.join(variables[:_MAX_NAMED])}{more}")
+        parts.append(f"set by the environment: {format_names(variables, _MAX_NAMED)}")
     if context.flags:
         parts.append(f"flags: {', '.join(sorted({flag.origin for flag in context.flags}))}")
     return "; ".join(parts)

@@ -75,6 +75,18 @@ def format_numbers(numbers: Iterable[int]) -> str:
     return ", ".join(parts) or "none"
 
 
+def format_count(number: float, noun: str) -> str:
+    """Return a number with its noun: "1 report", "2 reports"."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_names(names: Iterable[object], most: int = 5) -> str:
+    """Return the first names, and the number of the others."""
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
+
+
 def redact(finding: Finding) -> Finding:
     """Return the finding without secrets, each text on one line of at most 1,000 characters."""
     return finding._replace(seen=safe_message(finding.seen), fix=safe_message(finding.fix))

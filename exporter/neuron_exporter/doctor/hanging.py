@@ -6,8 +6,8 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 HUNG = -(2**16)
@@ -33,22 +33,12 @@ def run_limited(
     Raises:
         OSError: it cannot be started.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=None if environment is None else dict(environment),
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
+    with _started(command, subprocess.PIPE, environment) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return _kill(process)
         return Output(process.returncode, out, err)
-    except subprocess.TimeoutExpired:
-        return _kill(process)
-    except BaseException:  # Ctrl-C: the program has a session of its own and would go on
-        _kill(process)
-        raise
 
 
 def run_until_silent(command: Sequence[str], timeout: float) -> Output:
@@ -57,30 +47,41 @@ def run_until_silent(command: Sequence[str], timeout: float) -> Output:
     Raises:
         OSError: it cannot be started.
     """
+    with _started(command, subprocess.DEVNULL) as process:
+        assert process.stdout is not None  # nosec B101 # for the type checker
+        descriptor, out = process.stdout.fileno(), bytearray()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while poll.poll(timeout * 1000):
+            chunk = os.read(descriptor, _CHUNK)
+            out += chunk
+            if not chunk:
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=timeout)
+                    return Output(process.returncode, bytes(out))
+                break
+        return _kill(process)._replace(out=bytes(out))
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], stderr: int, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a session of its own, and kill it if the body raises: Ctrl-C does not
+    reach it."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
+        env=environment,
         start_new_session=True,
     )
-    assert process.stdout is not None  # nosec B101 # for the type checker
-    descriptor, chunks = process.stdout.fileno(), list[bytes]()
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
     try:
-        while poll.poll(timeout * 1000):
-            chunk = os.read(descriptor, _CHUNK)
-            if not chunk:
-                process.communicate(timeout=timeout)
-                return Output(process.returncode, b"".join(chunks))
-            chunks.append(chunk)
-    except subprocess.TimeoutExpired:
-        pass
+        yield process
     except BaseException:
         _kill(process)
         raise
-    return _kill(process)._replace(out=b"".join(chunks))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> Output:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
 
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject, describe
+from neuron_exporter.doctor.finding import Finding, Subject, describe, format_names
 from neuron_exporter.doctor.remedies import for_group
 from neuron_exporter.identity.owners import cgroup
 from neuron_exporter.identity.owners.lookup import OwnersResult, merge
@@ -25,7 +25,6 @@ SUBJECT = Subject("owners")
 
 _LABELS = ("pod", "namespace", "container", "task_family")
 _COUNTS = ("neuron_device_count", "neuroncore_per_device_count", "logical_neuroncore_config")
-_MAX_NAMED = 5
 
 _FIXES: Mapping[str, str] = {
     "kubelet": "mount the host's /var/lib/kubelet/pod-resources as k8s/base does, and run as root, "
@@ -163,9 +162,10 @@ def _allocation(context: Context, allocation: Allocation, resources: str) -> Ite
     counts = [context.hardware_info(label) for label in _COUNTS]
     number, per_device, size = (int(count) if count.isdecimal() else None for count in counts)
     if number and logical_cores(allocation, number * (per_device or 0), size or 1) is None:
+        numbers = format_names(sorted({*allocation.cores}))
         yield SUBJECT.warning(
-            f"kubelet: the core numbers ({_some({*allocation.cores})}) may be logical or physical "
-            "cores, so they name no owner",
+            f"kubelet: the core numbers ({numbers}) may be logical or physical cores, so they name "
+            "no owner",
             "allocate whole devices to pods (aws.amazon.com/neuron), or update the device plugin: "
             "it does not report which cores it can allocate",
         )
@@ -182,9 +182,4 @@ def _unattributed(pids: Set[int]) -> Iterator[Finding]:
         by_reason[reason].add(pid)
     for seen, fix in (_HIDDEN, _OUTSIDE, _UNKNOWN):
         if found := by_reason[seen, fix]:
-            yield SUBJECT.warning(f"processes {_some(found)} {seen}", fix)
-
-
-def _some(numbers: Set[int]) -> str:
-    shown = ", ".join(map(str, sorted(numbers)[:_MAX_NAMED]))
-    return shown if len(numbers) <= _MAX_NAMED else f"{shown} and {len(numbers) - _MAX_NAMED} more"
+            yield SUBJECT.warning(f"processes {format_names(sorted(found))} {seen}", fix)

@@ -10,7 +10,7 @@ from neuron_exporter.doctor.acceptance.seen.ecc import EccSeen
 from neuron_exporter.doctor.acceptance.seen.hardware import HardwareSeen
 from neuron_exporter.doctor.acceptance.seen.runtimes import RuntimesSeen
 from neuron_exporter.doctor.acceptance.seen.stream import StreamSeen
-from neuron_exporter.doctor.acceptance.sysfs import ROOT, SysfsTree
+from neuron_exporter.doctor.acceptance.sysfs import SysfsTree
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.model import Group
 from neuron_exporter.report import Decoded
@@ -76,15 +76,9 @@ class Evidence:
         self.ecc.restart()
         self.runtimes.restart()
 
-    @property
-    def no_device_files(self) -> str:
-        """Why there are no devices in /dev to compare with."""
-        return "there is no /dev/neuron*" if self.is_local else OTHER_MACHINE
-
-    @property
-    def no_sysfs(self) -> str:
-        """Why there are no files of the driver to compare with."""
-        return f"there is no {ROOT}" if self.is_local else OTHER_MACHINE
+    def missing(self, path: object) -> str:
+        """Return why there is nothing at this path to compare with."""
+        return f"there is no {path}" if self.is_local else OTHER_MACHINE
 
     @property
     def instance_type(self) -> str:

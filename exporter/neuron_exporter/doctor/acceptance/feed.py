@@ -11,7 +11,7 @@ from neuron_exporter.doctor.acceptance.evidence import Evidence
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.server import NO_ANSWER, Server
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.model import Group, SourceState, Timestamp
+from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.pipeline.source import groups_of, make_source, source_kind
 from neuron_exporter.source import Source, SourceError, SourceListener
 from neuron_exporter.text import safe_message
@@ -96,18 +96,16 @@ def make_feed(context: Context, evidence: Evidence) -> Source:
     is_configured = config.kind in ("neuron-monitor", "simulator")
     evidence.period = config.period if is_configured else None
     if context.is_running:
-        evidence.requested = _requested(context) if is_configured else frozenset()
+        if is_configured and context.pipeline is not None:
+            evidence.requested = groups_of(context.pipeline.rows)
         evidence.is_masked, evidence.source = True, "the running exporter (masked by it)"
         return _beside(context)
     if context.pipeline is None:
         raise ConfigError(["the configuration is invalid: `neuron-exporter check` has the errors"])
-    evidence.requested = groups_of(CATALOGUE) if is_configured else frozenset()
+    if is_configured:
+        evidence.requested = groups_of(CATALOGUE)
     evidence.is_own_child, evidence.source = is_configured, source_kind(config)
     return make_source(context.loaded, CATALOGUE)
-
-
-def _requested(context: Context) -> frozenset[Group]:
-    return groups_of(context.pipeline.rows) if context.pipeline is not None else frozenset()
 
 
 def _beside(context: Context) -> ExporterFeed:

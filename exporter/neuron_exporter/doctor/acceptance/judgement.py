@@ -1,11 +1,14 @@
-"""Judgement of an assumption: its result, and the evidence for it."""
+"""Assumptions, and judgements of them: a result, and the evidence for it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from neuron_exporter.doctor.acceptance.evidence import Evidence
+
+T = TypeVar("T")
 
 
 class Result(StrEnum):
@@ -23,6 +26,37 @@ class Judgement(NamedTuple):
     evidence: str
 
 
+class NotSeen(Exception):
+    """The readings decide nothing; the message is the reason."""
+
+
+class Assumption(NamedTuple):
+    """An assumption.
+
+    `used_by` is the module below `neuron_exporter` whose results would be wrong without it; empty
+    if no code uses it yet.
+    """
+
+    name: str
+    sentence: str
+    used_by: str
+    decide: Callable[[Evidence], Judgement]
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        """Judge the assumption from the evidence."""
+        try:
+            return self.decide(evidence)
+        except NotSeen as reason:
+            return Judgement(Result.NOT_SEEN, str(reason))
+
+
+def assumption(
+    name: str, sentence: str, used_by: str = ""
+) -> Callable[[Callable[[Evidence], Judgement]], Assumption]:
+    """Make an assumption of the function that judges it."""
+    return lambda decide: Assumption(name, sentence, used_by, decide)
+
+
 def held(evidence: str) -> Judgement:
     """Judge that the readings agree with the assumption."""
     return Judgement(Result.HELD, evidence)
@@ -33,38 +67,17 @@ def contradicted(evidence: str) -> Judgement:
     return Judgement(Result.CONTRADICTED, evidence)
 
 
-def not_seen(reason: str) -> Judgement:
-    """Judge that the readings decide nothing."""
-    return Judgement(Result.NOT_SEEN, reason)
+def held_if(condition: bool, evidence: str) -> Judgement:
+    """Judge that the readings agree with the assumption if the condition is true."""
+    return held(evidence) if condition else contradicted(evidence)
 
 
-def judge_equal(evidence: str, values: Iterable[object]) -> Judgement:
-    """Judge that all values are the same."""
-    return held(evidence) if len(set(values)) == 1 else contradicted(evidence)
+def require(readings: T, reason: str) -> T:
+    """Return readings that a judgement needs.
 
-
-def format_count(number: float, noun: str) -> str:
-    """Return a number with its noun: "1 report", "2 reports"."""
-    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-OTHER_NAME = "a name of another form"
-"""Replacement of a name that does not look like those of Neuron's fields: it may be an id."""
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
-
-
-def harmless_name(name: str) -> str:
-    """Return the name of an unknown field, unless it may identify something."""
-    return name if _NAME.fullmatch(name) else OTHER_NAME
-
-
-MAX_NAMED = 5
-"""Number of names that an evidence lists."""
-
-
-def format_names(names: Iterable[str]) -> str:
-    """Return the first names, and the number of the others."""
-    names = list(names)
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    Raises:
+        NotSeen: there are none; this is the reason.
+    """
+    if not readings:
+        raise NotSeen(reason)
+    return readings

@@ -1,4 +1,4 @@
-"""Listener of the source that collects the evidence and records the reports."""
+"""The listener of the source."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from neuron_exporter.doctor.acceptance.evidence import Evidence
-from neuron_exporter.doctor.acceptance.judgement import format_count
 from neuron_exporter.doctor.acceptance.recording import Recording
+from neuron_exporter.doctor.finding import format_count
 from neuron_exporter.model import SourceState, Timestamp
 from neuron_exporter.report import ReportError, decode
 from neuron_exporter.source import Source
@@ -18,7 +18,8 @@ PROGRESS_INTERVAL = 60.0
 
 
 class AcceptanceListener:
-    """Listener that gives up if the source ends before its first report."""
+    """Collect the evidence, and record the reports. End a source that has sent none yet when it
+    wants to start anew."""
 
     def __init__(
         self,

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from neuron_exporter.doctor.acceptance.judgement import format_names, harmless_name
-from neuron_exporter.doctor.finding import describe
+from neuron_exporter.doctor.acceptance.names import harmless_name
+from neuron_exporter.doctor.finding import describe, format_names
 from neuron_exporter.doctor.hanging import HUNG, run_limited
 from neuron_exporter.report.schema import CoresPerDevice, DeviceIndex, Index, Quantity
 from neuron_exporter.source.environment import child_environment
@@ -29,17 +29,9 @@ TIMEOUT = 15.0
 """Seconds that neuron-ls may take."""
 
 _FLAGS = (("-j",), ("--output-format", "json"))
-_UNUSED = frozenset({"instance_id", "bdf", "cpu_affinity", "numa_node", "connected_to"})
+_UNUSED = {"instance_id", "bdf", "cpu_affinity", "numa_node", "connected_to", "neuron_processes"}
 _MAX_BYTES = 4 * 2**20
 _MAX_SHOWN = 120
-
-
-class Process(msgspec.Struct):
-    """A process that uses a device."""
-
-    pid: int | None = None
-    command: str | None = None
-    neuron_runtime_version: str | None = None
 
 
 class ListedDevice(msgspec.Struct):
@@ -51,7 +43,6 @@ class ListedDevice(msgspec.Struct):
     logical_neuroncore_config: CoresPerDevice | None = None
     memory_size: Quantity | None = None
     neuroncore_ids: list[Index] | None = None
-    neuron_processes: list[Process] | None = None
     instance_type: str | None = None
 
 
@@ -80,11 +71,11 @@ def run_neuron_ls(
     """
     environment = child_environment(own, added)
     beside = os.path.dirname(command[0])
-    path = os.pathsep.join([*([beside] if beside else []), environment["PATH"]])
+    path = os.pathsep.join(filter(None, (beside, environment["PATH"])))
     program = shutil.which(PROGRAM, path=path)
     if program is None:
         return NeuronLs(reason=f"{PROGRAM} was not found")
-    found = NeuronLs()
+    reasons = []
     for flags in _FLAGS:
         try:
             output = run_limited([program, *flags], TIMEOUT, environment)
@@ -96,10 +87,8 @@ def run_neuron_ls(
             return parse(output.out)
         err = output.err.decode("utf-8", "replace").strip().splitlines()
         detail = f": {safe_message(err[-1])[:_MAX_SHOWN]}" if err else ""
-        found = found if found.reason else NeuronLs(
-            reason=f"{PROGRAM} {flags[0]} exited with status {output.status}{detail}"
-        )  # fmt: skip
-    return found
+        reasons.append(f"{PROGRAM} {flags[0]} exited with status {output.status}{detail}")
+    return NeuronLs(reason=reasons[0])
 
 
 def parse(out: bytes) -> NeuronLs:

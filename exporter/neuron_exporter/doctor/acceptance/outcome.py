@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_exporter import __version__
-from neuron_exporter.doctor.acceptance.assumptions import Assumption, judge_all
+from neuron_exporter.doctor.acceptance.assumptions import judge_all
 from neuron_exporter.doctor.acceptance.evidence import Evidence
-from neuron_exporter.doctor.acceptance.judgement import (
-    Judgement,
-    Result,
-    format_count,
-)
-from neuron_exporter.doctor.finding import format_numbers
+from neuron_exporter.doctor.acceptance.judgement import Assumption, Judgement, Result
+from neuron_exporter.doctor.finding import format_count, format_numbers
 
 VERSION = 1
 """Version of the JSON document."""
@@ -64,6 +60,13 @@ class Outcome:
         return f"{count or '?'} x {cores or '?'} (LNC {seen.logical_core_size})"
 
     @property
+    def _versions(self) -> tuple[str, ...]:
+        """Instance type, and versions of the driver and the tools."""
+        evidence = self.evidence
+        versions = evidence.instance_type, evidence.driver, evidence.tools
+        return tuple(each or _UNKNOWN for each in versions)
+
+    @property
     def row(self) -> str:
         """The row of the machine, without anything that identifies it."""
         evidence = self.evidence
@@ -71,9 +74,7 @@ class Outcome:
         if evidence.is_replayed:
             confirmed += ", by a recording"
         cells = (
-            evidence.instance_type or _UNKNOWN,
-            evidence.driver or _UNKNOWN,
-            evidence.tools or _UNKNOWN,
+            *self._versions,
             self._size,
             f"{__version__}, {time.strftime('%Y-%m-%d', time.gmtime())}",
             SIMULATED if evidence.is_simulated else confirmed,
@@ -101,9 +102,7 @@ class Outcome:
         evidence = self.evidence
         reports = format_count(evidence.stream.reports, "report")
         head = {
-            "machine": evidence.instance_type or _UNKNOWN,
-            "driver": evidence.driver or _UNKNOWN,
-            "tools": evidence.tools or _UNKNOWN,
+            **dict(zip(("machine", "driver", "tools"), self._versions, strict=True)),
             "devices": f"{self._size}; in /dev {format_numbers(evidence.present)}",
             "cores": f"version {evidence.core_version or _UNKNOWN}",
             "reports": f"{reports} in {self.seconds:.0f} s from {evidence.source}; {self.end}",

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -120,33 +120,28 @@ class SysfsTree:
 
     @property
     def layout(self) -> Layout:
-        """The known, moved and unknown paths."""
-        return sort_paths(self.paths)
+        """The paths, sorted by what is known of them."""
+        layout = Layout([], [], [])
+        for path in sorted(self.paths):
+            if _KERNEL_PATHS.fullmatch(path):
+                continue
+            parent, _, name = path.rpartition("/")
+            counter = parent.rpartition("/")[2] if _COUNTS.fullmatch(name) else name
+            if KNOWN_PATHS.fullmatch(path):
+                layout.known.append(path)
+            elif KNOWN_NAMES.fullmatch(counter):
+                layout.moved.append(path)
+            else:
+                layout.unknown.append(path)
+        return layout
 
 
 class Layout(NamedTuple):
     """Paths up to driver 2.30, other paths with a known name, and all remaining paths."""
 
-    known: Sequence[str]
-    moved: Sequence[str]
-    unknown: Sequence[str]
-
-
-def sort_paths(paths: Iterable[str]) -> Layout:
-    """Sort paths below a device into known, moved and unknown ones."""
-    layout: tuple[list[str], list[str], list[str]] = ([], [], [])
-    for path in sorted(paths):
-        if _KERNEL_PATHS.fullmatch(path):
-            continue
-        parts = path.split("/")
-        name = parts[-2] if len(parts) > 1 and _COUNTS.fullmatch(parts[-1]) else parts[-1]
-        if KNOWN_PATHS.fullmatch(path):
-            layout[0].append(path)
-        elif KNOWN_NAMES.fullmatch(name):
-            layout[1].append(path)
-        else:
-            layout[2].append(path)
-    return Layout(*layout)
+    known: list[str]
+    moved: list[str]
+    unknown: list[str]
 
 
 def read_tree(root: Path = ROOT, timeout: float = FILE_TIMEOUT) -> SysfsTree:

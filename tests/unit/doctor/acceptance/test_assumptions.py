@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from neuron_exporter.doctor.acceptance.assumptions import ASSUMPTIONS, Assumption, judge_all
+from neuron_exporter.doctor.acceptance.assumptions import ASSUMPTIONS, judge_all
 from neuron_exporter.doctor.acceptance.evidence import Evidence
-from neuron_exporter.doctor.acceptance.judgement import Judgement, Result
+from neuron_exporter.doctor.acceptance.judgement import Assumption, Judgement, Result
 from neuron_exporter.doctor.acceptance.neuron_ls import parse
 from neuron_exporter.doctor.acceptance.outcome import ROW_HEADER, Outcome, as_row
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
@@ -103,7 +103,7 @@ def test_broken_judge_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) 
     def broken(_: Evidence) -> Judgement:
         raise ZeroDivisionError
 
-    table = (ASSUMPTIONS[0]._replace(judge=broken), *ASSUMPTIONS[1:])
+    table = (ASSUMPTIONS[0]._replace(decide=broken), *ASSUMPTIONS[1:])
     monkeypatch.setattr("neuron_exporter.doctor.acceptance.assumptions.ASSUMPTIONS", table)
     judgements = [judgement for _, judgement in judge_all(Evidence())]
     assert len(judgements) == len(ASSUMPTIONS)

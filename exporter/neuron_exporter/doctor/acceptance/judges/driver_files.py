@@ -7,13 +7,15 @@ import re
 from neuron_exporter.doctor.acceptance.evidence import Evidence
 from neuron_exporter.doctor.acceptance.judgement import (
     Judgement,
+    NotSeen,
+    assumption,
     contradicted,
-    format_count,
-    format_names,
     held,
-    not_seen,
+    held_if,
+    require,
 )
-from neuron_exporter.doctor.finding import format_numbers
+from neuron_exporter.doctor.acceptance.sysfs import ROOT, SysfsTree
+from neuron_exporter.doctor.finding import format_count, format_names, format_numbers
 
 LAST_OLD_LAYOUT = (2, 30)
 """The last driver with the published layout."""
@@ -22,11 +24,11 @@ _POWER = re.compile(r"POWER_STATUS_(?:VALID|NO_DATA|INVALID),\d+(?:,\d+(?:\.\d+)
 _WHOLE = re.compile(r"\d{1,20}")
 
 
+@assumption(
+    "sysfs-layout", "Drivers up to 2.30 have the published sysfs layout, and later ones another"
+)
 def judge_layout(evidence: Evidence) -> Judgement:
-    """Judge whether drivers up to 2.30 have the published layout, and later ones another."""
-    tree = evidence.sysfs_before
-    if not tree.devices:
-        return not_seen(evidence.no_sysfs)
+    tree = _before(evidence)
     layout = tree.layout
     is_old = bool(layout.known) and not layout.moved
     text = f"{format_count(len(tree.devices), 'device')}, {format_count(tree.files, 'file')}: "
@@ -37,17 +39,17 @@ def judge_layout(evidence: Evidence) -> Judgement:
         text += f"; not understood: {format_names(layout.unknown)}"
     match = re.match(r"(\d{1,6})\.(\d{1,6})", evidence.driver)
     if match is None:
-        return not_seen(f"{text}; the driver's version is unknown")
+        raise NotSeen(f"{text}; the driver's version is unknown")
     is_old_driver = (int(match[1]), int(match[2])) <= LAST_OLD_LAYOUT
-    text = f"driver {match[0]}: {text}"
-    return held(text) if is_old == is_old_driver else contradicted(text)
+    return held_if(is_old == is_old_driver, f"driver {match[0]}: {text}")
 
 
+@assumption(
+    "sysfs-values",
+    "ECC totals, numbers of cores and power have the same names and forms in both layouts",
+)
 def judge_values(evidence: Evidence) -> Judgement:
-    """Judge whether ECC totals, counts of cores and the power have their documented forms."""
-    tree = evidence.sysfs_before
-    if not tree.devices:
-        return not_seen(evidence.no_sysfs)
+    tree = _before(evidence)
     wrong = [
         f"{path} of device {device}"
         for (device, path), value in sorted(tree.values.items())
@@ -61,7 +63,8 @@ def judge_values(evidence: Evidence) -> Judgement:
         text += f"; no file is named {format_names(sorted(lacking))}"
     if wrong:
         return contradicted(f"{text}; not understood: {format_names(wrong)}")
-    return held(text) if tree.values else not_seen(text)
+    require(tree.values, text)
+    return held(text)
 
 
 def _has_form(path: str, value: str) -> bool:
@@ -69,56 +72,56 @@ def _has_form(path: str, value: str) -> bool:
     return (_POWER if name == "utilization" else _WHOLE).fullmatch(value) is not None
 
 
+@assumption("sysfs-cores", "sysfs has one folder for each physical core")
 def judge_cores(evidence: Evidence) -> Judgement:
-    """Judge whether sysfs has one folder for each physical core."""
-    tree, hardware = evidence.sysfs_before, evidence.hardware
-    counts = {len(folders) for folders in tree.cores.values()}
-    if not counts:
-        return not_seen(
-            evidence.no_sysfs if not tree.devices else "no folder is named neuron_core*"
-        )
-    size, logical = hardware.logical_core_size, hardware.cores_per_device
+    counts = {len(folders) for folders in _before(evidence).cores.values()}
+    require(counts, "no folder is named neuron_core*")
+    size = evidence.hardware.logical_core_size
+    logical = require(
+        evidence.hardware.cores_per_device, "no report has the number of cores of a device"
+    )
     text = f"{format_numbers(counts)} folders a device; LNC {size}, {logical} logical cores"
-    if not logical:
-        return not_seen("no report has the number of cores of a device")
-    if counts == {logical * size}:
-        return held(text)
-    if counts == {logical}:
-        return contradicted(f"{text}: one folder for each logical core")
-    return contradicted(text)
+    if size > 1 and counts == {logical}:
+        text += ": one folder for each logical core"
+    return held_if(counts == {logical * size}, text)
 
 
+@assumption(
+    "sysfs-devices",
+    "A container with some of the devices sees all devices of the machine in sysfs",
+    "identity/local.py",
+)
 def judge_devices(evidence: Evidence) -> Judgement:
-    """Judge whether a container with some of the devices sees all of the machine's in sysfs."""
-    tree, present = evidence.sysfs_before, evidence.present
-    if not tree.devices:
-        return not_seen(evidence.no_sysfs)
-    text = f"sysfs has {format_numbers(tree.devices)}, /dev {format_numbers(present)}"
-    if not evidence.has_part:
-        return not_seen(f"{text}: this is not a container with some of the devices")
-    return held(text) if present < tree.devices else contradicted(text)
+    seen, present = _before(evidence).devices, evidence.present
+    text = f"sysfs has {format_numbers(seen)}, /dev {format_numbers(present)}"
+    require(evidence.has_part, f"{text}: this is not a container with some of the devices")
+    return held_if(present < seen, text)
 
 
+@assumption("sysfs-ecc", "sysfs and neuron-monitor have the same ECC totals")
 def judge_uncorrected(evidence: Evidence) -> Judgement:
-    """Judge whether sysfs and neuron-monitor report the same ECC totals."""
-    tree = evidence.sysfs_after
-    shared = {
-        key: (total, evidence.ecc.by_event[key].last)
-        for key, total in tree.ecc.items()
-        if key in evidence.ecc.by_event and key in evidence.sysfs_before.ecc
-    }
-    if not shared:
-        return not_seen(evidence.no_sysfs if not tree.devices else "no total is in both")
-    before = evidence.sysfs_before.ecc
+    before, after = evidence.sysfs_before.ecc, _existing(evidence, evidence.sysfs_after).ecc
+    readings = evidence.ecc.by_event
+    shared = sorted(before.keys() & after.keys() & readings.keys())
+    require(shared, "no total is in both")
     different = [
-        f"{name} of device {device}: {total} in sysfs, {reading:g} in reports"
-        for (device, name), (total, reading) in sorted(shared.items())
-        if not before[device, name] <= reading <= total
+        f"{name} of device {device}: {after[device, name]} in sysfs, "
+        f"{readings[device, name].last:g} in reports"
+        for device, name in shared
+        if not before[device, name] <= readings[device, name].last <= after[device, name]
     ]
     text = f"{format_count(len(shared), 'reading')} compared"
     if different:
         return contradicted(f"{text}: {format_names(different)}")
-    above = sum(total > 0 for total, _ in shared.values())
-    if not above:
-        return not_seen(f"{text}, all of them 0")
+    above = require(sum(after[key] > 0 for key in shared), f"{text}, all of them 0")
     return held(f"{text}, {above} of them above 0")
+
+
+def _before(evidence: Evidence) -> SysfsTree:
+    """Return the files before the first report."""
+    return _existing(evidence, evidence.sysfs_before)
+
+
+def _existing(evidence: Evidence, tree: SysfsTree) -> SysfsTree:
+    require(tree.devices, evidence.missing(ROOT))
+    return tree

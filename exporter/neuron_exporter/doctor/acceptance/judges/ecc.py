@@ -5,25 +5,30 @@ from __future__ import annotations
 from neuron_exporter.doctor.acceptance.evidence import Evidence
 from neuron_exporter.doctor.acceptance.judgement import (
     Judgement,
+    NotSeen,
+    assumption,
     contradicted,
-    format_count,
-    format_names,
     held,
-    not_seen,
+    require,
 )
+from neuron_exporter.doctor.finding import format_count, format_names
 
 MIN_READINGS = 3
 """Readings above 0 of one kind that must follow each other to show a total."""
 
 
+@assumption(
+    "ecc-level",
+    "ECC readings are totals (levels), not counts of the period (tallies)",
+    "metrics/ecc_counters.py",
+)
 def judge_ecc(evidence: Evidence) -> Judgement:
-    """Judge whether ECC readings are totals: they never fall, and equal those of sysfs.
+    """Judge whether readings never fall, and equal those of sysfs.
 
     The driver's own readings are totals (its source: `fw_io_ecc_read` returns a register).
     """
     seen = evidence.ecc
-    if not seen.by_event:
-        return not_seen("no report has ECC readings")
+    require(seen.by_event, "no report has ECC readings")
     falls = {key: each.falls for key, each in seen.by_event.items() if each.falls}
     if falls:
         named = format_names(
@@ -46,13 +51,13 @@ def judge_ecc(evidence: Evidence) -> Judgement:
     )
     if equal:
         return held(f"{format_count(equal, 'reading')} above 0 equal the totals of sysfs")
-    lasting = [key for key, each in seen.by_event.items() if each.most_in_a_row >= MIN_READINGS]
+    lasting = [each for each in seen.by_event.values() if each.most_in_a_row >= MIN_READINGS]
     if lasting:
-        rises = sum(seen.by_event[key].rises for key in lasting)
+        rises = sum(each.rises for each in lasting)
         return held(
             f"in {seen.reports} reports, {format_count(len(lasting), 'reading')} above 0 never "
             f"fell and rose {format_count(rises, 'time')}"
         )
     above = any(each.last for each in seen.by_event.values())
     few = "too few readings were above 0" if above else "all readings were 0"
-    return not_seen(f"in {format_count(seen.reports, 'report')}, {few}")
+    raise NotSeen(f"in {format_count(seen.reports, 'report')}, {few}")

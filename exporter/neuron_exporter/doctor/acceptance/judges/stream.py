@@ -8,82 +8,110 @@ from statistics import median
 from neuron_exporter.doctor.acceptance.evidence import Evidence
 from neuron_exporter.doctor.acceptance.judgement import (
     Judgement,
+    NotSeen,
+    assumption,
     contradicted,
-    format_count,
-    format_names,
     held,
-    not_seen,
+    held_if,
+    require,
 )
+from neuron_exporter.doctor.acceptance.seen.stream import StreamSeen
+from neuron_exporter.doctor.finding import format_count, format_names
 from neuron_exporter.doctor.source import is_near
 from neuron_exporter.metrics.report_period import RUNTIME_GROUPS, SYSTEM_GROUPS
 from neuron_exporter.model import Group
 from neuron_exporter.source.watchdog import START_UP_PERIOD
 
 _MIN_INTERVALS = 3
-_VCPU = Group.RUNTIME_VCPU_USAGE.value
+_NO_REPORT = "no report was read"
+_NOT_CONFIGURED = "the exporter has not configured this stream"
 
 
+@assumption(
+    "lines",
+    "neuron-monitor keeps running, and each line that it prints is a report",
+    "source/neuron_monitor.py",
+)
 def judge_lines(evidence: Evidence) -> Judgement:
-    """Judge whether the source kept running and sent reports only."""
     stream = evidence.stream
     seen = f"{format_count(stream.reports, 'report')}, the longest of {stream.longest:,} bytes"
     problems = [f"{count} {reason}" for reason, count in stream.invalid_lines.items()]
     problems += [f"a restart: {reason}" for reason in stream.restarts[:3]]
     if problems:
         return contradicted(f"{seen}; {'; '.join(problems)}")
-    if evidence.is_replayed:
-        return not_seen(f"{seen}; a recording has no other lines")
-    return held(seen) if stream.reports else not_seen("no report was read")
+    require(not evidence.is_replayed, f"{seen}; a recording has no other lines")
+    require(stream.reports, _NO_REPORT)
+    return held(seen)
 
 
+@assumption(
+    "line-length",
+    "A report is at most half as long as source.max_line allows",
+    "source/stream.py",
+)
+def judge_max_line(evidence: Evidence) -> Judgement:
+    longest = _read(evidence).longest
+    seen = f"the longest has {longest:,} bytes, source.max_line is {evidence.max_line:,}"
+    return held_if(2 * longest <= evidence.max_line, seen)
+
+
+@assumption(
+    "first-report",
+    "The first report covers less than 0.5 s, and no later one does",
+    "source/watchdog.py",
+)
 def judge_first_report(evidence: Evidence) -> Judgement:
-    """Judge whether the first report alone covers milliseconds."""
-    first = evidence.stream.first_periods
-    if not evidence.is_own_child or not first:
-        return not_seen("the first report of neuron-monitor was not read")
+    first = evidence.stream.first_periods if evidence.is_own_child else []
+    require(first, "the first report of neuron-monitor was not read")
     later = [each for many in evidence.stream.later_periods.values() for each in many]
     seen = f"its groups cover {_range(first)} s"
     if later:
         seen += f", those of later reports {_range(later)} s"
     if max(first) >= START_UP_PERIOD or min(later, default=1.0) < START_UP_PERIOD:
         return contradicted(seen)
-    return held(seen) if later else not_seen(f"{seen}; there was no other report")
+    require(later, f"{seen}; there was no other report")
+    return held(seen)
 
 
+@assumption(
+    "period", "Reports and their groups have the configured period", "metrics/report_period.py"
+)
 def judge_period(evidence: Evidence) -> Judgement:
-    """Judge whether the reports and their groups have the configured period."""
     configured, stream = evidence.period, evidence.stream
     if configured is None:
-        return not_seen("the exporter has not configured this stream")
+        raise NotSeen(_NOT_CONFIGURED)
     if len(stream.intervals) < _MIN_INTERVALS:
-        return not_seen(f"only {format_count(stream.reports, 'report')} in a row")
+        raise NotSeen(f"only {format_count(stream.reports, 'report')} in a row")
     interval = median(stream.intervals)
     seen = f"configured {configured:g} s; a report every {interval:.2f} s"
     seen += f" ({_range(stream.intervals)})"
-    covered = {name: median(many) for name, many in stream.later_periods.items()}
+    covered = [median(many) for many in stream.later_periods.values()]
     if covered:
-        seen += f"; groups cover {_range(covered.values())} s"
-    is_kept = all(is_near(each, configured) for each in (interval, *covered.values()))
-    return held(seen) if is_kept else contradicted(seen)
+        seen += f"; groups cover {_range(covered)} s"
+    return held_if(all(is_near(each, configured) for each in (interval, *covered)), seen)
 
 
+@assumption(
+    "groups",
+    "With one period for all groups, each report has every requested group",
+    "metrics/last_readings.py",
+)
 def judge_groups(evidence: Evidence) -> Judgement:
-    """Judge whether each report has every group that the exporter requested."""
-    stream, requested = evidence.stream, evidence.requested
-    if not requested or not stream.reports:
+    stream = evidence.stream
+    if not evidence.requested or not stream.reports:
         seen = format_names(name for name, count in stream.group_reports.items() if count)
-        return not_seen(f"the exporter has not configured this stream; groups: {seen or 'none'}")
-    names = sorted(group.value for group in requested)
+        raise NotSeen(f"{_NOT_CONFIGURED}; groups: {seen or 'none'}")
+    names = sorted(group.value for group in evidence.requested)
     of_machine = [name for name in names if name in SYSTEM_GROUPS]
     of_runtimes = [name for name in names if name in RUNTIME_GROUPS]
     missing = [
-        f"{name} in {stream.reports - stream.group_reports[name]} of {stream.reports} reports"
-        for name in of_machine
-        if stream.group_reports[name] < stream.reports
-    ] + [
-        f"{name} in {stream.runtimes - stream.group_runtimes[name]} of {stream.runtimes} runtimes"
-        for name in of_runtimes
-        if stream.group_runtimes[name] < stream.runtimes
+        f"{name} in {total - counts[name]} of {total} {noun}"
+        for group_names, counts, total, noun in (
+            (of_machine, stream.group_reports, stream.reports, "reports"),
+            (of_runtimes, stream.group_runtimes, stream.runtimes, "runtimes"),
+        )
+        for name in group_names
+        if counts[name] < total
     ]
     if missing:
         return contradicted(f"missing: {format_names(missing)}")
@@ -93,58 +121,54 @@ def judge_groups(evidence: Evidence) -> Judgement:
     return held(f"{seen}, {len(of_runtimes)} of each runtime")
 
 
+@assumption("fields", "Reports have no field that the exporter does not know", "report/schema.py")
 def judge_fields(evidence: Evidence) -> Judgement:
-    """Judge whether the exporter knows all fields."""
-    stream = evidence.stream
-    if not stream.reports:
-        return not_seen("no report was read")
+    stream = _read(evidence)
     if not stream.unknown:
         return held("no other field")
     masked = "; the running exporter masks their names" if evidence.is_masked else ""
     return contradicted(f"not understood: {format_names(stream.unknown_fields)}{masked}")
 
 
+@assumption(
+    "values", "Each value has the expected type, and no number is negative", "report/schema.py"
+)
 def judge_values(evidence: Evidence) -> Judgement:
-    """Judge whether all values have the expected types and ranges."""
-    stream = evidence.stream
-    if not stream.reports:
-        return not_seen("no report was read")
-    problems = [f"{path}: {problem}" for path, problem in sorted(stream.invalid.items())]
-    return contradicted(format_names(problems)) if problems else held("no other value")
+    invalid = sorted(_read(evidence).invalid.items())
+    problems = format_names(f"{path}: {problem}" for path, problem in invalid)
+    return held_if(not problems, problems or "no other value")
 
 
+@assumption(
+    "names",
+    "Statuses, error types and percentiles have the documented names",
+    "facts/report_names.py",
+)
 def judge_names(evidence: Evidence) -> Judgement:
-    """Judge whether statuses, error types and percentiles are the documented ones."""
     stream = evidence.stream
-    if not stream.names:
-        return not_seen("no runtime reported executions")
+    require(stream.names, "no runtime reported executions")
     if stream.unknown_names:
         return contradicted(f"not understood: {format_names(sorted(stream.unknown_names))}")
     return held(f"{len(stream.names)} names, all of them documented")
 
 
+@assumption(
+    "group-errors",
+    "No group has an error, except neuron_runtime_vcpu_usage in a container",
+    "metrics/group_status.py",
+)
 def judge_errors(evidence: Evidence) -> Judgement:
-    """Judge whether no group has an error except the one that a container cannot avoid."""
-    counts = {
-        name: count
-        for name, count in evidence.stream.error_groups.items()
-        if name != "instance_info"  # the exporter has other sources of the identity
-    }
-    if not evidence.stream.reports:
-        return not_seen("no report was read")
-    seen = format_names(f"{name} ({count})" for name, count in sorted(counts.items()))
-    if counts.keys() - {_VCPU}:
-        return contradicted(f"groups with errors: {seen}")
-    return held(f"groups with errors: {seen}" if seen else "no group has an error")
+    counts = dict(_read(evidence).error_groups)
+    counts.pop("instance_info", None)  # the exporter has other sources of the identity
+    names = format_names(f"{name} ({count})" for name, count in sorted(counts.items()))
+    seen = f"groups with errors: {names}" if names else "no group has an error"
+    return held_if(counts.keys() <= {Group.RUNTIME_VCPU_USAGE.value}, seen)
 
 
-def judge_max_line(evidence: Evidence) -> Judgement:
-    """Judge whether lines are far shorter than the limit."""
-    stream = evidence.stream
-    if not stream.reports:
-        return not_seen("no report was read")
-    seen = f"the longest has {stream.longest:,} bytes, source.max_line is {evidence.max_line:,}"
-    return held(seen) if 2 * stream.longest <= evidence.max_line else contradicted(seen)
+def _read(evidence: Evidence) -> StreamSeen:
+    """Return the stream if it has a report."""
+    require(evidence.stream.reports, _NO_REPORT)
+    return evidence.stream
 
 
 def _range(values: Iterable[float]) -> str:

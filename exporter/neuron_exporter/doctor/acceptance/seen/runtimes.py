@@ -7,11 +7,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 from neuron_exporter.doctor.acceptance.seen.hardware import HardwareSeen
 from neuron_exporter.metrics.counters import RuntimeKey
 from neuron_exporter.metrics.runtimes import has_cpu_shares, runtime_key
+from neuron_exporter.metrics.sums import CATEGORIES, HOST_CATEGORIES, readable
 from neuron_exporter.report.schema import (
     CoreCounters,
     ExecutionStats,
@@ -19,7 +21,6 @@ from neuron_exporter.report.schema import (
     NeuroncoreCounters,
     Report,
     Runtime,
-    RuntimeReport,
     Section,
 )
 from neuron_exporter.source.watchdog import START_UP_PERIOD
@@ -27,8 +28,6 @@ from neuron_exporter.source.watchdog import START_UP_PERIOD
 S = TypeVar("S", bound=Section)
 
 _PERCENTILE = re.compile(r"p[0-9]{1,3}")
-_CATEGORIES = ("constants", "model_code", "model_shared_scratchpad", "runtime_memory", "tensors")
-_HOST_CATEGORIES = ("application_memory", "constants", "dma_buffers", "tensors")
 
 
 @dataclass(slots=True)
@@ -78,8 +77,7 @@ class RuntimesSeen:
         summed: Utilization of one core by all runtimes, in percent.
         memory: Sums of memory by category, compared with the sums in the report.
         fullest: Memory of a device in use, as a share of its size.
-        latency: Percentiles that should rise.
-        latency_without_executions: Reports with percentiles and no completed execution.
+        latency: Percentiles that should rise, and only exist where executions ended.
         cpu: CPU use of one runtime, in percent.
         physical: Names of physical cores.
     """
@@ -92,7 +90,6 @@ class RuntimesSeen:
     fullest: Highest = field(default_factory=Highest)
     completed: Completed = field(default_factory=Completed)
     latency: Checked = field(default_factory=Checked)
-    latency_without_executions: Checked = field(default_factory=Checked)
     cpu: Highest = field(default_factory=Highest)
     host_cpu: Highest = field(default_factory=Highest)
     physical: Checked = field(default_factory=Checked)
@@ -117,7 +114,9 @@ class RuntimesSeen:
             groups = runtime.report
             self._observe_cores(_usable(groups.neuroncore_counters), hardware, by_core)
             self._observe_memory(_usable(groups.memory_used), memory)
-            count = self._observe_executions(_usable(_executions(groups)))
+            count = self._observe_executions(
+                _usable(groups.execution_stats or groups.inference_stats)
+            )
             if count is not None:
                 completed[runtime_key(runtime)] = count
             vcpu = _usable(groups.neuron_runtime_vcpu_usage)
@@ -148,7 +147,7 @@ class RuntimesSeen:
     ) -> None:
         if group is None or group.neuroncores_in_use is None:
             return
-        cores = {core: each for core, each in group.neuroncores_in_use.items() if core >= 0}
+        cores = readable(group.neuroncores_in_use)
         if hardware.core_count:
             self.listed[len(cores), hardware.core_count] += 1
         for core, each in cores.items():
@@ -179,12 +178,12 @@ class RuntimesSeen:
         if used is None or breakdown is None:
             return
         if breakdown.host is not None and used.host is not None:
-            self._compare("host", used.host, _sum(breakdown.host, _HOST_CATEGORIES))
+            self._compare("host", used.host, _sum(breakdown.host, HOST_CATEGORIES))
         if breakdown.neuroncore_memory_usage is not None:
             sums = {
-                core: _sum(each, _CATEGORIES)
-                for core, each in breakdown.neuroncore_memory_usage.items()
-                if each is not None and core >= 0
+                core: _sum(each, CATEGORIES)
+                for core, each in readable(breakdown.neuroncore_memory_usage).items()
+                if each is not None
             }
             for core, size in sums.items():
                 memory[core] += size
@@ -214,10 +213,8 @@ class RuntimesSeen:
             if not values:
                 continue
             self.latency.add(_disorder(values))
-            if completed is not None:
-                ended = sum(each or 0 for each in summary.values())
-                text = "" if ended else "percentiles without an execution"
-                self.latency_without_executions.add(text)
+            if completed is not None and not any(summary.values()):
+                self.latency.differences["percentiles without an execution"] += 1
         if stats.period is not None and stats.period < START_UP_PERIOD:
             return None
         return completed
@@ -237,10 +234,6 @@ def _usable(section: S | None) -> S | None:
     return None if section is None or section.error else section
 
 
-def _executions(groups: RuntimeReport) -> ExecutionStats | None:
-    return groups.execution_stats or groups.inference_stats
-
-
 def _sum(values: object, names: tuple[str, ...]) -> float:
     return sum(getattr(values, name) or 0 for name in names)
 
@@ -252,8 +245,7 @@ def _disorder(values: Mapping[str, float | None]) -> str:
         for name, value in values.items()
         if value is not None and _PERCENTILE.fullmatch(name)
     }
-    ordered = [ranks[rank] for rank in sorted(ranks)]
-    for low, high, rank in zip(ordered, ordered[1:], sorted(ranks), strict=False):
-        if low > high:
-            return f"p{rank} is above the next percentile"
+    for low, high in pairwise(sorted(ranks)):
+        if ranks[low] > ranks[high]:
+            return f"p{low} is above the next percentile"
     return ""

@@ -7,10 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from neuron_exporter.doctor.acceptance.judgement import (
-    OTHER_NAME,
-    harmless_name,
-)
+from neuron_exporter.doctor.acceptance.names import OTHER_NAME, harmless_name
 from neuron_exporter.facts.report_names import KNOWN_NAMES
 from neuron_exporter.metrics.report_period import RUNTIME_GROUPS, SYSTEM_GROUPS
 from neuron_exporter.model import Group

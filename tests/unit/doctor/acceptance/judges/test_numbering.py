@@ -32,12 +32,12 @@ def machine(
     )
 
 
-def listed_by_neuron_ls(*args: Any, **options: Any) -> NeuronLs:
+def parsed(listed: list[dict[str, Any]]) -> NeuronLs:
     """Return what neuron-ls lists."""
-    return parse(json.dumps(listing(*args, **options)).encode())
+    return parse(json.dumps(listed).encode())
 
 
-ALL = listed_by_neuron_ls(range(16))
+ALL = parsed(listing(range(16)))
 
 
 def test_list_of_devices() -> None:
@@ -71,7 +71,7 @@ def test_cores_by_neuron_ls() -> None:
     assert result("neuron-ls-cores", evidence_of(machine(busy=32), neuron_ls=ALL)) is CONTRADICTED
     other = listing([4])
     other[0]["neuroncore_ids"] = [0, 1]
-    relative = evidence_of(machine([4], count=1), neuron_ls=parse(json.dumps(other).encode()))
+    relative = evidence_of(machine([4], count=1), neuron_ls=parsed(other))
     assert judge("neuron-ls-cores", relative) == (
         CONTRADICTED,
         "device 4 has the cores 0, 1 by neuron-ls, and 8, 9 by the exporter's rule",
@@ -84,14 +84,13 @@ def test_cores_by_neuron_ls() -> None:
 )
 def test_logical_cores(cores: int, lnc: int | None, expected: Result) -> None:
     trn2 = machine(neuroncore_per_device_count=4, logical_neuroncore_config=2)
-    listed = listed_by_neuron_ls(range(16), cores=cores, lnc=lnc)
+    listed = parsed(listing(range(16), cores=cores, lnc=lnc))
     assert result("neuron-ls-lnc", evidence_of(trn2, neuron_ls=listed)) is expected
 
 
 def test_neuron_ls_before_2_25() -> None:
     """Without core ids, nc_count is compared unless LNC is 2: it is not known what it counts."""
-    old = [{**each, "neuroncore_ids": None} for each in listing(range(16))]
-    listed = parse(json.dumps(old).encode())
+    listed = parsed([{**each, "neuroncore_ids": None} for each in listing(range(16))])
     assert result("neuron-ls-lnc", evidence_of(machine(), neuron_ls=listed)) is HELD
     trn2 = machine(neuroncore_per_device_count=4, logical_neuroncore_config=2)
     assert result("neuron-ls-lnc", evidence_of(trn2, neuron_ls=listed)) is NOT_SEEN
@@ -100,7 +99,7 @@ def test_neuron_ls_before_2_25() -> None:
 
 def test_memory_of_a_device() -> None:
     assert result("neuron-ls-memory", evidence_of(machine(), neuron_ls=ALL)) is HELD
-    less = listed_by_neuron_ls(range(16), memory=16 * GIB)
+    less = parsed(listing(range(16), memory=16 * GIB))
     assert result("neuron-ls-memory", evidence_of(machine(), neuron_ls=less)) is CONTRADICTED
 
 
