@@ -161,7 +161,7 @@ class ReportAggregation:
         if runtimes.cores_complete:
             runtimes.utilization.fill_zeros(cores)
             runtimes.physical_utilization.fill_zeros(
-                key for key in cache.physical_cores if key[0] in cores
+                key for key in cache.physical_cores.entities if key[0] in cores
             )
             if cache.has_flops:
                 runtimes.flops.fill_zeros(cores)
@@ -203,7 +203,7 @@ class ReportAggregation:
         percents = self._runtimes.physical_utilization.sums
         shown = {
             key: entity
-            for key, entity in self._cache.physical_cores.items()
+            for key, entity in self._cache.physical_cores.entities.items()
             if percents.get(key) or (key in percents and key[0] in self._cores_present)
         }
         return PhysicalCoreTable(list(shown.values()), utilization=shares(map(percents.get, shown)))
@@ -268,7 +268,8 @@ class ReportAggregation:
         return float(sum(map(bool, utilization.sums.values())))
 
     def _devices_expected(self, present: int | None) -> float | None:
-        """Return the number of devices that there should be, None if it has no comparison."""
+        """Return the number of devices that there should be; None if it, or the number that is
+        present, is unknown."""
         if present is None:
             return None
         if self._options.scope is not None:
@@ -276,7 +277,7 @@ class ReportAggregation:
         expected = None if self._instance_type is None else self._instance_type.devices
         if expected is None or present >= expected:
             return expected
-        own = self._options.container_devices()
+        own = self._inventory.container_devices()
         return expected if own is None else min(own, expected)
 
     def _cpus(self) -> CpuTable:

@@ -94,12 +94,11 @@ class Collector:
         container_devices: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._scope = scope
-        self._container_devices = container_devices
         self._counters = counters
         self._gaps = ExecutionGaps()
         self._period = period
         self._cache = SeriesCache(runtime_labels)
-        self._inventory = Inventory()
+        self._inventory = Inventory(container_devices)
         self._last_readings = LastReadings(period)
         self._owner_resolver = OwnerResolver(self._inventory)
         self._shape_key: Any = None
@@ -133,12 +132,7 @@ class Collector:
             owners=self._owner_resolver.resolve(report.neuron_k8s_info, owners, at.monotonic),
             cache=self._cache,
             inventory=self._inventory,
-            options=ReadOptions(
-                self._scope,
-                self._container_devices,
-                self._last_readings.repeated,
-                self._period.fresh_for,
-            ),
+            options=ReadOptions(self._scope, self._last_readings.repeated, self._period.fresh_for),
             now=at.monotonic,
         )
         rows_by_kind = self._rows  # one reference: another thread may replace the attribute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from neuron_exporter.report.schema import Report
 
@@ -16,6 +16,8 @@ class Inventory:
     devices 4 to 7 only, and a machine may have lost a device in the middle.
 
     Attributes:
+        container_devices: Returns the number of devices of the exporter's container if it has a
+            part of the machine's, otherwise None.
         device_count: Number of devices, as last reported.
         cores_per_device: Number of logical cores of each device, as last reported.
         logical_core_size: Number of physical cores that form a logical one, as last reported.
@@ -23,7 +25,8 @@ class Inventory:
         has_driver: False if the report shows that the Neuron driver does not answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, container_devices: Callable[[], int | None]) -> None:
+        self.container_devices = container_devices
         self.device_count: int | None = None
         self.cores_per_device: int | None = None
         self.logical_core_size: int | None = None

@@ -7,9 +7,9 @@ A group that is missing or has an error was not read: its values are absent, not
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Set
+from collections.abc import Set
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
@@ -19,7 +19,8 @@ from neuron_exporter.metrics.counters import Counters, NamedValues, RuntimeKey
 from neuron_exporter.metrics.execution_gaps import Activity, ExecutionGaps
 from neuron_exporter.metrics.group_status import GroupStatus
 from neuron_exporter.metrics.latency import CompletedExecutions
-from neuron_exporter.metrics.series_cache import PhysicalKey, SeriesCache
+from neuron_exporter.metrics.physical_cores import PhysicalKey
+from neuron_exporter.metrics.series_cache import SeriesCache
 from neuron_exporter.metrics.sums import (
     CATEGORIES,
     HOST_CATEGORIES,
@@ -66,14 +67,11 @@ V = TypeVar("V")
 class ReadOptions:
     """Options for reading a report.
 
-    Cores and runtimes outside of `scope` are ignored. `container_devices` returns the number of
-    devices of the exporter's container if it has a part of the machine's, otherwise None. The
-    groups in `repeated` have the readings of an earlier report. A report may be shown for
-    `fresh_for` seconds.
+    Cores and runtimes outside of `scope` are ignored. The groups in `repeated` have the readings of
+    an earlier report. A report may be shown for `fresh_for` seconds.
     """
 
     scope: TaskScope | None = None
-    container_devices: Callable[[], int | None] = lambda: None
     repeated: Set[str] = frozenset()
     fresh_for: float = 0.0
 
@@ -227,30 +225,9 @@ class RuntimeAggregation:
             physical = physical or bool(used.v3d)
             if percent is not None:
                 self.core_runtimes[core, key] = None
-        if physical or self._cache.physical_cores:
-            self._read_physical_cores(cores)
+        if physical or self._cache.physical_cores.entities:
+            self._cache.physical_cores.read(cores, self.physical_utilization)
         return active
-
-    def _read_physical_cores(self, cores: dict[int, CoreCounters | None]) -> None:
-        """Add what is not zero; zeros are filled in at the end, once the core is known."""
-        idle, known = self._cache.idle_cores, self._cache.physical_cores
-        for core, used in cores.items():
-            if used is None or (used.v3d is None and used.neuroncore_utilization != 0):
-                self.physical_utilization.unread.update(key for key in known if key[0] == core)
-                continue
-            if used == idle.get(core):
-                continue
-            is_idle = True
-            for name, part in (used.v3d or {}).items():
-                percent = part.neuroncore_utilization if part else None
-                key = core, _physical_number(name)
-                if key not in known:
-                    self._cache.add_physical_cores((key,))
-                if percent or percent is None:
-                    self.physical_utilization.add(key, percent)
-                    is_idle = False
-            if is_idle:
-                idle[core] = used
 
     def _read_memory(self, report: RuntimeReport, key: RuntimeKey, sums: RuntimeSums) -> None:
         group = self._status.usable(report.memory_used, Group.MEMORY_USED)
@@ -305,13 +282,6 @@ class RuntimeAggregation:
             completed = statuses.get("completed") or 0.0
             sums.executions = (*sums.executions, CompletedExecutions(completed, total, on_device))
         return statuses, stats.period
-
-
-@lru_cache(maxsize=1024)
-def _physical_number(name: str) -> str:
-    """Return the number at the end of a physical core's name (`nc_v3.7`), or the whole name."""
-    number = name.rpartition(".")[2]
-    return number if number.isascii() and number.isdigit() else sanitize_text(name)
 
 
 def _used_cores(runtime: Runtime) -> set[int] | None:

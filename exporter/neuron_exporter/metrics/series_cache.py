@@ -7,20 +7,15 @@ from dataclasses import dataclass
 from functools import reduce
 
 from neuron_exporter.metrics.counters import RuntimeKey
+from neuron_exporter.metrics.physical_cores import PhysicalCores
 from neuron_exporter.metrics.tables import Columns
 from neuron_exporter.model import NO_OWNER, Entity, Labels, Owner, Owners
-from neuron_exporter.report.schema import CoreCounters
 
 MAX_NAMES = 64
 """Maximum number of names of one kind, in case a broken stream invents new ones."""
 
-MAX_PHYSICAL_CORES = 1024
-
 OWNER_WAIT = 15.0
 """Seconds for which a runtime is not shown while its owner is looked up."""
-
-PhysicalKey = tuple[int, str]
-"""Logical core, and the number of one of its physical cores."""
 
 
 @dataclass(slots=True)
@@ -37,17 +32,12 @@ class SeriesCache:
 
     An entity is made once and is the same object until its owner changes. A name (of a percentile,
     status or the like) keeps its column, which is empty where a report has no value for it.
-
-    Attributes:
-        physical_cores: Entities of the physical cores in any report so far.
-        idle_cores: Last entry of each core whose physical cores were all idle.
     """
 
     def __init__(self, runtime_labels: tuple[str, ...]) -> None:
         self.has_flops = False
         self.has_effective_flops = False
-        self.physical_cores: dict[PhysicalKey, Entity] = {}
-        self.idle_cores: dict[int, CoreCounters] = {}
+        self.physical_cores = PhysicalCores()
         self._runtime_labels = runtime_labels
         self._names: dict[str, dict[str, None]] = {}
         self._owners: dict[RuntimeKey, _RuntimeOwner] = {}
@@ -141,13 +131,6 @@ class SeriesCache:
             labels = (("neuron_device_index", str(device)), *owner.labels())
             entity = self._devices[device] = Entity(labels, owner)
         return entity
-
-    def add_physical_cores(self, keys: Iterable[PhysicalKey]) -> None:
-        """Remember which physical cores exist, so that idle ones can be shown as idle."""
-        for key in keys:
-            if key not in self.physical_cores and len(self.physical_cores) < MAX_PHYSICAL_CORES:
-                labels = (("neuroncore", str(key[0])), ("physical_neuroncore", key[1]))
-                self.physical_cores[key] = Entity(labels)
 
     def retain_runtimes(self, present: set[RuntimeKey]) -> None:
         """Drop the owners and entities of exited runtimes, whose pids may be reused."""

@@ -263,14 +263,16 @@ def _make_branches(
     has_task_branch = cloudwatch is not None and config.cloudwatch.scope == "task"
     sinks_by_branch = [[sink] for sink in sinks] if has_task_branch else [sinks]
     labels = tuple(config.prometheus.runtime_labels)
+    is_local = is_local_source(config)
+    container_devices = container_device_count if is_local else lambda: None
     branches = []
     for rows, own in zip(rows_by_branch(config, selections), sinks_by_branch, strict=True):
-        is_task = has_task_branch and cloudwatch in own and is_local_source(config)
+        is_task = has_task_branch and cloudwatch in own and is_local
         task = TaskScope(present_devices) if is_task else None
-        devices = [container_device_count] if is_local_source(config) else []
         store = make_ecc_store(config) if cloudwatch in own and not is_dry_run else None
         counters = Counters(config.counters.ecc, config.counters.generic, store)
-        branches.append(Branch(Collector(rows, counters, period, labels, task, *devices), own))
+        collector = Collector(rows, counters, period, labels, task, container_devices)
+        branches.append(Branch(collector, own))
         period = _make_report_period(config)  # each collector needs its own
     return branches
 

@@ -12,9 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.metrics import collector
 from neuron_exporter.metrics.counters import MAX_RETIRED_SERIES
+from neuron_exporter.metrics.physical_cores import MAX_PHYSICAL_CORES
 from neuron_exporter.metrics.runtimes import MAX_CORES_LISTED, MAX_RUNTIMES
 from neuron_exporter.metrics.selection import select_for_prometheus
-from neuron_exporter.metrics.series_cache import MAX_NAMES, MAX_PHYSICAL_CORES
+from neuron_exporter.metrics.series_cache import MAX_NAMES
 from neuron_exporter.model import Machine
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.text import MAX_LENGTH
