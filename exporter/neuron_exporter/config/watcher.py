@@ -60,7 +60,7 @@ class ConfigWatcher:
 
     def has_settled(self) -> bool:
         """Return whether the file has changed and then stayed the same for `SETTLE_SECONDS`; true
-        once per change. Call it every few seconds, and every second while `is_settling`."""
+        once per change. Call it every few seconds."""
         if not self._is_watched:
             return False
         state = self._file_state()
@@ -70,11 +70,6 @@ class ConfigWatcher:
             return False
         self._changed_at = None
         return True
-
-    @property
-    def is_settling(self) -> bool:
-        """Whether the file has changed and may still be written to."""
-        return self._changed_at is not None
 
     def has_new_content(self) -> bool:
         """Return whether the content differs from what was loaded last."""

@@ -31,7 +31,6 @@ STOP_SECONDS = 20.0
 """Time limit of the shutdown, below the 30 s after which ECS and Kubernetes kill."""
 
 _TICK = 2.0
-_SETTLING_TICK = 1.0  # while another process may still be writing to a changed file
 _GC_THRESHOLD = 10_000
 _MAX_SILENCE = 30.0  # three times the longest wait of a thread that ticks
 
@@ -150,15 +149,14 @@ class Daemon:
             self._events.put(Stop("http thread died", 1))
 
     def _wait(self) -> Stop:
-        wait = _TICK
         while True:
             self._tick("main")
             try:
-                event = self._events.get(timeout=wait)
+                event = self._events.get(timeout=_TICK)
             except Empty:
                 reap_orphans()
-                wait = _SETTLING_TICK if self._reloader.poll() else _TICK
-                # A reload may have turned TLS on.
+                self._reloader.poll()
+                # A reload may have changed TLS, on which the URL and idle connections depend.
                 self._address_file.write(self._server.url)
                 self._server.sweep()
                 continue

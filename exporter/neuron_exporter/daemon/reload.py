@@ -40,17 +40,15 @@ class Reloader:
         self._outcome = ""
         self._at = 0.0
 
-    def poll(self) -> bool:
-        """Reload files that have changed and settled. Return whether another process may still be
-        writing to one: then call again after a second."""
+    def poll(self) -> None:
+        """Reload files that have changed and settled. Call it every few seconds."""
         if self._watcher.has_settled():
             if self._watcher.has_new_content():
                 self._reload()
             else:
                 _log.debug("config_unchanged", file=self._watcher.path)
-        web_config = self._pipeline.web_config
-        is_written = web_config is not None and web_config.refresh()
-        return is_written or self._watcher.is_settling
+        if self._pipeline.web_config is not None:
+            self._pipeline.web_config.refresh()
 
     def reload(self) -> None:
         """Reload now."""

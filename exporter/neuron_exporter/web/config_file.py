@@ -58,15 +58,12 @@ class WebConfigFile:
         """Return the settings of the last valid file."""
         return self._access
 
-    def refresh(self, *, at_once: bool = False) -> bool:
-        """Reload the files if they changed and were stable since the last call, or `at_once`.
-
-        Return whether they have changed and another process may still be writing to them.
-        """
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Reload the files if they changed and were stable since the last call, or `at_once`."""
         stamps = {path: _stamp(path) for path in self._stamps}
         if stamps == self._stamps or not (at_once or stamps == self._pending):
-            self._pending = stamps
-            return stamps != self._stamps
+            self._pending = stamps  # a write may still be in progress
+            return
         loader = _Loader(self._path, self._access)
         try:
             access = loader.load()
@@ -88,7 +85,6 @@ class WebConfigFile:
             self.warnings = loader.warnings
             self.on_reload(True)
         self._stamps = loader.stamps
-        return False
 
 
 class _Loader:

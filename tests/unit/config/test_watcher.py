@@ -58,18 +58,6 @@ def test_change_is_loaded_once_after_settling(watched: WatchedFile) -> None:
     assert SETTLE_SECONDS == 2
 
 
-def test_settling(watched: WatchedFile) -> None:
-    """A changed file is settling until it is loaded."""
-    watched.advance(1)
-    assert not watched.watcher.is_settling
-    watched.write("debug")
-    for _ in range(2):
-        assert watched.advance(1) == []
-        assert watched.watcher.is_settling
-    assert watched.advance(1) == ["debug"]
-    assert not watched.watcher.is_settling
-
-
 def test_change_before_first_poll(tmp_path: Path) -> None:
     path = tmp_path / "exporter.yaml"
     path.write_text("{}")

@@ -55,16 +55,6 @@ def test_new_password(folder: WebConfigFolder) -> None:
     assert not reloaded.accepts("me", "old")
 
 
-def test_pending_change(folder: WebConfigFolder) -> None:
-    """A refresh returns whether a change must be looked at again soon."""
-    file = WebConfigFile(folder.write(basic_auth_users={"me": bcrypt_hash("old")}))
-    assert not file.refresh()
-    folder.write(basic_auth_users={"me": bcrypt_hash("new")})
-    assert [file.refresh() for _ in range(3)] == [True, False, False]
-    folder.write(basic_auth_users={"me": bcrypt_hash("newer")})
-    assert not file.refresh(at_once=True)
-
-
 def test_file_must_be_stable(folder: WebConfigFolder) -> None:
     reloaded = ReloadedFile(folder, basic_auth_users={"me": bcrypt_hash("old")})
     for number in range(5):
