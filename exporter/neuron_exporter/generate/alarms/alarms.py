@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import yaml
@@ -27,7 +26,8 @@ from neuron_exporter.generate.dry_run import (
     replay_settings,
 )
 from neuron_exporter.generate.options import Configure, check_instance_id, choose_type
-from neuron_exporter.metrics.selection import select_for_cloudwatch
+from neuron_exporter.metrics.selection import SelectionProblem, select_for_cloudwatch
+from neuron_exporter.model import Selection
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, sanitize_dimension_value
 
@@ -67,7 +67,7 @@ def alarms(
 ) -> dict[str, Any]:
     """Return the template.
 
-    An allow-list (`preset: none`) has only the alarms whose metrics it publishes.
+    An allow-list (`preset: none`) has only the alarms whose metrics it names.
 
     Args:
         instance_type: the machine to simulate; None for the configured or default one.
@@ -88,16 +88,7 @@ def alarms(
         raise ConfigError(["cloudwatch.enabled: must be true for alarms (got False)"])
     result = dry_run(configure, instance_type=name, stream=stream)
     series = _choose_set(result, rules, instance_id)
-    absent = {
-        rule.name: metric
-        for rule, metric in _missing(rules, series)
-        if rule.is_optional or (cloudwatch.preset == "none" and not rule.is_required)
-    }
-    published = tuple(rule for rule in rules if rule.name not in absent)
-    for rule in rules if published else ():
-        if rule.name in absent and not rule.is_optional:
-            explain(f"{rule.name} is left out: {absent[rule.name]} is not in the allow-list")
-    rules = published or rules
+    rules = _leave_out(rules, series, cloudwatch, explain)
     _check_published(rules, series, result, cloudwatch)
     known_type = instance_type or config.identity.instance_type
     if stream is not None and "InstanceType" in series.dimensions:
@@ -177,6 +168,36 @@ def _missing(rules: Iterable[Rule], series: PublishedSet) -> list[tuple[Rule, st
     return [(rule, metric) for rule, metric in read if metric not in series.metrics]
 
 
+def _leave_out(
+    rules: tuple[Rule, ...],
+    series: PublishedSet,
+    config: CloudWatchConfig,
+    explain: Callable[[str], None],
+) -> tuple[Rule, ...]:
+    """Return the alarms without those whose metrics may be missing: optional alarms, and those on
+    metrics that an allow-list does not name. Return all if none would be left."""
+    is_allow_list = config.preset == "none"
+    selected = _select(config)[0].names
+    absent: dict[str, str] = {}
+    for rule, metric in _missing(rules, series):
+        if rule.is_optional:
+            absent[rule.name] = ""
+        elif is_allow_list and metric not in selected and not rule.is_required:
+            absent[rule.name] = f"{rule.name} is left out: {metric} is not in the allow-list"
+    if len(absent) == len(rules):
+        return rules
+    for line in filter(None, absent.values()):
+        explain(line)
+    return tuple(rule for rule in rules if rule.name not in absent)
+
+
+def _select(config: CloudWatchConfig, *more: str) -> tuple[Selection, list[SelectionProblem]]:
+    """Select metrics as the exporter does, and `more` of them."""
+    include = [*config.include, *more]
+    task_scope = config.scope == "task"
+    return select_for_cloudwatch(config.preset, include, config.exclude, task_scope=task_scope)
+
+
 def _check_published(
     rules: Iterable[Rule], series: PublishedSet, result: DryRunResult, config: CloudWatchConfig
 ) -> None:
@@ -191,8 +212,7 @@ def _check_published(
 
 def _fix(metric: str, series: PublishedSet, result: DryRunResult, config: CloudWatchConfig) -> str:
     """Explain why a metric is not published, or how to publish it."""
-    select = partial(select_for_cloudwatch, config.preset, task_scope=config.scope == "task")
-    chosen, _ = select(config.include, config.exclude)
+    chosen, _ = _select(config)
     budget = result.budget
     suppressed = (names for names, name in budget.suppressed_items if name == metric)
     if any({*names} <= {*series.dimensions} for names in suppressed):
@@ -205,7 +225,7 @@ def _fix(metric: str, series: PublishedSet, result: DryRunResult, config: CloudW
         if others:
             return f"it is published in {', '.join(others)}"
         return "such a machine does not report it"
-    included, unusable = select([*config.include, metric], config.exclude)
+    included, unusable = _select(config, metric)
     if unusable:
         return f"it {unusable[0].message}"
     if metric not in included.names:

@@ -10,6 +10,7 @@ from neuron_exporter.generate.alarms.nodes import (
     NOTHING,
     Node,
     Value,
+    equals,
     if_node,
     is_set,
     number_parameter,
@@ -44,7 +45,7 @@ class ExpectedNumber(NamedTuple):
 
     @property
     def _is_zero(self) -> Node:
-        return {"Fn::Equals": [{"Ref": self.expected.parameter}, "0"]}
+        return equals(self.expected.parameter, "0")
 
     def parameters(self) -> Node:
         """Return the parameters that choose the number."""
@@ -53,14 +54,11 @@ class ExpectedNumber(NamedTuple):
             (name,) = expected.dimensions
             default = self.dimensions.get(name, Value()).text
             parameters[name] = text_parameter(Default=default, Description=expected.own_dimension)
-        if self._reads_metric:
-            about = expected.about
-            parameters[expected.parameter] = number_parameter(
-                Default=0, MinValue=0, Description=about
-            )
-        else:
-            about = f"Expected number of {expected.query.id}"
-            parameters[expected.parameter] = number_parameter(MinValue=1, Description=about)
+        parameters[expected.parameter] = (
+            number_parameter(Default=0, MinValue=0, Description=expected.about)
+            if self._reads_metric
+            else number_parameter(MinValue=1, Description=f"Expected number of {expected.query.id}")
+        )
         return parameters
 
     def rules(self) -> Node:
@@ -70,9 +68,8 @@ class ExpectedNumber(NamedTuple):
         if not self._has_own:
             return {}
         (name,) = expected.dimensions
-        is_empty = {"Fn::Equals": [{"Ref": name}, ""]}
         assertion = {
-            "Assert": {"Fn::Not": [{"Fn::And": [is_empty, self._is_zero]}]},
+            "Assert": {"Fn::Not": [{"Fn::And": [equals(name, ""), self._is_zero]}]},
             "AssertDescription": f"{name} or {expected.parameter} must be set: otherwise no "
             f"missing {expected.query.id.removesuffix('s')} could be detected",
         }

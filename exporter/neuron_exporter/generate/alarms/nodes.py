@@ -28,9 +28,14 @@ class Value(NamedTuple):
         return {"Ref": self.reference} if self.reference else self.text
 
 
+def equals(parameter: str, value: str) -> Node:
+    """Return the condition that a parameter has this value."""
+    return {"Fn::Equals": [{"Ref": parameter}, value]}
+
+
 def is_set(parameter: str) -> Node:
     """Return the condition that a parameter is not empty."""
-    return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+    return {"Fn::Not": [equals(parameter, "")]}
 
 
 def if_node(condition: str, then: Any, otherwise: Any) -> Node:

@@ -7,7 +7,7 @@ How CloudWatch treats missing data in expressions and alarms is described in its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from neuron_exporter.facts.problems import MIN_FAILURES
@@ -134,15 +134,14 @@ _FLEET_HEARTBEATS = Rule(
     is_required=True,
 )
 
-_TASK_HEARTBEATS = Rule(
-    name="heartbeats",
+_TASK_HEARTBEATS = replace(
+    _FLEET_HEARTBEATS,
     alert="NeuronExporterDown",
     meaning="Fewer exporters report than tasks run: an exporter or its neuron-monitor is down, "
     "while its task goes on.",
     action="List the tasks (aws ecs list-tasks, describe-tasks) and find the one whose container "
     "neuron-exporter is STOPPED, or UNHEALTHY; its log has the reason. A new task needs a few "
     "minutes before it counts.",
-    queries=(_HEARTBEATS,),
     expression=f"IF(tasks > 0, tasks - {_REPORTING}, 0)",
     # Container Insights counts the tasks of a service in the state RUNNING (CloudWatch user guide,
     # Container-Insights-metrics-ECS: dimensions ServiceName and ClusterName).
@@ -156,13 +155,9 @@ _TASK_HEARTBEATS = Rule(
         f"${{ExpectedTasks}} - {_REPORTING}",
         "CountsTasks",
     ),
-    comparison="GreaterThanOrEqualToThreshold",
     threshold=Threshold("MissingTasks", 1, "tasks whose exporter does not report", minimum=0.1),
-    datapoints=(3, 5),
-    missing="breaching",
     missing_reason="without any data no exporter reports, the cluster has no Container Insights, "
     "or the service has no task",
-    is_required=True,
 )
 
 _MACHINE_HEARTBEAT = Rule(

@@ -13,6 +13,7 @@ from neuron_exporter.generate.alarms.nodes import (
     NOTHING,
     Node,
     Value,
+    equals,
     if_node,
     is_set,
     number_parameter,
@@ -54,9 +55,8 @@ def build_template(
         ConfigError: no alarm period is a multiple of the interval.
     """
     target = "the fleet" if machine is None else f"the machine {machine}"
-    pairs = [{"Name": name, "Value": value.node} for name, value in dimensions.items()]
     numbers = [ExpectedNumber(rule.expected, dimensions) for rule in rules if rule.expected]
-    writer = _Writer(namespace, interval, pairs, dimensions)
+    writer = _Writer(namespace, interval, dimensions)
     resources = {rule.key: writer.alarm(rule) for rule in rules}
     health_keys = [rule.key for rule in rules if rule.is_health]
     if health_keys:
@@ -74,7 +74,7 @@ def build_template(
         "Conditions": {
             _HAS_TOPIC: is_set("SnsTopicArn"),
             _HAS_RUNBOOK: is_set(_RUNBOOK),
-            **({_EACH: {"Fn::Equals": [{"Ref": "Notify"}, "each"]}} if health_keys else {}),
+            **({_EACH: equals("Notify", "each")} if health_keys else {}),
             **_merged(number.conditions() for number in numbers),
         },
         "Resources": resources,
@@ -123,8 +123,11 @@ class _Writer(NamedTuple):
 
     namespace: str
     interval: int
-    dimensions: list[Node]
     values: Mapping[str, Value]
+
+    @property
+    def _dimensions(self) -> list[Node]:
+        return [{"Name": name, "Value": value.node} for name, value in self.values.items()]
 
     def alarm(self, rule: Rule) -> Node:
         datapoints, periods = rule.datapoints
@@ -152,7 +155,7 @@ class _Writer(NamedTuple):
         return {
             "Namespace": self.namespace,
             "MetricName": query.metric,
-            "Dimensions": self.dimensions,
+            "Dimensions": self._dimensions,
             kind: query.statistic,
             "Unit": _UNITS[query.metric],
             "Period": {"Ref": _period_of(rule)},
@@ -168,7 +171,7 @@ class _Writer(NamedTuple):
             if dimensions := number.metric_dimensions():
                 stat = _stat(rule.expected.query, rule, rule.expected.namespace, dimensions)
                 metrics.append(number.if_read(stat))
-        metrics += [_stat(each, rule, self.namespace, self.dimensions) for each in rule.queries]
+        metrics += [_stat(each, rule, self.namespace, self._dimensions) for each in rule.queries]
         watched = {"Id": "watched", "Expression": expression, "Label": rule.name}
         return {"Metrics": [{**watched, "ReturnData": True}, *metrics]}
 

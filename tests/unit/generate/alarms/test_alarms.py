@@ -263,6 +263,16 @@ def test_an_allow_list_has_alarms_on_its_metrics(tmp_path: Path) -> None:
     assert problem.startswith("heartbeats: ExporterHeartbeat is not published in [ClusterName]")
 
 
+def test_an_allow_list_with_metrics_that_the_budget_drops(tmp_path: Path) -> None:
+    """An alarm on a metric that the list names is not left out: the budget is the mistake."""
+    allowed = ["ExporterHeartbeat", "NeuronCoreUtilization", "EccUncorrected"]
+    budget = {"max_metrics": 2}
+    (problem,) = problems(fleet_of(tmp_path, preset="none", include=allowed, budget=budget))
+    assert problem.startswith(
+        "uncorrected-ecc: EccUncorrected is not published in [ClusterName]: the budget of 2 drops "
+    )
+
+
 def test_cloudwatch_must_be_enabled(tmp_path: Path) -> None:
     (problem,) = problems(fleet_of(tmp_path, enabled=False))
     assert problem.startswith("cloudwatch.enabled: must be true for alarms")
