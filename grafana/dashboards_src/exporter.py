@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from grafana.dashboards_src import colors, common, panels, tables, variables
 from grafana.dashboards_src.exporter_delivery import delivery
 from grafana.dashboards_src.exporters import exporters_worst_first
-from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.layout import LINKS, dashboard
 from grafana.dashboards_src.panels import Panel, Target, query
 from grafana.dashboards_src.queries import EXPORTER, TARGET, age, increase, rate, select
 from grafana.dashboards_src.tables import table_query
@@ -269,11 +269,7 @@ def _drift() -> list[Panel]:
                 f"{described} * on ({TARGET}) group_left (instance_id) {machine} "
                 f"or {described} unless on ({TARGET}) {machine}"
             ),
-            links={
-                "Machine": dashboard_link(
-                    "neuron-exporter-machine", "Open the machine", "machine", "Machine"
-                )
-            },
+            links={"Machine": LINKS["Machine"]},
             sort={"Exporter": False},
             width=24,
             height=10,

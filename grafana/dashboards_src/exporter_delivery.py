@@ -7,16 +7,25 @@ from typing import Any
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.dashboards_src import colors, panels, tables
-from grafana.dashboards_src.layout import dashboard_link
+from grafana.dashboards_src.layout import LINKS
 from grafana.dashboards_src.panels import Panel, query
-from grafana.dashboards_src.queries import EXPORTER, TARGET, age, highest, named, rate, select
+from grafana.dashboards_src.queries import (
+    EXPORTER,
+    TARGET,
+    age,
+    highest,
+    increase,
+    named,
+    rate,
+    select,
+)
 from grafana.dashboards_src.tables import table_query
 
 _SINK = f"{TARGET}, sink"
 _LAST_DELIVERY = select("neuron_exporter_sink_last_success_timestamp_seconds", EXPORTER)
 _WAITING = select("neuron_exporter_sink_queue_requests", EXPORTER)
 _OLDEST = select("neuron_exporter_spool_oldest_timestamp_seconds", EXPORTER)
-_DROPPED = select("neuron_exporter_sink_dropped_requests_total", EXPORTER)
+_DROPPED = increase("neuron_exporter_sink_dropped_requests_total", EXPORTER)
 _SPOOL = select("neuron_exporter_spool_bytes", EXPORTER)
 _MOST_WAITING = (
     f"topk(10, sum by ({TARGET}) (last_over_time({_WAITING}[$__rate_interval] @ end())) > 0)"
@@ -27,7 +36,7 @@ _STATES = {0: ("does not deliver", "red"), 1: ("delivers", "green")}
 def delivery() -> list[Panel]:
     """Return the panels."""
     return [
-        _exporters_worst_first(),
+        _sinks_worst_first(),
         panels.rates(
             "Requests",
             "Requests per second, by sink and outcome.",
@@ -76,12 +85,12 @@ def delivery() -> list[Panel]:
     ]
 
 
-def _exporters_worst_first() -> Panel:
+def _sinks_worst_first() -> Panel:
     columns = {
         "State": f"max by ({_SINK}) ({select('neuron_exporter_sink_up', EXPORTER)})",
         "Last delivery": f"max by ({_SINK}) (1000 * ({_LAST_DELIVERY} > 0))",
         "Waiting": f"sum by ({_SINK}) ({_WAITING})",
-        "Dropped": f"sum by ({_SINK}) (increase({_DROPPED}[$__range]))",
+        "Dropped": f"sum by ({_SINK}) ({_DROPPED})",
     }
     panel: Any = tables.table(
         "Sinks of each exporter, worst first",
@@ -89,10 +98,7 @@ def _exporters_worst_first() -> Panel:
         "attempt, and how many were dropped in the time shown.",
         {
             "machine": "Machine",
-            **{
-                f"Value #{letter}": heading
-                for letter, heading in zip(panels.LETTERS, columns, strict=False)
-            },
+            **tables.values(columns),
             "sink": "Sink",
             "instance": "Exporter",
         },
@@ -105,14 +111,7 @@ def _exporters_worst_first() -> Panel:
             "Waiting": (colors.UNKNOWN, colors.Step(1, "orange")),
             "Dropped": (colors.UNKNOWN, colors.Step(1, "red")),
         },
-        links={
-            "Machine": dashboard_link(
-                "neuron-exporter-machine", "Open the machine", "machine", "Machine"
-            ),
-            "Exporter": dashboard_link(
-                "neuron-exporter-exporter", "Open the exporter", "instance", "Exporter"
-            ),
-        },
+        links=LINKS,
         sort={"State": False, "Last delivery": False},
         no_value="-",
         width=24,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from grafana.dashboards_src import colors, tables
-from grafana.dashboards_src.layout import dashboard_link
-from grafana.dashboards_src.panels import LETTERS, Panel
-from grafana.dashboards_src.queries import EXPORTER, TARGET, named, select
+from grafana.dashboards_src.layout import LINKS
+from grafana.dashboards_src.panels import Panel
+from grafana.dashboards_src.queries import EXPORTER, TARGET, increase, named, select
 from grafana.dashboards_src.tables import table_query
 from grafana.dashboards_src.triage import STATES, Texts
 from neuron_exporter.facts.problems import BY_REASON
@@ -41,12 +41,12 @@ _STATES: Texts = {
 
 def exporters_worst_first() -> Panel:
     """Return a table of all exporters with their state."""
-    restarts = select("neuron_exporter_source_restarts_total", EXPORTER)
+    restarts = increase("neuron_exporter_source_restarts_total", EXPORTER)
     last_report = select("neuron_exporter_last_report_timestamp_seconds", EXPORTER)
     columns = {
         "State": _state(),
         "Last report": f"max by ({TARGET}) (1000 * ({last_report} > 0))",
-        "Restarts": f"sum by ({TARGET}) (increase({restarts}[$__range]))",
+        "Restarts": f"sum by ({TARGET}) ({restarts})",
     }
     version = f"max by ({TARGET}, version) ({select('neuron_exporter_build_info', EXPORTER)})"
     return tables.table(
@@ -57,10 +57,7 @@ def exporters_worst_first() -> Panel:
         {
             "machine": "Machine",
             "instance": "Exporter",
-            **{
-                f"Value #{letter}": heading
-                for letter, heading in zip(LETTERS, columns, strict=False)
-            },
+            **tables.values(columns),
             "version": "Version",
         },
         *(table_query(named(each)) for each in columns.values()),
@@ -76,14 +73,7 @@ def exporters_worst_first() -> Panel:
             "Restarts": 110,
             "Version": 90,
         },
-        links={
-            "Machine": dashboard_link(
-                "neuron-exporter-machine", "Open the machine", "machine", "Machine"
-            ),
-            "Exporter": dashboard_link(
-                "neuron-exporter-exporter", "Show this exporter only", "instance", "Exporter"
-            ),
-        },
+        links=LINKS,
         sort={"State": True, "Restarts": True},
         no_value="-",
         width=24,

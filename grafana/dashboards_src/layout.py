@@ -69,6 +69,15 @@ def dashboard_link(
     return builders.DashboardLink(title).url(url).build()
 
 
+LINKS = {
+    "Machine": dashboard_link("neuron-exporter-machine", "Open the machine", "machine", "Machine"),
+    "Exporter": dashboard_link(
+        "neuron-exporter-exporter", "Open the exporter", "instance", "Exporter"
+    ),
+}
+"""Links from the columns of tables that name machines and exporters."""
+
+
 def _kind_tag(kind: str) -> str:
     return f"{TAG}-{kind}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards_src import colors, common, panels, tables, variables
-from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.layout import LINKS, dashboard
 from grafana.dashboards_src.machine_cores import cores
 from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import (
@@ -83,11 +83,7 @@ def _overview() -> list[Panel]:
                 f"{_PRESENT} * on ({TARGET}) group_left (version) {_BUILD} "
                 f"or {_PRESENT} unless on ({TARGET}) {_BUILD}"
             ),
-            links={
-                "Exporter": dashboard_link(
-                    "neuron-exporter-exporter", "Open the exporter", "instance", "Exporter"
-                )
-            },
+            links=LINKS,
             widths={"Exporter": 135, "Type": 105, "Zone": 95},
             paged=False,
             width=8,
@@ -202,13 +198,12 @@ def _memory() -> list[Panel]:
         name: select(f"neuroncore_memory_usage_{suffix}", MACHINE)
         for suffix, name in MEMORY.items()
     }
-    headings = {f"Value #{letter}": name for letter, name in zip("ABCDE", categories, strict=True)}
     return [
         tables.bars(
             "Current memory of each core",
             "Device memory per core, by category.",
             "neuroncore",
-            {"neuroncore": "Core", **headings},
+            {"neuroncore": "Core", **tables.values(categories)},
             *(table_query(f"sum by (neuroncore) ({each})") for each in categories.values()),
             unit="bytes",
             width=24,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -25,7 +26,7 @@ Target = Builder[Any]
 COLUMNS = 24
 """Columns of the grid."""
 
-LETTERS = "ABCDEFGHIJKL"
+LETTERS = string.ascii_uppercase
 """Names of a panel's queries, in their order."""
 
 _VALUE_SIZE = 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Unpack
 
 from grafana_foundation_sdk.builders import common
@@ -91,6 +91,13 @@ def table(
         if properties:
             panel = panel.override_by_name(heading, properties)
     return panel
+
+
+def values(headings: Iterable[str]) -> dict[str, str]:
+    """Return the fields with the values of a table's queries, with their headings in that order."""
+    return {
+        f"Value #{letter}": each for letter, each in zip(panels.LETTERS, headings, strict=False)
+    }
 
 
 def bars(

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models import common as commons
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.dashboards_src import colors, panels, tables
-from grafana.dashboards_src.layout import dashboard_link
+from grafana.dashboards_src.layout import LINKS
 from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import FLEET, JOB, TARGET, select
 from grafana.dashboards_src.tables import table_query
@@ -151,14 +151,7 @@ def machines_worst_first() -> Panel:
             "Failed": "percentunit",
             "p99": "s",
         },
-        links={
-            "Machine": dashboard_link(
-                "neuron-exporter-machine", "Open the machine", "machine", "Machine"
-            ),
-            "Exporter": dashboard_link(
-                "neuron-exporter-exporter", "Open the exporter", "instance", "Exporter"
-            ),
-        },
+        links=LINKS,
         texts={"State": STATES, "Alert": _ALERT_STATES},
         decimals={"Failed": 2},
         sort={"State": True},

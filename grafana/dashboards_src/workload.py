@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards_src import colors, common, panels, tables, variables, workloads
-from grafana.dashboards_src.layout import dashboard, dashboard_link
+from grafana.dashboards_src.layout import LINKS, dashboard
 from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import (
     COMPLETED,
@@ -30,9 +30,6 @@ _GAP = select("neuron_execution_gap_seconds", WORKLOAD)
 _EXECUTIONS = "workload:neuron_executions_by_status:rate5m"
 _COMPLETED = select(_EXECUTIONS, WORKLOAD, COMPLETED)
 _FAILED = select(_EXECUTIONS, WORKLOAD, FAILED)
-_MACHINE = {
-    "Machine": dashboard_link("neuron-exporter-machine", "Open the machine", "machine", "Machine")
-}
 
 
 def _utilization(labels: str) -> str:
@@ -258,7 +255,7 @@ def _idle() -> list[Panel]:
                 "Value": "Idle cores",
             },
             table_query(f"sum by (namespace, pod, container, instance_id) ({_IDLE})"),
-            links=_MACHINE,
+            links=LINKS,
             sort={"Idle cores": True},
             width=20,
             height=6,

@@ -10,8 +10,8 @@ from typing import Any
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.dashboards_src import colors, tables
-from grafana.dashboards_src.layout import dashboard_link
-from grafana.dashboards_src.panels import LETTERS, Panel
+from grafana.dashboards_src.layout import LINKS, dashboard_link
+from grafana.dashboards_src.panels import Panel
 from grafana.dashboards_src.queries import (
     COMPLETED,
     FAILED,
@@ -154,9 +154,6 @@ def workloads_worst_first(title: str, names: Names, height: int) -> Panel:
         "p99 / usual": names.by("max", _relative_p99(names)),
     }
     columns = {name: value for name, value in columns.items() if name not in names.omitted}
-    values = {
-        f"Value #{letter}": heading for letter, heading in zip(LETTERS, columns, strict=False)
-    }
     is_on_several = "Machines" in columns
     worst = (
         f"worst problem on any machine: {_EXPLANATIONS}. The numbers of machines say on how many "
@@ -170,7 +167,7 @@ def workloads_worst_first(title: str, names: Names, height: int) -> Panel:
         f"The state is a workload's {worst}. Usual is the average p99 of the day that ended an "
         "hour ago or, without such a day, p99 in the best tenth of the time shown. At 200 %, it "
         "has doubled.",
-        {"workload": "Workload", **names.more, **values},
+        {"workload": "Workload", **names.more, **tables.values(columns)},
         *(table_query(each) for each in columns.values()),
         units={
             "Utilization": "percentunit",
@@ -190,11 +187,9 @@ def workloads_worst_first(title: str, names: Names, height: int) -> Panel:
         },
         texts={"State": _SHORT_STATES if is_on_several else _STATES},
         links={
+            **LINKS,
             "Workload": dashboard_link(
                 "neuron-exporter-workload", "Open the workload", "workload", "Workload", by=label
-            ),
-            "Machine": dashboard_link(
-                "neuron-exporter-machine", "Open the machine", "machine", "Machine"
             ),
         },
         widths=_WIDTHS if is_on_several else {**_WIDTHS, "Workload": 170},

@@ -57,9 +57,9 @@ def sink_failing(window: str) -> str:
     )
 
 
-def gap(window: str) -> str:
+def gap(window: str, matchers: str = "") -> str:
     """Return an expression for the current gap of each runtime in seconds."""
-    return f"last_over_time(neuron_execution_gap_seconds[{window}])"
+    return f"last_over_time(neuron_execution_gap_seconds{matchers}[{window}])"
 
 
 def over(gap: str, factor: int, seconds: int) -> str:
@@ -90,9 +90,9 @@ def since_start(gaps: str, window: str) -> str:
 def suspicious(window: str) -> str:
     """Return an expression for gaps that may be a hang.
 
-    The history of the tag may be that of a process that has ended: a runtime without a history of
-    its own, which may be in a long first execution, is not suspicious before it would hang, unless
-    its exporter has restarted.
+    A runtime without a history of its own may be in a long first execution, and the history of its
+    tag may be that of a process that has ended. Its gap has to last `HANG_UNKNOWN_SECONDS`, unless
+    it is as old as the exporter.
     """
     current = gap(window)
     return (

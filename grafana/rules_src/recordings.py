@@ -22,7 +22,8 @@ _RUNTIME_CORES = f"max by ({MACHINE}, {OWNER}, runtime_tag, neuroncore) (neuronc
 _WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
 _FAILED = "|".join(FAILED_STATUSES)
 
-_IDLE = f"avg_over_time(neuroncore_utilization_ratio[{WINDOW}]) < bool {IDLE_UTILIZATION}"
+_AVERAGE = f"avg_over_time(neuroncore_utilization_ratio[{WINDOW}])"
+_IDLE = f"{_AVERAGE} < bool {IDLE_UTILIZATION}"
 
 _MACHINES = (
     Recording(
@@ -51,7 +52,7 @@ _MACHINES = (
     ),
     Recording(
         record=f"instance:neuroncore_utilization:max_avg{WINDOW}",
-        expr=f"max by ({MACHINE}) (avg_over_time(neuroncore_utilization_ratio[{WINDOW}]))",
+        expr=f"max by ({MACHINE}) ({_AVERAGE})",
         rationale="The busiest core reveals a hang, regardless of the other cores.",
     ),
     Recording(
@@ -160,8 +161,7 @@ _WORKLOADS = (
             f"count by ({MACHINE}, {OWNER}) (\n"
             f"  min_over_time(neuroncore_allocated[{WINDOW}]) == 1\n"
             f"  and on ({TARGET}, neuroncore)\n"
-            "    avg_over_time(neuroncore_utilization_ratio"
-            f"[{WINDOW}]) < {IDLE_UTILIZATION}\n"
+            f"    {_AVERAGE} < {IDLE_UTILIZATION}\n"
             ")"
         ),
         rationale="Cores that are allocated to a pod and idle cost money without any use.",

@@ -28,6 +28,21 @@ class Panel(NamedTuple):
         """Queries of the panel."""
         return list(self.document.get("targets", []))
 
+    @property
+    def headings(self) -> dict[str, str]:
+        """Headings of the values in a table, by the letter of their query."""
+        names = (
+            each["options"]["renameByName"].items()
+            for each in self.document.get("transformations", ())
+            if each["id"] == "organize"
+        )
+        return {
+            field.removeprefix("Value #"): heading
+            for renamed in names
+            for field, heading in renamed
+            if field.startswith("Value #")
+        }
+
 
 def files(kind: str) -> list[Path]:
     """Return the dashboards for a kind of data source."""

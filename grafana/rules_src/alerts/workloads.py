@@ -53,7 +53,7 @@ _SAME_RUNTIME = f"cluster, instance_id, {_RUNTIME}"
 _GAP = gap(WINDOW)
 _OVER = over(_GAP, HANG_CRITICAL_FACTOR, HANG_CRITICAL_SECONDS)
 _WAS_OVER = over(MAX_GAP, HANG_CRITICAL_FACTOR, HANG_CRITICAL_SECONDS)
-_KNOWN_GAP = _GAP.replace("[", '{instance_id!=""}[')
+_KNOWN_GAP = gap(WINDOW, '{instance_id!=""}')
 _HANGS = f"""max by ({MACHINE}, {_RUNTIME}) (
   {indent(_OVER)}
   or ({indent(_WAS_OVER)})
@@ -133,7 +133,7 @@ ALERTS = (
     ),
     Alert(
         name="NeuronHangSuspected",
-        expr=(f"{_SUSPICIOUS}\nunless on ({TARGET}, {_RUNTIME}) {_HANGS}"),
+        expr=f"{_SUSPICIOUS}\nunless on ({TARGET}, {_RUNTIME}) {_HANGS}",
         for_="1m",
         severity="warning",
         summary="No execution of {{ with $labels.runtime_tag }}{{ . }} on {{ end }}"

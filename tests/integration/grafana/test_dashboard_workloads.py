@@ -100,13 +100,7 @@ def column(
     """Return an expectation: the value of each workload in a column of a table."""
     document = dashboards.load(dashboards.FOLDER / f"{name}.json")
     panel = dashboards.find_panel(document, title)
-    (names,) = (
-        each["options"]["renameByName"]
-        for each in panel.document["transformations"]
-        if each["id"] == "organize"
-    )
-    (field,) = (each for each, shown in names.items() if shown == heading)
-    (query,) = (each for each in panel.targets if f"Value #{each['refId']}" == field)
+    (query,) = (each for each in panel.targets if panel.headings[each["refId"]] == heading)
     expression = dashboards.resolve(query["expr"], {**VARIABLES, **chosen})
     return {
         "expr": f"max by (workload) ({expression})",
