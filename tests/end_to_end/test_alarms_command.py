@@ -132,9 +132,9 @@ def test_moto_returns_values_for_alarm_queries(moto: str, clients: dict[str, Any
     stack = fleet_stack(ClusterName="moto")
     for alarm in stack.alarms.values():
         cloudwatch.put_metric_alarm(**alarm)
-    names = {alarm["AlarmName"] for alarm in stack.alarms.values()}
-    kept = cloudwatch.describe_alarms(AlarmNamePrefix="stack-")["MetricAlarms"]
-    assert {alarm["AlarmName"] for alarm in kept} == names
+    names = [alarm["AlarmName"] for alarm in stack.alarms.values()]
+    kept = cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]
+    assert {alarm["AlarmName"] for alarm in kept} == set(names)
 
     one_runtime = ("--runtimes", "1")
     end = publish(FLEET, moto, MINUTES, [(*BUSY, *one_runtime)], ("identity.cluster", "moto"))

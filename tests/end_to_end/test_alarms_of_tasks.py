@@ -164,15 +164,18 @@ def moto_client(moto: str) -> Iterator[Any]:
 def test_moto_accepts_the_alarm_and_has_its_series(
     config: Path, moto: str, moto_client: Any
 ) -> None:
-    alarm = stack(config).alarms["Heartbeats"]
+    alarm = stack(config, ClusterName="moto").alarms["Heartbeats"]
     moto_client.put_metric_alarm(**alarm)
-    publish(config, moto, MINUTES, [BUSY])
+    publish(config, moto, MINUTES, [BUSY], ("identity.cluster", "moto"))
     moto_client.put_metric_data(
         Namespace=RUNNING.namespace,
         MetricData=[
             {
                 "MetricName": RUNNING.name,
-                "Dimensions": [{"Name": n, "Value": v} for n, v in SERVICE.items()],
+                "Dimensions": [
+                    {"Name": "ClusterName", "Value": "moto"},
+                    {"Name": "ServiceName", "Value": TASK.service},
+                ],
                 "Timestamp": START,
                 "Value": 1.0,
             }

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import missing
-from tests.support.commands import shell_environment
-from tests.support.documents import section
-from tests.support.fleet import CREDENTIALS
 from tests.support.paths import ROOT
-from tests.support.registry import Registry, add_docker, running_registry, without_run
-from tests.support.stacks import ACCOUNT, Account, account
+from tests.support.registry import Registry, add_docker, without_run
+from tests.support.stacks import ACCOUNT, Account
+from tests.support.steps import aws_variables, filled, run_step, steps
 from tests.support.supervised import programs
 
-STEPS = section("ecs/README.md", "From nothing to metrics")
 ECR = "ACCOUNT.dkr.ecr.REGION.amazonaws.com"
-
-
-def steps() -> list[str]:
-    """Return the commands in their order."""
-    blocks = re.findall(r"```console\n(.*?)```", STEPS, re.DOTALL)
-    return [step.strip() for block in blocks for step in re.split(r"^ *\$ ", block, flags=re.M)[1:]]
-
-
-@pytest.fixture
-def empty() -> Iterator[Account]:
-    """Return an empty account."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        with account() as opened:
-            yield opened
-
-
-@pytest.fixture
-def registry(empty: Account, tmp_path: Path) -> Iterator[Registry]:
-    """Return an empty registry with the account's password, in place of ECR's."""
-    for program in ("docker-registry", "buildah"):
-        if shutil.which(program) is None:
-            missing(f"{program} is not installed (make docker-registry)")
-    (token,) = empty.ecr.get_authorization_token()["authorizationData"]
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    user_and_password = base64.b64decode(token["authorizationToken"]).decode()
-    with running_registry(folder, user_and_password.partition(":")[2]) as started:
-        yield started
 
 
 @pytest.fixture
@@ -83,17 +44,12 @@ def add_machine(opened: Account) -> None:
     )
 
 
-def replaced(step: str, values: Mapping[str, str]) -> str:
-    """Return a command with the values of the names in capitals."""
-    return re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], step)
-
-
 def test_from_nothing_to_metrics(
-    empty: Account, registry: Registry, repository: Path, tmp_path: Path
+    empty_account: Account, registry: Registry, repository: Path, tmp_path: Path
 ) -> None:
     """Every command succeeds as written, against moto and a registry on this machine. At the end
     both services and the compile task run, and each container's program is in its image."""
-    subnet = empty.ec2.describe_subnets()["Subnets"][0]
+    subnet = empty_account.ec2.describe_subnets()["Subnets"][0]
     known = {
         "ACCOUNT": ACCOUNT,
         "REGION": "us-east-1",
@@ -104,51 +60,37 @@ def test_from_nothing_to_metrics(
     }
     folder = programs(tmp_path / "programs")
     add_docker(folder, tmp_path)
-    path = [folder, Path(sys.executable).parent, os.environ["PATH"]]
-    environment = shell_environment(
-        **CREDENTIALS,
-        AWS_DEFAULT_REGION="us-east-1",
-        AWS_ENDPOINT_URL=empty.url,
-        PATH=os.pathsep.join(map(str, path)),
-    )
-    for step in steps():
+    for step in steps("ecs/README.md", "From nothing to metrics"):
         if "run-task" in step:
-            add_machine(empty)
+            add_machine(empty_account)
         if "GROUP" in step:
-            (group,) = empty.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+            (group,) = empty_account.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
             known["GROUP"] = group["AutoScalingGroupName"]
         ecr = {ECR: registry.address} if "docker " in step else {}
-        command = replaced(step, {**ecr, **known})
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command],
-            cwd=repository,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = run_step(
+            filled(step, {**ecr, **known}), repository, folder, **aws_variables(empty_account.url)
         )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
         assert "warning: " not in done.stderr, done.stderr
-    services = empty.ecs.list_services(cluster="neuron")["serviceArns"]
+    services = empty_account.ecs.list_services(cluster="neuron")["serviceArns"]
     assert {arn.rpartition("/")[2] for arn in services} == {"inference", "neuron-exporter"}
-    (task,) = empty.ecs.list_tasks(cluster="neuron", family="neuron-compile-inf2-xlarge")[
+    (task,) = empty_account.ecs.list_tasks(cluster="neuron", family="neuron-compile-inf2-xlarge")[
         "taskArns"
     ]
     assert task
-    repositories = empty.ecr.describe_repositories()["repositories"]
+    repositories = empty_account.ecr.describe_repositories()["repositories"]
     assert registry.repositories() == {each["repositoryName"] for each in repositories}
-    families = empty.ecs.list_task_definitions()["taskDefinitionArns"]
+    families = empty_account.ecs.list_task_definitions()["taskDefinitionArns"]
     assert len(families) == 3
     for family in families:
-        definition = empty.ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
-        for container in definition["containerDefinitions"]:
+        described = empty_account.ecs.describe_task_definition(taskDefinition=family)
+        for container in described["taskDefinition"]["containerDefinitions"]:
             assert_program_exists(container, registry)
 
 
 def assert_program_exists(container: Mapping[str, Any], registry: Registry) -> None:
     """Check that the registry has the container's image, and the image has what it starts."""
     host, _, name = container["image"].partition("/")
-    assert host == replaced(ECR, {"ACCOUNT": ACCOUNT, "REGION": "us-east-1"})
+    assert host == filled(ECR, {"ACCOUNT": ACCOUNT, "REGION": "us-east-1"})
     image = name.split(":")
     default = registry.configuration(*image)
     words = [

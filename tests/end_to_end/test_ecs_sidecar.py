@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +12,21 @@ import pytest
 import yaml
 
 from tests.end_to_end.test_task_definition_command import aws
-from tests.support.commands import run, shell_environment
-from tests.support.documents import block, section, text
+from tests.support.commands import run
+from tests.support.documents import block, text
 from tests.support.exporter import simulated
 from tests.support.fleet import CREDENTIALS
 from tests.support.metadata import ecs
 from tests.support.paths import ROOT
-from tests.support.stacks import ACCOUNT
+from tests.support.sidecar import COMMAND, CONFIG, METRICS, assert_three_metrics
+from tests.support.stacks import ACCOUNT, Account
+from tests.support.steps import aws_variables, filled, run_step, steps
 from tests.support.supervised import programs, supervised
 from tests.support.task_definitions import environment_of, exporter_of
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
 
 PAGE = "docs/ecs-sidecar.md"
-CONFIG = str(ROOT / "ecs" / "sidecar.yaml")
-METRICS = {"NeuronCoreUtilization", "ExecutionErrors", "ExporterHeartbeat"}
-
-SIDECAR = (
-    *("task-definition", "--config", CONFIG, "--instance-type", "inf1.xlarge"),
-    *("--with", "none", "--launch", "sidecar", "--region", "ap-northeast-1"),
-)
 
 TASK: dict[str, Any] = {
     "family": "ranking",
@@ -58,7 +50,7 @@ TASK: dict[str, Any] = {
 def merged(tmp_path: Path) -> Path:
     """Return the file with the task and the exporter in it."""
     (tmp_path / "task.json").write_text(json.dumps(TASK))
-    finished = run(*SIDECAR, "--into", str(tmp_path / "task.json"))
+    finished = run(*COMMAND, "--into", str(tmp_path / "task.json"))
     assert finished.status == 0, finished.err
     assert finished.error_lines[-1] == (
         f"attach the policy ecs/policies/publish.json to {TASK['taskRoleArn']}"
@@ -73,7 +65,7 @@ def test_the_price_is_that_of_three_metrics() -> None:
 
 
 def test_the_parts_are_on_standard_output_and_the_explanation_on_standard_error() -> None:
-    finished = run(*SIDECAR)
+    finished = run(*COMMAND)
     assert finished.status == 0
     assert set(json.loads(finished.out)) == {
         "containerDefinitions",
@@ -120,21 +112,15 @@ def test_ecs_registers_the_task_with_the_exporter(moto: str, merged: Path) -> No
     ]
     again = merged.with_name("again.json")
     again.write_text(json.dumps(described))
-    finished = run(*SIDECAR, "--into", str(again))
+    finished = run(*COMMAND, "--into", str(again))
     again.write_text(finished.out)
     aws(moto, "ecs", "register-task-definition", "--cli-input-json", f"file://{again}")
     assert exporter_of(json.loads(finished.out)) == exporter_of(json.loads(merged.read_text()))
 
 
-def console(heading: str) -> list[str]:
-    """Return the commands of a section of the page in their order, those of Docker left out."""
-    blocks = re.findall(r"```console\n(.*?)```", section(PAGE, heading), re.DOTALL)
-    steps = [step for each in blocks for step in re.split(r"^ *\$ ", each, flags=re.M)[1:]]
-    return [step for step in steps if "docker " not in step]
-
-
-def test_the_steps_run_in_order(moto: str, tmp_path: Path) -> None:
+def test_the_steps_run_in_order(empty_account: Account, tmp_path: Path) -> None:
     """Those of the replacement, and those of the alarms for tasks that share a machine."""
+    url = empty_account.url
     task = json.loads(json.dumps(TASK))
     old = {
         "name": "neuron-monitor",
@@ -148,11 +134,11 @@ def test_the_steps_run_in_order(moto: str, tmp_path: Path) -> None:
     task["containerDefinitions"].append(old)
     own = tmp_path / "own.json"
     own.write_text(json.dumps(task))
-    aws(moto, "ecs", "create-cluster", "--cluster-name", "blue")
-    aws(moto, "iam", "create-role", "--role-name", "own", "--assume-role-policy-document", "{}")
-    first = aws(moto, "ecs", "register-task-definition", "--cli-input-json", f"file://{own}")
+    aws(url, "ecs", "create-cluster", "--cluster-name", "blue")
+    aws(url, "iam", "create-role", "--role-name", "own", "--assume-role-policy-document", "{}")
+    first = aws(url, "ecs", "register-task-definition", "--cli-input-json", f"file://{own}")
     service = ("--cluster", "blue", "--service-name", "ranking", "--task-definition", "ranking")
-    aws(moto, "ecs", "create-service", *service)
+    aws(url, "ecs", "create-service", *service)
     (tmp_path / "shared.yaml").write_text(block(PAGE, "yaml", "scope: task"))
     (tmp_path / "ecs").symlink_to(ROOT / "ecs")
     known = {
@@ -160,32 +146,18 @@ def test_the_steps_run_in_order(moto: str, tmp_path: Path) -> None:
         **{"CLUSTER": "blue", "SERVICE": "ranking", "FILE": "shared.yaml"},
         "TOPIC": f"arn:aws:sns:us-east-1:{ACCOUNT}:topic",
     }
-    path = [programs(tmp_path / "programs"), Path(sys.executable).parent, os.environ["PATH"]]
-    environment = shell_environment(
-        **CREDENTIALS,
-        AWS_DEFAULT_REGION="us-east-1",
-        AWS_ENDPOINT_URL=moto,
-        PATH=os.pathsep.join(map(str, path)),
-    )
+    folder = programs(tmp_path / "programs")
     explained = ""
-    for step in [*console("Steps"), *console("Tasks that share a machine")]:
-        command = re.sub(rf"\b({'|'.join(known)})\b", lambda found: known[found[1]], step)
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        explained += done.stderr
+    for step in [*steps(PAGE, "Steps"), *steps(PAGE, "Tasks that share a machine")]:
+        if "docker " not in step:
+            done = run_step(filled(step, known), tmp_path, folder, **aws_variables(url))
+            explained += done.stderr
     assert "if neuron-monitor is the sidecar that this one replaces, delete it" in explained
-    shown = aws(moto, "ecs", "describe-task-definition", "--task-definition", "ranking")
+    shown = aws(url, "ecs", "describe-task-definition", "--task-definition", "ranking")
     names = [each["name"] for each in shown["taskDefinition"]["containerDefinitions"]]
     added = shown["taskDefinition"]["revision"] - first["taskDefinition"]["revision"]
     assert (added, names[-1]) == (1, "neuron-exporter")
-    policies = aws(moto, "iam", "list-role-policies", "--role-name", "own")
+    policies = aws(url, "iam", "list-role-policies", "--role-name", "own")
     assert policies["PolicyNames"] == ["neuron-exporter"]
     resources = yaml.safe_load((tmp_path / "alarms.yaml").read_text())["Resources"]
     assert resources.keys() == {"Heartbeats", "Idle", "NeuronFleetUnhealthy"}
@@ -219,10 +191,4 @@ def test_exactly_three_metrics_reach_cloudwatch(tmp_path: Path, merged: Path) ->
         for name in METRICS:
             wait_for(lambda name=name: front.datums(name))
         assert exporter.stop() == 0
-        assert (front.rejected, front.inconsistent) == ([], [])
-        assert {each["MetricName"] for each in front.datums()} == METRICS
-        sets = {
-            tuple(sorted(dimension["Name"] for dimension in each["Dimensions"]))
-            for each in front.datums()
-        }
-        assert sets == {("InstanceId", "InstanceType")}
+        assert_three_metrics(front)

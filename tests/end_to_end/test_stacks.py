@@ -15,7 +15,6 @@ from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from tests.support.alarm_templates import committed as committed_alarms
 from tests.support.cloudformation import Stack
-from tests.support.fleet import CREDENTIALS
 from tests.support.stacks import TEMPLATES, Account, account, template
 from tests.support.task_definitions import (
     EXAMPLES,
@@ -41,30 +40,27 @@ IGNORED = {
 def on_moto() -> Iterator[tuple[Account, dict[str, dict[str, str]]]]:
     """Create all stacks in an account, in the order of ecs/README.md; return it and the resources
     of each stack."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        with account() as opened:
-            subnet = opened.ec2.describe_subnets()["Subnets"][0]
-            scraper = opened.ec2.create_security_group(GroupName="p", Description="Prometheus")
-            stacks = {
-                "base": opened.create("base", {"CreateRepositories": "yes"}),
-                "capacity": opened.create(
-                    "capacity",
-                    {
-                        "InstanceType": "inf2.xlarge",
-                        "VpcId": subnet["VpcId"],
-                        "SubnetIds": subnet["SubnetId"],
-                        "PrometheusSecurityGroupId": scraper["GroupId"],
-                    },
-                ),
-            }
-            for example in ("inf2-sidecar", "inf2-daemon"):
-                opened.ecs.register_task_definition(**committed(example))
-            provider = {"TaskDefinition": INFERENCE, "CapacityProvider": "neuron-machines"}
-            stacks["service"] = opened.create("service", provider)
-            stacks["daemon"] = opened.create("daemon", {"TaskDefinition": DAEMON})
-            yield opened, stacks
+    with account() as opened:
+        subnet = opened.ec2.describe_subnets()["Subnets"][0]
+        scraper = opened.ec2.create_security_group(GroupName="p", Description="Prometheus")
+        stacks = {
+            "base": opened.create("base", {"CreateRepositories": "yes"}),
+            "capacity": opened.create(
+                "capacity",
+                {
+                    "InstanceType": "inf2.xlarge",
+                    "VpcId": subnet["VpcId"],
+                    "SubnetIds": subnet["SubnetId"],
+                    "PrometheusSecurityGroupId": scraper["GroupId"],
+                },
+            ),
+        }
+        for example in ("inf2-sidecar", "inf2-daemon"):
+            opened.ecs.register_task_definition(**committed(example))
+        provider = {"TaskDefinition": INFERENCE, "CapacityProvider": "neuron-machines"}
+        stacks["service"] = opened.create("service", provider)
+        stacks["daemon"] = opened.create("daemon", {"TaskDefinition": DAEMON})
+        yield opened, stacks
 
 
 def test_cfn_lint() -> None:
@@ -106,15 +102,6 @@ def update_base(opened: Account, **parameters: str) -> None:
     )
     (updated,) = opened.cloudformation.describe_stacks(StackName="neuron-base")["Stacks"]
     assert updated["StackStatus"] == "UPDATE_COMPLETE"
-
-
-@pytest.fixture
-def empty_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    """Return an empty account."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with account() as opened:
-        yield opened
 
 
 def test_repositories_created_by_hand(empty_account: Account) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import configparser
-import errno
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +18,11 @@ import pytest
 
 from neuron_exporter.daemon.daemon import STOP_SECONDS
 from tests.support.children import LINE, child
-from tests.support.emf import published
-from tests.support.exporter import simulated
-from tests.support.processes import alive, children_of
+from tests.support.processes import alive, children_of, proportional_set_size
 from tests.support.supervised import (
     ENTRY_POINT,
     IMAGE,
+    SIMULATED,
     Supervised,
     descendants,
     own_directory,
@@ -34,65 +31,16 @@ from tests.support.supervised import (
 )
 from tests.support.waiting import wait_for
 
-EMF = {"enabled": True, "transport": "emf", "flush_interval": "1s"}
-SIMULATED = {"source": simulated(), "cloudwatch": EMF}
 NOBODY_UID = 65534
 STATE = ["exporter.pid", "supervisord.pid", "url"]
 GRACE = 30.0
 """Grace period of ECS and Kubernetes, in seconds."""
 
 
-class Output:
-    """Thread that collects the output of a pipe, a socket or a terminal."""
-
-    def __init__(self, fd: int) -> None:
-        self.data = b""
-        self._fd = fd
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            while chunk := os.read(self._fd, 65536):
-                self.data += chunk
-        except OSError as error:
-            if error.errno != errno.EIO:  # the terminal was closed
-                raise
-
-    def lines(self) -> list[bytes]:
-        """Return all lines once every writer has closed the output."""
-        self._thread.join(60)
-        assert not self._thread.is_alive(), "a process still has the output open"
-        return self.data.splitlines(keepends=True)
-
-
-@contextmanager
-def output_of_kind(kind: str) -> Iterator[tuple[int, Output]]:
-    """Open an output of this kind; yield the write end and a collector of its lines."""
-    if kind == "pipe":
-        read, write = os.pipe()
-    elif kind == "terminal":
-        read, write = os.openpty()
-    else:
-        read, write = (each.detach() for each in socket.socketpair())
-    output = Output(read)
-    try:
-        yield write, output
-    finally:
-        output._thread.join(60)
-        os.close(read)
-
-
 def wait_until_serving(exporter: Supervised) -> list[int]:
     """Wait until the exporter serves; return all processes below the entry point."""
     exporter.wait_for_start(1)
     return descendants(exporter.process.pid)
-
-
-def proportional_memory(pid: int) -> int:
-    """Return a process's memory in bytes, with its share of shared pages (PSS)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -109,78 +57,6 @@ def test_signal_stops_everything(tmp_path: Path, number: signal.Signals) -> None
     assert not any(map(alive, below))
     assert exporter.events("stopped")[-1]["status"] == 0
     assert not exporter.events("setting_doubtful"), "the exporter knows the image's variables"
-
-
-def test_restart_after_kill(tmp_path: Path) -> None:
-    """SIGKILL of the exporter, or of the process that supervisord watches, leads to one new
-    exporter; standard output has metrics only."""
-    with (
-        output_of_kind("pipe") as (write, output),
-        supervised(tmp_path, SIMULATED, stdout=write) as exporter,
-    ):
-        os.close(write)
-        seen = set(wait_until_serving(exporter))
-        os.kill(exporter.exporter, signal.SIGKILL)
-        exporter.wait_for_start(2)
-        seen |= set(descendants(exporter.process.pid))
-        supervised_shell = wait_for(lambda: exporter.find("run_exporter.sh"))
-        os.kill(supervised_shell, signal.SIGKILL)
-        exporter.wait_for_start(3)
-        seen |= set(descendants(exporter.process.pid))
-        found = len(output.data)
-        wait_for(lambda: len(output.data) > found)
-
-        assert exporter.stop() == 0
-        lines = output.lines()
-    assert published(lines)
-    assert not any(map(alive, seen))
-    assert exporter.logged("exit status 137; not expected"), "supervisord logs to stderr"
-
-
-@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
-def test_every_kind_of_stdout(tmp_path: Path, kind: str) -> None:
-    """A pipe, a socket and a terminal receive metrics, and only metrics."""
-    with (
-        output_of_kind(kind) as (write, output),
-        supervised(tmp_path, SIMULATED, stdout=write) as exporter,
-    ):
-        os.close(write)
-        exporter.wait_for_start(1)
-        wait_for(lambda: b"ExporterHeartbeat" in output.data)
-        assert exporter.stop() == 0
-        lines = output.lines()
-    assert published(line.replace(b"\r\n", b"\n") for line in lines)
-
-
-def test_unread_stdout(tmp_path: Path) -> None:
-    """With a full pipe the exporter logs the failure, keeps running, and stops in order."""
-    stuck, full = os.pipe()
-    with open(stuck, "rb"), open(full, "wb", buffering=0) as output:
-        os.set_blocking(full, False)
-        while output.write(b"x" * 4096):
-            pass
-        os.set_blocking(full, True)
-        with supervised(tmp_path, SIMULATED, stdout=output) as exporter:
-            exporter.wait_for_event("delivery_failing", code="OutputBlocked")
-            os.kill(exporter.exporter, signal.SIGKILL)
-            exporter.wait_for_start(2)
-
-            assert exporter.stop() == 0
-
-
-def test_stdout_file_is_appended(tmp_path: Path) -> None:
-    """Metrics follow what the file already contains."""
-    path = tmp_path / "output"
-    with path.open("wb") as file:
-        file.write(b"before\n")
-        file.flush()
-        with supervised(tmp_path, SIMULATED, stdout=file) as exporter:
-            exporter.wait_for_start(1)
-            wait_for(lambda: b"ExporterHeartbeat" in path.read_bytes())
-            assert exporter.stop() == 0
-    first, *lines = path.read_bytes().splitlines(keepends=True)
-    assert first == b"before\n"
-    assert published(lines)
 
 
 def test_invalid_configuration(tmp_path: Path) -> None:
@@ -251,8 +127,8 @@ def occupied_port() -> Iterator[dict[str, Any]]:
         yield {"prometheus": {"listen": f"127.0.0.1:{server.getsockname()[1]}"}}
 
 
-def test_exhausted_retries(tmp_path: Path) -> None:
-    """After the configured retries the container exits with 2 and logs the reason."""
+def test_exhausted_restarts(tmp_path: Path) -> None:
+    """After the configured number of restarts the container exits with 2 and logs the reason."""
     tries = {"NEURON_EXPORTER_STARTSECS": "60", "NEURON_EXPORTER_STARTRETRIES": "1"}
     with occupied_port() as config, supervised(tmp_path, config, **tries) as exporter:
         supervisord = exporter.supervisord
@@ -261,7 +137,9 @@ def test_exhausted_retries(tmp_path: Path) -> None:
 
     assert not alive(supervisord)
     assert len([line for line in exporter.raw_log if "prometheus.listen" in line]) == 2
-    assert exporter.logged("neuron-exporter: given up: no start lasted for 60 s (tries: 2)")
+    assert exporter.logged(
+        "neuron-exporter: restarts exhausted: no start lasted for 60 s (tries: 2)"
+    )
 
 
 def test_stop_between_retries(tmp_path: Path) -> None:
@@ -272,7 +150,7 @@ def test_stop_between_retries(tmp_path: Path) -> None:
 
         assert exporter.stop() == 0
 
-    assert not exporter.logged("given up")
+    assert not exporter.logged("restarts exhausted")
 
 
 def test_stop_during_start(tmp_path: Path) -> None:
@@ -307,10 +185,10 @@ def test_supervision_memory(tmp_path: Path) -> None:
         supervisord = exporter.supervisord
         supervision = [exporter.process.pid, supervisord, *children_of(supervisord)]
         assert len(supervision) == 4
-        total = sum(map(proportional_memory, supervision))
+        total = sum(map(proportional_set_size, supervision))
         held = [os.readlink(fd) for fd in Path(f"/proc/{supervisord}/fd").iterdir()]
         assert exporter.stop() == 0
-    assert total < 24 * 2**20
+    assert total < 24
     assert not [each for each in held if each.startswith("socket:")]
 
 

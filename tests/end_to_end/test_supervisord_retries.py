@@ -77,7 +77,7 @@ def test_exhausted_restarts_begin_again(tmp_path: Path) -> None:
             "prometheus": {"listen": f"127.0.0.1:{server.getsockname()[1]}"},
         }
         with supervised(tmp_path, config, **OFTEN, **tries) as exporter:
-            wait_for(lambda: exporter.logged("given up: ") and is_waiting(exporter))
+            wait_for(lambda: exporter.logged("restarts exhausted: ") and is_waiting(exporter))
             server.close()
             exporter.wait_for_start(1)
             assert exporter.stop() == 0

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Golden
-from tests.support.fleet import CREDENTIALS
 from tests.support.policies import FOLDER
 from tests.support.stacks import Account, account
 
@@ -18,12 +17,9 @@ POLICIES = ("publish", "service-names", "start-tasks", "read-models", "write-mod
 @pytest.fixture(scope="module")
 def base() -> Iterator[Account]:
     """An account with the stack in it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        with account() as opened:
-            opened.create("base", {})
-            yield opened
+    with account() as opened:
+        opened.create("base", {})
+        yield opened
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.container import cloudwatch_variables
 from tests.support.docker_engine import IMAGE, Engine
 from tests.support.endpoint import cloudwatch_endpoint
-from tests.support.fleet import CREDENTIALS
 from tests.support.processes import alive
 from tests.support.waiting import wait_for
 
@@ -136,15 +136,8 @@ def test_stop_while_cloudwatch_hangs(engine: Engine, command: tuple[str, ...]) -
     stuck."""
     with cloudwatch_endpoint() as hung:
         hung.answer = lambda _: wait_for(lambda: hung.answer is None, 90)
-        settings = {
-            "NEURON_EXPORTER__CLOUDWATCH__ENABLED": "true",
-            "NEURON_EXPORTER__CLOUDWATCH__REGION": "us-east-1",
-            "NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL": hung.url,
-            "NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL": "2s",
-            "NEURON_EXPORTER__IDENTITY__INSTANCE_ID": "i-0123456789abcdef0",
-            "NEURON_EXPORTER__IDENTITY__INSTANCE_TYPE": "trn1.2xlarge",
-        }
-        with engine.container(command=command, **settings, **CREDENTIALS) as running:
+        settings = cloudwatch_variables(hung.url, "trn1.2xlarge")
+        with engine.container(command=command, **settings) as running:
             wait_for(lambda: hung.connections)
             assert running.stop_within(30) == 0
             assert running.wait_for_event("stopped")["status"] == 0

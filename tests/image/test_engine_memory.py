@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import missing
+from tests.support.container import cloudwatch_variables
 from tests.support.docker_engine import Engine, EngineContainer
-from tests.support.fleet import CREDENTIALS
 from tests.support.processes import alive
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
@@ -54,19 +54,14 @@ def kills(engine: Engine, running: EngineContainer) -> list[str]:
 def test_usage_below_the_limit(engine: Engine) -> None:
     """With a simulated trn2.48xlarge that reports every second, both sinks and scrapes, the
     container takes at most 96 MiB of its 128, and has no swap."""
-    settings = {
-        "NEURON_EXPORTER__CLOUDWATCH__ENABLED": "true",
-        "NEURON_EXPORTER__CLOUDWATCH__REGION": "us-east-1",
-        "NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL": "2s",
-        "NEURON_EXPORTER__IDENTITY__INSTANCE_ID": "i-0123456789abcdef0",
-        "NEURON_EXPORTER__IDENTITY__INSTANCE_TYPE": "trn2.48xlarge",
+    source = {
         "NEURON_EXPORTER__SOURCE__KIND": "neuron-monitor",
         "NEURON_EXPORTER__SOURCE__COMMAND": TRN2,
         "NEURON_EXPORTER__SOURCE__PERIOD": "1s",
     }
     with validating_endpoint() as front:
-        settings["NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL"] = front.url
-        with limited(engine, 128, "--read-only", **CREDENTIALS, **settings) as running:
+        settings = {**source, **cloudwatch_variables(front.url, "trn2.48xlarge")}
+        with limited(engine, 128, "--read-only", **settings) as running:
             running.wait_for_value("neuron_exporter_up", 1)
             reports = running.value("neuron_exporter_reports_total") or 0
             wait_for(
@@ -110,7 +105,7 @@ def test_neuron_monitor_is_killed_first(engine: Engine) -> None:
 
 
 def test_limit_below_the_exporter(engine: Engine) -> None:
-    """With a limit that the exporter cannot keep, the supervised container gives up with 2, and the
+    """With a limit that the exporter cannot keep, the supervised container ends with 2, and the
     engine shows why."""
     with limited(engine, 40, NEURON_EXPORTER_STARTRETRIES="1") as running:
         assert running.wait() == 2
@@ -118,7 +113,7 @@ def test_limit_below_the_exporter(engine: Engine) -> None:
         assert kills(engine, running)
         log = b"".join(running.streams()[1]).decode()
         assert log.count("exited: exporter (exit status 137; not expected)") == 2
-        assert "given up: no start lasted for 10 s (tries: 2)" in log
+        assert "restarts exhausted: no start lasted for 10 s (tries: 2)" in log
 
 
 def test_the_engine_restarts_a_container_without_memory(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from tests.support.commands import run
 from tests.support.docker_engine import Engine
 from tests.support.fleet import CREDENTIALS
 from tests.support.metadata import TASK, ecs
-from tests.support.paths import ROOT
+from tests.support.sidecar import COMMAND, METRICS, assert_three_metrics
 from tests.support.task_definitions import environment_of, exporter_of
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
@@ -20,12 +20,6 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.image
 
 TASK_ID = TASK["TaskARN"].rpartition("/")[2]
-METRICS = {"NeuronCoreUtilization", "ExecutionErrors", "ExporterHeartbeat"}
-SIDECAR = (
-    *("task-definition", "--config", str(ROOT / "ecs" / "sidecar.yaml")),
-    *("--instance-type", "inf1.xlarge", "--with", "none", "--launch", "sidecar"),
-    *("--region", "ap-northeast-1"),
-)
 SIMULATOR = "[python3, -m, neuron_exporter.simulator, --instance-type, inf1.xlarge]"
 
 
@@ -46,7 +40,7 @@ def options_of(container: Mapping[str, Any]) -> list[str]:
         f"--user={container['user']}",
         f"--cpu-shares={container['cpu']}",
         f"--memory={container['memory']}m",
-        "--read-only" if container["readonlyRootFilesystem"] else "--init=false",
+        *(["--read-only"] if container["readonlyRootFilesystem"] else []),
         *(f"--cap-drop={name}" for name in linux["capabilities"]["drop"]),
         *(f"--cap-add={name}" for name in linux["capabilities"]["add"]),
         *(f"--device=/dev/null:{each['containerPath']}:rw" for each in linux["devices"]),
@@ -67,7 +61,7 @@ def test_exactly_three_metrics_reach_cloudwatch(engine: Engine) -> None:
     """The container that `task-definition` writes, with its rights, limits and environment beside
     the agent's metadata, publishes three metrics; only source, endpoint and interval are the
     test's."""
-    written = run(*SIDECAR)
+    written = run(*COMMAND)
     assert written.status == 0, written.err
     container = exporter_of(json.loads(written.out))
     with validating_endpoint() as front, ecs() as agent:
@@ -89,11 +83,5 @@ def test_exactly_three_metrics_reach_cloudwatch(engine: Engine) -> None:
             (spool,) = sidecar.run("ls", "/var/lib/neuron-exporter").stdout.split()[:1]
             assert spool == f"sidecar-{TASK_ID}.db"
             assert sidecar.stop_within(container["stopTimeout"]) == 0
-    assert (front.rejected, front.inconsistent) == ([], [])
-    assert {each["MetricName"] for each in front.datums()} == METRICS
-    sets = {
-        tuple(sorted(dimension["Name"] for dimension in each["Dimensions"]))
-        for each in front.datums()
-    }
-    assert sets == {("InstanceId", "InstanceType")}
+    assert_three_metrics(front)
     assert max(front.values("NeuronCoreUtilization")) > 0

@@ -11,7 +11,7 @@ import pytest
 
 from tests.benchmarks.reports import moving
 from tests.captures import FOLDER, MISSING
-from tests.support.container import Container, Image, container
+from tests.support.container import Container, Image, cloudwatch_variables, container
 from tests.support.processes import cpu_seconds, proportional_set_size, resident
 from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
@@ -56,19 +56,11 @@ def measure(running: Container, front: ValidatingEndpoint) -> Usage:
 
 def variables(front: ValidatingEndpoint, capture: Path, speed: float = 1) -> dict[str, str]:
     """Return variables that enable both sinks and replay a recording repeatedly."""
-    prefix = "NEURON_EXPORTER__"
     return {
-        f"{prefix}SOURCE__KIND": "file",
-        f"{prefix}SOURCE__PATH": f"/captures/{capture.name}",
-        f"{prefix}SOURCE__REPLAY": f"{{speed: {speed}, at_end: repeat}}",
-        f"{prefix}CLOUDWATCH__ENABLED": "true",
-        f"{prefix}CLOUDWATCH__REGION": "us-east-1",
-        f"{prefix}CLOUDWATCH__ENDPOINT_URL": front.url,
-        f"{prefix}CLOUDWATCH__FLUSH_INTERVAL": "5s",
-        f"{prefix}IDENTITY__INSTANCE_ID": "i-0123456789abcdef0",
-        f"{prefix}IDENTITY__INSTANCE_TYPE": capture.name.partition("_")[0],
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "NEURON_EXPORTER__SOURCE__KIND": "file",
+        "NEURON_EXPORTER__SOURCE__PATH": f"/captures/{capture.name}",
+        "NEURON_EXPORTER__SOURCE__REPLAY": f"{{speed: {speed}, at_end: repeat}}",
+        **cloudwatch_variables(front.url, capture.name.partition("_")[0], interval="5s"),
     }
 
 

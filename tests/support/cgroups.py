@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,9 @@ def memory_group(limit: int) -> Iterator[list[str]]:
 
     Skips the test where such a cgroup cannot be created.
     """
-    folders = [root / "neuron-exporter-test" for root in _hierarchies()]
-    for folder, name in ((each, name) for each in folders for name in _LIMITS):
+    limits = ("memory.max", "memory.limit_in_bytes")
+    for root, name in product(_hierarchies(), limits):
+        folder = root / f"neuron-exporter-test-{os.getpid()}"
         with suppress(OSError):
             folder.mkdir()
         try:
@@ -67,6 +70,3 @@ def memory_group(limit: int) -> Iterator[list[str]]:
     finally:
         wait_for(lambda: not (folder / "cgroup.procs").read_text())
         folder.rmdir()
-
-
-_LIMITS = ("memory.max", "memory.limit_in_bytes")

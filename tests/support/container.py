@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.exporter import RunningExporter
+from tests.support.fleet import CREDENTIALS
 from tests.support.paths import ROOT
 from tests.support.processes import children_of
 from tests.support.supervised import descendants
@@ -57,6 +58,20 @@ def built_image(folder: Path = BUILT) -> Image:
     layers = manifest["layers"]
     below = len(base["layers"])
     return Image(folder / "root", json.loads(document.read_text())["config"], layers[below:])
+
+
+def cloudwatch_variables(url: str, instance_type: str, interval: str = "2s") -> dict[str, str]:
+    """Return the variables of an exporter on a machine that publishes to CloudWatch at this
+    address."""
+    return {
+        "NEURON_EXPORTER__CLOUDWATCH__ENABLED": "true",
+        "NEURON_EXPORTER__CLOUDWATCH__REGION": "us-east-1",
+        "NEURON_EXPORTER__CLOUDWATCH__ENDPOINT_URL": url,
+        "NEURON_EXPORTER__CLOUDWATCH__FLUSH_INTERVAL": interval,
+        "NEURON_EXPORTER__IDENTITY__INSTANCE_ID": "i-0123456789abcdef0",
+        "NEURON_EXPORTER__IDENTITY__INSTANCE_TYPE": instance_type,
+        **CREDENTIALS,
+    }
 
 
 class RunningContainer(RunningExporter):

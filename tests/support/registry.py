@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -20,6 +21,7 @@ import yaml
 from tests.support.children import script
 from tests.support.clients import basic_auth
 from tests.support.processes import ended
+from tests.support.stacks import Account
 from tests.support.waiting import wait_for
 from tests.support.web_config import bcrypt_hash
 
@@ -86,8 +88,8 @@ def running_registry(
         "auth": {"htpasswd": {"realm": "ECR", "path": str(users)}},
     }
     if certificate:
-        names = map(str, certificate)
-        configuration["http"]["tls"] = dict(zip(("certificate", "key"), names, strict=True))
+        chain, key = map(str, certificate)
+        configuration["http"]["tls"] = {"certificate": chain, "key": key}
     file = folder / "registry.yml"
     file.write_text(yaml.safe_dump(configuration))
     with log.open("wb") as output:
@@ -102,6 +104,18 @@ def running_registry(
 
     with ended(process):
         yield Registry(wait_for(address), password)
+
+
+@contextmanager
+def ecr(account: Account, folder: Path) -> Iterator[Registry]:
+    """Run an empty registry that has the password of an account's ECR, with its files in this
+    folder."""
+    (token,) = account.ecr.get_authorization_token()["authorizationData"]
+    user, _, password = base64.b64decode(token["authorizationToken"]).decode().partition(":")
+    assert user == USER
+    folder.mkdir()
+    with running_registry(folder, password) as started:
+        yield started
 
 
 def add_docker(programs: Path, folder: Path) -> None:

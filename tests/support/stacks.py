@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from cfnlint.decode.cfn_yaml import load
 
+from tests.support.fleet import CREDENTIALS
 from tests.support.paths import ROOT
 from tests.support.servers import moto_server
 
@@ -36,7 +37,10 @@ class Account:
     def __getattr__(self, service: str) -> Any:
         name = service.replace("_", "-")
         if name not in self._clients:
-            self._clients[name] = boto3.client(name, region_name="us-east-1", endpoint_url=self.url)
+            credentials = {key.lower(): value for key, value in CREDENTIALS.items()}
+            self._clients[name] = boto3.client(
+                name, region_name="us-east-1", endpoint_url=self.url, **credentials
+            )
         return self._clients[name]
 
     def policy(self, name: str) -> dict[str, Any]:
@@ -74,6 +78,6 @@ class Account:
 
 @contextmanager
 def account() -> Iterator[Account]:
-    """Yield an empty account; credentials must be in the environment."""
+    """Yield an empty account."""
     with moto_server() as url, closing(Account(url)) as opened:
         yield opened

@@ -14,13 +14,19 @@ from typing import Any
 import yaml
 
 from tests.support.children import script
-from tests.support.exporter import EXPORTER, RunningExporter, clean_environment
+from tests.support.exporter import EXPORTER, RunningExporter, clean_environment, simulated
 from tests.support.paths import ROOT
 from tests.support.processes import children_of
 from tests.support.waiting import wait_for
 
 IMAGE = ROOT / "docker" / "exporter"
 ENTRY_POINT = IMAGE / "entrypoint.sh"
+
+SIMULATED = {
+    "source": simulated(),
+    "cloudwatch": {"enabled": True, "transport": "emf", "flush_interval": "1s"},
+}
+"""Configuration for a simulated machine, with metrics on standard output."""
 
 
 def programs(folder: Path) -> Path:

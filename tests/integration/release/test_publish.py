@@ -15,11 +15,11 @@ import pytest
 
 from neuron_exporter import __version__
 from tests.conftest import missing
-from tests.integration.release.test_release import ENVIRONMENT, clone, release
 from tests.support.certificates import CertificateAuthority
 from tests.support.children import script
 from tests.support.helm import HELM
 from tests.support.registry import USER, Registry, running_registry
+from tests.support.releases import ENVIRONMENT, clone, commit_of, release
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
@@ -106,8 +106,7 @@ def test_image_and_chart_are_pushed_and_signed(
         f"{registry.address}/owner/neuron-exporter:{__version__}-toolless"
     )
     assert build[build.index("--platform") + 1] == "linux/amd64,linux/arm64"
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=source, text=True).strip()
-    arguments = {f"BASE_DIGEST={BASE}", f"REVISION={commit}", "NEURON_TOOLS=none"}
+    arguments = {f"BASE_DIGEST={BASE}", f"REVISION={commit_of(source)}", "NEURON_TOOLS=none"}
     assert arguments < set(build)
     (pinned,) = [each for each in build if each.startswith("PYTHON_IMAGE=")]
     assert pinned.endswith(f"@{BASE}")

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tarfile
 import venv
 from contextlib import closing
@@ -17,54 +15,11 @@ import pytest
 
 from neuron_exporter import __version__
 from tests.support.exporter import RunningExporter, clean_environment, write_config
-from tests.support.helm import HELM, rendered
+from tests.support.helm import rendered
 from tests.support.paths import ROOT
+from tests.support.releases import ENVIRONMENT, clone, commit_of, release, share_libraries
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-
-ENVIRONMENT = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    **{f"GIT_{role}_NAME": "test" for role in ("AUTHOR", "COMMITTER")},
-    **{f"GIT_{role}_EMAIL": "test@example.com" for role in ("AUTHOR", "COMMITTER")},
-    **{f"GIT_{role}_DATE": "2026-11-01T12:00:00Z" for role in ("AUTHOR", "COMMITTER")},
-    "HELM": str(HELM),
-}
-"""The variables of a release here; its image needs root and minutes (`make test-image`)."""
-
-OWN = (
-    *(".ci", "docker/exporter", "docs", "ecs", "exporter"),
-    *("grafana/dashboards", "k8s", "tests/image"),
-)
-FILES = (".gitignore", "LICENSE", "README.md", "pyproject.toml")
-
-
-def clone(folder: Path) -> Path:
-    """Commit what a release reads of this working tree to a repository of its own."""
-    for name in OWN:
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "REVISION")
-        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
-    for name in FILES:
-        shutil.copy(ROOT / name, folder / name)
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "release"]):
-        subprocess.run(["git", *arguments], cwd=folder, env=ENVIRONMENT, check=True)
-    return folder
-
-
-def release(folder: Path, version: str) -> subprocess.CompletedProcess[str]:
-    """Run what `make release` runs, without a program for images on the PATH."""
-    programs = folder.parent / f"{folder.name}-programs"
-    programs.mkdir(exist_ok=True)
-    for name in ("git", "tar"):
-        if not (programs / name).exists():
-            (programs / name).symlink_to(str(shutil.which(name)))
-    return subprocess.run(
-        [sys.executable, folder / ".ci" / "release.py", "write", version],
-        env={**ENVIRONMENT, "PATH": str(programs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +57,10 @@ def test_changed_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("needs_helm")
-def test_a_second_clone_writes_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+def test_a_second_clone_writes_the_same_bytes(source: Path, dist: Path, tmp_path: Path) -> None:
     """Neither the time of the build, nor the user's umask, nor the folder are in the files."""
-    other = clone(tmp_path / "somewhere else")
+    other = tmp_path / "somewhere else"
+    subprocess.run(["git", "clone", "-q", source, other], env=ENVIRONMENT, check=True)
     before = os.umask(0o077)
     try:
         assert release(other, __version__).returncode == 0
@@ -128,13 +84,12 @@ def test_source_archive_has_the_commit(dist: Path, tmp_path: Path) -> None:
     with tarfile.open(dist / f"{folder}-source.tar.gz") as archive:
         assert {each.uid for each in archive} == {0}
         archive.extractall(tmp_path, filter="data")
-    unpacked, clone = tmp_path / folder, dist.parent
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=clone, text=True)
+    unpacked, source = tmp_path / folder, dist.parent
     revision = unpacked / "exporter" / "neuron_exporter" / "REVISION"
-    assert revision.read_text() == commit
+    assert revision.read_text() == f"{commit_of(source)}\n"
     revision.unlink()
     for arguments in (["add", "."], ["diff", "--cached", "--exit-code", "--stat"]):
-        command = ["git", f"--git-dir={clone}/.git", f"--work-tree={unpacked}", *arguments]
+        command = ["git", f"--git-dir={source}/.git", f"--work-tree={unpacked}", *arguments]
         index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
         subprocess.run(command, cwd=unpacked, env={**ENVIRONMENT, **index}, check=True)
 
@@ -145,22 +100,14 @@ def test_package_runs_in_an_empty_environment(dist: Path, kind: str, tmp_path: P
     environment's."""
     (package,) = dist.glob(kind)
     venv.create(tmp_path / "venv", with_pip=True)
+    share_libraries(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
-    packages = Path(
-        subprocess.check_output(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-        ).strip()
-    )
-    line = f"import sys; sys.path.insert(0, {sysconfig.get_path('purelib')!r})\n"
-    (packages / "libraries.pth").write_text(line)
     install = ["-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation"]
     subprocess.run([python, *install, package], check=True, capture_output=True)
     program = tmp_path / "venv" / "bin" / "neuron-exporter"
-    commit = subprocess.check_output(
-        ["git", "rev-parse", "HEAD"], cwd=dist.parent, text=True
-    ).strip()
     printed = subprocess.check_output([program, "--version"], text=True)
-    assert printed.startswith(f"neuron-exporter, version {__version__} (revision: {commit})")
+    revision = f"(revision: {commit_of(dist.parent)})"
+    assert printed.startswith(f"neuron-exporter, version {__version__} {revision}")
     config = write_config(tmp_path, {"source": {"kind": "simulator"}})
     process = subprocess.Popen(
         [program, "run", "--config", config],

@@ -179,7 +179,7 @@ def test_unknown_fields_are_bounded(feed: Feed) -> None:
     for number in range(3 * MAX_LOGGED_KINDS):
         feed.process(new_fields(f"name{number}"), after=60)
     assert feed.counter(UNKNOWN) == MAX_LOGGED_KINDS
-    assert len(feed.processor._unknown_fields) == MAX_LOGGED_KINDS
+    assert len(feed.processor._unknown) == MAX_LOGGED_KINDS
 
 
 def test_identity_error_is_reported(feed: Feed) -> None:

@@ -145,9 +145,10 @@ def test_idle_physical_cores() -> None:
         (None, {}),
         ({"neuroncore_utilization": 70, "v3d": None}, {}),
         ({"neuroncore_utilization": 70}, {}),
+        ({"neuroncore_utilization": 70, "v3d": {}}, {}),
         ({"neuroncore_utilization": 0}, {("0", "0"): 0}),
     ],
-    ids=["null", "null-parts", "busy-without-parts", "idle-without-parts"],
+    ids=["null", "null-parts", "busy-without-parts", "busy-with-no-parts", "idle-without-parts"],
 )
 def test_unreadable_physical_cores(entry: object, of_core_0: dict[tuple[str, ...], float]) -> None:
     harness = Harness()

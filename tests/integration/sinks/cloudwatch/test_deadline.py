@@ -6,11 +6,9 @@ import gc
 import json
 import os
 import socket
-import struct
 import time
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -21,48 +19,17 @@ from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch import response as answer
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
 from neuron_exporter.sinks.delivery.deadline import MAX_STUCK, Attempts
-from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
-from tests.support.cloudwatch_sinks import request_of
+from neuron_exporter.sinks.delivery.transport import Verdict
+from tests.support.attempts import CHUNKS, DATUM, HEADERS, attempt, overdue
 from tests.support.endpoint import Answer, Endpoint, accept, respond
 from tests.support.http import serving
 from tests.support.processes import descriptors, threads
 from tests.support.waiting import wait_for
 
-DATUM: dict[str, Any] = {
-    "MetricName": "NeuronCoreUtilization",
-    "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
-    "Timestamp": datetime(2026, 11, 20, 10, 0, tzinfo=UTC),
-    "Value": 7.0,
-}
 DEADLINE = 0.8
-PATIENT = 60.0
-"""Deadline in seconds of attempts that a busy machine must not abort."""
+HTML = "<!DOCTYPE html><html><body>Please log in to use this network</body></html>"
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, fake_credentials: None) -> None:
-    """Use fake credentials and short time limits."""
-    monkeypatch.setattr(api, "CONNECT_TIMEOUT", 2.0)
-    monkeypatch.setattr(api, "READ_TIMEOUT", 2.0)
-    monkeypatch.setattr(api, "ATTEMPT_SECONDS", PATIENT)
-
-
-@pytest.fixture
-def transport(endpoint: Endpoint) -> Iterator[PutMetricDataTransport]:
-    """A transport to the endpoint that has already created its client."""
-    opened = PutMetricDataTransport("us-east-1", endpoint.url)
-    assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
-    yield opened
-    opened.close()
-
-
-def attempt(
-    transport: PutMetricDataTransport, *datums: dict[str, Any], deadline: float = PATIENT
-) -> Outcome:
-    """Return the outcome of an attempt with this deadline."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "ATTEMPT_SECONDS", deadline)
-        return transport.send(request_of(*(datums or [DATUM])))
+pytestmark = pytest.mark.usefixtures("quick_attempts")
 
 
 def drips(fast: bytes, slow: bytes) -> Answer:
@@ -75,10 +42,6 @@ def drips(fast: bytes, slow: bytes) -> Answer:
             time.sleep(0.1)
 
     return respond_so
-
-
-HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n"
-CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -97,10 +60,10 @@ def test_slow_response_exceeds_deadline(
 ) -> None:
     endpoint.answer = responder
     started = time.monotonic()
-    outcome = attempt(transport, deadline=DEADLINE)
-    assert time.monotonic() - started >= DEADLINE
+    outcome, deadline = overdue(transport, lambda: len(endpoint.requests), DEADLINE)
+    assert time.monotonic() - started >= deadline
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
-    assert outcome.message == "no result after 0.8 s"
+    assert outcome.message == f"no result after {deadline:g} s"
     assert outcome.ambiguous
     wait_for(lambda: not threads("cloudwatch-attempt"))
 
@@ -128,130 +91,11 @@ def test_silent_endpoint_times_out(monkeypatch: pytest.MonkeyPatch, scheme: str)
             "us-east-1", f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
         )
         for datums in ([DATUM], [DATUM] * 5000):
-            outcome = attempt(opened, *datums, deadline=DEADLINE)
+            outcome = attempt(opened, *datums)
             assert outcome.verdict is Verdict.RETRY
-            assert outcome.code in ("ReadTimeoutError", "ConnectTimeoutError", "Overdue")
+            assert outcome.code in ("ReadTimeoutError", "ConnectTimeoutError")
             assert outcome.ambiguous == (outcome.code != "ConnectTimeoutError")
         opened.close()
-
-
-def garbled(*parts: bytes, reset: bool = False) -> Answer:
-    """Return a responder that sends these bytes and ends the connection, possibly by a reset."""
-
-    def respond_so(handler: BaseHTTPRequestHandler) -> None:
-        for part in parts:
-            handler.wfile.write(part)
-        if reset:
-            linger = struct.pack("ii", 1, 0)
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        with suppress(OSError):
-            handler.connection.shutdown(socket.SHUT_WR if not reset else socket.SHUT_RD)
-        handler.close_connection = True
-        if reset:
-            handler.connection.close()
-
-    return respond_so
-
-
-def silent_after(*parts: bytes) -> Answer:
-    """Return a responder that sends these bytes and then neither sends nor closes."""
-
-    def respond_so(handler: BaseHTTPRequestHandler) -> None:
-        for part in parts:
-            handler.wfile.write(part)
-        handler.rfile.read(1)  # until the client has disconnected
-
-    return respond_so
-
-
-@pytest.mark.parametrize(
-    "responder",
-    [
-        garbled(reset=True),
-        garbled(HEADERS, reset=True),
-        garbled(HEADERS, b"{}", reset=True),
-        garbled(bytes(range(256)) * 10),
-        garbled(b"x" * 1_000_000),
-        garbled(b"SSH-2.0-OpenSSH_9.7\r\n"),
-        garbled(b"HTTP/1.1 999 what\r\n\r\n"),
-        garbled(b"HTTP/1.1 200 OK\r\nno colon\r\n" * 500),
-        garbled(CHUNKS, b"zz\r\n{}\r\n"),
-        garbled(CHUNKS, b"2\r\n{}\r\n"),
-        silent_after(HEADERS, b"{"),
-        silent_after(CHUNKS, b"2\r\n{}\r\n"),
-    ],
-    ids=["reset", "reset in the answer", "reset in the body", "binary", "endless line", "ssh",
-         "status 999", "headers", "chunks", "no last chunk", "silence in the body",
-         "silence for a chunk"],
-)  # fmt: skip
-def test_garbled_response_is_retried(
-    endpoint: Endpoint, transport: PutMetricDataTransport, responder: Answer
-) -> None:
-    endpoint.answer = responder
-    outcome = attempt(transport, deadline=5.0)
-    assert outcome.verdict is Verdict.RETRY
-    assert outcome.ambiguous == (outcome.code != "999")  # an error status
-    endpoint.answer = accept
-    assert attempt(transport).verdict is Verdict.DELIVERED
-
-
-HTML = "<!DOCTYPE html><html><body>Please log in to use this network</body></html>"
-
-
-@pytest.mark.parametrize(
-    ("responder", "reason"),
-    [
-        (
-            lambda handler: respond(handler, 200, HTML),
-            "not a response of CloudWatch: '<!DOCTYPE html",
-        ),
-        (lambda handler: respond(handler, 200, "OK"), "not a response of CloudWatch: 'OK'"),
-        (lambda handler: respond(handler, 200, "[]"), "not a response of CloudWatch: '[]'"),
-        (garbled(HEADERS, b"{}"), "ended after 2 of 2000 bytes"),
-        (garbled(HEADERS), "ended after 0 of 2000 bytes"),
-        (garbled(CHUNKS, b"1\r\n{\r\n0\r\n\r\n"), "not a response of CloudWatch: '{'"),
-    ],
-    ids=["a page", "text", "another document", "cut off", "cut off at once", "half"],
-)
-def test_foreign_success_is_retried(
-    endpoint: Endpoint, transport: PutMetricDataTransport, responder: Answer, reason: str
-) -> None:
-    endpoint.answer = responder
-    outcome = attempt(transport)
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
-    assert reason in outcome.message
-    assert outcome.ambiguous
-
-
-@pytest.mark.parametrize("text", ["{}", "", ' {"a": 1}\n'])
-def test_legal_responses_are_successes(
-    endpoint: Endpoint, transport: PutMetricDataTransport, text: str
-) -> None:
-    endpoint.answer = lambda handler: respond(handler, 200, text)
-    assert attempt(transport).verdict is Verdict.DELIVERED
-
-
-@pytest.mark.parametrize("beginning", [b"HTTP/1.1 200 OK\r\n\r\n", CHUNKS], ids=["body", "chunk"])
-def test_endless_response_is_not_read(
-    endpoint: Endpoint,
-    transport: PutMetricDataTransport,
-    beginning: bytes,
-) -> None:
-    def flood(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(beginning)
-        with suppress(OSError):
-            while True:
-                handler.wfile.write(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
-
-    endpoint.answer = flood
-    tracemalloc.start()
-    outcome = attempt(transport)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
-    assert "longer than" in outcome.message
-    assert outcome.ambiguous
-    assert peak < 10 * 2**20
 
 
 def test_errors_leave_no_cycles() -> None:
@@ -340,34 +184,47 @@ def test_unknown_host_is_retried() -> None:
     assert outcome.ambiguous == (outcome.code == "Overdue")
 
 
+class HangingResolver:
+    """A resolver that hangs in a system call until it is repaired."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self._monkeypatch = monkeypatch
+        self._real = socket.getaddrinfo
+        self._reading, self._writing = os.pipe()
+        monkeypatch.setattr(socket, "getaddrinfo", self._hang)
+
+    def _hang(self, *arguments: Any, **more: Any) -> Any:
+        self.calls += 1
+        os.read(self._reading, 1)  # no timeout, and no exception can be raised in it
+        return self._real(*arguments, **more)
+
+    def repair(self) -> None:
+        """Let all calls end, and later ones not hang."""
+        self._monkeypatch.setattr(socket, "getaddrinfo", self._real)
+        os.write(self._writing, b"x" * 100)
+
+    def close(self) -> None:
+        """Repair it, and wait until no thread uses it."""
+        self.repair()
+        wait_for(lambda: not threads("cloudwatch-attempt"))
+        os.close(self._reading)
+        os.close(self._writing)
+
+
 @pytest.fixture
-def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """A resolver that hangs in a system call; returns a function that repairs it."""
-    reading, writing = os.pipe()
-    real = socket.getaddrinfo
-
-    def hang(*arguments: Any, **more: Any) -> Any:
-        os.read(reading, 1)  # no timeout, and no exception can be raised in it
-        return real(*arguments, **more)
-
-    def repair() -> None:
-        monkeypatch.setattr(socket, "getaddrinfo", real)
-        os.write(writing, b"x" * 100)
-
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    yield repair
-    repair()
-    wait_for(lambda: not threads("cloudwatch-attempt"))
-    os.close(reading)
-    os.close(writing)
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[HangingResolver]:
+    """A resolver that hangs."""
+    with closing(HangingResolver(monkeypatch)) as hanging:
+        yield hanging
 
 
 def test_hanging_resolver_limits_stuck_threads(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, hanging_resolver: Callable[[], None]
+    endpoint: Endpoint, resolver: HangingResolver
 ) -> None:
     opened = PutMetricDataTransport("us-east-1", endpoint.url)
     for _ in range(MAX_STUCK):
-        outcome = attempt(opened, deadline=2.0)  # it must reach the resolver
+        outcome, _ = overdue(opened, lambda: resolver.calls, DEADLINE)
         assert outcome.code == "Overdue"
         assert outcome.ambiguous  # it is unknown how far the request came
     for _ in range(3):
@@ -377,7 +234,7 @@ def test_hanging_resolver_limits_stuck_threads(
         assert not outcome.ambiguous
     assert len(threads("cloudwatch-attempt")) == MAX_STUCK
 
-    hanging_resolver()
+    resolver.repair()
     wait_for(lambda: not threads("cloudwatch-attempt"))
     assert attempt(opened).verdict is Verdict.DELIVERED
     opened.close()
