@@ -22,7 +22,7 @@ help:
 	@echo "make bench           measure speed and size beside the usual way"
 	@echo "make soak            run the long tests (some minutes)"
 	@echo "make fuzz            feed the parser and the sinks damaged and random input (some minutes)"
-	@echo "make release         write wheel, chart, image, bills of materials and checksums to dist (VERSION)"
+	@echo "make release         write source, wheel, chart, image, bills of materials and checksums to dist (VERSION)"
 	@echo "make publish         push image and chart of a release, and sign them (VERSION, REGISTRY)"
 	@echo "make lock            update the locked versions of the image and of the release"
 	@echo "make clean           remove what the other targets created"

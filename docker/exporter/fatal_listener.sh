@@ -11,7 +11,7 @@ read -r _ || exit 0
     # The message is dropped if standard error is full and not read.
     set -C && echo 2 >"$status_file" &&
         timeout 1 printf '%s %s\n' \
-            "neuron-exporter: given up: no start lasted for $NEURON_EXPORTER_STARTSECS s" \
+            "neuron-exporter: restarts exhausted: no start lasted for $NEURON_EXPORTER_STARTSECS s" \
             "(tries: $((NEURON_EXPORTER_STARTRETRIES + 1)))" >&9
 ) 2>/dev/null
 kill -TERM "$PPID"

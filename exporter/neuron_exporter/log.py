@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from neuron_exporter.text import truncated_repr
+
 # structlog imports rich if it is installed, for tracebacks that the exporter does not print: 4 MiB.
-_HIDES_RICH = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
-import structlog  # noqa: E402
-from structlog.typing import EventDict  # noqa: E402
-
-from neuron_exporter.text import truncated_repr  # noqa: E402
-
-if _HIDES_RICH:
-    del sys.modules["rich"]
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+try:
+    import structlog
+    from structlog.typing import EventDict
+finally:
+    if sys.modules.get("rich") is None:
+        del sys.modules["rich"]
 
 LEVELS = ("debug", "info", "warning", "error")
 """Log levels, the most verbose first."""

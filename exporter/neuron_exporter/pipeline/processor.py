@@ -105,7 +105,6 @@ class ReportProcessor:
         self._count = 0
         self._logged: set[str] = set()
         self._unknown: set[str] = set()
-        self._unknown_fields: frozenset[str] = frozenset()
         self._next_scan = 0.0
         self._failing_groups: dict[str, str] = {}
         self._period_checked = False
@@ -290,13 +289,10 @@ class ReportProcessor:
     def _count_unknown_fields(self, line: memoryview) -> None:
         """Count and log the fields that this version does not know, which a new SDK adds."""
         try:
-            paths = unknown_fields(line, self._unknown_fields)
+            paths = unknown_fields(line, self._unknown)
         except ReportError:
             return  # the known fields were valid; the unknown ones are nested too deeply
-        if paths:
-            kept = (*self._unknown_fields, *paths)[:MAX_LOGGED_KINDS]
-            self._unknown_fields = frozenset(kept)  # the next scan is as fast as without them
-            self._count_unknown(paths)
+        self._count_unknown(paths)
 
     def _count_unknown(self, paths: Iterable[str]) -> None:
         for path in map(sanitize_text, paths):

@@ -31,7 +31,7 @@ RUNTIME_GROUPS = (
 )
 SYSTEM_GROUPS = (Group.VCPU_USAGE, Group.MEMORY_INFO, Group.HW_COUNTERS)
 
-_MAX_WAIT = 10.0  # bounds the time until an ended child whose output stays open is noticed
+_MAX_WAIT = 10.0  # an ended child whose output stays open is noticed within two of these
 _TICK = 2.0
 _STOP_TIMEOUT = 1.0
 _EXIT_TIMEOUT = 0.5
