@@ -80,4 +80,4 @@ def _run(
     now[0] = end + 2 * pipeline.config.cloudwatch.flush_interval
     pipeline.cloudwatch.run_once()
     pipeline.cloudwatch.start()
-    assert pipeline.cloudwatch.close(5)
+    assert pipeline.cloudwatch.close(120)

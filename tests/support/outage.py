@@ -59,7 +59,7 @@ def main(spool: str, url: str, start: str) -> None:
         state = {"now": now[0], "queued": sink.status()["queued requests"], "ambiguous": ambiguous}
         print(json.dumps(state), flush=True)
     sink.start()
-    assert sink.close(20)
+    assert sink.close(120)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Publisher:
         for _ in range(2):
             self._pass(self._pipeline.config.cloudwatch.flush_interval + 60)
         sink.start()
-        assert sink.close(10)
+        assert sink.close(120)
         status = sink.status()
         assert (status["state"], status["queued requests"]) == ("delivering", "0")
         dropped = self._pipeline.telemetry.sink_dropped.collect()

@@ -82,7 +82,7 @@ def start() -> Iterator[Callable[..., RunningSink]]:
 
     yield make
     for running in started:
-        assert running.sink.close(10)
+        assert running.sink.close(60)
 
 
 def test_window_is_delivered_when_over(start: Callable[..., RunningSink]) -> None:
@@ -116,7 +116,7 @@ def test_close_flushes_open_window(start: Callable[..., RunningSink]) -> None:
     transport = RecordingTransport()
     running = start(transport, interval=3600.0)
     running.offer(5)
-    assert running.sink.close(5)
+    assert running.sink.close(60)
     assert transport.sum_of("ExecutionsCompleted") == 5
     assert "ExporterHeartbeat" not in {d["MetricName"] for d in transport.delivered}
     assert transport.closed

@@ -209,7 +209,7 @@ def test_concurrent_reloads_lose_and_double_nothing() -> None:
         sink.offer(replace(snapshot, taken_at=Timestamp(time.time(), time.monotonic())))
     stopping.set()
     reloading.join()
-    assert sink.close(10)
+    assert sink.close(60)
     assert transport.sums("ExecutionsCompleted")[ONE] == total
     assert transport.sums("ExecutionsCompleted")[FLEET] > 0
 
