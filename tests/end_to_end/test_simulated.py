@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -50,6 +51,36 @@ def test_scripted_run(tmp_path: Path) -> None:
         exporter.wait_for_event("source_restarting", reason="exited")
         assert exporter.value("neuron_exporter_source_restarts_total", reason="exited") == 1
         assert "simulated crash" in str(exporter.log)
+
+
+def test_driver_files(tmp_path: Path) -> None:
+    """The exporter shows what the simulator's files say, while they move."""
+    root = tmp_path / "driver"
+    root.mkdir()
+    flags = ("--instance-type", "inf2.24xlarge", "--faults", "hardware-errors")
+    config = {"source": simulated(*flags, "--sysfs", str(root)), "hardware": {"sysfs": str(root)}}
+    with running_exporter(tmp_path, config) as exporter:
+
+        def counted() -> float:
+            errors = exporter.families().get("neuroncore_hardware_errors")
+            return sum(each.value for each in errors.samples) if errors else 0
+
+        def shows_power() -> bool:
+            name = "neurondevice_power_utilization_ratio"
+            shown = exporter.value(name, neuron_device_index="5", statistic="avg")
+            if shown is None:
+                return False
+            text = (root / "neuron5" / "stats" / "power" / "utilization").read_text()
+            return math.isclose(shown, float(text.split(",")[-1]) / 100)
+
+        wait_for(shows_power, 120.0)
+        before = counted()
+        wait_for(lambda: counted() > before, 120.0)
+        assert exporter.value("neuron_exporter_sysfs_up") == 1
+        for reason in ("invalid", "unclear", "unreadable"):
+            assert exporter.value("neuron_exporter_sysfs_errors_total", reason=reason) == 0
+        exporter.stop()
+    assert len([*root.glob("neuron*/neuron_core*")]) == 12
 
 
 @pytest.mark.parametrize(

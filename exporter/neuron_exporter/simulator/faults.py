@@ -8,8 +8,9 @@ from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 
-from neuron_exporter.simulator import process_faults, report_faults
+from neuron_exporter.simulator import driver_faults, process_faults, report_faults
 from neuron_exporter.simulator.context import FaultContext, Output
+from neuron_exporter.simulator.driver import Driver
 from neuron_exporter.simulator.process_faults import Periods
 from neuron_exporter.simulator.processes import Process, Work
 
@@ -47,6 +48,8 @@ class Fault:
     work: Callable[[Work, Process, FaultContext], Work] = _unchanged
     report: Callable[[dict[str, Any], FaultContext], object] = _unchanged
     """Changes the report in place."""
+    driver: Callable[[Driver, FaultContext], object] = _unchanged
+    """Changes the driver's files, in place too."""
     output: Callable[[Output, FaultContext], Output] = _unchanged
 
 
@@ -122,17 +125,42 @@ _ROWS = (
         "lost-device",
         "one of several devices is missing with its cores; runtimes that had no others exit",
         report=report_faults.lose_device,
+        driver=driver_faults.lose_files,
     ),
     _lasting(
         "ecc-level",
         "devices have memory errors; each reading is the total so far "
         "(in neuron_hw_counters: needs -c)",
         report=report_faults.insert_ecc_totals,
+        driver=driver_faults.count_memory_errors,
     ),
     _lasting(
         "ecc-tally",
         "the same errors; each reading is the count of its period",
         report=report_faults.insert_ecc_counts,
+        driver=driver_faults.count_memory_errors,
+    ),
+    _lasting(
+        "hardware-errors",
+        "cores that are in use have hardware errors of every kind (in the driver's files: needs "
+        "--sysfs)",
+        driver=driver_faults.add_hardware_errors,
+    ),
+    _repeated(
+        "device-reset",
+        "a device is reset, at times in vain; its files are gone for one report (needs --sysfs)",
+        driver=driver_faults.reset_device,
+    ),
+    _repeated(
+        "driver-reload",
+        "all files of the driver are gone for one report, and its counters start at 0 (needs "
+        "--sysfs)",
+        driver=driver_faults.reload_driver,
+    ),
+    _lasting(
+        "unhealthy-device",
+        "two components of the first device are unhealthy (needs --sysfs and trn2)",
+        driver=driver_faults.fail_components,
     ),
     _lasting(
         "error-groups",

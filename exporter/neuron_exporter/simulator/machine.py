@@ -9,6 +9,7 @@ from typing import Any
 
 from neuron_exporter.model import Group
 from neuron_exporter.simulator.context import Output
+from neuron_exporter.simulator.driver import Driver
 from neuron_exporter.simulator.options import Options
 from neuron_exporter.simulator.process_faults import Periods
 from neuron_exporter.simulator.processes import Process, Work, make_helpers, make_processes
@@ -32,6 +33,8 @@ class Machine:
         self._options = options
         self._hardware = options.hardware
         self._schedule = Schedule(options)
+        self.driver = Driver(options.hardware, options.seed) if options.sysfs else None
+        """The driver, if its files are wanted."""
         self._processes: list[Process] = []
         self._rollout = -1
         self._times = _times(options.periods.values())
@@ -80,6 +83,11 @@ class Machine:
             report["neuron_k8s_info"] = kubernetes_info(self._hardware, processes, period)
         for fault, context in plan.faults:
             fault.report(report, context)
+        if self.driver:
+            self.driver.begin(plan.at, [(process, done) for process, _, done in work])
+            for fault, context in plan.faults:
+                fault.driver(self.driver, context)
+            self.driver.end()
         return report
 
     def _periods(self, plan: ReportPlan, rng: random.Random) -> Periods:

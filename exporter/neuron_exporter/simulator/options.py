@@ -6,6 +6,7 @@ import argparse
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from neuron_exporter.model import Group
@@ -15,6 +16,7 @@ from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES, Hardware, hardware
 from neuron_exporter.simulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from neuron_exporter.simulator.script import MAX_RUNTIMES, ScriptError, Step
+from neuron_exporter.simulator.sysfs import LAYOUTS
 
 DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
 
@@ -44,6 +46,8 @@ class Options(NamedTuple):
     speed: float
     periods: Mapping[Group, int]
     own_configuration: bool
+    sysfs: Path | None
+    sysfs_layout: str
 
 
 def parse(arguments: list[str]) -> Options:
@@ -57,11 +61,20 @@ def parse(arguments: list[str]) -> Options:
         parser.error(f"argument -c: {error}")
     except ScriptError as error:
         parser.error(f"argument --script: {error}")
-    if parsed.kubernetes and parsed.instance_type.generation.old_tools:
-        parser.error(
-            "argument --kubernetes: must be used with inf2 or later "
-            f"(got {parsed.instance_type.name}, whose tools have no neuron_k8s_info)"
-        )
+    if parsed.instance_type.generation.old_tools:
+        name = parsed.instance_type.name
+        if parsed.kubernetes:
+            parser.error(
+                "argument --kubernetes: must be used with inf2 or later "
+                f"(got {name}, whose tools have no neuron_k8s_info)"
+            )
+        if parsed.sysfs:
+            parser.error(
+                "argument --sysfs: must be used with inf2 or later "
+                f"(got {name}, whose driver has other files)"
+            )
+    if parsed.sysfs_layout and not parsed.sysfs:
+        parser.error("argument --sysfs-layout: must be used with --sysfs")
     return Options(
         hardware=parsed.instance_type,
         scenario=parsed.scenario,
@@ -75,6 +88,8 @@ def parse(arguments: list[str]) -> Options:
         speed=parsed.speed,
         periods=group_periods,
         own_configuration=parsed.config_file is not None,
+        sysfs=parsed.sysfs,
+        sysfs_layout=parsed.sysfs_layout or next(iter(LAYOUTS)),
     )
 
 
@@ -127,6 +142,19 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="report which pod has which core (neuron_k8s_info)",
     )
+    add(
+        "--sysfs",
+        type=_directory,
+        metavar="DIR",
+        help="an empty directory for the driver's files, like those below /sys; each report "
+        "changes them",
+    )
+    add(
+        "--sysfs-layout",
+        choices=LAYOUTS,
+        help="paths of these files: those of drivers up to 2.30 (old, the default), or invented "
+        "ones (moved)",
+    )
     add("--tag", help="tag of every runtime, like NEURON_PROCESS_TAG (default: the scenario's)")
     add(
         "--seed",
@@ -172,6 +200,12 @@ def _hardware(text: str) -> Hardware:
         return hardware(text)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise ArgumentTypeError("must be the path of a directory (got '')")
+    return Path(text)
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:

@@ -16,7 +16,7 @@ _NULLS = 3
 _NANS = 3
 _ERROR_PROBABILITY = 0.2
 _UNUSED_SECTIONS = ("loaded_models", "usage_data")
-_ECC_SECONDS = {
+ECC_SECONDS = {
     "mem_ecc_corrected": (10, 40),
     "mem_ecc_uncorrected": (120, 300),
     "sram_ecc_uncorrected": (200, 400),
@@ -74,8 +74,7 @@ def lose_device(report: Report, context: FaultContext) -> None:
     """
     hardware = report["neuron_hardware_info"]
     per_device = hardware["neuroncore_per_device_count"]
-    rng = random.Random(f"{context.seed}:lost-device")  # nosec B311 # a simulation
-    lost = rng.randrange(hardware["neuron_device_count"])
+    lost = lost_device(context.seed, hardware["neuron_device_count"])
     counters = report["system_data"].get("neuron_hw_counters")
     if counters:
         counters["neuron_devices"] = [
@@ -87,6 +86,12 @@ def lose_device(report: Report, context: FaultContext) -> None:
         for runtime in report["neuron_runtime_data"]
         if _lose_cores(runtime["report"], cores)
     ]
+
+
+def lost_device(seed: int, devices: int) -> int:
+    """Return the device that is missing."""
+    rng = random.Random(f"{seed}:lost-device")  # nosec B311 # a simulation
+    return rng.randrange(devices)
 
 
 def _lose_cores(groups: Report, cores: Set[str]) -> bool:
@@ -123,7 +128,7 @@ def insert_ecc_counts(report: Report, context: FaultContext) -> None:
         device[kind] = events(context.elapsed) - events(context.elapsed - hardware["period"])
 
 
-def _events(rng: random.Random, low: int, high: int) -> Callable[[float], int]:
+def events(rng: random.Random, low: int, high: int) -> Callable[[float], int]:
     """Return the number of errors at regular times, as a function of the seconds so far."""
     interval = rng.randint(low, high)
     # Reports are at whole seconds, so that half a second puts each error into one period.
@@ -138,8 +143,8 @@ def _ecc(
     for device in (hardware or {}).get("neuron_devices") or ():
         index = device["neuron_device_index"]
         rng = random.Random(f"{context.seed}:ecc:{index}")  # nosec B311 # a simulation
-        for kind, (low, high) in _ECC_SECONDS.items():
-            yield device, kind, _events(rng, low, high)
+        for kind, (low, high) in ECC_SECONDS.items():
+            yield device, kind, events(rng, low, high)
 
 
 def _readings(value: Any) -> Iterator[tuple[Any, Any]]:
