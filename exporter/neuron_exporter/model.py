@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -74,6 +75,7 @@ class EntityKind(StrEnum):
     CORE = "core"
     PHYSICAL_CORE = "physical core"
     DEVICE = "device"
+    DEVICE_INFO = "device info"
     RUNTIME = "runtime"
     RUNTIME_TOTALS = "totals of a runtime"
     RUNTIME_CORE = "core of a runtime"
@@ -178,7 +180,8 @@ OWNER_LABELS = ("namespace", "pod", "container", "task_family", "service")
 class Owner:
     """Owner of a core, device or runtime. An empty field is unknown and adds no label.
 
-    `pod_labels` are labels of the pod, already under the names that the series have.
+    `pod_labels` are labels of the pod, and `process_labels` those from the environment of its
+    process, already under the names that the series have.
     """
 
     namespace: str = ""
@@ -187,11 +190,12 @@ class Owner:
     task_family: str = ""
     service: str = ""
     pod_labels: Labels = ()
+    process_labels: Labels = ()
 
     def labels(self) -> Labels:
         """Return the known fields as labels."""
         fields = ((name, getattr(self, name)) for name in OWNER_LABELS)
-        return (*(field for field in fields if field[1]), *self.pod_labels)
+        return (*(field for field in fields if field[1]), *self.pod_labels, *self.process_labels)
 
     def common(self, other: Owner) -> Owner:
         """Return the owner of what both have: their pod or task if only the container differs."""
@@ -202,6 +206,12 @@ class Owner:
 
 
 NO_OWNER = Owner()
+
+
+@lru_cache(maxsize=1024)  # an equal owner stays the same object, and with it the entities
+def with_process_labels(owner: Owner, labels: Labels) -> Owner:
+    """Return the owner with the labels of its process."""
+    return replace(owner, process_labels=labels)
 
 
 class Entity(NamedTuple):
@@ -237,6 +247,8 @@ class Owners:
 
     Attributes:
         allocated_cores: Cores that are allocated to any owner, None if unknown.
+        process_labels: Labels of the processes whose environment was read; None if they are not
+            configured.
         default: Owner of the processes that are not in `by_pid`.
         lookup_enabled: True while providers are queried, so that an owner may become known later.
     """
@@ -247,6 +259,7 @@ class Owners:
     task: Task | None = None
     allocation: Allocation | None = None
     allocated_cores: frozenset[int] | None = None
+    process_labels: Mapping[int, Labels] | None = None
     default: Owner = NO_OWNER
     lookup_enabled: bool = False
 

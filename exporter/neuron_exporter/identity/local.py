@@ -94,6 +94,11 @@ def present_devices(folder: str = DEVICES) -> frozenset[int]:
     return _devices_in(folder)
 
 
+def driver_devices(folder: str = DEVICE_CLASS) -> frozenset[int]:
+    """Return the indices of the devices of the driver, those of other containers included."""
+    return _devices_in(folder)
+
+
 def container_device_count(devices: str = DEVICES, device_class: str = DEVICE_CLASS) -> int | None:
     """Return the number of devices of this container if the driver has others as well.
 

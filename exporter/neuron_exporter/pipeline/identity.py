@@ -63,7 +63,8 @@ def required_fields(config: Config) -> RequiredFields:
     if "{task_id}" in (cloudwatch.spool.path or ""):
         labels |= {"task_id"}
     region = set() if cloudwatch.region else {"region"}
-    owners = OWNER_DIMENSIONS if cloudwatch.scope == "machine" else ()
+    is_machine = cloudwatch.scope == "machine"
+    owners = (*OWNER_DIMENSIONS, *config.identity.process_labels) if is_machine else ()
     other_dimensions = {*cloudwatch.extra_dimensions, *owners}
     return RequiredFields(
         labels=labels,

@@ -12,6 +12,7 @@ from neuron_exporter.identity.owners.container_logs import ContainerLogProvider
 from neuron_exporter.identity.owners.ecs import AGENT, EcsOwnerProvider
 from neuron_exporter.identity.owners.lookup import OwnerLookup, OwnerProvider
 from neuron_exporter.identity.owners.pod_labels import PodLabelProvider
+from neuron_exporter.identity.owners.process_labels import ProcessLabelProvider
 from neuron_exporter.pipeline.identity import is_local_source
 
 ECS_AGENT_VARIABLE = "NEURON_EXPORTER_ECS_AGENT"
@@ -28,11 +29,15 @@ _KUBERNETES_API_HOST = "KUBERNETES_SERVICE_HOST"
 
 
 def make_owner_lookup(config: Config, environment: Mapping[str, str]) -> OwnerLookup | None:
-    """Build the lookup of core owners; None if there is no provider of owners."""
+    """Build the lookup of core owners; None if there is no provider."""
     if not is_local_source(config):
         return None
     providers = [*_kubernetes(config, environment), *_ecs(config, environment)]
-    return OwnerLookup(providers, _pod_labels(config, environment)) if providers else None
+    variables = config.identity.process_labels
+    process_labels = ProcessLabelProvider(variables) if variables else None
+    if not (providers or process_labels):
+        return None
+    return OwnerLookup(providers, _pod_labels(config, environment), process_labels)
 
 
 def check_owners(loaded: LoadedConfig) -> Iterable[str]:

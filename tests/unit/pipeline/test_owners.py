@@ -50,6 +50,8 @@ def provider_names(environment: dict[str, str], **identity: Any) -> list[str]:
         (POD, {"kubernetes": False}, []),
         (POD, {"pod_labels": ["team"]}, ["kubelet", "containers", "pod labels"]),
         ({**POD, **TASK}, {}, ["kubelet", "containers", "ECS"]),
+        ({}, {"process_labels": {"job_id": "JOB"}}, ["process labels"]),
+        (TASK, {"process_labels": {"job_id": "JOB"}}, ["ECS", "process labels"]),
     ],
 )
 def test_providers(environment: dict[str, str], identity: dict[str, Any], names: list[str]) -> None:

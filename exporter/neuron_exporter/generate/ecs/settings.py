@@ -50,7 +50,12 @@ def sidecar_settings(workload: str, *, is_shared: bool) -> Mapping[str, Any]:
 
 
 def variables(
-    configure: Configure | None, settings: Mapping[str, Any], explain: Explain, *, is_shared: bool
+    configure: Configure | None,
+    settings: Mapping[str, Any],
+    explain: Explain,
+    *,
+    is_shared: bool,
+    sees_processes: bool = False,
 ) -> dict[str, str]:
     """Return the variables of the user's configuration; without one, those of `settings`.
 
@@ -71,6 +76,8 @@ def variables(
     validate(merged, read_web_config=False)
     if "environment" in merged.config.source.model_fields_set:
         explain("warning: source.environment can be read by everyone who sees the definition")
+    if merged.config.identity.process_labels and not sees_processes:
+        explain("warning: identity.process_labels has no effect: the host's processes are hidden")
     if not merged.config.cloudwatch.enabled:
         explain("cloudwatch.enabled is not set: only Prometheus gets metrics")
     return as_variables(merged)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
+from neuron_exporter.config.variables import variable_name
 from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.containers import (
     IN_IMAGE,
@@ -38,6 +39,8 @@ _DAEMONS = ("daemon", _MANAGED_DAEMON)
 
 _ROLES = {"none": "neuron-exporter", "inference": "neuron-inference", "compile": "neuron-compile"}
 _EXECUTION = "neuron-execution"
+
+_PROCESS_LABELS = variable_name("identity.process_labels")
 
 
 def task_definition(
@@ -98,10 +101,17 @@ def task_definition(
     if launch in _DAEMONS:
         if launch == _MANAGED_DAEMON:
             check_managed(row)
-        environment = variables(configure, DAEMON, explain, is_shared=False)
+        sees_processes = launch != _MANAGED_DAEMON
+        environment = variables(
+            configure, DAEMON, explain, is_shared=False, sees_processes=sees_processes
+        )
         exporter = containers.exporter(
             image, target, range(count), environment, essential=True, host_port=PORT, tools=tools
         )
+        if _PROCESS_LABELS in environment and sees_processes:
+            added = ["SYS_PTRACE", "DAC_READ_SEARCH"]
+            explain(f"{' and '.join(added)} are added, for the processes of other users")
+            exporter["linuxParameters"]["capabilities"]["add"] += added
         definition = {
             **_head(f"neuron-exporter-{type_name}", workload, target, network="host"),
             # The exporter finds the owner of a core by the cgroup of the process that uses it.

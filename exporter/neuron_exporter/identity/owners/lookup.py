@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from neuron_exporter.log import get_logger
@@ -18,8 +19,6 @@ REFRESH_INTERVAL = 10.0
 """Seconds between rounds while no new process or core appears."""
 
 _MIN_PAUSE = 1.0
-
-_UNKNOWN = Owners(lookup_enabled=True)
 
 _log = get_logger(part="owners")
 
@@ -70,18 +69,24 @@ class OwnerLookup:
         self,
         providers: Sequence[OwnerProvider],
         label_provider: LabelProvider | None = None,
+        process_labels: OwnerProvider | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.providers = providers
+        self.providers = (*providers, process_labels) if process_labels else providers
         self.label_provider = label_provider
         self.on_result: Callable[[str, bool], None] = lambda provider, succeeded: None
         """Called after each lookup of a provider."""
         self._clock = clock
-        self._pids: frozenset[int] = frozenset()
+        self._pids: Mapping[int, int] = {}  # with the number of the observation that was its first
+        self._observations = 0
         self._cores: frozenset[int] = frozenset()
-        self._owners = _UNKNOWN
+        self.finds_owners = bool(providers)
+        self._unknown = Owners(
+            process_labels={} if process_labels else None, lookup_enabled=self.finds_owners
+        )
+        self._result: tuple[Owners, Mapping[int, int]] = (self._unknown, {})
         self._updated_at = clock()
-        self._status = {each.name: "pending" for each in (*providers, label_provider) if each}
+        self._status = {each.name: "pending" for each in (*self.providers, label_provider) if each}
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="owners", daemon=True)
@@ -91,15 +96,22 @@ class OwnerLookup:
     def owners(self) -> Owners:
         """Return the last result; the same object while nothing changes.
 
-        A result that three rounds did not confirm is dropped.
+        A result that three rounds did not confirm is dropped. So are the labels of a process that
+        was missing in a report since: another may have its pid.
         """
-        is_current = self._clock() - self._updated_at < 3 * REFRESH_INTERVAL
-        return self._owners if is_current else _UNKNOWN
+        if self._clock() - self._updated_at >= 3 * REFRESH_INTERVAL:
+            return self._unknown
+        (owners, looked_up), pids = self._result, self._pids
+        labels = owners.process_labels or {}
+        stayed = {pid: labels[pid] for pid in labels if pids.get(pid) == looked_up.get(pid)}
+        return owners if len(stayed) == len(labels) else replace(owners, process_labels=stayed)
 
     def observe(self, pids: frozenset[int], cores: frozenset[int]) -> None:
         """Set the processes to look up; start a round if a process or a core in use is new."""
-        is_known = pids <= self._pids and cores <= self._cores
-        self._pids = pids
+        is_known = pids <= self._pids.keys() and cores <= self._cores
+        if pids != self._pids.keys():
+            self._observations += 1
+            self._pids = {pid: self._pids.get(pid, self._observations) for pid in pids}
         self._cores |= cores  # a core that is busy now and then is new only once
         if not is_known:
             self._changed.set()
@@ -124,7 +136,8 @@ class OwnerLookup:
         while not self._stopping.is_set():
             self._changed.clear()
             began = self._clock()
-            self._run_round(self._pids)
+            pids = self._pids
+            self._run_round(frozenset(pids), pids)
             if self._changed.wait(pause):
                 pause = _MIN_PAUSE
                 # Look up processes that start shortly after each other in one round.
@@ -132,11 +145,13 @@ class OwnerLookup:
             else:
                 pause = min(2 * pause, REFRESH_INTERVAL)
 
-    def _run_round(self, pids: frozenset[int]) -> None:
+    def _run_round(self, pids: frozenset[int], observed: Mapping[int, int] | None = None) -> None:
+        """Query all providers; `observed` has the number of each pid's first observation."""
         results = [self._query(provider, pids) for provider in self.providers]
         owners = self._add_labels(merge([each.owners for each in results]))
-        if owners != self._owners:
-            self._owners = owners
+        owners = replace(owners, lookup_enabled=self.finds_owners)
+        before, _ = self._result
+        self._result = (before if owners == before else owners), observed or {}
         self._updated_at = self._clock()
 
     def _query(self, provider: OwnerProvider, pids: frozenset[int]) -> OwnersResult:
@@ -171,11 +186,16 @@ def merge(results: Sequence[Owners]) -> Owners:
     by_core: dict[int, Owner] = {}
     by_pid: dict[int | None, Owner] = {}
     by_device: dict[int, Owner] = {}
-    task = allocation = None
+    task = allocation = process_labels = None
     for owners in reversed(results):
         by_core.update(owners.by_core)
         by_pid.update(owners.by_pid)
         by_device.update(owners.by_device)
         task = owners.task or task
         allocation = owners.allocation or allocation
-    return Owners(by_core, by_pid, by_device, task, allocation, lookup_enabled=True)
+        process_labels = process_labels if owners.process_labels is None else owners.process_labels
+    return Owners(
+        *(by_core, by_pid, by_device, task, allocation),
+        process_labels=process_labels,
+        lookup_enabled=True,
+    )

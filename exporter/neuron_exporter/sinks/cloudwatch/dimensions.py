@@ -6,7 +6,7 @@ Limits are those of PutMetricData in the CloudWatch API reference (botocore 1.43
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from neuron_exporter.model import Machine, Owner
@@ -81,7 +81,7 @@ class DimensionSet(NamedTuple):
 
 
 def owner_dimensions_in(
-    names: Iterable[str], owner_dimensions: Mapping[str, str], extra: Mapping[str, str]
+    names: Iterable[str], owner_dimensions: Collection[str], extra: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Return the dimensions of a set that show the owner."""
     return tuple(name for name in names if name in owner_dimensions and name not in extra)
@@ -91,7 +91,7 @@ def resolve(
     names: Sequence[str],
     machine: Machine,
     extra: Mapping[str, str],
-    owner_dimensions: Mapping[str, str] = OWNER_DIMENSIONS,
+    owner_dimensions: Collection[str] = OWNER_DIMENSIONS,
 ) -> DimensionSet | None:
     """Return a dimension set with its values; None if a value of the machine is unknown."""
     of_owner = owner_dimensions_in(names, owner_dimensions, extra)
@@ -112,11 +112,17 @@ def machine_value(machine: Machine, name: str) -> str:
 
 
 def owner_values(owner: Owner, names: Iterable[str]) -> Dimensions | None:
-    """Return these dimensions of an owner; None if one of them is unknown."""
-    found = tuple(
-        (name, sanitize_dimension_value(getattr(owner, OWNER_DIMENSIONS[name]))) for name in names
-    )
+    """Return these dimensions of an owner; None if one of them is unknown.
+
+    A dimension that is no field of the owner is a label of its process.
+    """
+    values = {**dict(owner.process_labels), **_fields(owner)}
+    found = tuple((name, sanitize_dimension_value(values.get(name, ""))) for name in names)
     return found if all(value for _, value in found) else None
+
+
+def _fields(owner: Owner) -> dict[str, str]:
+    return {name: getattr(owner, field) for name, field in OWNER_DIMENSIONS.items()}
 
 
 def sanitize_dimension_value(value: str) -> str:

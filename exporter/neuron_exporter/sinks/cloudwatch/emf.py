@@ -138,13 +138,18 @@ class EmfTransport:
         """Do nothing: standard output stays open."""
 
 
-def check(extra: Mapping[str, str], names: Iterable[str]) -> Iterable[Problem]:
-    """Yield the extra dimensions that EMF cannot express. `names` are the names of the metrics."""
+def check(
+    extra: Mapping[str, str], names: Iterable[str], process_labels: Iterable[str] = ()
+) -> Iterable[Problem]:
+    """Yield the extra dimensions and process labels that EMF cannot express. `names` are the names
+    of the metrics."""
     reserved = {_METADATA, *names}
-    for name in extra:
+    keys = {f"cloudwatch.extra_dimensions.{name}": name for name in extra}
+    keys |= {f"identity.process_labels.{name}": name for name in process_labels}
+    for key, name in keys.items():
         if name in reserved:
             message = "with transport emf, the name must not be that of a metric or _aws"
-            yield Problem(f"cloudwatch.extra_dimensions.{name}", name, message)
+            yield Problem(key, name, message)
     size = len(_json(extra)) + len(_json([*extra]))
     if size > MAX_DIMENSION_BYTES:
         message = (

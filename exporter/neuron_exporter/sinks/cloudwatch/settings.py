@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from neuron_exporter.model import Machine
@@ -19,7 +19,7 @@ class SinkSettings:
 
     Attributes:
         interval: Length of a window in seconds.
-        owner_dimensions: Dimensions that identify the owner of a core, and the owner's fields.
+        owner_dimensions: Dimensions that identify the owner of a core.
         metric_limit: Number of metrics that may be published; None for any number.
         keep: Globs of metric names that the budget never suppresses.
         spool_names: Fields of the machine's identity that the spool's path contains.
@@ -32,7 +32,7 @@ class SinkSettings:
     interval: float
     dimension_sets: Sequence[Sequence[str]]
     extra_dimensions: Mapping[str, str] = field(default_factory=dict)
-    owner_dimensions: Mapping[str, str] = field(default_factory=lambda: OWNER_DIMENSIONS)
+    owner_dimensions: Collection[str] = tuple(OWNER_DIMENSIONS)
     metric_limit: int | None = None
     keep: Sequence[str] = ()
     spool_names: Sequence[str] = ()

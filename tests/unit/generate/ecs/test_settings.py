@@ -92,3 +92,28 @@ def test_prometheus_alone(tmp_path: Path, text: str, expected: dict[str, str]) -
 def test_readable_secrets_are_remarked(tmp_path: Path) -> None:
     _, lines = environment(tmp_path, "source: {environment: {TOKEN: abc}}")
     assert any(line.startswith("warning: source.environment can be read") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("launch", "capabilities", "line"),
+    [
+        ("daemon", ["IPC_LOCK", "SYS_PTRACE", "DAC_READ_SEARCH"], "SYS_PTRACE and DAC_READ_SE"),
+        ("managed-daemon", ["IPC_LOCK"], "identity.process_labels has no effect"),
+        ("sidecar", ["IPC_LOCK"], "identity.process_labels has no effect"),
+    ],
+)
+def test_process_labels(tmp_path: Path, launch: str, capabilities: list[str], line: str) -> None:
+    """Only a daemon sees the processes of other tasks, and may read them."""
+    path = tmp_path / "exporter.yaml"
+    path.write_text("identity: {process_labels: {job_id: AWS_BATCH_JOB_ID}}\n")
+    lines: list[str] = []
+    definition = task_definition(
+        instance_type="inf2.xlarge",
+        workload="none",
+        launch=launch,
+        configure=partial(load, str(path), {}),
+        explain=lines.append,
+    )
+    (container,) = definition["containerDefinitions"]
+    assert container["linuxParameters"]["capabilities"]["add"] == capabilities
+    assert any(line in each for each in lines)

@@ -118,6 +118,7 @@ def test_merge_keeps_all_that_one_provider_knows() -> None:
         by_device={2: RED},
         task=Task(RED, frozenset({0})),
         allocation=Allocation({0: RED}, {1: BLUE}, highest_core=7, is_complete=False),
+        process_labels={1: (("job_id", "7"),)},
         lookup_enabled=True,
     )
     unset = {each.name for each in fields(Owners) if getattr(known, each.name) == each.default}
@@ -194,3 +195,25 @@ def test_label_provider_exception() -> None:
     lookup._run_round(frozenset({1}))
     assert lookup.owners().by_pid == {1: RED}
     assert "deep" in lookup.status()["labels"]
+
+
+def test_process_that_was_missing_is_looked_up_again() -> None:
+    """Another process may have its pid: the labels of the first are dropped at once."""
+    jobs = iter("12")
+
+    def label(pids: frozenset[int]) -> OwnersResult:
+        job = (("job_id", next(jobs)),)
+        return OwnersResult(Owners(process_labels=dict.fromkeys(pids, job)))
+
+    lookup = OwnerLookup([], process_labels=FakeProvider(label))
+    assert lookup.owners() == Owners(process_labels={})
+    for _ in range(2):
+        lookup.observe(frozenset({7}), frozenset())
+        assert lookup.owners().process_labels == {}
+        lookup._run_round(frozenset(lookup._pids), lookup._pids)
+        found = lookup.owners()
+        lookup.observe(frozenset({7, 8}), frozenset())
+        assert lookup.owners() is found
+        lookup.observe(frozenset({8}), frozenset())
+        assert lookup.owners().process_labels == {}
+    assert found.process_labels == {7: (("job_id", "2"),)}

@@ -242,3 +242,20 @@ def test_owner_values_are_sanitized() -> None:
     minute = Minute(("Namespace",))
     minute.add(two(), Owners(by_core={0: Owner(namespace="m\u00fcll\n")}))
     assert (("Namespace", "m?ll"),) in {pool for pool, _ in minute.take().values}
+
+
+def test_dimension_is_a_label_of_the_process() -> None:
+    """It has a pool for each job, without what has no job."""
+    grouping = ("Namespace", "job_id")
+    minute = Minute(("job_id",), grouping, ())
+    jobs = {1: (("job_id", "7\N{SNOWMAN}"),), 2: (("job_id", "8"),), 3: ()}
+    document = two()
+    minute.add(document, replace(OWNERS, process_labels=jobs))
+    minute.add(document, replace(OWNERS, process_labels={**jobs, 1: (("job_id", "9"),)}))
+    window = minute.take()
+    of_jobs = {pool for pool, _ in window.deltas if pool and len(pool) == 1}
+    assert of_jobs == {(("job_id", job),) for job in ("7?", "8", "9")}
+    assert window.deltas[(("job_id", "8"),), "ExecutionsCompleted"] == 18
+    assert window.deltas[(("Namespace", "ml"), ("job_id", "8")), "ExecutionsCompleted"] == 18
+    per_job = [window.deltas[(("job_id", job),), "ExecutionsCompleted"] for job in ("7?", "9")]
+    assert sum(per_job) == window.deltas[MACHINE_POOL, "ExecutionsCompleted"] - 18

@@ -191,6 +191,8 @@ def test_downsampling_keeps_sum_and_extremes(full: Counter[float]) -> None:
 @pytest.mark.parametrize("name", ["_aws", "ExecutionErrors"])
 def test_dimension_named_like_a_metric_is_rejected(name: str) -> None:
     (problem,) = check({name: "x", "Stage": "prod"}, ["ExecutionErrors"])
+    (of_label,) = check({}, ["ExecutionErrors"], [name, "job_id"])
+    assert of_label.key == f"identity.process_labels.{name}"
     assert problem.key == f"cloudwatch.extra_dimensions.{name}"
 
 
