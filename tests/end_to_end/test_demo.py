@@ -81,6 +81,7 @@ def test_demo_until_signal(
         assert (page.path, metrics.path) == ("/", "/metrics")
         port = page.port or 0
         wait_for(lambda: cores(port) == count)
+        wait_for(lambda: b"\nneurondevice_power_utilization_ratio{" in get(port, "/metrics").body)
         assert get(port, page.path).body.startswith(b"<!doctype html>")
         started = children_of(process.pid)
         assert started

@@ -36,6 +36,7 @@ from tests.support.exporter import (
     simulated,
 )
 from tests.support.processes import alive
+from tests.support.sysfs_tree import write_tree
 from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
 
@@ -110,7 +111,8 @@ def test_healthy_machine(
         }
         with beside(tmp_path, config, **environment) as exporter:
             exporter.wait_for_value("neuron_exporter_sink_up", 1, sink="cloudwatch")
-            done = NeuronMachine(SIXTEEN, users=1).run(
+            tree = write_tree(tmp_path / "sysfs", range(16))
+            done = NeuronMachine(SIXTEEN, users=1, sysfs=tree).run(
                 [*EXPORTER, "doctor", "--config", str(tmp_path / "exporter.yaml")], **environment
             )
             assert exporter.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,7 +81,8 @@ class NeuronMachine:
     """View of this machine with Neuron devices and a driver, and without DMI data, in its own
     namespaces like a container.
 
-    `users` processes have the first device open; `mode` is the mode of the device files.
+    `users` processes have the first device open; `mode` is the mode of the device files. `sysfs` is
+    a tree that is mounted read-only in place of the driver's files.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class NeuronMachine:
         driver: str | None = "2.24.7.0",
         users: int = 0,
         mode: str = "660",
+        sysfs: Path | None = None,
     ) -> None:
         nodes = [
             f"mknod -m {mode} /dev/{name} c {major} {minor}"
@@ -102,12 +105,18 @@ class NeuronMachine:
         first = next(iter(devices), "null")
         dmi = "/sys/devices/virtual/dmi/id"
         hide_dmi = f"{{ [ ! -d {dmi} ] || mount -t tmpfs none {dmi}; }}"
+        root = "/sys/devices/virtual/neuron_device"
+        driver_files = [
+            f"mount -t tmpfs none {os.path.dirname(root)}",
+            f"mkdir {root}",
+            f"mount --bind -o ro {sysfs} {root}",
+        ]
         prepare = [
             "mount -t tmpfs none /dev",
             *nodes,
             "chmod 666 /dev/null",
             *module,
-            hide_dmi,
+            *(driver_files if sysfs is not None else [hide_dmi]),
         ]
         held = [f"sleep 600 9< /dev/{first} > /dev/null 2>&1 &"] * users
         self._script = "\n".join(

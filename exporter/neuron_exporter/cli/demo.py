@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 
 from neuron_exporter.cli.common import FAILED, configure_log
+from neuron_exporter.run_directory import TEMPORARY
 
 FLUSH_SECONDS = 10
 STOP_SECONDS = 1.8
@@ -31,10 +33,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: a flag is invalid.
     """
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as driver:
+        return _run(args, driver)
+
+
+def _run(args: argparse.Namespace, driver: str) -> int:
     from neuron_exporter import __version__
     from neuron_exporter.cli.printing_transport import PrintingTransport
     from neuron_exporter.config import ConfigError, Override, load, suggest
     from neuron_exporter.daemon.daemon import Daemon
+    from neuron_exporter.facts.instance_types import INSTANCE_TYPES
     from neuron_exporter.generate.options import check_type
     from neuron_exporter.pipeline.build import build
     from neuron_exporter.pipeline.source import SIMULATOR
@@ -50,8 +58,13 @@ def run(args: argparse.Namespace) -> int:
     if scenario not in SCENARIOS:
         hint = suggest(scenario, SCENARIOS)
         problems.append(f"--scenario: unknown scenario; {hint} (got {scenario!r})")
+    command = [*SIMULATOR, "--instance-type", instance_type, "--scenario", scenario]
+    row = INSTANCE_TYPES.get(instance_type)
+    if row is not None and row.accelerator != "inferentia":  # whose driver has other files
+        command += ["--sysfs", driver]
     settings = {
-        "source.command": [*SIMULATOR, "--instance-type", instance_type, "--scenario", scenario],
+        "source.command": command,
+        "hardware.sysfs": driver,
         "source.period": "1s",
         "cloudwatch.enabled": True,
         "cloudwatch.flush_interval": f"{FLUSH_SECONDS}s",

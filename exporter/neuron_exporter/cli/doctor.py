@@ -20,6 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="configuration file (default: that of the exporter here)"
     )
+    parser.add_argument(
+        "--check",
+        metavar="NAME",
+        action="append",
+        type=_subject,
+        help="check this subject only, such as devices, and print one line for a health checker; "
+        "repeatable. Exit status: 0 healthy, 1 problem, 2 unknown",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--send", action="store_true", help="send one datum (DoctorTest, billed) to CloudWatch"
@@ -61,6 +69,12 @@ def run(args: argparse.Namespace) -> int:
             output=args.output,
             json=args.json,
         )
+    if args.check:
+        from neuron_exporter.doctor.health import check_health
+
+        health, line = check_health(args.check, args.config, os.environ, _parse_run, json=args.json)
+        print(line)
+        return health
     from neuron_exporter.doctor.runner import run_doctor
 
     return run_doctor(
@@ -70,12 +84,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_combination(args: argparse.Namespace) -> None:
     """Exit with status 2 if a flag does not belong to the others."""
-    if args.acceptance and (args.send or args.bundle is not None):
-        args.parser.error("--acceptance: must not be combined with --send or --bundle")
+    without_extras = "--acceptance" if args.acceptance else "--check" if args.check else ""
+    if without_extras and (args.send or args.bundle is not None):
+        args.parser.error(f"{without_extras}: must not be combined with --send or --bundle")
+    if args.acceptance and args.check:
+        args.parser.error("--check: must not be combined with --acceptance")
     if not args.acceptance:
         for flag in ("duration", "output"):
             if getattr(args, flag) is not None:
                 args.parser.error(f"--{flag}: is allowed with --acceptance only")
+
+
+def _subject(text: str) -> str:
+    from neuron_exporter.doctor.runner import CHECKS
+
+    names = [check.subject for check in CHECKS]
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)} (got {text!r})")
+    return text
 
 
 def _duration(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import platform
 import re
@@ -22,9 +23,20 @@ import yaml
 from neuron_exporter import __version__
 from neuron_exporter.config import Config
 from neuron_exporter.config.schema import keys
+from neuron_exporter.doctor.acceptance.sysfs import READ_NAMES, read_tree
 from neuron_exporter.doctor.context import Context
+from neuron_exporter.doctor.driver_files import FILE_TIMEOUT, root_of
 from neuron_exporter.doctor.finding import Finding, as_json
 from neuron_exporter.doctor.new_file import create_private_file
+from neuron_exporter.facts.driver_files import (
+    COMPONENTS,
+    DEVICE_FILES,
+    HARDWARE_ERRORS,
+    POWER_FORM,
+    SERIAL_NUMBER,
+    UNREACHABLE,
+)
+from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.report import Masker
 from neuron_exporter.report.mask import INSTANCE_TYPE, REGION
 from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, OWNER_DIMENSIONS
@@ -53,6 +65,12 @@ _KEPT_TEXTS = {
     "identity.instance_type": INSTANCE_TYPE,
 }
 """Form of the texts that are kept, by key, beside defaults and the members of closed lists."""
+
+_COMPONENT = f"(?:{'|'.join(COMPONENTS)})"
+_KEPT_VALUES = re.compile(
+    rf"[0-9, ]{{1,40}}|{POWER_FORM.pattern}|{UNREACHABLE}|{_COMPONENT}(?:,{_COMPONENT})*"
+)
+"""Form of the driver's values that are kept."""
 
 
 class Bundle:
@@ -100,6 +118,11 @@ def _contents(context: Context, findings: Iterable[Finding]) -> Iterator[tuple[s
         "report.json",
         "a report, masked as by `record --mask`",
         _mask_report(line),
+    )
+    yield (
+        "driver_files.json",
+        "paths and values of the driver's files below /sys, in which serial numbers are masked",
+        _driver_files(context.config),
     )
     yield (
         "metrics.txt",
@@ -163,6 +186,24 @@ def _mask_report(line: bytes) -> bytes:
         return Masker().mask_line(line) + b"\n" if line else b""
     except ValueError:  # of another program, or deeper than Python reads
         return b""
+
+
+def _driver_files(config: Config) -> bytes:
+    """Return paths (with `neuron_core*` for each core), values and unreadable files as JSON."""
+    root = root_of(config) if is_local_source(config) else None
+    if root is None:
+        return b""
+    names = (*READ_NAMES, *DEVICE_FILES, *HARDWARE_ERRORS, "total")
+    tree = read_tree(root, FILE_TIMEOUT, names)
+    masker, values = Masker(), {}
+    for (device, path), value in tree.values.items():
+        if path.endswith(SERIAL_NUMBER) and value:
+            value = masker.mask_text(SERIAL_NUMBER, value)
+        elif value and not _KEPT_VALUES.fullmatch(value):
+            value = MASK
+        values[f"neuron{device}/{path}"] = value
+    document = {"paths": sorted(tree.paths), "values": values, "unreadable": tree.unreadable}
+    return f"{json.dumps(document, indent=1)}\n".encode() if any(document.values()) else b""
 
 
 def _versions() -> str:

@@ -59,7 +59,7 @@ def _nothing_sent(context: Context) -> str:
 
 
 def _dimensions(context: Context) -> Iterator[Finding]:
-    settings = sink_settings(context.config.cloudwatch)
+    settings = sink_settings(context.config)
     complete, missing = settings.resolve(context.machine)
     number = len(settings.dimension_sets)
     unknown = f"{', '.join(missing)} unknown"

@@ -56,6 +56,8 @@ class Context:
     metrics: bytes = b""
     sample: Sample | None = None
     identity: Identity | None = None
+    incomplete: set[str] = field(default_factory=set)
+    """Subjects whose check ended early."""
 
     @property
     def config(self) -> Config:

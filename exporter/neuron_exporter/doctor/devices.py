@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from neuron_exporter.doctor import probe
+from neuron_exporter.doctor import device_faults, probe
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject, format_numbers
+from neuron_exporter.doctor.finding import Finding, format_numbers
 from neuron_exporter.doctor.hanging import run_limited
 from neuron_exporter.doctor.processes import OpenDevices, find_open_devices
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
-from neuron_exporter.identity.local import present_devices
+from neuron_exporter.identity.local import DRIVER_VERSION, driver_devices, present_devices
 from neuron_exporter.model import SourceState
 from neuron_exporter.pipeline.identity import is_local_source
 
-SUBJECT = Subject("devices")
+SUBJECT = device_faults.SUBJECT
 
 MAX_PROCESSES = 16
 """Processes that may have one device open (`NEURON_MAX_PROCESS_PER_DEVICE` of the driver). The
@@ -75,26 +75,29 @@ def check(context: Context) -> Iterator[Finding]:
     yield from check_count(found, context)
     if context.scraped is not None and context.scraped.source_state == SourceState.PAUSED:
         yield SUBJECT.skipped("not opened: the exporter is paused, perhaps to reset the driver")
-    elif found:
-        yield from check_opens({device: f"/dev/neuron{device}" for device in found})
+    else:
+        if found:
+            yield from check_opens({device: f"/dev/neuron{device}" for device in found})
+        yield from device_faults.check(context)
     if found:
         yield from check_users(found, find_open_devices())
 
 
 def check_count(found: Sequence[int], context: Context) -> Iterator[Finding]:
     """Compare the number of devices with the reports and with the instance type."""
+    row = INSTANCE_TYPES.get(context.machine.instance_type)
     if not found:
-        yield SUBJECT.failed(
-            "there is no /dev/neuron*",
-            f"on the host: load the driver. In a container: map the devices. {_HOW_TO_MAP}",
-        )
+        fix = f"on the host: load the driver. In a container: map the devices. {_HOW_TO_MAP}"
+        if row is None and not DRIVER_VERSION.parent.exists():
+            yield SUBJECT.skipped("there is neither a device nor a driver", fix)
+        else:
+            yield SUBJECT.failed("there is no /dev/neuron*", fix)
         return
     seen = f"{len(found)} in /dev ({format_numbers(found)})"
     expected = {}
     reported = context.hardware_info("neuron_device_count")
     if reported.isdigit():
         expected["reports have"] = int(reported)
-    row = INSTANCE_TYPES.get(context.machine.instance_type)
     if row is not None and row.devices is not None:
         expected[f"{row.name} has"] = row.devices
     different = {name: number for name, number in expected.items() if number != len(found)}
@@ -103,6 +106,11 @@ def check_count(found: Sequence[int], context: Context) -> Iterator[Finding]:
         yield SUBJECT.ok(f"{seen}; {comparison}" if comparison else seen)
     elif context.config.cloudwatch.scope == "task" and len(found) < max(different.values()):
         yield SUBJECT.ok(f"{seen}; {comparison}: this task has part of the machine (scope: task)")
+    elif row is not None and len(found) < (row.devices or 0) and driver_devices() == {*found}:
+        yield SUBJECT.failed(
+            f"{seen}; {comparison}",
+            "the driver has lost a device: run `dmesg` on the host, reboot it, or replace it",
+        )
     else:
         yield SUBJECT.warning(
             f"{seen}; {comparison}",

@@ -31,6 +31,9 @@ _FIXES: Mapping[str, str] = {
     "which owns the socket",
     "containers": "mount the host's /var/log/containers, and set hostPID: true",
     "pod labels": "mount the service account, and allow it to read pods (core group, verb get)",
+    "process labels": "share the host's process ids (hostPID: true, pidMode: host), and for "
+    "processes of other users give the exporter CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH "
+    "(docs/jobs.md)",
     "ECS": "task metadata needs agent 1.39 or newer; the agent's own endpoint needs networkMode: "
     "host; services need identity.ecs_services and ecs:DescribeTasks",
 }
@@ -39,6 +42,11 @@ _ALLOCATION_NOT_UNDERSTOOD = (
     "their cores have no pod labels, and neuroncore_allocated is not published. Known are numbers "
     "(Neuron's device plugin) and names like neuron-device-2 (its DRA driver): report others as a "
     "bug"
+)
+
+_NO_VARIABLE = (
+    "a variable is seen only if the process was started with it (docs/jobs.md); processes that no "
+    "scheduler started have none"
 )
 
 _HIDDEN = (
@@ -79,7 +87,8 @@ def check(context: Context) -> Iterator[Finding]:
     if lookup.label_provider is not None:
         _, error = lookup.label_provider.add_labels(owners)
         yield from _answer(lookup.label_provider.name, OwnersResult(error=error))
-    if owners.task is None:  # a task owns all processes that use its devices
+    # A task owns all processes that use its devices.
+    if owners.task is None and lookup.finds_owners:
         yield from _unattributed(pids - owners.by_pid.keys())
 
 
@@ -109,8 +118,8 @@ def _processes(context: Context) -> frozenset[int]:
 
 
 def _by_report(context: Context) -> Finding:
-    config = context.config.cloudwatch
-    has_owner_dimensions = config.enabled and any(owner_dimensions_by_set(config))
+    config = context.config
+    has_owner_dimensions = config.cloudwatch.enabled and any(owner_dimensions_by_set(config))
     info = context.report.neuron_k8s_info if context.report is not None else None
     if info is not None:
         if info.error:
@@ -138,6 +147,11 @@ def _answer(name: str, result: OwnersResult) -> Iterator[Finding]:
         owner, devices = result.owners.task
         labels = ", ".join(f"{label} {value}" for label, value in owner.labels())
         yield SUBJECT.ok(f"{name}: the {len(devices)} devices here belong to {labels}")
+    elif (by_process := result.owners.process_labels) is not None:
+        number = sum(map(bool, by_process.values()))
+        seen = f"{name}: {number} of {len(by_process)} processes have some"
+        is_missing = by_process and not number
+        yield SUBJECT.warning(seen, _NO_VARIABLE) if is_missing else SUBJECT.ok(seen)
     else:
         count = len(result.owners.by_pid)
         found = f", with the owners of {count} processes" if count else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from neuron_exporter.doctor import (
     cloudwatch,
     configuration,
     devices,
+    driver_files,
     host,
     identity,
     owners,
@@ -37,11 +38,13 @@ from neuron_exporter.doctor.remedies import AS_EXPORTER
 
 
 class Check(NamedTuple):
-    """One check: its subject and its time limit (s); None if it limits itself."""
+    """One check: its subject, its time limit (s), None if it limits itself, and the checks that it
+    needs besides those that all need."""
 
     subject: Subject
     run: Callable[[Context], Iterator[Finding]]
     timeout: float | None
+    needs: tuple[Subject, ...] = ()
 
 
 CHECKS = (
@@ -50,13 +53,18 @@ CHECKS = (
     # Not in a thread: when a thread ends, the kernel kills the child process that it started.
     Check(source.SUBJECT, source.check, None),
     Check(host.DRIVER, host.check_driver, 2.0),
-    Check(devices.SUBJECT, devices.check, 8.0),
-    Check(identity.SUBJECT, identity.check, 8.0),
-    Check(owners.SUBJECT, owners.check, 14.0),
-    Check(cloudwatch.SUBJECT, cloudwatch.check, 25.0),
-    Check(spool.SUBJECT, spool.check, 3.0),
+    Check(devices.SUBJECT, devices.check, 10.0),
+    Check(driver_files.SUBJECT, driver_files.check, 8.0),
+    Check(identity.SUBJECT, identity.check, 8.0, (source.SUBJECT,)),
+    Check(owners.SUBJECT, owners.check, 14.0, (source.SUBJECT,)),
+    Check(cloudwatch.SUBJECT, cloudwatch.check, 25.0, (source.SUBJECT, identity.SUBJECT)),
+    Check(spool.SUBJECT, spool.check, 3.0, (source.SUBJECT, identity.SUBJECT)),
     Check(host.MEMORY, host.check_memory, 2.0),
 )
+
+_NEEDED_BY_ALL = (configuration.SUBJECT, running_exporter.SUBJECT)
+_MAX_NEEDED_SECONDS = 5.0
+"""Time limit of a check whose findings are not shown."""
 
 
 def run_doctor(
@@ -100,10 +108,17 @@ def run_doctor(
     return exit_status(findings)
 
 
-def run_checks(context: Context) -> Iterator[Finding]:
-    """Run all checks and yield each finding as soon as it is there. Never raises."""
+def run_checks(context: Context, subjects: Collection[str] = ()) -> Iterator[Finding]:
+    """Run all checks, or those of some subjects, and yield each finding as soon as it is there.
+    Never raises."""
+    chosen = [check for check in CHECKS if not subjects or check.subject in subjects]
+    needed = {*_NEEDED_BY_ALL, *(name for check in chosen for name in check.needs)}
     for check in CHECKS:
-        yield from _run(check, context) if check.timeout is None else _run_timed(check, context)
+        if check in chosen:
+            yield from _run(check, context)
+        elif check.subject in needed:
+            for _ in _run(check._replace(timeout=_limited(check.timeout)), context):
+                pass
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
@@ -111,12 +126,22 @@ def exit_status(findings: Iterable[Finding]) -> int:
     return int(any(finding.verdict is Verdict.FAILED for finding in findings))
 
 
+def _limited(timeout: float | None) -> float | None:
+    return None if timeout is None else min(timeout, _MAX_NEEDED_SECONDS)
+
+
 def _run(check: Check, context: Context) -> Iterator[Finding]:
+    return _run_here(check, context) if check.timeout is None else _run_timed(check, context)
+
+
+def _run_here(check: Check, context: Context) -> Iterator[Finding]:
     try:
         yield from check.run(context)
     except OSError as error:
+        context.incomplete.add(check.subject)
         yield check.subject.warning(f"the check is incomplete: {describe(error)}", AS_EXPORTER)
     except Exception as error:  # noqa: BLE001 (a bug in one check must not stop the others)
+        context.incomplete.add(check.subject)
         seen = f"the check itself failed: {type(error).__name__}"
         yield check.subject.warning(seen, "report this bug, with the file that --bundle writes")
 
@@ -126,7 +151,7 @@ def _run_timed(check: Check, context: Context) -> Iterator[Finding]:
     findings: SimpleQueue[Finding | None] = SimpleQueue()
 
     def run() -> None:
-        for finding in _run(check, context):
+        for finding in _run_here(check, context):
             findings.put(finding)
         findings.put(None)
 
@@ -140,5 +165,6 @@ def _run_timed(check: Check, context: Context) -> Iterator[Finding]:
         if finding is None:
             return
         yield finding
+    context.incomplete.add(check.subject)
     seen = f"the check did not finish within {check.timeout:g} s"
     yield check.subject.warning(seen, "a file system, a driver or a name server hangs")

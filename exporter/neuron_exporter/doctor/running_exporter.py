@@ -24,6 +24,8 @@ _LOSS_COUNTERS = {
     "source_restarts": "restarts of the source",
     "report_errors": "invalid lines and fields",
     "sink_dropped_requests": "dropped requests and windows",
+    "sysfs_errors": "problems with the driver's files",
+    "kernel_log_errors": "problems with the kernel's log",
 }
 """Counters by reason that stay 0 while all is well, and what they count."""
 

@@ -57,6 +57,12 @@ class ScrapedMetrics:
 
 class _Source(msgspec.Struct):
     reason: str = ""
+    is_fresh: bool = False
+
+
+class _Problem(msgspec.Struct):
+    reason: str = ""
+    detail: str = ""
 
 
 class _Sink(msgspec.Struct):
@@ -68,10 +74,11 @@ class _Sinks(msgspec.Struct):
 
 
 class ScrapedSnapshot(msgspec.Struct):
-    """The parts of `/api/v1/snapshot` that the doctor reads: the reasons of states, and the
-    identity. Missing ones are empty."""
+    """The parts of `/api/v1/snapshot` that the doctor reads: the reasons of states, the problems,
+    and the identity. Missing ones are empty."""
 
     source: _Source = msgspec.field(default_factory=_Source)
+    problems: list[_Problem] = msgspec.field(default_factory=list)
     sinks: _Sinks = msgspec.field(default_factory=_Sinks)
     machine: dict[str, str] = msgspec.field(default_factory=dict)
 

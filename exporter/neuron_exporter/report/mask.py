@@ -144,8 +144,12 @@ class Masker:
                 kept = _KEPT_TEXTS.get(key)
                 if kept is not None and kept.fullmatch(value):
                     return value
-                return _FORMATS.get(key, f"{key}-{{}}").format(self._number(key, value))
+                return self.mask_text(key, value)
         return MASK if value else value
+
+    def mask_text(self, key: str, value: str) -> str:
+        """Return the replacement of a text with this key."""
+        return _FORMATS.get(key, f"{key}-{{}}").format(self._number(key, value))
 
     def _mask_entry(self, target: Any, name: str, value: Any) -> tuple[str, Any]:
         if target is None:  # an unknown field

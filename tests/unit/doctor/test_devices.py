@@ -59,11 +59,34 @@ def test_too_few_devices() -> None:
     assert finding.verdict is Verdict.OK
 
 
-def test_no_devices() -> None:
-    """The fix explains how to map devices into a container."""
+def test_lost_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the driver has no more devices than /dev, none is left to be mapped."""
+    monkeypatch.setattr(subject, "driver_devices", lambda: frozenset(range(15)))
+    context = make_context(identity__instance_type="trn1.32xlarge")
+    (finding,) = check_count(range(15), context)
+    assert finding.verdict is Verdict.FAILED
+    assert finding.seen == "15 in /dev (0 to 14); trn1.32xlarge has 16"
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "verdict"),
+    [("trn1.32xlarge", Verdict.FAILED), ("m7i.large", Verdict.SKIPPED)],
+)
+def test_no_devices(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, instance_type: str, verdict: Verdict
+) -> None:
+    """They are missed on a machine that has some. The fix explains how to map devices into a
+    container."""
+    monkeypatch.setattr(subject, "DRIVER_VERSION", tmp_path / "neuron" / "version")
+    (finding,) = check_count([], make_context(identity__instance_type=instance_type))
+    assert finding.verdict is verdict
+    assert "linuxParameters.devices" in finding.fix
+
+
+def test_no_devices_of_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(subject, "DRIVER_VERSION", tmp_path / "version")
     (finding,) = check_count([], make_context())
     assert finding.verdict is Verdict.FAILED
-    assert "linuxParameters.devices" in finding.fix
 
 
 def test_opens_are_grouped_by_answer(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from neuron_exporter.doctor.context import Context, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.scraped import ScrapedMetrics
 from neuron_exporter.doctor.source import take_sample
+from neuron_exporter.identity.owners.process_labels import NO_HOST_PIDS
 from neuron_exporter.model import SourceState
 from tests.support import metadata
 from tests.support.cgroups import process_in
@@ -61,6 +62,14 @@ def test_owner_dimensions_without_provider() -> None:
     )
     (warned,) = seen_with(all_findings(by_pod), Verdict.WARNING)
     assert "nothing is published in it" in warned
+
+
+def test_labels_of_processes() -> None:
+    """Without a provider of owners, processes need none."""
+    settings = {"identity__process_labels": {"job_id": "JOB"}}
+    found = seen_with(all_findings(sampled({}, NO_PROCESS, settings=settings)), Verdict.WARNING)
+    no_host_pids = f"process labels: {NO_HOST_PIDS}"  # as where the tests run in a container
+    assert found in (["process labels: 0 of 1 processes have some"], [no_host_pids])
 
 
 def test_simulated_source_has_no_providers() -> None:

@@ -16,16 +16,16 @@ from neuron_exporter.doctor.acceptance.judgement import (
 )
 from neuron_exporter.doctor.acceptance.sysfs import ROOT, SysfsTree
 from neuron_exporter.doctor.finding import format_count, format_names, format_numbers
+from neuron_exporter.facts.driver_files import POWER_FORM, TOTAL_FORM
 
 LAST_OLD_LAYOUT = (2, 30)
 """The last driver with the published layout."""
 
-_POWER = re.compile(r"POWER_STATUS_(?:VALID|NO_DATA|INVALID),\d+(?:,\d+(?:\.\d+)?){3}")
-_WHOLE = re.compile(r"\d{1,20}")
-
 
 @assumption(
-    "sysfs-layout", "Drivers up to 2.30 have the published sysfs layout, and later ones another"
+    "sysfs-layout",
+    "Drivers up to 2.30 have the published sysfs layout, and later ones another",
+    "hardware/discovery.py",
 )
 def judge_layout(evidence: Evidence) -> Judgement:
     tree = _before(evidence)
@@ -47,6 +47,7 @@ def judge_layout(evidence: Evidence) -> Judgement:
 @assumption(
     "sysfs-values",
     "ECC totals, numbers of cores and power have the same names and forms in both layouts",
+    "hardware/values.py",
 )
 def judge_values(evidence: Evidence) -> Judgement:
     tree = _before(evidence)
@@ -69,10 +70,12 @@ def judge_values(evidence: Evidence) -> Judgement:
 
 def _has_form(path: str, value: str) -> bool:
     name = path.rpartition("/")[2]
-    return (_POWER if name == "utilization" else _WHOLE).fullmatch(value) is not None
+    return (POWER_FORM if name == "utilization" else TOTAL_FORM).fullmatch(value) is not None
 
 
-@assumption("sysfs-cores", "sysfs has one folder for each physical core")
+@assumption(
+    "sysfs-cores", "sysfs has one folder for each physical core", "metrics/driver_readings.py"
+)
 def judge_cores(evidence: Evidence) -> Judgement:
     counts = {len(folders) for folders in _before(evidence).cores.values()}
     require(counts, "no folder is named neuron_core*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from neuron_exporter.metrics.ecc_counters import ECC_EVENTS
+from neuron_exporter.facts.report_names import ECC_EVENTS
 from neuron_exporter.report.schema import Report
 
 
