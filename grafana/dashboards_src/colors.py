@@ -70,6 +70,16 @@ ERROR_TYPES = {
 }
 """Types of execution errors."""
 
+HARDWARE_ERRORS = {
+    "hw_repairable_hbm_ue_error": "yellow",
+    "hw_collectives_error": "orange",
+    "hw_error": "light-red",
+    "hw_dma_abort_error": "semi-dark-red",
+    "hw_nc_ue_error": "red",
+    "hw_hbm_ue_error": "dark-red",
+}
+"""Types of errors that the driver blames on the hardware."""
+
 STATES = {
     "ok": "green",
     "starting": "blue",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import colors, common, panels, triage, variables
+from grafana.dashboards_src import colors, common, devices, panels, triage, variables
 from grafana.dashboards_src.idle import idle_cores, idle_cores_by_allocation
 from grafana.dashboards_src.layout import dashboard
 from grafana.dashboards_src.panels import Panel, query
@@ -54,6 +54,7 @@ def fleet() -> Dashboard:
             ],
             "Load": _load(),
             "Executions": _executions(),
+            "Devices": devices.of_fleet(),
         },
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.dashboards_src import colors, common, panels, tables, variables
+from grafana.dashboards_src import colors, common, devices, panels, tables, variables
 from grafana.dashboards_src.layout import LINKS, dashboard
 from grafana.dashboards_src.machine_cores import cores
 from grafana.dashboards_src.panels import Panel, query
@@ -51,7 +51,7 @@ def machine() -> Dashboard:
     return dashboard(
         "neuron-exporter-machine",
         "Machine",
-        "Cores, executions, memory, errors and host of one machine.",
+        "Cores, executions, memory, errors, power and host of one machine.",
         choices,
         {
             "": _overview(),
@@ -59,6 +59,7 @@ def machine() -> Dashboard:
             "Executions": _executions(),
             "Memory": _memory(),
             "ECC": _ecc(),
+            "Power, faults and health": devices.of_machine(),
             "Host and processes": _host(),
         },
     )

@@ -32,6 +32,7 @@ _RUNTIMES = {
     "task_family": "Task family",
     "service": "Service",
     "container": "Container",
+    "job_id": "Job",
 }
 """Labels of a runtime and of its owner, with their headings."""
 
@@ -39,7 +40,7 @@ _WORKLOADS = {
     _RUNTIMES[label]: dashboard_link(
         "neuron-exporter-workload", "Open the workload", "workload", _RUNTIMES[label], by=label
     )
-    for label in ("runtime_tag", "pod", "task_family", "service")
+    for label in ("runtime_tag", "pod", "task_family", "service", "job_id")
 }
 
 

@@ -105,6 +105,7 @@ def graph(
     maximum: float | None = None,
     readable: float | None = None,
     totals: bool = False,
+    no_value: str = "none",
     **options: Unpack[Options],
 ) -> Panel:
     """Return a graph over time, with threshold lines if there are `steps`.
@@ -117,10 +118,11 @@ def graph(
         readable: instead of `maximum`, end of the axis while no value is higher, for shares such as
             that of failures, of which a few percent are many.
         totals: show the sum of each series' values in the legend.
+        no_value: text of a panel without any series.
     """
     panel = (
         base(TimeSeries(), title, description, targets, options)
-        .no_value("none")
+        .no_value(no_value)
         .show_points(commons.VisibilityMode.AUTO)
         .fill_opacity(80 if stacked or bars else 0)
         .legend(legend(["sum"] if totals else ["lastNotNull", "max"], options))

@@ -1,10 +1,11 @@
-"""Workload: cores, executions and memory of pods, tasks or process tags, on any machine."""
+"""Workload: cores, executions and memory of pods, tasks, jobs or process tags, on any machine."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.dashboards_src import colors, common, panels, tables, variables, workloads
+from grafana.dashboards_src.jobs import machines_of_jobs
 from grafana.dashboards_src.layout import LINKS, dashboard
 from grafana.dashboards_src.panels import Panel, query
 from grafana.dashboards_src.queries import (
@@ -48,9 +49,13 @@ def workload() -> Dashboard:
         variables.choice(
             "by",
             "By",
-            ("runtime_tag", "pod", "namespace", "container", "task_family", "service"),
-            "Label that identifies a workload: the tag of its process, or its name in Kubernetes "
-            "or ECS. Labels that the exporter does not set offer no values.",
+            (
+                *("runtime_tag", "pod", "namespace", "container", "task_family", "service"),
+                *("job_id", "job_name"),
+            ),
+            "Label that identifies a workload: the tag of its process, its name in Kubernetes "
+            "or ECS, or its job in a scheduler such as Slurm. Labels that the exporter does not "
+            "set offer no values.",
         ),
         variables.from_label(
             "workload",
@@ -64,7 +69,7 @@ def workload() -> Dashboard:
     return dashboard(
         "neuron-exporter-workload",
         "Workload",
-        "Cores, executions and memory of pods, task families or process tags.",
+        "Cores, executions and memory of pods, task families, jobs or process tags.",
         choices,
         {
             "": [
@@ -77,6 +82,7 @@ def workload() -> Dashboard:
             "Cores": _cores(),
             "Executions": _executions(),
             "Memory": _memory(),
+            "Machines of jobs": machines_of_jobs(),
             "Idle allocations": _idle(),
         },
     )

@@ -124,7 +124,7 @@ CHOSEN_BY_MACHINE = Names(
 )
 """The same, on each machine."""
 
-_SOURCES = ("runtime_tag", "task_family", "service", "pod")
+_SOURCES = ("runtime_tag", "task_family", "service", "pod", "job_id")
 _MORE = {"by": "By", "namespace": "Namespace"}
 
 ALL = Names(FLEET, _SOURCES, _MORE, omitted=("No execution for",))

@@ -1,10 +1,14 @@
-"""Recorded devices that have had uncorrected memory errors since the machine booted."""
+"""Recorded faults: those of cores in the last hour, and memory errors of devices since the boot."""
 
 from __future__ import annotations
 
 from grafana.rules_src.model import Recording
 from grafana.rules_src.parameters import MACHINE, TARGET, WINDOW
+from neuron_exporter.facts.problems import HARDWARE_FAULTS, MINOR_FAULTS
 
+FAULTS = "core:neuroncore_hardware_errors:increase1h"
+UNHEALTHY = "device:neurondevice_health:unhealthy"
+HEALTH = "instance:neurondevice_health:min"
 BAD_DEVICES = "device:uncorrected_ecc:boot_time"
 
 _DEVICE = f"{MACHINE}, neuron_device_index"
@@ -22,7 +26,31 @@ _NOW = (
     f" + on ({TARGET}) group_left () {_BOOT_TIME}"
 )
 
+MINOR = f'error_type=~"{"|".join(MINOR_FAULTS)}"'
+SEVERE = f'error_type!~"{"|".join(MINOR_FAULTS)}"'
+"""Matchers of the recorded faults."""
+
 RULES = (
+    Recording(
+        record=FAULTS,
+        expr=(
+            f"sum by ({MACHINE}, neuroncore, error_type)\n"
+            "  (increase(neuroncore_hardware_errors_total"
+            f'{{error_type=~"{HARDWARE_FAULTS}.+"}}[1h])) > 0'
+        ),
+        rationale="An hour of every core's counters is read once; only cores with faults have it. "
+        "They keep it when their owner changes.",
+    ),
+    Recording(
+        record=UNHEALTHY,
+        expr=(f"max by ({MACHINE}, neuron_device_index, component) (neurondevice_health == 0)"),
+        rationale="A fleet's table reads unhealthy components only. The value is 0.",
+    ),
+    Recording(
+        record=HEALTH,
+        expr=f"min by ({MACHINE}) (neurondevice_health)",
+        rationale="Tells a healthy machine from one whose driver has no files on health.",
+    ),
     Recording(
         record=BAD_DEVICES,
         expr=(

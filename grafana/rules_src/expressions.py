@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from grafana.rules_src.parameters import TARGET
+from grafana.rules_src.parameters import MACHINE, TARGET
 from neuron_exporter.facts.problems import (
     CRASH_LOOP_RESTARTS,
     CRASH_LOOP_SECONDS,
@@ -40,6 +40,14 @@ def device_missing(window: str) -> str:
         f"  < last_over_time(neuron_devices_expected[{window}])\n"
         f"unless on ({TARGET})\n"
         f'  last_over_time(neuroncore_utilization_ratio{{task_family!=""}}[{window}])'
+    )
+
+
+def device_unhealthy(window: str) -> str:
+    """Return an expression for components of devices that the driver reports as unhealthy."""
+    return (
+        f"max by ({MACHINE}, neuron_device_index, component)\n"
+        f"  (max_over_time(neurondevice_health[{window}])) == 0"
     )
 
 

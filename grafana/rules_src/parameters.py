@@ -28,6 +28,10 @@ MACHINE = f"{TARGET}, node, instance_id, instance_type, instance_name, availabil
 OWNER = "namespace, pod, container, task_family, service"
 """Labels of a core's owner, on Kubernetes and ECS."""
 
+BATCH_JOB = "job_id, job_name"
+"""Labels of the job of a scheduler, such as Slurm: the convention of `identity.process_labels`.
+`job` is Prometheus' own."""
+
 WINDOW = "5m"
 """Window of rates, and of the readings that alerts look at. It spans at least four scrapes at an
 interval of a minute, so that a missed scrape or a restart leaves no gap."""
@@ -53,6 +57,19 @@ LATENCY_FACTOR = 3
 
 IDLE_UTILIZATION = 0.05
 """Utilization below which an allocated core counts as idle."""
+
+STRAGGLER_RATIO = 0.5
+"""Share of the median of a job's machines below which a machine is a straggler."""
+
+STRAGGLER_MACHINES = 3
+"""Machines of a job below which a median says nothing: of two machines, either may be slow."""
+
+STRAGGLER_UTILIZATION = 0.1
+"""Median utilization of a job's machines below which the job waits as a whole."""
+
+STRAGGLER_EXECUTIONS = 10
+"""Executions that a machine would complete in five minutes at the median, below which the
+difference of two machines is chance."""
 
 SPOOL_BYTES = 128 * 1024 * 1024
 """Half of the default of `cloudwatch.spool.max_bytes`."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from grafana.rules_src.devices import BAD_DEVICES
+from grafana.rules_src.devices import BAD_DEVICES, FAULTS, SEVERE
 from grafana.rules_src.expressions import (
     CRASH_LOOP,
     device_missing,
+    device_unhealthy,
     gap,
     indent,
     sink_failing,
@@ -48,6 +49,8 @@ CONDITIONS: Mapping[str, str] = {
         f'{ECC_INCREASES}{{event_type=~".*_uncorrected"}}\n'
         f"or last_over_time({BAD_DEVICES}[{SHORT_WINDOW}])"
     ),
+    "device_unhealthy": device_unhealthy(SHORT_WINDOW),
+    "hardware_faults": f"{FAULTS}{{{SEVERE}}}",
     "hung": suspicious(SHORT_WINDOW),
     "exporter_down": f"{_UP} == 0 and avg_over_time({_UP}[{SHORT_WINDOW}]) < 0.5",
     "source_down": (

@@ -5,9 +5,10 @@ They need layout `core`; with `prometheus.layout: aws` a core has several series
 
 from __future__ import annotations
 
-from grafana.rules_src import devices, problems
+from grafana.rules_src import devices, jobs, problems
 from grafana.rules_src.model import Group, Recording
 from grafana.rules_src.parameters import (
+    BATCH_JOB,
     IDLE_UTILIZATION,
     JOB,
     JOBS,
@@ -18,11 +19,14 @@ from grafana.rules_src.parameters import (
 )
 from neuron_exporter.facts.report_names import FAILED_STATUSES
 
-_RUNTIME_CORES = f"max by ({MACHINE}, {OWNER}, runtime_tag, neuroncore) (neuroncore_runtime_info)"
-_WORKLOAD = f"{MACHINE}, {OWNER}, runtime_tag"
+_WORKLOAD = f"{MACHINE}, {OWNER}, {BATCH_JOB}, runtime_tag"
+_RUNTIME_CORES = f"max by ({_WORKLOAD}, neuroncore) (neuroncore_runtime_info)"
 _FAILED = "|".join(FAILED_STATUSES)
 
-_AVERAGE = f"avg_over_time(neuroncore_utilization_ratio[{WINDOW}])"
+_AVERAGES = f"avg_over_time(neuroncore_utilization_ratio[{WINDOW}])"
+_AVERAGE = f"max by ({MACHINE}, neuroncore) ({_AVERAGES})"
+"""Average of each core. A core whose owner changed in the window has two series."""
+
 _IDLE = f"{_AVERAGE} < bool {IDLE_UTILIZATION}"
 
 _MACHINES = (
@@ -52,7 +56,7 @@ _MACHINES = (
     ),
     Recording(
         record=f"instance:neuroncore_utilization:max_avg{WINDOW}",
-        expr=f"max by ({MACHINE}) ({_AVERAGE})",
+        expr=f"max by ({MACHINE}) ({_AVERAGES})",
         rationale="The busiest core reveals a hang, regardless of the other cores.",
     ),
     Recording(
@@ -159,7 +163,8 @@ _WORKLOADS = (
         record=f"holder:neuroncores_allocated_idle:count{WINDOW}",
         expr=(
             f"count by ({MACHINE}, {OWNER}) (\n"
-            f"  min_over_time(neuroncore_allocated[{WINDOW}]) == 1\n"
+            f"  max by ({MACHINE}, {OWNER}, neuroncore)"
+            f" (min_over_time(neuroncore_allocated[{WINDOW}])) == 1\n"
             f"  and on ({TARGET}, neuroncore)\n"
             f"    {_AVERAGE} < {IDLE_UTILIZATION}\n"
             ")"
@@ -171,6 +176,7 @@ _WORKLOADS = (
 GROUPS = (
     Group("neuron-machines", _MACHINES),
     Group("neuron-workloads", _WORKLOADS),
+    Group("neuron-jobs", jobs.RULES),
     Group("neuron-devices", devices.RULES),
     Group("neuron-problems", problems.RULES),
 )

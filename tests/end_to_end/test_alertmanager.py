@@ -23,6 +23,8 @@ OTHER_MACHINE = {"job": "neuron", "instance": "b:9415"}
 OTHER_CLUSTER = {"job": "neuron", "instance": "a:9415", "cluster": "other"}
 FLEET = {"job": "neuron"}
 DEVICE = {**HERE, "neuron_device_index": "3"}
+MEMORY_FAULT = {**HERE, "error_type": "hw_hbm_ue_error"}
+OTHER_FAULT = {**HERE, "error_type": "hw_nc_ue_error"}
 OTHER_DEVICE = {**HERE, "neuron_device_index": "4"}
 POD = {**HERE, "namespace": "ml", "pod": "one"}
 OTHER_POD = {**HERE, "namespace": "ml", "pod": "two"}
@@ -37,10 +39,15 @@ INHIBITED = (
     ("NeuronDeviceMissing", HERE, "NeuronErrorRatio", HERE, OTHER_MACHINE),
     ("NeuronDeviceMissing", HERE, "NeuronWorkloadErrorRatio", HERE, OTHER_CLUSTER),
     ("NeuronDeviceMissing", HERE, "NeuronTimeouts", HERE, OTHER_MACHINE),
+    ("NeuronDeviceMissing", HERE, "NeuronStraggler", HERE, OTHER_MACHINE),
     ("NeuronSourceDown", HERE, "NeuronCrashLoop", HERE, OTHER_MACHINE),
     ("NeuronErrorRatio", HERE, "NeuronTimeouts", HERE, OTHER_MACHINE),
     ("NeuronUncorrectedEcc", DEVICE, "NeuronDeviceSuspect", DEVICE, OTHER_DEVICE),
     ("NeuronUncorrectedEcc", DEVICE, "NeuronCorrectedEccRising", DEVICE, OTHER_DEVICE),
+    ("NeuronUncorrectedEcc", DEVICE, "NeuronHardwareFaults", MEMORY_FAULT, OTHER_FAULT),
+    ("NeuronUncorrectedEcc", DEVICE, "NeuronMinorHardwareFaults", MEMORY_FAULT, OTHER_FAULT),
+    ("NeuronHang", HERE, "NeuronStraggler", HERE, OTHER_MACHINE),
+    ("NeuronHangSuspected", HERE, "NeuronStraggler", HERE, OTHER_MACHINE),
     ("NeuronAllocatedWithoutRuntime", POD, "NeuronAllocatedIdle", POD, OTHER_POD),
 )
 """An alert, another that it inhibits, and labels with which it does not."""

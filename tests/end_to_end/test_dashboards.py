@@ -13,7 +13,15 @@ import pytest
 
 from neuron_exporter.facts.problems import BY_REASON
 from tests.support import dashboards
-from tests.support.dashboard_rig import BROKEN, DOWN, REPORTING, Rig, rig
+from tests.support.dashboard_rig import (
+    BROKEN,
+    DOWN,
+    REPORTING,
+    WITH_DRIVER,
+    WITH_JOB_ID,
+    Rig,
+    rig,
+)
 from tests.support.endpoint import reject
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
@@ -25,8 +33,14 @@ ANSWERING = REPORTING | {BROKEN}
 BUSY = REPORTING - {"idle", "compile", "allocated"}
 EXECUTING = BUSY - {"hang"}
 WITH_PODS = {"pods", "allocated"}
+DRIVER = frozenset({WITH_DRIVER})
 PUBLISHING = {"inference", "training", "mixed", "compile"}
 
+JOBS_PANELS = (
+    "Machines of each job, slowest first",
+    "Utilization on the machines of each job",
+    "Completed executions on the machines of each job",
+)
 IDLE_CORES = "Idle cores, at $core_price USD an hour each"
 UTILIZATION_ON_EACH_MACHINE = (
     "Utilization on each machine (gray: idle, blue: busy, yellow: no execution ends, red: hung)"
@@ -40,6 +54,7 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
         "CloudWatch per month": ANSWERING,
         "Failure ratio": EXECUTING,
         "Slowest machines": EXECUTING,
+        **dict.fromkeys(("Unhealthy devices", "Resets of devices"), DRIVER),
     },
     "machine": {
         "Effective FLOPS": BUSY,
@@ -52,6 +67,11 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
         # The group has an error there, so its readings are not exported.
         "CPU of processes": BUSY - {"garbage"},
         "Host memory of processes": BUSY,
+        **dict.fromkeys(
+            ("Power of each device", "Hardware faults", "Unhealthy devices",
+             "Cores with hardware faults"),
+            DRIVER,
+        ),
     },
     "workload by runtime_tag": {
         **dict.fromkeys(
@@ -65,6 +85,7 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
             ("Failure ratio", "p99", "Latency", "Latency on the device"), EXECUTING
         ),
         "CPU on the busiest host": BUSY - {"garbage"},
+        **dict.fromkeys(JOBS_PANELS, frozenset({WITH_JOB_ID})),
         "Allocated but idle": set(),
         "Current idle allocations": set(),
     },
@@ -79,6 +100,7 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
         **dict.fromkeys(
             ("Workloads, worst first", "Workloads on each machine, worst first"), WITH_PODS
         ),
+        **dict.fromkeys(JOBS_PANELS, frozenset[str]()),
         "Allocated but idle": WITH_PODS,
         "Current idle allocations": {"allocated"},
     },
@@ -264,7 +286,7 @@ def test_variables_offer_existing_values(machines: Rig) -> None:
     assert set(options("job")) == ANSWERING
     assert options("cluster") == ["east"]
     assert options("job", cluster="east") == ["pods"]
-    assert options("type") == ["inf2.24xlarge"]
+    assert options("type") == ["inf2.24xlarge", "trn2.48xlarge"]
     assert len(options("machine")) == len(REPORTING)
     assert len(options("machine", cluster="east")) == 1
     by_name = {each["name"]: each for each in dashboards.variables(load("workload"))}
@@ -298,6 +320,11 @@ VALUES: list[tuple[str, str, dict[str, str], str, float | None]] = [
     ("machine", "No execution for", {"job": "hang"}, ">", 10),
     ("machine", "No execution for", {"job": "inference"}, "==", 0),
     ("machine", "Missing devices", {"job": "training"}, "==", 0),
+    ("machine", "Power of each device", {"job": WITH_DRIVER}, ">", 0.2),
+    ("machine", "Hardware faults", {"job": WITH_DRIVER}, ">", 0),
+    ("machine", "Cores with hardware faults", {"job": WITH_DRIVER}, ">", 0),
+    ("fleet", "Unhealthy devices", {"job": WITH_DRIVER}, "==", 0),
+    ("workload", JOBS_PANELS[0], {"job": WITH_JOB_ID, "by": "job_id", "workload": "4711"}, ">", 1),
     ("workload", "Throughput", {"job": "hang"}, "==", 0),
     ("workload", "Utilization", {"job": "hang"}, "==", 1),
     ("workload", "Cores", {"job": "pods", "by": "pod", "workload": "llm"}, "==", 6),
@@ -314,6 +341,7 @@ VALUES: list[tuple[str, str, dict[str, str], str, float | None]] = [
 
 PROBLEMS: Mapping[str, str] = {
     "lost-device": "device_missing",
+    WITH_DRIVER: "device_unhealthy",
     "ecc-tally": "uncorrected_ecc",
     DOWN: "exporter_down",
     BROKEN: "source_down",

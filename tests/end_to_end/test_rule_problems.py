@@ -61,8 +61,10 @@ TOLERATED = (
 )
 ELSEWHERE = {
     *("crash", "stall", "stderr-flood", "short-first-period", "whole-first-period", "lost-device"),
+    *("hardware-errors", "device-reset", "driver-reload", "unhealthy-device"),
 }
-"""Faults of the process or of its first report, and those with a test of their own."""
+"""Faults of the process, of its first report or of the driver's files, and those with a test of
+their own."""
 
 
 @pytest.fixture(scope="module")

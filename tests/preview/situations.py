@@ -40,6 +40,8 @@ class Situation(NamedTuple):
     change: str = ""
     """Change of `modified_simulator`."""
     pods: Sequence[PodResource] = ()
+    has_files: bool = False
+    """Whether the exporter reads files of a driver."""
 
 
 SITUATIONS: Mapping[str, Situation] = {
@@ -87,7 +89,17 @@ SITUATIONS: Mapping[str, Situation] = {
         "trn1.32xlarge", ("--scenario", "training", "--faults", "lost-device@20"), "device_missing"
     ),
     "unpublished": Situation("inf2.24xlarge", ("--scenario", "inference"), "sink_failing"),
+    "unhealthy": Situation(
+        "trn2.48xlarge",
+        ("--scenario", "training", "--faults", "hardware-errors@20,unhealthy-device@20"),
+        "device_unhealthy",
+        has_files=True,
+    ),
 }
+
+JOB_OF = dict.fromkeys(("training", "hung", "uncorrected", "corrected"), "4711")
+"""Job of a scheduler by machine, of which one falls behind. Their targets have the label, in place
+of the processes."""
 
 NO_PROGRAM = "no-program"
 """Machine whose neuron-monitor does not exist."""
@@ -122,8 +134,11 @@ def situations(folder: Path) -> Iterator[Fleet]:
         machines = {
             name: Machine(
                 _labels(name),
-                _source(number, situation),
-                _publishing((rejecting if name == "unpublished" else accepting).url),
+                _source(number, situation, folder / f"sysfs-{name}"),
+                {
+                    **_publishing((rejecting if name == "unpublished" else accepting).url),
+                    **(_reading(folder / f"sysfs-{name}") if situation.has_files else {}),
+                },
                 situation.pods,
             )
             for number, (name, situation) in enumerate(SITUATIONS.items(), 1)
@@ -148,14 +163,22 @@ def wait_for_reasons(rig: Rig, seconds: float) -> None:
 
 
 def _labels(name: str) -> dict[str, str]:
-    return {"job": JOB, "instance": INSTANCES[name]}
+    job = {"job_id": JOB_OF[name]} if name in JOB_OF else {}
+    return {"job": JOB, "instance": INSTANCES[name], **job}
 
 
-def _source(number: int, situation: Situation) -> dict[str, Any]:
+def _source(number: int, situation: Situation, files: Path) -> dict[str, Any]:
     flags = ("--instance-type", situation.instance_type, "--seed", str(number), *situation.flags)
+    if situation.has_files:
+        files.mkdir()  # the exporter looks for a folder that is missing once a minute only
+        flags += ("--sysfs", str(files))
     if situation.change:
         return modified_simulator(situation.change, *flags)
     return simulated(*flags)
+
+
+def _reading(files: Path) -> dict[str, Any]:
+    return {"hardware": {"sysfs": str(files)}, "prometheus": {"include": ["neurondevice_info"]}}
 
 
 def _publishing(url: str) -> dict[str, Any]:

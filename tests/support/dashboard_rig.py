@@ -43,6 +43,10 @@ SIMULATED: Mapping[str, tuple[str, ...]] = {
     "lost-device": ("--scenario", "training", "--faults", "lost-device@8"),
     "garbage": ("--scenario", "inference", "--faults", "garbage,error-groups"),
     "crash": ("--scenario", "inference", "--faults", "crash@7"),
+    "driver": (
+        *("--instance-type", "trn2.48xlarge", "--runtimes", "4", "--scenario", "training"),
+        *("--faults", "hardware-errors,unhealthy-device"),
+    ),
 }
 """Simulator flags of each job; every job is one machine."""
 
@@ -50,6 +54,13 @@ PODS = (PodResource("llm", CORE, range(6)), PodResource("embedder", CORE, range(
 
 WITH_PODS = ("pods", "allocated")
 """Jobs with a kubelet: one with busy pods, and one with idle pods."""
+
+WITH_DRIVER = "driver"
+"""The only job whose exporter reads files of a driver."""
+
+WITH_JOB_ID = "training"
+"""The only job whose machine runs a job of a scheduler. Its target has the label, in place of the
+processes."""
 
 REPORTING = frozenset(SIMULATED)
 
@@ -104,14 +115,21 @@ def rig(folder: Path, configurations: Mapping[str, Mapping[str, Any]]) -> Iterat
     Args:
         configurations: additional configuration of exporters, by job.
     """
+    files = folder / "sysfs"
+    files.mkdir()  # the exporter looks for a folder that is missing once a minute only
+    driver = {
+        "hardware": {"sysfs": str(files)},
+        "prometheus": {"include": ["neurondevice_info"]},
+    }
+    labels = {CLUSTER: {"cluster": "east"}, WITH_JOB_ID: {"job_id": "4711"}}
     machines = {
         job: Machine(
-            {"job": job, **({"cluster": "east"} if job == CLUSTER else {})},
+            {"job": job, **labels.get(job, {})},
             source,
-            configurations.get(job, {}),
+            driver if job == WITH_DRIVER else configurations.get(job, {}),
             PODS if job in WITH_PODS else (),
         )
-        for job, source in _sources().items()
+        for job, source in _sources(files).items()
     }
     with running_machines(folder, machines, {"job": DOWN}, SCRAPE) as started:
         wait_for(
@@ -183,9 +201,13 @@ def _target(address: str, labels: Mapping[str, str]) -> dict[str, Any]:
     return {"targets": [address], "labels": dict(labels)}
 
 
-def _sources() -> dict[str, Any]:
+def _sources(files: Path) -> dict[str, Any]:
+    """Return the source of each job; `files` is the folder of a simulated driver."""
     sources: dict[str, Any] = {
-        job: simulated("--instance-type", "inf2.24xlarge", "--seed", str(number), *flags)
+        job: simulated(
+            *("--instance-type", "inf2.24xlarge", "--seed", str(number), *flags),
+            *(("--sysfs", str(files)) if job == WITH_DRIVER else ()),
+        )
         for number, (job, flags) in enumerate(SIMULATED.items())
     }
     sources[BROKEN] = {"command": ["/nonexistent/neuron-monitor"]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from grafana.rules_src.alerts.fragments import COUNT, DEVICE_NAME, MACHINE_NAME, PERCENT
-from grafana.rules_src.devices import BAD_DEVICES
-from grafana.rules_src.expressions import device_missing
+from grafana.rules_src.devices import BAD_DEVICES, FAULTS, MINOR, SEVERE
+from grafana.rules_src.expressions import device_missing, device_unhealthy
 from grafana.rules_src.model import Alert
 from grafana.rules_src.parameters import MACHINE, WINDOW
 from neuron_exporter.facts.problems import CORRECTED_ECC_PER_HOUR, DEVICE_MEMORY_RATIO
+
+_FAULT = "{{ $labels.error_type }} on core {{ $labels.neuroncore }} of " + MACHINE_NAME
 
 ALERTS = (
     Alert(
@@ -62,6 +64,52 @@ ALERTS = (
         description=f"Neuron {DEVICE_NAME} had {COUNT} corrected errors of memory and SRAM in the "
         "last hour.",
         rationale="Corrected errors are harmless, but many of them often precede uncorrected ones.",
+    ),
+    Alert(
+        name="NeuronHardwareFaults",
+        expr=f"{FAULTS}{{{SEVERE}}} > 0",
+        for_="1m",
+        severity="critical",
+        summary=f"Hardware fault {_FAULT}.",
+        description=f"In the last hour, the driver counted {COUNT} errors {_FAULT}. Executions "
+        "there have failed. First move the workload to another machine.",
+        rationale="A window of an hour keeps the error visible. Only the driver's names for errors "
+        "of the hardware count. The first reading is the counter's baseline.",
+    ),
+    Alert(
+        name="NeuronMinorHardwareFaults",
+        expr=f"{FAULTS}{{{MINOR}}} > 0",
+        for_="1m",
+        severity="warning",
+        summary=f"Hardware fault {_FAULT}.",
+        description=f"In the last hour, the driver counted {COUNT} errors {_FAULT}. Executions "
+        "there have failed, but the device need not be broken.",
+        rationale="The end of another machine breaks collective operations, and the driver repairs "
+        "memory when the device is reset.",
+    ),
+    Alert(
+        name="NeuronDeviceUnhealthy",
+        expr=device_unhealthy(WINDOW),
+        for_="1m",
+        severity="critical",
+        summary=f"The driver reports {{{{ $labels.component }}}} of {DEVICE_NAME} as unhealthy.",
+        description=f"For at least five minutes, the driver has reported {{{{ $labels.component "
+        f"}}}} of Neuron {DEVICE_NAME} as unhealthy. First drain the machine.",
+        rationale="Drivers without files on health have no such metric, and never raise the alert.",
+    ),
+    Alert(
+        name="NeuronResetFailing",
+        expr=(
+            f"sum by ({MACHINE}, neuron_device_index) "
+            '(increase(neurondevice_resets_total{result="failed"}[1h])) > 0'
+        ),
+        for_="1m",
+        severity="warning",
+        summary=f"Resets of {DEVICE_NAME} fail.",
+        description=f"In the last hour, {COUNT} resets of Neuron {DEVICE_NAME} have failed. "
+        "Processes that need the device cannot start.",
+        rationale="The runtime resets a device before it uses it. A process that tries again "
+        "shows no other error.",
     ),
     Alert(
         name="NeuronDeviceMemoryFull",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grafana.rules_src.alerts.fragments import MACHINE_NAME, PERCENT, UP
+from grafana.rules_src.alerts.jobs import STRAGGLER
 from grafana.rules_src.expressions import (
     MAX_GAP,
     gap,
@@ -13,6 +14,7 @@ from grafana.rules_src.expressions import (
 )
 from grafana.rules_src.model import Alert
 from grafana.rules_src.parameters import (
+    BATCH_JOB,
     LATENCY_FACTOR,
     MACHINE,
     MIN_EXECUTIONS,
@@ -46,7 +48,7 @@ _MACHINE_FAILURE_RATIO = (
     f"and {_MACHINE_FAILURES} >= {MIN_FAILURES}"
 )
 
-_RUNTIME = f"{OWNER}, runtime_tag"
+_RUNTIME = f"{OWNER}, {BATCH_JOB}, runtime_tag"
 _SAME_RUNTIME = f"cluster, instance_id, {_RUNTIME}"
 """Labels of a runtime that an exporter at another address keeps, such as the next pod."""
 
@@ -164,4 +166,5 @@ ALERTS = (
         "Without two hours of history there is no baseline and no alert. The p99 of few "
         "executions is the slowest of them.",
     ),
+    STRAGGLER,
 )

@@ -15,6 +15,7 @@ from grafana.build import documents
 from grafana.dashboards_src import triage
 from grafana.rules_src.alerts import GROUPS
 from grafana.rules_src.model import Alert
+from neuron_exporter.facts.driver_files import HARDWARE_ERRORS
 from neuron_exporter.facts.report_names import ERROR_TYPES, FAILED_STATUSES
 from neuron_exporter.model import SourceState
 from tests.conftest import missing
@@ -32,7 +33,7 @@ NAMED_COLORS = {"text", "gray", *(f"{shade}{hue}" for shade in SHADES for hue in
 SERIES = {"timeseries", "state-timeline", "heatmap"}
 """Types of panels that name each series."""
 
-EVENTS = {"Uncorrected", "Corrected"}
+EVENTS = {"Uncorrected", "Corrected", "Hardware faults"}
 """Panels whose bars are the events of a step, see `test_ecc_bars`."""
 
 COUNTERS = re.compile(r"\b\w+_(?:total|sum|count)\{")
@@ -259,9 +260,12 @@ FIXED = {
 def test_statuses_and_states_have_fixed_colors(path: Path) -> None:
     """Only what is well is green."""
     for panel, expression in expressions(dashboards.load(path)):
+        fixed_names = FIXED
+        if "neuroncore_hardware_errors_total" in expression:
+            fixed_names = {"error_type": HARDWARE_ERRORS}
         names = [
             each
-            for label, each in FIXED.items()
+            for label, each in fixed_names.items()
             if re.search(rf"by \([^)]*\b{label}\)", expression)
         ]
         if names and panel.document["type"] == "timeseries":

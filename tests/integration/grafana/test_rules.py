@@ -72,7 +72,10 @@ def test_recorded_series_follow_the_naming_convention() -> None:
     names = [(rule.record, *rule.labels.items()) for rule in RECORDED]
     assert len(set(names)) == len(names)
     for rule in RECORDED:
-        assert re.fullmatch(r"(job|instance|workload|holder|device):\w+:\w+", rule.record)
+        assert re.fullmatch(
+            r"(job|instance|instance_job_id|job_id|workload|holder|device|core):\w+:\w+",
+            rule.record,
+        )
         assert rule.rationale.endswith(".")
 
 
