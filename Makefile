@@ -54,7 +54,7 @@ define debian
 		break; }; done
 endef
 
-.PHONY: prometheus alertmanager containerd victoria-metrics chromium docker-registry systemd
+.PHONY: prometheus alertmanager containerd victoria-metrics chromium docker-registry systemd strace
 prometheus:
 	$(call debian,prometheus,prometheus promtool)
 
@@ -77,6 +77,9 @@ docker-registry:
 
 systemd:
 	$(call debian,systemd,/usr/lib/systemd/systemd)
+
+strace:
+	$(call debian,strace,strace)
 
 # In an environment of its own: it needs old libraries, and newer versions do not start on 3.11.
 LOCALSTACK := .localstack
@@ -145,7 +148,7 @@ demo: $(VENV)/runtime
 # Most tests mostly wait for processes, so more of them than there are cores run at once. Files run
 # in the order of their names: the long tests, in end_to_end/, begin first.
 WORKERS := 4
-test: lint prometheus alertmanager localstack checkov victoria-metrics grafana-schema helm chromium containerd docker-registry systemd
+test: lint prometheus alertmanager localstack checkov victoria-metrics grafana-schema helm chromium containerd docker-registry systemd strace
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint

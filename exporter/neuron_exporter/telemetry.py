@@ -161,6 +161,27 @@ class Telemetry:
             "Memory that all processes of the exporter's control group use, neuron-monitor among "
             "them, without inactive file cache; absent without a limit.",
         )
+        self.sysfs_up = optional(
+            "neuron_exporter_sysfs_up",
+            "1 while the driver's files below /sys are read, otherwise 0; absent if they are not "
+            "to be read, and with `hardware.sysfs: auto` until they exist.",
+        )
+        self.sysfs_read_seconds = optional(
+            "neuron_exporter_sysfs_read_seconds",
+            "CPU time of the last pass over the driver's files below /sys.",
+        )
+        self.sysfs_errors = counter(
+            "neuron_exporter_sysfs_errors_total",
+            "Problems with the driver's files below /sys by reason: hanging (no answer in time), "
+            "invalid (no valid value), unclear (not understood), unreadable and vanished.",
+            ["reason"],
+        )
+        self.kernel_log_errors = counter(
+            "neuron_exporter_kernel_log_errors_total",
+            "Problems with the kernel's log by reason: overrun (lines were lost), unclear (a line "
+            "about an error names no device) and unreadable.",
+            ["reason"],
+        )
         self.restarts = counter(
             "neuron_exporter_source_restarts_total", "Restarts of the source by reason.", ["reason"]
         )
@@ -202,7 +223,8 @@ class Telemetry:
         )
         self.spool_bytes = gauge(
             "neuron_exporter_spool_bytes",
-            "Bytes of the requests waiting for another attempt, in memory and on disk.",
+            "Size of the spool: requests in memory, and its database with the log, which takes "
+            "up to 512 KiB while nothing waits.",
         )
         self.spool_oldest = gauge(
             "neuron_exporter_spool_oldest_timestamp_seconds",

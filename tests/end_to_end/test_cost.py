@@ -83,6 +83,17 @@ def test_sets_by_service(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
+def test_sets_by_job(tmp_path: Path) -> None:
+    """The simulated machine runs one job, whose processes are in pods if a set names these."""
+    settings = {"dimension_sets": [["ClusterName", "job_id"], ["Namespace", "job_id"]]}
+    path = configuration(tmp_path, **settings)
+    with open(path, "a") as file:
+        file.write("identity: {process_labels: {job_id: JOB_ID}}\n")
+    estimate = cost(path, "--instance-type", "trn1.32xlarge")
+    assert [part["metrics"] for part in estimate["parts"]] == [7, 7]
+    assert estimate["assumed_dimensions"] == ["ClusterName"]
+
+
 def test_recorded_reports(tmp_path: Path) -> None:
     """Only metrics that the recorded reports contain are counted."""
     path = tmp_path / "reports.ndjson"

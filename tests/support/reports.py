@@ -11,6 +11,7 @@ from neuron_exporter.metrics.collector import Collector, CollectResult
 from neuron_exporter.metrics.counters import Counters
 from neuron_exporter.metrics.report_period import ReportPeriod
 from neuron_exporter.model import Layout, Machine, Owners, Snapshot, Timestamp
+from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.report import Report, decode
 
 HARDWARE = {"neuron_device_count": 2, "neuroncore_per_device_count": 2, "error": ""}
@@ -142,18 +143,27 @@ class Harness:
         self.now = 1000.0
 
     def collect(
-        self, document: Any, machine: Machine | None = None, owners: Owners | None = None
+        self,
+        document: Any,
+        machine: Machine | None = None,
+        owners: Owners | None = None,
+        hardware: HardwareReadings = NO_READINGS,
     ) -> CollectResult:
         """Collect a report, five seconds after the previous one."""
-        return self.collect_report(decode_document(document), machine, owners)
+        return self.collect_report(decode_document(document), machine, owners, hardware)
 
     def collect_report(
-        self, read: Report, machine: Machine | None = None, owners: Owners | None = None
+        self,
+        read: Report,
+        machine: Machine | None = None,
+        owners: Owners | None = None,
+        hardware: HardwareReadings = NO_READINGS,
     ) -> CollectResult:
         """Collect a decoded report."""
         self.now += 5
         at = Timestamp(1_700_000_000 + self.now, self.now)
-        return self.collector.collect(read, at, machine or Machine(), owners or Owners())
+        machine, owners = machine or Machine(), owners or Owners()
+        return self.collector.collect(read, at, machine, owners, hardware)
 
     def samples(self, document: Any, **more: Any) -> Samples:
         """Return the samples of a report."""

@@ -17,10 +17,10 @@ from tests.support.web_config import bcrypt_hash
 LAYERS: list[set[str]] = [
     {"build_info", "malloc", "text", "run_directory"},
     {
-        *("model", "log", "telemetry", "facts"),
+        *("model", "log", "readings", "telemetry", "facts"),
         *("address_file", "output", "own_files", "proxies", "validation"),
     },
-    {"config", "source", "report", "simulator"},
+    {"config", "source", "report", "simulator", "hardware"},
     {"metrics", "identity"},
     {"sinks", "web"},
     {"pipeline"},

@@ -20,9 +20,11 @@ from neuron_exporter.config.values import (
     HostName,
     Name,
     Patterns,
+    ProcessLabels,
     Region,
     Size,
     Switch,
+    SwitchOrPath,
     Variables,
     between,
     distinct,
@@ -266,6 +268,27 @@ class IdentityConfig(ConfigSection):
     pod_labels: Patterns = _key(
         [], "Names or globs of pod labels to add to the series of the pod's cores."
     )
+    process_labels: ProcessLabels = _key(
+        {},
+        "Labels with the variables of a runtime's process that they show, such as "
+        "`job_id: SLURM_JOB_ID`; at most 8.",
+    )
+
+
+class HardwareConfig(ConfigSection):
+    """What the exporter reads of the hardware beside neuron-monitor's reports."""
+
+    sysfs: SwitchOrPath = _key(
+        "auto",
+        "Read the driver's files below `/sys/devices/virtual/neuron_device`, or below another "
+        "absolute path; `auto` does so where they exist.",
+        reloadable=True,
+    )
+    kernel_log: bool = _key(
+        False,
+        "Count the hardware errors in the kernel's log (`/dev/kmsg`), which needs the capability "
+        "`CAP_SYSLOG`.",
+    )
 
 
 class WebPageConfig(ConfigSection):
@@ -293,5 +316,6 @@ class Config(ConfigSection):
     prometheus: PrometheusConfig = PrometheusConfig()
     cloudwatch: CloudWatchConfig = CloudWatchConfig()
     identity: IdentityConfig = IdentityConfig()
+    hardware: HardwareConfig = HardwareConfig()
     web: WebPageConfig = WebPageConfig()
     log: LogConfig = LogConfig()

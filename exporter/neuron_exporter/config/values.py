@@ -27,6 +27,8 @@ _HOST_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _BOOL = TypeAdapter(bool)
 
+MAX_PROCESS_LABELS = 8
+
 
 def _duration(value: Any) -> float:
     if not isinstance(value, str):
@@ -49,6 +51,15 @@ def _bool_or_auto(value: Any) -> bool | str:
         return _BOOL.validate_python(value)
     except ValidationError:
         raise ValueError("must be true, false or auto") from None
+
+
+def _path_bool_or_auto(value: Any) -> bool | str:
+    if isinstance(value, str) and value.startswith("/") and "\0" not in value:
+        return value
+    try:
+        return _bool_or_auto(value)
+    except ValueError:
+        raise ValueError("must be true, false, auto or an absolute path") from None
 
 
 def _address(value: Any) -> str:
@@ -116,6 +127,13 @@ Size = Annotated[int, BeforeValidator(_size), WithJsonSchema(SIZE_SCHEMA)]
 Switch = Annotated[
     bool | str, BeforeValidator(_bool_or_auto), WithJsonSchema({"enum": [True, False, "auto"]})
 ]
+SwitchOrPath = Annotated[
+    bool | str,
+    BeforeValidator(_path_bool_or_auto),
+    WithJsonSchema(
+        {"anyOf": [{"enum": [True, False, "auto"]}, {"type": "string", "pattern": "^/"}]}
+    ),
+]
 Addresses = Annotated[
     list[Annotated[str, BeforeValidator(_address)]],
     Field(min_length=1),
@@ -143,6 +161,17 @@ _SecretText = Annotated[
     WithJsonSchema({"type": "string"}),
 ]
 Variables = dict[_VariableName, _SecretText | None]
+ProcessLabels = Annotated[
+    dict[str, _VariableName],
+    _check(lambda labels: len(labels) <= MAX_PROCESS_LABELS, "must have at most 8 labels"),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": "string", "pattern": f"^{_VARIABLE.pattern}$"},
+            "maxProperties": MAX_PROCESS_LABELS,
+        }
+    ),
+]
 
 
 def is_duration(field: FieldInfo) -> bool:

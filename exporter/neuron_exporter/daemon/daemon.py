@@ -89,7 +89,13 @@ class Daemon:
             self._server.start()
             notify_ready()
             parts = self._pipeline
-            for part in (parts.identity_resolver, parts.owner_lookup, parts.cloudwatch):
+            for part in (
+                parts.identity_resolver,
+                parts.owner_lookup,
+                parts.sysfs,
+                parts.kernel_log,
+                parts.cloudwatch,
+            ):
                 if part is not None:
                     part.start()
             self._reader.start()
@@ -159,6 +165,8 @@ class Daemon:
                 # A reload may have changed TLS, on which the URL and idle connections depend.
                 self._address_file.write(self._server.url)
                 self._server.sweep()
+                if self._pipeline.sysfs is not None:
+                    self._pipeline.sysfs.check()
                 continue
             if isinstance(event, Stop):
                 return event
@@ -184,9 +192,15 @@ class Daemon:
         """Stop the child, join the reader, flush the sinks and close, all before one deadline."""
         deadline = time.monotonic() + self._stop_seconds
         self._address_file.remove()
-        for lookup in (self._pipeline.identity_resolver, self._pipeline.owner_lookup):
-            if lookup is not None:
-                lookup.stop()
+        parts = self._pipeline
+        for part in (
+            parts.identity_resolver,
+            parts.owner_lookup,
+            parts.sysfs,
+            parts.kernel_log,
+        ):
+            if part is not None:
+                part.stop()
         self._pipeline.source.stop()
         self._reader.join(max(0.0, deadline - time.monotonic()))
         if self._pipeline.cloudwatch is not None:

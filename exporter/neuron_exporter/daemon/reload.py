@@ -138,9 +138,11 @@ def reconfigure(
     if pipeline.prometheus is not None and _has_any(changed - {_WEB_CONFIG}, "prometheus."):
         pipeline.prometheus.select(selections["prometheus"])
     if pipeline.cloudwatch is not None and _has_any(changed, "cloudwatch."):
-        pipeline.cloudwatch.reconfigure(selections["cloudwatch"], sink_settings(config.cloudwatch))
+        pipeline.cloudwatch.reconfigure(selections["cloudwatch"], sink_settings(config))
     if pipeline.cloudwatch is not None and changed & _DIMENSIONS:
         _restart_identity_resolver(pipeline, environment)
+    if pipeline.sysfs is not None:
+        pipeline.sysfs.configure(config.hardware.sysfs)
     if _WEB_CONFIG in changed:
         pipeline.web_config = web_config
         pipeline.telemetry.web_config_reload_successful.set(1)

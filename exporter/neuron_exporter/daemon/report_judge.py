@@ -15,16 +15,20 @@ from neuron_exporter.facts.problems import (
     DEVICE_MEMORY_RATIO,
     ERROR_RATIO,
     MIN_FAILURES,
+    MINOR_FAULTS,
     STALLED_SECONDS,
     Severity,
     hang_limits,
 )
 from neuron_exporter.facts.report_names import FAILED_STATUSES
-from neuron_exporter.model import EntityKind, Labels, Shape, Snapshot
+from neuron_exporter.model import EntityKind, Labels, Shape, Snapshot, Value
 
 ECC_SECONDS = 3600.0
 """Window of corrected memory errors, and the time for which an uncorrected one is critical. Later
 it is a warning until the exporter restarts, since the device is the same."""
+
+FAULT_SECONDS = 3600.0
+"""Time for which a core with a hardware fault is a problem."""
 
 FAILURE_SECONDS = 300.0
 """Window in which failures are compared with all executions."""
@@ -40,9 +44,12 @@ _MEMORY = "neurondevice_memory_utilization_ratio"
 _ECC = "hardware_ecc_events_total"
 _EXECUTIONS = "neuron_executions_total"
 _EXPECTED, _PRESENT = "neuron_devices_expected", "neuron_devices_present"
-_JUDGED = frozenset({_GAP, _LONGEST, _MEMORY, _ECC, _EXECUTIONS, _EXPECTED, _PRESENT})
+_HEALTH, _ERRORS = "neurondevice_health", "neuroncore_hardware_errors_total"
+_JUDGED = frozenset(
+    {_GAP, _LONGEST, _MEMORY, _ECC, _EXECUTIONS, _EXPECTED, _PRESENT, _HEALTH, _ERRORS}
+)
 
-_READINGS = {"hung": _GAP, "stalled": _GAP, "memory_full": _MEMORY}
+_READINGS = {"hung": _GAP, "stalled": _GAP, "memory_full": _MEMORY, "device_unhealthy": _HEALTH}
 
 
 class Finding(NamedTuple):
@@ -59,7 +66,8 @@ class _Column(NamedTuple):
 
     at: int
     labels: Labels
-    device: str
+    number: str
+    """That of the device or core."""
     split: str
     start: float
 
@@ -103,6 +111,9 @@ class ReportJudge:
         self._failures = _Window(FAILURE_SECONDS, 5.0)
         self._corrected = _Window(ECC_SECONDS, 60.0)
         self._uncorrected: dict[str, _Uncorrected] = {}
+        self._error_values: tuple[Value, ...] = ()
+        self._errors: dict[tuple[str, str], float] = {}  # totals by core and type
+        self._faults: dict[str, tuple[float, float]] = {}  # first and last one by core
         self._judged_at = 0.0
 
     @property
@@ -122,6 +133,8 @@ class ReportJudge:
         found = (
             *self._missing_devices(snapshot),
             *self._ecc(snapshot),
+            *self._health(snapshot),
+            *self._hardware_faults(snapshot),
             *self._gaps(snapshot),
             *self._failing(snapshot),
             *self._memory(snapshot),
@@ -161,7 +174,7 @@ class ReportJudge:
         uncorrected: dict[str, float] = {}
         for column, value in self._values(_ECC, snapshot):
             events = uncorrected if column.split.endswith("_uncorrected") else corrected
-            events[column.device] = events.get(column.device, 0.0) + value - column.start
+            events[column.number] = events.get(column.number, 0.0) + value - column.start
         for device, events_so_far in uncorrected.items():
             known = self._uncorrected.get(device)
             if known is None and events_so_far > 0:
@@ -181,6 +194,37 @@ class ReportJudge:
         many = [device for device, count in risen.items() if count > CORRECTED_ECC_PER_HOUR]
         if many:
             yield Finding("corrected_ecc", _listed("device", many), now.wall)
+
+    def _health(self, snapshot: Snapshot) -> Iterator[Finding]:
+        unhealthy: dict[str, list[str]] = {}
+        for column, value in self._values(_HEALTH, snapshot):
+            if not value:
+                unhealthy.setdefault(column.number, []).append(column.split)
+        if unhealthy:
+            devices = [f"{index} ({', '.join(names)})" for index, names in unhealthy.items()]
+            yield Finding("device_unhealthy", _listed("device", devices), snapshot.taken_at.wall)
+
+    def _hardware_faults(self, snapshot: Snapshot) -> Iterator[Finding]:
+        now = snapshot.taken_at
+        columns = self._columns.get(_ERRORS, ())
+        values = tuple([snapshot.values[column.at] for column in columns])
+        if values != self._error_values:  # a machine has hundreds, which rarely change
+            self._error_values = values
+            for column, value in self._values(_ERRORS, snapshot):
+                before = self._errors.get((column.number, column.split), column.start)
+                self._errors[column.number, column.split] = value
+                if value > before and column.split not in MINOR_FAULTS:
+                    first, _ = self._faults.get(column.number, (now.wall, 0.0))
+                    self._faults[column.number] = first, now.monotonic
+        self._faults = {
+            core: times
+            for core, times in self._faults.items()
+            if now.monotonic - times[1] <= FAULT_SECONDS
+        }
+        if self._faults:
+            since = min(first for first, _ in self._faults.values())
+            cores = sorted(self._faults, key=int)
+            yield Finding("hardware_faults", _listed("core", cores), since)
 
     def _gaps(self, snapshot: Snapshot) -> Iterator[Finding]:
         longest = {column.labels: value for column, value in self._values(_LONGEST, snapshot)}
@@ -214,7 +258,7 @@ class ReportJudge:
 
     def _memory(self, snapshot: Snapshot) -> Iterator[Finding]:
         full = [
-            column.device
+            column.number
             for column, ratio in self._values(_MEMORY, snapshot)
             if ratio > DEVICE_MEMORY_RATIO
         ]
@@ -228,8 +272,9 @@ def _columns(shape: Shape) -> dict[str, list[_Column]]:
     for at, series in enumerate(shape):
         name = series.spec.name
         if name in _JUDGED:
-            device = dict(series.labels).get("neuron_device_index", "")
-            column = _Column(at, series.labels, device, series.split_value, series.start_value)
+            labels = dict(series.labels)
+            number = labels.get("neuron_device_index") or labels.get("neuroncore", "")
+            column = _Column(at, series.labels, number, series.split_value, series.start_value)
             columns.setdefault(name, []).append(column)
     return columns
 

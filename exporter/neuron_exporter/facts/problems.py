@@ -68,6 +68,14 @@ DEVICE_MEMORY_RATIO = 0.95
 CORRECTED_ECC_PER_HOUR = 60
 """Corrected errors per device and hour: one per minute."""
 
+HARDWARE_FAULTS = "hw_"
+"""Begin of the driver's names for errors of a core that the hardware causes; the others, such as
+`execute_failed_to_queue`, are errors of executions (driver 2.24.7, neuron_sysfs_metrics.c)."""
+
+MINOR_FAULTS = ("hw_collectives_error", "hw_repairable_hbm_ue_error")
+"""Those that do not show a broken device: another machine may have ended a collective operation,
+and the driver repairs the memory when the device is reset."""
+
 SINK_FAILING_SECONDS = 120
 """Seconds for which a sink fails before this is a problem: a single failed request, which the sink
 retries, is none."""
@@ -103,6 +111,8 @@ class Problem:
 PROBLEMS = (
     Problem("device_missing", 100, "critical", "device missing: fewer than the instance type has"),
     Problem("uncorrected_ecc", 95, "critical", "memory errors: results may be wrong"),
+    Problem("device_unhealthy", 93, "critical", "device unhealthy: the driver reports it"),
+    Problem("hardware_faults", 92, "critical", "hardware faults: executions on a core fail"),
     Problem("hung", 90, "critical", "hung: cores are busy, but no execution ends"),
     Problem("exporter_down", 80, "warning", "exporter down: it does not answer"),
     Problem("source_down", 75, "warning", "no reports: neuron-monitor does not report"),

@@ -25,6 +25,14 @@ ERROR_TYPES = ("numerical", "transient", "model", "runtime", "hardware")
 GENERIC = "generic"
 """Error type that neuron-monitor of 2022 reports as a level that rises by itself."""
 
+ECC_EVENTS = (
+    "mem_ecc_corrected",
+    "mem_ecc_uncorrected",
+    "sram_ecc_corrected",
+    "sram_ecc_uncorrected",
+)
+"""Names of a device's ECC readings in neuron-monitor's report."""
+
 KNOWN_NAMES = {
     "execution_summary": frozenset(STATUSES),
     "error_summary": frozenset({GENERIC, *ERROR_TYPES}),

@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from neuron_exporter.config import ConfigError, LoadedConfig, Override
-from neuron_exporter.config.schema import CloudWatchConfig
+from neuron_exporter.config.schema import Config
+from neuron_exporter.facts.driver_files import COMPONENTS, HARDWARE_ERRORS
 from neuron_exporter.generate.options import Configure
 from neuron_exporter.identity.machine import IdentitySource
-from neuron_exporter.model import Group, Machine, Owner, Owners, Pooling, Task, Timestamp
+from neuron_exporter.model import Group, Labels, Machine, Owner, Owners, Pooling, Task, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.cloudwatch import owner_dimensions, owner_dimensions_by_set
+from neuron_exporter.readings import NO_READINGS, DeviceReadings, HardwareReadings
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
@@ -161,6 +163,22 @@ class _CountingTransport:
         """Do nothing: nothing is open."""
 
 
+class _EveryProcess(Mapping[int, Labels]):
+    """Process labels of any process: each has them all."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._labels = tuple((name, PLACEHOLDER) for name in names)
+
+    def __getitem__(self, pid: int) -> Labels:
+        return self._labels
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
 class _DryRun:
     """A pipeline whose clock follows the reports, so that it runs without waiting.
 
@@ -171,14 +189,19 @@ class _DryRun:
         config = loaded.config.cloudwatch
         self._transport = _CountingTransport(to_log=config.transport == "emf")
         self._start = self._now = 1e9 - 1e9 % config.flush_interval
-        needs_task = not _used_owner_dimensions(config).isdisjoint(_ECS_DIMENSIONS)
+        needs_task = not _used_owner_dimensions(loaded.config).isdisjoint(_ECS_DIMENSIONS)
         self._pipeline: Pipeline = build(
             loaded,
             environment={},
             connect=lambda _: self._transport,
-            owners=_ASSUMED_OWNERS if needs_task else Owners(),
+            owners=replace(
+                _ASSUMED_OWNERS if needs_task else Owners(),
+                process_labels=_EveryProcess(loaded.config.identity.process_labels),
+            ),
+            hardware=lambda: self._readings,
             clock=lambda: self._now,
         )
+        self._readings = NO_READINGS
         self._pipeline.identity.update(IdentitySource.ENVIRONMENT, _ASSUMED_MACHINE)
         self._reports = 0
 
@@ -201,8 +224,11 @@ class _DryRun:
 
     def _simulate(self, instance_type: str) -> None:
         config = self._pipeline.config
+        if config.hardware.sysfs is not False:
+            self._readings = _assumed_readings(instance_type)
         period = int(config.source.period)
-        has_pods = not _used_owner_dimensions(config.cloudwatch) <= {*_ECS_DIMENSIONS}
+        others = {*_ECS_DIMENSIONS, *config.identity.process_labels}
+        has_pods = not _used_owner_dimensions(config) <= others
         options = parse(["--instance-type", instance_type])._replace(
             kubernetes=has_pods and not hardware(instance_type).generation.old_tools,
             periods=dict.fromkeys(self._pipeline.groups or Group, period),
@@ -239,13 +265,14 @@ class _DryRun:
 
     def result(self) -> DryRunResult:
         """Return what was published, by dimension set."""
-        config = self._pipeline.config.cloudwatch
+        configuration = self._pipeline.config
+        config, of_owner = configuration.cloudwatch, owner_dimensions(configuration)
         machine = self._pipeline.identity.machine()
         used = {name for names in config.dimension_sets for name in names}
         values = {
             name: str(getattr(machine, MACHINE_DIMENSIONS[name]))
             for name in used & MACHINE_DIMENSIONS.keys()
-            if name not in config.extra_dimensions and name not in owner_dimensions(config)
+            if name not in config.extra_dimensions and name not in of_owner
         }
         unknown = {
             tuple(names): tuple(name for name in names if values.get(name) == "")
@@ -291,6 +318,21 @@ class _DryRun:
         )
 
 
-def _used_owner_dimensions(config: CloudWatchConfig) -> set[str]:
+def _assumed_readings(instance_type: str) -> HardwareReadings:
+    """Return the readings of a driver that has every file, for each device of a machine."""
+    machine = hardware(instance_type)
+    cores = range(machine.cores_per_device * machine.logical_core_size)
+    device = DeviceReadings(
+        power=dict.fromkeys(("min", "max", "avg"), 0.0),
+        serial_number=PLACEHOLDER,
+        health=dict.fromkeys((*COMPONENTS, "device"), 1.0),
+        ecc_repairable=0,
+        resets={"requested": 0, "failed": 0},
+        core_errors={core: dict.fromkeys(HARDWARE_ERRORS, 0) for core in cores},
+    )
+    return HardwareReadings(dict.fromkeys(range(machine.devices), device))
+
+
+def _used_owner_dimensions(config: Config) -> set[str]:
     """Return the owner dimensions that the dimension sets use."""
     return {name for names in owner_dimensions_by_set(config) for name in names}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 from operator import attrgetter
-from typing import TypeVar
 
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
+from neuron_exporter.facts.report_names import ECC_EVENTS
 from neuron_exporter.metrics.aws_layout import runtime_cores
 from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.ecc_counters import ECC_EVENTS, EccCounts, Readings
+from neuron_exporter.metrics.device_table import device_table
+from neuron_exporter.metrics.driver_readings import DriverReadings
+from neuron_exporter.metrics.ecc_counters import Readings
 from neuron_exporter.metrics.execution_gaps import ExecutionGaps
 from neuron_exporter.metrics.group_status import GroupStatus
 from neuron_exporter.metrics.inventory import Inventory
@@ -43,16 +45,14 @@ from neuron_exporter.metrics.tables import (
     RuntimeTable,
     RuntimeTotalsTable,
     Table,
+    device_info_table,
     facts_table,
     version_table,
 )
 from neuron_exporter.model import Entity, EntityKind, Group, Machine, Owners
 from neuron_exporter.report.schema import HardwareInfo, MemoryInfo, Report, SystemData, VcpuUsage
 
-N = TypeVar("N")
-
 _MACHINE = [Entity(())]
-_NO_ECC = EccCounts((None,) * len(ECC_EVENTS), (0.0,) * len(ECC_EVENTS))
 
 _ecc_readings = attrgetter(*ECC_EVENTS)
 
@@ -70,6 +70,7 @@ class ReportAggregation:
         owners: Owners,
         cache: SeriesCache,
         inventory: Inventory,
+        driver: DriverReadings,
         options: ReadOptions,
         now: float,
     ) -> None:
@@ -80,6 +81,7 @@ class ReportAggregation:
         self._owners = owners
         self._cache = cache
         self._inventory = inventory
+        self._driver = driver
         self._options = options
         self._instance_type = INSTANCE_TYPES.get(machine.instance_type)
         self._read_info(report)
@@ -94,6 +96,12 @@ class ReportAggregation:
         self._runtimes = RuntimeAggregation(
             report, counters, gaps, cache, owners, self.status, options, now
         )
+        if owners.process_labels is not None and self._runtimes.was_read:
+            cache.label_cores(
+                self._runtimes.core_runtimes,
+                self._runtimes.without_memory,
+                inventory.cores_per_device,
+            )
         self._cores_present = self._existing_cores()
         self._fill_idle_cores()
 
@@ -142,6 +150,8 @@ class ReportAggregation:
                 return runtime_cores(self._report, self._cache)
             case EntityKind.DEVICE:
                 return self._devices()
+            case EntityKind.DEVICE_INFO:
+                return device_info_table(self._driver.serial_numbers)
             case EntityKind.RUNTIME:
                 return self._runtime_table()
             case EntityKind.RUNTIME_TOTALS:
@@ -189,14 +199,24 @@ class ReportAggregation:
         runtimes, memory = self._runtimes, self._runtimes.memory
         read = {*runtimes.utilization.sums, *runtimes.effective_flops.sums, *memory}
         allocated = self._owners.allocated_cores
-        cores = sorted(read if allocated is None else read | self._cores_present)
+        shown = read if allocated is None else read | self._cores_present
+        errors = self._driver.core_errors()
+        cores = sorted(shown | errors.keys())
+        error_columns = self._cache.counter_columns(
+            "hardware_errors", [errors.get(core, {}) for core in cores]
+        )
         return CoreTable(
             [self._cache.core(core, self._owners) for core in cores],
             **columns_by_name(CATEGORIES, map(memory.get, cores)),
             utilization=shares(map(runtimes.utilization.sums.get, cores)),
             flops=list(map(runtimes.flops.sums.get, cores)),
             effective_flops=list(map(runtimes.effective_flops.sums.get, cores)),
-            allocated=[None if allocated is None else float(core in allocated) for core in cores],
+            allocated=[
+                None if allocated is None or core not in shown else float(core in allocated)
+                for core in cores
+            ],
+            hardware_errors=error_columns.values,
+            hardware_errors_start=error_columns.starts,
         )
 
     def _physical_cores(self) -> PhysicalCoreTable:
@@ -297,24 +317,11 @@ class ReportAggregation:
         }
         if Group.HW_COUNTERS not in self._options.repeated:
             self._counters.ecc.observe(readings)
-        ecc = self._counters.ecc.counts
-        used = self._memory_by_device()
-        devices = sorted(ecc.keys() | used.keys())
-        counts = [ecc.get(device, _NO_ECC) for device in devices]
         size = self._hardware.neuron_device_memory_size
         if not size and self._instance_type is not None:
             size = self._instance_type.device_memory_bytes
-        return DeviceTable(
-            [self._cache.device(device, self._owners) for device in devices],
-            ecc_reading=_by_event([readings.get(device, _NO_ECC.values) for device in devices]),
-            ecc=_by_event([each.values for each in counts]),
-            ecc_start=_by_event([each.starts for each in counts]),
-            memory_used=[used.get(device) for device in devices],
-            memory_utilization=[
-                min(1.0, used[device] / size) if size and device in used else None
-                for device in devices
-            ],
-        )
+        ecc, used = self._counters.ecc.counts, self._memory_by_device()
+        return device_table(readings, ecc, used, size, self._driver, self._cache, self._owners)
 
     def _memory_by_device(self) -> dict[int, float]:
         """Return the bytes used on each device whose cores were all read in every category."""
@@ -327,8 +334,3 @@ class ReportAggregation:
                 used = sum(quantities)  # type: ignore[arg-type]
                 read.setdefault(core // per_device, []).append(used)
         return {device: sum(cores) for device, cores in read.items() if len(cores) == per_device}
-
-
-def _by_event(counts: list[tuple[N, ...]]) -> dict[str, list[N]]:
-    """Return a column for each ECC event from the counts of each device."""
-    return {event: [each[index] for each in counts] for index, event in enumerate(ECC_EVENTS)}

@@ -9,15 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from neuron_exporter.facts.report_names import ECC_EVENTS
 from neuron_exporter.report.schema import Quantity
-
-ECC_EVENTS = (
-    "mem_ecc_corrected",
-    "mem_ecc_uncorrected",
-    "sram_ecc_corrected",
-    "sram_ecc_uncorrected",
-)
-"""Names of a device's ECC readings in neuron-monitor's report."""
 
 Readings = tuple[float | None, ...]
 """ECC readings of a device, in the order of `ECC_EVENTS`."""

@@ -128,6 +128,7 @@ class RuntimeAggregation:
         self.memory_unread: set[int] = set()
         self.listed_cores: set[int] = set()
         self.core_runtimes: dict[tuple[int, RuntimeKey], None] = {}
+        self.without_memory: set[RuntimeKey] = set()
         self.runtimes: dict[Labels, RuntimeSums] = {}
 
         self._counters = counters
@@ -136,7 +137,7 @@ class RuntimeAggregation:
         self._options = options
         runtimes = report.neuron_runtime_data
         # Null means that there are no runtimes, an absent key that the section was not read.
-        was_read = runtimes is not UNSET
+        self.was_read = was_read = runtimes is not UNSET
         self.cores_complete = self.memory_complete = was_read
         limited = limited_runtimes(report)
         if runtimes and len(runtimes) > len(limited):
@@ -240,6 +241,7 @@ class RuntimeAggregation:
         by_core = breakdown.neuroncore_memory_usage if breakdown else None
         if by_core is None:
             self.memory_complete = False
+            self.without_memory.add(key)
             return
         cores = readable(by_core)
         self.memory_complete &= cores is by_core

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
+from neuron_exporter.metrics.core_labels import CoreLabels
 from neuron_exporter.metrics.counters import RuntimeKey
 from neuron_exporter.metrics.physical_cores import PhysicalCores
 from neuron_exporter.metrics.tables import Columns
-from neuron_exporter.model import NO_OWNER, Entity, Labels, Owner, Owners
+from neuron_exporter.model import NO_OWNER, Entity, Labels, Owner, Owners, with_process_labels
 
 MAX_NAMES = 64
 """Maximum number of names of one kind, in case a broken stream invents new ones."""
@@ -20,11 +22,19 @@ OWNER_WAIT = 15.0
 
 @dataclass(slots=True)
 class _RuntimeOwner:
-    """Owner of a runtime, and the last one that had a pod."""
+    """Owner of a runtime, the same without the labels of its process, and the last with a pod."""
 
     first_seen: float
     owner: Owner = NO_OWNER
+    without_labels: Owner = NO_OWNER
     with_pod: Owner = NO_OWNER
+
+
+class CounterColumns(NamedTuple):
+    """Columns of values and of start values."""
+
+    values: Columns
+    starts: dict[str, list[float]]
 
 
 class SeriesCache:
@@ -38,6 +48,7 @@ class SeriesCache:
         self.has_flops = False
         self.has_effective_flops = False
         self.physical_cores = PhysicalCores()
+        self.core_labels = CoreLabels()
         self._runtime_labels = runtime_labels
         self._names: dict[str, dict[str, None]] = {}
         self._owners: dict[RuntimeKey, _RuntimeOwner] = {}
@@ -68,15 +79,21 @@ class SeriesCache:
         owner = owners.by_pid.get(key.pid) or owners.default
         if owner is NO_OWNER and owners.by_core:
             candidates = {owners.by_core.get(core, NO_OWNER) for core in used_cores() or ()}
-            owner = reduce(Owner.common, candidates or {known.owner})
+            owner = reduce(Owner.common, candidates or {known.without_labels})
             before = known.with_pod
             if before.pod and (before.namespace, before.pod) != (owner.namespace, owner.pod):
                 owner = NO_OWNER
         if owner.pod and (is_settled or key.pid in owners.by_pid):
             known.with_pod = owner
+        known.without_labels = owner
+        is_known = owner is not NO_OWNER or not owners.lookup_enabled
+        if owners.process_labels is not None and key.pid is not None:
+            labels = owners.process_labels.get(key.pid)
+            is_known = is_known and labels is not None
+            owner = with_process_labels(owner, labels) if labels else owner
         if owner != known.owner:  # an equal one stays the same object, and with it the entities
             known.owner = owner
-        return owner is not NO_OWNER or not owners.lookup_enabled or is_settled
+        return is_known or is_settled
 
     def runtime(self, key: RuntimeKey) -> Entity:
         """Return the entity of a runtime."""
@@ -117,20 +134,37 @@ class SeriesCache:
     def core(self, core: int, owners: Owners) -> Entity:
         """Return the entity of a core."""
         owner = owners.by_core.get(core, NO_OWNER)
+        if labels := self.core_labels.by_core.get(core):
+            owner = with_process_labels(owner, labels)
         entity = self._cores.get(core)
         if entity is None or entity.owner is not owner:
-            labels = (("neuroncore", str(core)), *owner.labels())
-            entity = self._cores[core] = Entity(labels, owner)
+            entity = Entity((("neuroncore", str(core)), *owner.labels()), owner)
+            self._cores[core] = entity
         return entity
 
     def device(self, device: int, owners: Owners) -> Entity:
         """Return the entity of a device."""
         owner = owners.by_device.get(device, NO_OWNER)
+        if labels := self.core_labels.by_device.get(device):
+            owner = with_process_labels(owner, labels)
         entity = self._devices.get(device)
         if entity is None or entity.owner is not owner:
-            labels = (("neuron_device_index", str(device)), *owner.labels())
-            entity = self._devices[device] = Entity(labels, owner)
+            entity = Entity((("neuron_device_index", str(device)), *owner.labels()), owner)
+            self._devices[device] = entity
         return entity
+
+    def label_cores(
+        self,
+        used: Iterable[tuple[int, RuntimeKey]],
+        unread: Set[RuntimeKey],
+        cores_per_device: int | None,
+    ) -> None:
+        """Set the process labels of cores and devices to those of the runtimes that use them.
+
+        A runtime whose memory could not be read still uses the cores that it used before.
+        """
+        labels = {key: known.owner.process_labels for key, known in self._owners.items()}
+        self.core_labels.update(used, labels, unread, cores_per_device)
 
     def retain_runtimes(self, present: set[RuntimeKey]) -> None:
         """Drop the owners and entities of exited runtimes, whose pids may be reused."""
@@ -149,6 +183,16 @@ class SeriesCache:
         elif not names.keys() >= set(first):
             self._add_names(names, first)
         return {name: [row.get(name) for row in rows] for name in names}
+
+    def counter_columns(
+        self, kind: str, rows: Sequence[Mapping[str, tuple[float, float]]]
+    ) -> CounterColumns:
+        """Return such columns of counters, given by their values and start values."""
+        values = self.columns(kind, [{name: each[0] for name, each in row.items()} for row in rows])
+        none = (0.0, 0.0)
+        return CounterColumns(
+            values, {name: [row.get(name, none)[1] for row in rows] for name in values}
+        )
 
     def _add_names(self, names: dict[str, None], reported: Iterable[str]) -> None:
         for name in reported:

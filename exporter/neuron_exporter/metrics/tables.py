@@ -6,7 +6,7 @@ Columns are much cheaper than an object for each entity when a report has thousa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -33,6 +33,7 @@ ENTITY_LABELS: dict[EntityKind, tuple[str, ...]] = {
     EntityKind.CORE: ("neuroncore",),
     EntityKind.PHYSICAL_CORE: ("neuroncore", "physical_neuroncore"),
     EntityKind.DEVICE: ("neuron_device_index",),
+    EntityKind.DEVICE_INFO: ("neuron_device_index", "serial_number"),
     EntityKind.RUNTIME: ("runtime_tag",),
     EntityKind.RUNTIME_TOTALS: ("runtime_tag",),
     EntityKind.RUNTIME_CORE: ("neuroncore", "runtime_tag"),
@@ -82,6 +83,13 @@ def facts_table(facts: object, names: Iterable[str]) -> Table:
     return Table([Entity(labels)] if labels else [])
 
 
+def device_info_table(serial_numbers: Mapping[int, str]) -> Table:
+    """Return an entity for each device with a serial number."""
+    names = ENTITY_LABELS[EntityKind.DEVICE_INFO]
+    values = ((str(device), number) for device, number in serial_numbers.items())
+    return Table([Entity(tuple(zip(names, each, strict=True))) for each in values])
+
+
 def version_table(version: str) -> Table:
     """Return an entity with this version; empty if it is unknown."""
     return Table([Entity((("version", version),))] if version else [])
@@ -101,11 +109,16 @@ class RuntimeCoreTable(Table):
 
 @dataclass(slots=True)
 class CoreTable(RuntimeCoreTable):
-    """NeuronCores, summed over runtimes; also FLOP/s, and `allocated` is 1 or 0."""
+    """NeuronCores, summed over runtimes; also FLOP/s, and `allocated` is 1 or 0.
+
+    `hardware_errors` are counters by type, with start values.
+    """
 
     flops: Column
     effective_flops: Column
     allocated: Column
+    hardware_errors: Columns
+    hardware_errors_start: dict[str, list[float]]
 
 
 @dataclass(slots=True)
@@ -124,13 +137,23 @@ class CpuTable(Table):
 
 @dataclass(slots=True)
 class DeviceTable(Table):
-    """Devices: ECC readings, counters and start values by event type; memory in bytes and ratio."""
+    """Devices: ECC readings, counters and start values by event type; memory in bytes and ratio.
+
+    Of the driver's files: power as ratios by statistic, health (1 or 0) by component, and counters
+    of resets by result. Of the kernel's log: counters of errors by type.
+    """
 
     ecc_reading: Columns
     ecc: Columns
     ecc_start: dict[str, list[float]]
     memory_used: Column
     memory_utilization: Column
+    power: Columns
+    health: Columns
+    resets: Columns
+    resets_start: dict[str, list[float]]
+    kernel_errors: Columns
+    kernel_errors_start: dict[str, list[float]]
 
 
 @dataclass(slots=True)

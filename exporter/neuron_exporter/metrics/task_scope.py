@@ -71,6 +71,10 @@ class TaskScope:
         cores_per_device = self._cores_per_device
         return cores_per_device is not None and core // cores_per_device in self._devices
 
+    def has_device(self, device: int) -> bool:
+        """Return whether a device belongs to the task."""
+        return self._devices is None or device in self._devices
+
     def includes(self, key: RuntimeKey, used_cores: Set[int] | None) -> bool:
         """Return whether a runtime may belong to the task.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from neuron_exporter import log
 from neuron_exporter.config import Config, ConfigError, LoadedConfig
 from neuron_exporter.facts.problems import RestartReason
+from neuron_exporter.hardware.kernel_log import KernelLog
+from neuron_exporter.hardware.sysfs import SysfsReader
 from neuron_exporter.identity.local import container_device_count, present_devices
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.identity.owners.lookup import OwnerLookup
@@ -30,12 +32,14 @@ from neuron_exporter.pipeline.cloudwatch import (
     make_ecc_store,
     select_for_cloudwatch,
 )
+from neuron_exporter.pipeline.hardware import JoinedReadings, make_kernel_log, make_sysfs_reader
 from neuron_exporter.pipeline.identity import is_local_source, make_identity
 from neuron_exporter.pipeline.owners import check_owners, make_owner_lookup
 from neuron_exporter.pipeline.processor import Branch, ReportProcessor, Sink
 from neuron_exporter.pipeline.prometheus import check_labels
 from neuron_exporter.pipeline.source import check_source, groups_of, is_simulated, make_source
 from neuron_exporter.pipeline.warnings import config_warnings
+from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.source import Source
@@ -66,6 +70,8 @@ class Pipeline:
     identity: Identity
     identity_resolver: IdentityResolver | None
     owner_lookup: OwnerLookup | None
+    sysfs: SysfsReader | None
+    kernel_log: KernelLog | None
     prometheus: PrometheusSink | None
     cloudwatch: CloudWatchSink | None
     web_config: WebConfigFile | None
@@ -97,6 +103,7 @@ def build(
     environment: Mapping[str, str] = os.environ,
     connect: Connect | None = None,
     owners: Owners = _NO_OWNERS,
+    hardware: Callable[[], HardwareReadings] | None = None,
     clock: Callable[[], float] | None = None,
 ) -> Pipeline:
     """Build all parts.
@@ -105,6 +112,7 @@ def build(
         connect: opens CloudWatch's transport to a region, in place of the configured transport. It
             makes the run a dry run, whose requests are not sent.
         owners: the owners of cores if there is no provider of owners.
+        hardware: returns readings in place of those of the driver's files.
         clock: replaces both clocks of CloudWatch's sink, for simulated time.
 
     Raises:
@@ -144,11 +152,17 @@ def build(
         )
     if "cloudwatch" in selections:
         cloudwatch = make_cloudwatch_sink(
-            config.cloudwatch, selections["cloudwatch"], identity.machine, connect, telemetry, clock
+            config, selections["cloudwatch"], identity.machine, connect, telemetry, clock
         )
 
     rows = published_rows(selections)
     period = _make_report_period(config)
+    sysfs = make_sysfs_reader(config, lambda: period.seconds, telemetry)
+    if hardware is None:
+        hardware = sysfs.readings if sysfs is not None else lambda: NO_READINGS
+    kernel_log = make_kernel_log(config, telemetry)
+    if kernel_log is not None:
+        hardware = JoinedReadings(hardware, kernel_log.errors)
     processor = ReportProcessor(
         identity,
         _make_branches(
@@ -157,7 +171,8 @@ def build(
         period,
         owner_lookup.owners if owner_lookup else lambda: owners,
         telemetry,
-        *([owner_lookup.observe] if owner_lookup else []),
+        owner_lookup.observe if owner_lookup else lambda pids, cores: None,
+        hardware,
     )
     pipeline = Pipeline(
         config=config,
@@ -166,6 +181,8 @@ def build(
         identity=identity,
         identity_resolver=identity_resolver,
         owner_lookup=owner_lookup,
+        sysfs=sysfs,
+        kernel_log=kernel_log,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
         web_config=web_config,
@@ -265,13 +282,14 @@ def _make_branches(
     labels = tuple(config.prometheus.runtime_labels)
     is_local = is_local_source(config)
     container_devices = container_device_count if is_local else lambda: None
+    own_devices = present_devices if is_local else frozenset
     branches = []
     for rows, own in zip(rows_by_branch(config, selections), sinks_by_branch, strict=True):
         is_task = has_task_branch and cloudwatch in own and is_local
         task = TaskScope(present_devices) if is_task else None
         store = make_ecc_store(config) if cloudwatch in own and not is_dry_run else None
         counters = Counters(config.counters.ecc, config.counters.generic, store)
-        collector = Collector(rows, counters, period, labels, task, container_devices)
+        collector = Collector(rows, counters, period, labels, task, container_devices, own_devices)
         branches.append(Branch(collector, own))
         period = _make_report_period(config)  # each collector needs its own
     return branches

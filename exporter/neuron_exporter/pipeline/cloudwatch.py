@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,7 +56,7 @@ def select_for_cloudwatch(loaded: LoadedConfig) -> tuple[Selection, list[str]]:
         config.exclude,
         config.budget.keep,
         task_scope=config.scope == "task",
-        per_owner=any(owner_dimensions_by_set(config)),
+        per_owner=any(owner_dimensions_by_set(loaded.config)),
     )
     return selected, [
         loaded.problem(f"cloudwatch.{key}", message, value) for key, value, message in problems
@@ -70,10 +70,11 @@ def check_cloudwatch(loaded: LoadedConfig, selected: Selection | None) -> list[s
         *dimensions.check(config.namespace, config.dimension_sets, config.extra_dimensions)
     ]
     if selected is not None and config.transport == "emf":
-        problems += emf.check(config.extra_dimensions, selected.names)
-    problems += _check_dimension_sets(config)
+        labels = loaded.config.identity.process_labels
+        problems += emf.check(config.extra_dimensions, selected.names, labels)
+    problems += _check_dimension_sets(loaded.config)
     if selected is not None:
-        problems += [*_check_budget(config, selected), *_check_max_age(config)]
+        problems += [*_check_budget(loaded.config, selected), *_check_max_age(config)]
     if config.spool.path is not None and (message := paths.problem(config.spool.path)):
         problems.append(("cloudwatch.spool.path", None, message))
     url = config.endpoint_url
@@ -105,7 +106,7 @@ def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> lis
 
 
 def make_cloudwatch_sink(
-    config: CloudWatchConfig,
+    configuration: Config,
     selected: Selection,
     identity: Callable[[], Machine],
     connect: Connect | None,
@@ -113,8 +114,9 @@ def make_cloudwatch_sink(
     clock: Callable[[], float] | None,
 ) -> CloudWatchSink:
     """Build the sink. `connect` replaces the configured transport, `clock` both clocks."""
+    config = configuration.cloudwatch
     is_emf = config.transport == "emf"
-    settings = sink_settings(config)
+    settings = sink_settings(configuration)
     wall, monotonic = clock or time.time, clock or time.monotonic
 
     def open_transport(region: str) -> Transport:
@@ -161,8 +163,9 @@ def make_ecc_store(config: Config) -> EccStateFile | None:
     return EccStateFile(Path(f"{template}.ecc"))
 
 
-def sink_settings(config: CloudWatchConfig) -> SinkSettings:
+def sink_settings(configuration: Config) -> SinkSettings:
     """Return the sink's settings."""
+    config = configuration.cloudwatch
     is_emf = config.transport == "emf"
     return SinkSettings(
         namespace=config.namespace,
@@ -170,7 +173,7 @@ def sink_settings(config: CloudWatchConfig) -> SinkSettings:
         interval=config.flush_interval,
         dimension_sets=config.dimension_sets,
         extra_dimensions=config.extra_dimensions,
-        owner_dimensions=owner_dimensions(config),
+        owner_dimensions=owner_dimensions(configuration),
         metric_limit=metric_limit(config),
         keep=config.budget.keep,
         spool_names=[n for n in paths.PLACEHOLDERS if f"{{{n}}}" in (config.spool.path or "")],
@@ -189,27 +192,31 @@ def metric_limit(config: CloudWatchConfig) -> int | None:
     return min(limits, default=None)
 
 
-def owner_dimensions(config: CloudWatchConfig) -> Mapping[str, str]:
-    """Return the dimensions that identify the owner of a core, with the field of each. There are
-    none with `scope: task`, where the task owns all published cores."""
-    return OWNER_DIMENSIONS if config.scope == "machine" else {}
+def owner_dimensions(configuration: Config) -> Collection[str]:
+    """Return the dimensions that identify the owner of a core. There are none with `scope: task`,
+    where the task owns all published cores."""
+    if configuration.cloudwatch.scope == "task":
+        return ()
+    return (*OWNER_DIMENSIONS, *configuration.identity.process_labels)
 
 
-def owner_dimensions_by_set(config: CloudWatchConfig) -> Iterable[tuple[str, ...]]:
+def owner_dimensions_by_set(configuration: Config) -> Iterable[tuple[str, ...]]:
     """Yield the owner dimensions of each dimension set."""
+    config, of_owner = configuration.cloudwatch, owner_dimensions(configuration)
     for names in config.dimension_sets:
-        yield owner_dimensions_in(names, owner_dimensions(config), config.extra_dimensions)
+        yield owner_dimensions_in(names, of_owner, config.extra_dimensions)
 
 
-def _check_dimension_sets(config: CloudWatchConfig) -> Iterator[_Problem]:
-    known = (*dimensions.MACHINE_DIMENSIONS, *owner_dimensions(config), *config.extra_dimensions)
+def _check_dimension_sets(configuration: Config) -> Iterator[_Problem]:
+    config, of_owner = configuration.cloudwatch, owner_dimensions(configuration)
+    known = (*dimensions.MACHINE_DIMENSIONS, *of_owner, *config.extra_dimensions)
     allowed = list(dict.fromkeys(known))
     for index, names in enumerate(config.dimension_sets):
         for name in names:
             if name in allowed:
                 continue
             message = f"unknown dimension; {suggest(name, allowed)}"
-            if name in OWNER_DIMENSIONS:
+            if name in (*OWNER_DIMENSIONS, *configuration.identity.process_labels):
                 message = "is not available with scope task: use PodName or TaskId"
             yield f"cloudwatch.dimension_sets.{index}", name, message
     used = {name for names in config.dimension_sets for name in names}
@@ -222,8 +229,9 @@ def _check_dimension_sets(config: CloudWatchConfig) -> Iterator[_Problem]:
         )
 
 
-def _check_budget(config: CloudWatchConfig, selected: Selection) -> Iterator[_Problem]:
+def _check_budget(configuration: Config, selected: Selection) -> Iterator[_Problem]:
     """Reject a budget smaller than the metrics that are always published."""
+    config = configuration.cloudwatch
     limit = metric_limit(config)
     if limit is None:
         return
@@ -236,7 +244,7 @@ def _check_budget(config: CloudWatchConfig, selected: Selection) -> Iterator[_Pr
         yield key, value, f"is less than the price of one metric ({price} a month)"
         return
     protected = sorted(protected_names(selected, budget.keep))
-    items = expected_items(sink_settings(config), selected)
+    items = expected_items(sink_settings(configuration), selected)
     count = sum(name in protected for _, name in items)
     if limit < count:
         yield (

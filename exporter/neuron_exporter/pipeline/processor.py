@@ -20,6 +20,7 @@ from neuron_exporter.metrics.counters import MAX_RETIRED_SERIES
 from neuron_exporter.metrics.report_period import ReportPeriod
 from neuron_exporter.metrics.runtimes import MAX_CORES_LISTED, MAX_RUNTIMES
 from neuron_exporter.model import MetricSpec, Owners, Snapshot, SourceState, Timestamp
+from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.report import InvalidField, ReportError, decode, unknown_fields
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.text import safe_message, sanitize_text
@@ -91,12 +92,14 @@ class ReportProcessor:
         owners: Callable[[], Owners],
         telemetry: Telemetry,
         observe_processes: ProcessObserver = lambda pids, cores: None,
+        hardware: Callable[[], HardwareReadings] = lambda: NO_READINGS,
     ) -> None:
         self._identity = identity
         self._main, *self._others = branches
         self._period = period
         self._owners = owners
         self._observe_processes = observe_processes
+        self._hardware = hardware
         self._telemetry = telemetry
         self.heartbeat: Callable[[], None] = lambda: None
         self._state = SourceState.STARTING
@@ -145,8 +148,8 @@ class ReportProcessor:
             # one period of neuron-monitor ago.
             self._identity.first_lookup_done.wait(IDENTITY_WAIT)
         machine = self._identity.observe(report.instance_info or report.instance_data)
-        owners = self._owners()
-        collected = self._main.collector.collect(report, at, machine, owners)
+        owners, hardware = self._owners(), self._hardware()
+        collected = self._main.collector.collect(report, at, machine, owners, hardware)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
         self._observe_processes(collected.processes, collected.used_cores)
         snapshot = collected.snapshot
@@ -155,7 +158,7 @@ class ReportProcessor:
                 sink.offer(snapshot)
         for branch in self._others:
             with self._isolated(*branch.sinks):
-                other = branch.collector.collect(report, at, machine, owners).snapshot
+                other = branch.collector.collect(report, at, machine, owners, hardware).snapshot
                 for sink in branch.sinks:
                     sink.offer(other)
         self._snapshots = snapshot, latest

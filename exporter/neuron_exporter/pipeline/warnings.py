@@ -189,7 +189,7 @@ def _windows(loaded: LoadedConfig) -> Iterator[str]:
 
 def _budget(loaded: LoadedConfig, selection: Selection) -> Iterator[str]:
     """Yield a line if a machine with all selected metrics and one owner exceeds the budget."""
-    settings = sink_settings(loaded.config.cloudwatch)
+    settings = sink_settings(loaded.config)
     status = preview(settings, selection)
     if status.suppressed:
         usd = status.wanted * METRIC.tiers[0].usd

@@ -28,9 +28,10 @@ from tests.unit.test_imports import LAYERS
 OTHERS = (
     *("neuron_runtime_data", "neuron_hw_counters", "neuron_k8s_info", "neuron_exporter"),
     *("neuroncore_utilization", "execution_summary", "neuron_runtime_used_bytes"),
-    *("neuron_runtime_vcpu_usage", "execution_gap_seconds"),
+    *("neuron_runtime_vcpu_usage", "execution_gap_seconds", "hardware_faults", "neuron_core"),
 )
-"""Parts of reports and of the snapshot, and the package, that have names like metrics."""
+"""Parts of reports, of the snapshot and of the driver's files, and the package, that have names
+like metrics."""
 
 RENAMED_EVENTS = {
     row[0].strip("`"): row[1].strip("`") for row in table("CHANGELOG.md", "| old event |")

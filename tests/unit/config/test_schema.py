@@ -19,6 +19,7 @@ RELOADABLE = {
     "cloudwatch.budget.max_metrics",
     "cloudwatch.budget.max_monthly_usd",
     "cloudwatch.budget.keep",
+    "hardware.sysfs",
     "log.level",
 }
 

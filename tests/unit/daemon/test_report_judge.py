@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from neuron_exporter.daemon.report_judge import KEPT_SECONDS, MAX_LISTED, Finding, ReportJudge
 from neuron_exporter.facts.problems import CORRECTED_ECC_PER_HOUR, MIN_FAILURES
 from neuron_exporter.model import Machine, Owner, Owners
+from neuron_exporter.readings import DeviceReadings, HardwareReadings
 from tests.support.reports import (
     HARDWARE,
     Harness,
@@ -131,3 +133,53 @@ def test_problem_stays_while_its_reading_is_missing() -> None:
     judged.findings(full)
     found = [bool(judged.findings(unread)) for _ in range(int(KEPT_SECONDS / 5) + 1)]
     assert (found[0], found[-2:]) == (True, [True, False])
+
+
+# The driver's files
+
+FOUR_CORES = report(
+    system_data={"neuron_hw_counters": ecc({}, {})},
+    neuron_hardware_info={**HARDWARE, "logical_neuroncore_config": 1},
+)
+NO_ERRORS: Mapping[str, int] = {"hw_nc_ue_error": 0, "hw_collectives_error": 0}
+
+
+def readings(*devices: DeviceReadings) -> HardwareReadings:
+    return HardwareReadings(dict(enumerate(devices)))
+
+
+def with_errors(**errors: int) -> HardwareReadings:
+    """Return the readings of two devices; the second core of the second has these errors."""
+    well = DeviceReadings(core_errors={0: NO_ERRORS, 1: NO_ERRORS})
+    return readings(well, DeviceReadings(core_errors={0: NO_ERRORS, 1: {**NO_ERRORS, **errors}}))
+
+
+def test_hardware_fault_is_a_problem_for_an_hour() -> None:
+    judged = Judged()
+    # Errors from before the exporter started are no event, nor are those of other machines.
+    before = with_errors(hw_nc_ue_error=3, hw_collectives_error=1)
+    assert judged.findings(FOUR_CORES, hardware=before) == {}
+    bad = with_errors(hw_nc_ue_error=4, hw_collectives_error=2)
+    found = judged.findings(FOUR_CORES, hardware=bad)["hardware_faults"]
+    assert (found.detail, found.severity) == ("core 3", None)
+    later = judged.findings(FOUR_CORES, hardware=bad)["hardware_faults"]
+    assert later.since == found.since
+    judged.harness.now += 3600
+    assert judged.findings(FOUR_CORES, hardware=bad) == {}
+
+
+def test_minor_hardware_faults_are_no_problem() -> None:
+    judged = Judged()
+    judged.findings(FOUR_CORES, hardware=with_errors())
+    minor = with_errors(hw_collectives_error=1, hw_repairable_hbm_ue_error=1)
+    assert judged.findings(FOUR_CORES, hardware=minor) == {}
+
+
+def test_unhealthy_device_names_its_components() -> None:
+    judged = Judged()
+    well = DeviceReadings(health={"hbm": 1.0, "sram": 1.0})
+    bad = DeviceReadings(health={"hbm": 0.0, "sram": 0.0})
+    assert judged.findings(FOUR_CORES, hardware=readings(well, well)) == {}
+    found = judged.findings(FOUR_CORES, hardware=readings(well, bad))["device_unhealthy"]
+    assert found.detail == "device 1 (hbm, sram)"
+    assert judged.findings(FOUR_CORES, hardware=readings(well, well)) == {}

@@ -210,6 +210,20 @@ _OTHERS = (
         missing_reason=f"missing data is not an error; {_HEARTBEATS_COVER_IT}",
     ),
     Rule(
+        name="hardware-errors",
+        alert="NeuronHardwareFaults",
+        meaning="The driver counted errors of executions that the hardware caused.",
+        action="Find the core and the type by neuroncore_hardware_errors_total: for "
+        "hw_collectives_error look at the other machines of the job, otherwise move the workload "
+        "off the machine, and replace the machine if the errors recur.",
+        queries=(Query("errors", "HardwareErrors", "Sum"),),
+        threshold=Threshold("HardwareErrorCount", 0, "errors of the hardware in a period"),
+        period=300,
+        datapoints=(1, 12),
+        missing_reason=f"machines without files of the driver count none; {_HEARTBEATS_COVER_IT}",
+        is_optional=True,
+    ),
+    Rule(
         name="error-ratio",
         alert="NeuronErrorRatio",
         meaning=f"Too many executions fail, and at least {MIN_FAILURES} in a period.",

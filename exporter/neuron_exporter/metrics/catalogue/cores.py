@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from neuron_exporter.metrics.catalogue.builders import ONLY_AWS, gauge, info, metric
+from neuron_exporter.metrics.catalogue.builders import ONLY_AWS, counter, gauge, info, metric
 from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset, Unit
 
 _DEVICES = frozenset({Group.HW_COUNTERS})
@@ -107,6 +107,20 @@ CORES: tuple[MetricSpec, ...] = (
     ),
     *_memory("runtime_memory", "NeuronCoreMemoryRuntime", "structures of the Neuron Runtime"),
     *_memory("tensors", "NeuronCoreMemoryTensors", "tensors"),
+    counter(
+        "neuroncore_hardware_errors_total",
+        "Errors of the NeuronCore's executions that the driver blames on the hardware, by type; "
+        "absent if the core is unknown.",
+        "hardware_errors",
+        entity_kind=EntityKind.CORE,
+        group=None,
+        split_by="error_type",
+        start_column="hardware_errors_start",
+        preset=Preset.STANDARD,
+        per_task=True,
+        cloudwatch=[metric("HardwareErrors")],
+        since="2.4",
+    ),
     info(
         "neuroncore_runtime_info",
         "Runtime that uses the NeuronCore: it was busy there or has memory there.",

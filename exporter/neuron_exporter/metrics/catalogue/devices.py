@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from neuron_exporter.metrics.catalogue.builders import ALL_LAYOUTS, counter, gauge, metric
+from neuron_exporter.metrics.catalogue.builders import ALL_LAYOUTS, counter, gauge, info, metric
 from neuron_exporter.model import EntityKind, Group, MetricSpec, Preset
 
 _count = partial(
@@ -17,6 +17,8 @@ _memory = partial(
     extra_groups=frozenset({Group.HW_COUNTERS}),
     since="2.4",
 )
+
+_driver = partial(gauge, entity_kind=EntityKind.DEVICE, group=None, per_task=True)
 
 DEVICES: tuple[MetricSpec, ...] = (
     _count(
@@ -79,5 +81,52 @@ DEVICES: tuple[MetricSpec, ...] = (
         "memory_utilization",
         preset=Preset.MINIMAL,
         cloudwatch=[metric("NeuronDeviceMemoryUtilization", Preset.STANDARD)],
+    ),
+    _driver(
+        "neurondevice_power_utilization_ratio",
+        "Fraction of the Neuron device's maximum power in the last minute, by statistic; absent "
+        "unless the driver says that it is valid.",
+        "power",
+        split_by="statistic",
+        preset=Preset.STANDARD,
+        cloudwatch=[metric("NeuronDevicePowerUtilization", only=("avg",))],
+        since="2.25",
+    ),
+    _driver(
+        "neurondevice_health",
+        "1 if the driver finds this component of the Neuron device healthy, otherwise 0; the "
+        "component device is the connection to it.",
+        "health",
+        split_by="component",
+        preset=Preset.MINIMAL,
+        since="2.32",
+    ),
+    counter(
+        "neurondevice_resets_total",
+        "Resets of the Neuron device or of its cores by result: the highest count of a core.",
+        "resets",
+        entity_kind=EntityKind.DEVICE,
+        group=None,
+        split_by="result",
+        start_column="resets_start",
+        preset=Preset.STANDARD,
+    ),
+    counter(
+        "neurondevice_kernel_errors_total",
+        "Hardware errors of the Neuron device in the kernel's log (NEURON_HW_ERR=) by type; "
+        "absent unless hardware.kernel_log is on.",
+        "kernel_errors",
+        entity_kind=EntityKind.DEVICE,
+        group=None,
+        split_by="error_type",
+        start_column="kernel_errors_start",
+        preset=Preset.STANDARD,
+    ),
+    info(
+        "neurondevice_info",
+        "Serial number of the Neuron device.",
+        entity_kind=EntityKind.DEVICE_INFO,
+        group=None,
+        since="2.4",
     ),
 )

@@ -187,6 +187,24 @@ def test_missing_devices_are_watched_if_they_are_published(tmp_path: Path) -> No
     ]
 
 
+def test_hardware_errors_are_watched_if_they_are_published(tmp_path: Path) -> None:
+    """The preset `standard` does not have the metric."""
+    published = fleet_of(tmp_path, include=["HardwareErrors"])
+    resources = make_template(published, instance_type="trn2.48xlarge")["Resources"]
+    alarm = resources["HardwareErrors"]["Properties"]
+    assert (alarm["MetricName"], alarm["Statistic"]) == ("HardwareErrors", "Sum")
+    assert 'ALARM("${HardwareErrors.Arn}")' in str(resources["NeuronFleetUnhealthy"])
+    plain = fleet_of(tmp_path)
+    assert "HardwareErrors" not in make_template(plain, instance_type="trn2.48xlarge")["Resources"]
+
+
+def test_hardware_errors_are_not_watched_if_the_drivers_files_are_not_read(tmp_path: Path) -> None:
+    config = fleet_of(tmp_path, include=["HardwareErrors"])
+    config.write_text(f"{config.read_text()}\nhardware: {{sysfs: false}}\n")
+    template = make_template(config, instance_type="trn2.48xlarge")
+    assert "HardwareErrors" not in template["Resources"]
+
+
 def test_descriptions_link_to_the_runbook_if_it_has_an_address() -> None:
     address = "https://example.org/RUNBOOK.md"
     hang = fleet_stack(RunbookUrl=address).alarms["Hang"]["AlarmDescription"]

@@ -1,0 +1,1 @@
+"""The driver's files below /sys: which there are, and what they say."""

@@ -1,0 +1,257 @@
+"""The thread that reads the driver's files, and publishes what they say.
+
+An access may hang while the driver resets a device, and a thread that hangs cannot be ended. It is
+abandoned instead: another one takes over, which leaves out the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from neuron_exporter.facts.driver_files import DEVICE, FILE_TIMEOUT, ROOT
+from neuron_exporter.hardware.device import CORES_INTERVAL, Device
+from neuron_exporter.hardware.problems import Problems
+from neuron_exporter.readings import NO_READINGS, DeviceReadings, HardwareReadings
+
+MIN_INTERVAL = 5.0
+"""Minimum seconds between two passes over the files."""
+
+MIN_LIFETIME = 15.0
+"""Minimum seconds for which readings are valid; they are for three intervals."""
+
+LOOK_INTERVAL = 60.0
+"""Seconds until a folder that has never been there is looked for again."""
+
+MAX_HANGING = 3
+"""Number of hanging files, each with its thread, from which on no files are read."""
+
+MAX_DEVICES = 64
+
+_MAX_BYTES = 4096  # of a file in sysfs: a page
+
+
+class SysfsReader:
+    """Reader of the driver's files.
+
+    `setting` is that of `hardware.sysfs`: the path of the folder of all devices, True for the usual
+    one, "auto" for the usual one if it exists, or False. `period` returns that of the reports (s).
+    """
+
+    def __init__(
+        self,
+        setting: bool | str,
+        period: Callable[[], float] = lambda: 0.0,
+        *,
+        min_interval: float = MIN_INTERVAL,
+        cores_interval: float = CORES_INTERVAL,
+        file_timeout: float = FILE_TIMEOUT,
+    ) -> None:
+        self.problems = Problems()
+        self.setting = setting
+        self.cores_interval = cores_interval
+        self.wake = threading.Event()
+        self._period = period
+        self._min_interval = min_interval
+        self._file_timeout = file_timeout
+        self._is_running = False
+        self._lock = threading.Lock()
+        self._worker: _Worker | None = None
+        self._hanging: set[str] = set()
+        self._published: tuple[HardwareReadings, float] = NO_READINGS, -math.inf
+        self._seconds = math.nan
+        self._has_seen_root = False
+
+    # Called by other threads
+
+    def start(self) -> None:
+        """Start reading, unless the setting forbids it."""
+        self._is_running = True
+        self.check()
+
+    def stop(self) -> None:
+        """Start no further pass. A thread that hangs is left behind."""
+        self._is_running = False
+        self.wake.set()
+
+    def configure(self, setting: bool | str) -> None:
+        """Change the setting. What was read below another folder is dropped."""
+        if setting != self.setting:
+            self.setting = setting
+            with self._lock:
+                self._worker = None
+                self._has_seen_root = False
+                self._published = NO_READINGS, -math.inf
+            self.wake.set()
+            self.check()
+
+    def check(self) -> None:
+        """Abandon a thread that hangs, and start one that is missing. Call it every few seconds."""
+        with self._lock:
+            worker = self._worker
+            if worker is not None and worker.path and worker.age > self._file_timeout:
+                self._hanging.add(worker.path)
+                self.problems.hanging(worker.path)
+                self._worker = None
+            if self._worker is not None or not self._is_running or self.setting is False:
+                return
+            if len(self._hanging) >= MAX_HANGING:
+                self.problems.off(f"{len(self._hanging)} files hang")
+                return
+            self._worker = _Worker(self)
+            try:
+                threading.Thread(target=self._worker.run, name="hardware", daemon=True).start()
+            except RuntimeError as error:  # no memory or no right for another thread
+                self._worker = None
+                self.problems.off(str(error))
+
+    def readings(self) -> HardwareReadings:
+        """Return the latest readings; none if they are too old."""
+        readings, at = self._published
+        is_valid = time.monotonic() - at <= max(3 * self.interval, MIN_LIFETIME)
+        return readings if is_valid else NO_READINGS
+
+    def up(self) -> float:
+        """Return 1 while there are readings of any device, otherwise 0; NaN if none are due."""
+        if self.setting is False or (self.setting == "auto" and not self._has_seen_root):
+            return math.nan
+        return float(bool(self.readings().devices))
+
+    def seconds(self) -> float:
+        """Return the CPU time of the last pass (s); NaN before the first."""
+        return self._seconds
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two passes."""
+        return max(self._min_interval, self._period())
+
+    # Called by a worker
+
+    def exchange(self, worker: _Worker, path: str) -> None:
+        """End the worker's access, and begin one of `path` unless that is empty.
+
+        Raises:
+            _Abandoned: another worker has replaced this one.
+            OSError: the path hangs (ETIMEDOUT).
+        """
+        with self._lock:
+            last, worker.path = worker.path, ""
+            if self._worker is not worker:
+                self._hanging.discard(last)  # it answers again
+                raise _Abandoned
+            if path in self._hanging:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
+            worker.began = time.monotonic()
+            worker.path = path
+
+    def publish(self, worker: _Worker, readings: HardwareReadings | None, seconds: float) -> None:
+        """Replace the readings; None if the folder of all devices is missing.
+
+        Raises:
+            _Abandoned: another worker has replaced this one.
+        """
+        self.exchange(worker, "")
+        with self._lock:
+            if self._worker is worker:
+                self._seconds = seconds
+                if readings is not None:
+                    self._has_seen_root = True
+                    self._published = readings, time.monotonic()
+
+    def pause(self) -> float:
+        """Return the seconds until the next pass."""
+        interval = self.interval
+        return interval if self._has_seen_root else max(interval, LOOK_INTERVAL)
+
+    def is_current(self, worker: _Worker) -> bool:
+        """Return whether the worker is to go on."""
+        return self._is_running and self._worker is worker
+
+    def fail(self, worker: _Worker, error: Exception) -> None:
+        """Stop because of a bug, unless it is that of a worker that has been replaced."""
+        if self.is_current(worker):
+            self._is_running = False
+            self.problems.off(f"internal error: {error!r}")
+
+
+class _Abandoned(Exception):
+    """Another worker has replaced this one."""
+
+
+class _Worker:
+    """One thread of the reader, with the devices that it has found."""
+
+    def __init__(self, reader: SysfsReader) -> None:
+        self._reader = reader
+        self._root = str(ROOT if reader.setting in (True, "auto") else reader.setting)
+        self._must_exist = reader.setting != "auto"
+        self._devices: dict[int, Device] = {}
+        self.path = ""
+        """Path that is accessed now; empty if none is."""
+        self.began = 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since the access began."""
+        return time.monotonic() - self.began
+
+    def run(self) -> None:
+        """Read until the reader stops or has another worker."""
+        reader = self._reader
+        try:
+            while reader.is_current(self):
+                reader.wake.clear()
+                began = time.thread_time()
+                readings = self._pass()
+                reader.publish(self, readings, time.thread_time() - began)
+                reader.wake.wait(reader.pause())
+        except _Abandoned:
+            return
+        except Exception as error:  # noqa: BLE001 (the exporter goes on without these values)
+            reader.fail(self, error)
+
+    def _pass(self) -> HardwareReadings | None:
+        """Read all devices once; None if their folder is missing."""
+        try:
+            self.begin(self._root)
+            names = os.listdir(self._root)
+        except OSError as error:
+            if self._must_exist:
+                self._reader.problems.missing(self._root, error.strerror or repr(error))
+            return None
+        present = sorted(int(match[1]) for name in names if (match := DEVICE.fullmatch(name)))
+        for index in self._devices.keys() - set(present):
+            self._reader.problems.vanished(f"{self._root}/neuron{index}")
+        readings: dict[int, DeviceReadings] = {}
+        for index in present[:MAX_DEVICES]:
+            folder = f"{self._root}/neuron{index}"
+            try:
+                self.begin(folder)
+                status = os.stat(folder)
+            except OSError:
+                continue  # gone since it was listed, or hanging
+            if index not in self._devices:
+                reader = self._reader
+                device = Device(folder, self, reader.problems, reader.cores_interval)
+                self._devices[index] = device
+            identity = status.st_dev, status.st_ino
+            readings[index] = self._devices[index].read(identity, time.monotonic())
+        return HardwareReadings(readings)
+
+    def begin(self, path: str) -> None:
+        """Begin an access, which ends with the next one."""
+        self._reader.exchange(self, path)
+
+    def read(self, path: str) -> str:
+        """Return the content of a file, without the white space around it."""
+        self.begin(path)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, _MAX_BYTES).decode("utf-8", "replace").strip()
+        finally:
+            os.close(file)
