@@ -24,6 +24,7 @@ from tests.benchmarks.minute import print_minute
 from tests.benchmarks.pacing import REPORTS_PER_SECOND, paced, wait_until, warm_up
 from tests.benchmarks.programs import Build, exporter, silent_endpoint, usual_way
 from tests.benchmarks.reports import moving, simulated
+from tests.benchmarks.sysfs import print_sysfs
 from tests.benchmarks.tables import Row, print_rounds
 from tests.captures import MISSING, THIRTY_TWO_RUNTIMES
 from tests.support.endpoint import cloudwatch_endpoint
@@ -61,6 +62,7 @@ _BENCHMARKS: dict[str, Callable[[Build, argparse.Namespace], None]] = {
     "reports": lambda build, given: _compare(given.rounds, lambda: _reports(build, given.reports)),
     "scrapes": lambda build, given: _compare(given.rounds, lambda: _scrapes(build, given.reports)),
     "growth": lambda build, given: print_growth(build, given.reports // 4),
+    "sysfs": lambda build, given: print_sysfs(build),
     "outage": lambda build, given: _print_outage(build, given.rounds * given.reports),
     "health": lambda build, given: _compare(given.rounds, lambda: _health_checks(build)),
     "page": lambda build, given: _compare(given.rounds, lambda: _first_paint(build)),

@@ -82,9 +82,11 @@ def test_repeated_defect() -> None:
     assert (field.path, field.occurrences) == ("neuron_runtime_data[]", 1000)
 
 
-def test_too_many_values() -> None:
-    """A line with millions of values is rejected, since decoding it could need gigabytes."""
-    line = b'{"system_data":{},"neuron_runtime_data":[' + b"1," * 2_000_000 + b"1]}"
+@pytest.mark.parametrize("value", [b"1", b"{}"], ids=["of another type", "valid"])
+def test_too_many_values(value: bytes) -> None:
+    """A line with millions of values is rejected, since decoding it could need gigabytes as JSON,
+    and hundreds of megabytes by type."""
+    line = b'{"system_data":{},"neuron_runtime_data":[' + (value + b",") * 2_000_000 + value + b"]}"
     with pytest.raises(ReportError) as caught:
         decode(line)
     assert caught.value.reason == "too_many_values"

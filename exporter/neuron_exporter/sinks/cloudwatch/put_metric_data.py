@@ -21,6 +21,7 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from neuron_exporter import __version__
+from neuron_exporter.sinks.cloudwatch.datums import encode
 from neuron_exporter.sinks.cloudwatch.response import UnexpectedAnswer, verify_responses
 from neuron_exporter.sinks.delivery.deadline import Attempts, DeadlineExceeded, TooManyStuckCalls
 from neuron_exporter.sinks.delivery.transport import ATTEMPT_SECONDS, Outcome, Request, Verdict
@@ -159,6 +160,7 @@ class _LazyClient:
         self._region = region
         self._endpoint_url = endpoint_url
         self._client: Any = None
+        self._body = b""
 
     def put(self, request: Request) -> None:
         """Send a request. Raises botocore's exceptions and `UnexpectedAnswer`."""
@@ -167,7 +169,15 @@ class _LazyClient:
             gc.collect()  # the previous client consists of cycles, and the collector runs rarely
             self._client = _client(self._region, self._endpoint_url)
             verify_responses(self._client, _OPERATION, self._on_send)
-        self._client.put_metric_data(Namespace=request.namespace, MetricData=request.items)
+            self._client.meta.events.register(f"before-call.cloudwatch.{_OPERATION}", self._fill)
+        items = request.items
+        if self._client.meta.service_model.resolved_protocol == "json":
+            self._body, items = encode(request.namespace, items), []
+        self._client.put_metric_data(Namespace=request.namespace, MetricData=items)
+
+    def _fill(self, params: dict[str, Any], **_: object) -> None:
+        """Fill in the body: botocore would take ten times as long to serialize the datums."""
+        params["body"] = self._body or params["body"]
 
     def _on_send(self) -> None:
         self.sending = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,8 +17,10 @@ from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch.datums import batch_datums
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
 from neuron_exporter.sinks.delivery.transport import Verdict
+from tests.support.attempts import attempt
 from tests.support.cloudwatch_sinks import request_of
 from tests.support.endpoint import Answer, Endpoint, reject, respond
+from tests.support.http import serving
 
 pytestmark = pytest.mark.usefixtures("fake_credentials")
 
@@ -56,6 +59,32 @@ def test_request_equals_botocores(endpoint: Endpoint, transport: PutMetricDataTr
     assert "/monitoring/aws4_request" in endpoint.headers[0]["Authorization"]
 
 
+def test_other_protocol_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    lean = api._lean_service
+    bodies: list[bytes] = []
+
+    def with_query_protocol(raw: bytes) -> dict[str, Any]:
+        service = lean(raw)
+        service["metadata"]["protocols"] = ["query"]
+        return service
+
+    class Query(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            respond(self, 200, "")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(api, "_lean_service", with_query_protocol)
+    with serving(Query) as url:
+        opened = PutMetricDataTransport("us-east-1", url)
+        opened.send(request_of(DATUM))
+        opened.close()
+    assert b"Action=PutMetricData&" in bodies[0]
+    assert b"&MetricData.member.1.Values.member.2=15.5" in bodies[0]
+
+
 @pytest.mark.parametrize("value", [1 / 3, 1e-7, 1e300, 5.0])
 def test_request_size_limit(
     endpoint: Endpoint, transport: PutMetricDataTransport, value: float
@@ -67,7 +96,8 @@ def test_request_size_limit(
     sizes = [int(headers["Content-Length"]) for headers in endpoint.headers]
     assert len(sizes) > 1
     assert max(sizes) <= 1_000_000
-    assert min(sizes[:-1]) > 950_000
+    # With the spaces of botocore's serializer, which an earlier version uses for the same spool.
+    assert min(len(json.dumps(each)) for each in endpoint.requests[:-1]) > 950_000
 
 
 @pytest.mark.parametrize(
@@ -166,7 +196,7 @@ def test_silent_endpoint_times_out(endpoint: Endpoint, monkeypatch: pytest.Monke
     stuck = PutMetricDataTransport("us-east-1", endpoint.url)
     with socket.socket() as listening:
         endpoint.answer = lambda handler: listening.close() or handler.rfile.read(1)
-        outcome = stuck.send(request_of(DATUM))
+        outcome = attempt(stuck, DATUM)
     stuck.close()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "ReadTimeoutError")
 
