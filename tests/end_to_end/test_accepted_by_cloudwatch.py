@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from neuron_exporter.config import Override, load
-from neuron_exporter.generate.dry_run import dry_run
+from neuron_exporter.generate.dry_run import assumed_readings, dry_run
+from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES
 from neuron_exporter.simulator.scenarios import SCENARIOS
@@ -46,12 +47,14 @@ class Front:
         path: Path,
         period: float = PERIOD,
         config: Mapping[str, Any] | None = None,
+        hardware: HardwareReadings = NO_READINGS,
         **cloudwatch: Any,
     ) -> list[dict[str, Any]]:
         """Publish these reports, check that every request is accepted, and return the requests."""
         before = len(self.strict.requests)
         settings = {f"cloudwatch.{key}": value for key, value in cloudwatch.items()}
-        publish(self.strict.url, self.clock, path, {**settings, **(config or {})}, period)
+        settings |= config or {}
+        publish(self.strict.url, self.clock, path, settings, period, hardware)
         assert self.strict.rejected == []
         assert self.strict.inconsistent == []
         requests = self.strict.requests[before:]
@@ -132,7 +135,8 @@ def test_requests_match_the_dry_run(tmp_path: Path, front: Front, instance_type:
             lambda flags, chosen=chosen: load(None, {}, [*chosen, *flags]),
             instance_type=instance_type,
         )
-        sent = front.sent(reports, preset=preset, dimension_sets=SETS)
+        hardware = assumed_readings(instance_type)
+        sent = front.sent(reports, preset=preset, dimension_sets=SETS, hardware=hardware)
         assert {each.dimensions: set(each.metrics) for each in result.sets} == by_set(sent)
         assert result.metrics == sum(map(len, by_set(sent).values()))
         assert [each.shared for each in result.sets] == [False, True]

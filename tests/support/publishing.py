@@ -9,6 +9,7 @@ from typing import Any
 from neuron_exporter.config import Override, load
 from neuron_exporter.model import Group, Timestamp
 from neuron_exporter.pipeline.build import build
+from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.simulator.context import NextAction
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
@@ -50,7 +51,13 @@ class Publisher:
     source in the intake's place, to give each report its time."""
 
     def __init__(
-        self, url: str, clock: Clock, path: Path, settings: Mapping[str, Any], period: float
+        self,
+        url: str,
+        clock: Clock,
+        path: Path,
+        settings: Mapping[str, Any],
+        period: float,
+        hardware: HardwareReadings,
     ) -> None:
         given = {
             "cloudwatch.enabled": True,
@@ -64,7 +71,9 @@ class Publisher:
             **settings,
         }
         flags = [Override("test", key, value) for key, value in given.items()]
-        self._pipeline = build(load(None, {}, flags), environment={}, clock=clock)
+        self._pipeline = build(
+            load(None, {}, flags), environment={}, clock=clock, hardware=lambda: hardware
+        )
         self._clock = clock
         self._period = period
 
@@ -99,8 +108,13 @@ class Publisher:
 
 
 def publish(
-    url: str, clock: Clock, path: Path, settings: Mapping[str, Any], period: float = PERIOD
+    url: str,
+    clock: Clock,
+    path: Path,
+    settings: Mapping[str, Any],
+    period: float = PERIOD,
+    hardware: HardwareReadings = NO_READINGS,
 ) -> None:
-    """Publish a file of reports, one every `period` seconds, and be sure that the exporter holds
-    nothing back and gives nothing up."""
-    Publisher(url, clock, path, settings, period).run()
+    """Publish a file of reports, one every `period` seconds, with the driver's readings, and check
+    that the exporter neither holds back nor drops anything."""
+    Publisher(url, clock, path, settings, period, hardware).run()

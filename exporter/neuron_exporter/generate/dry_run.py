@@ -225,7 +225,7 @@ class _DryRun:
     def _simulate(self, instance_type: str) -> None:
         config = self._pipeline.config
         if config.hardware.sysfs is not False:
-            self._readings = _assumed_readings(instance_type)
+            self._readings = assumed_readings(instance_type)
         period = int(config.source.period)
         others = {*_ECS_DIMENSIONS, *config.identity.process_labels}
         has_pods = not _used_owner_dimensions(config) <= others
@@ -318,7 +318,7 @@ class _DryRun:
         )
 
 
-def _assumed_readings(instance_type: str) -> HardwareReadings:
+def assumed_readings(instance_type: str) -> HardwareReadings:
     """Return the readings of a driver that has every file, for each device of a machine."""
     machine = hardware(instance_type)
     cores = range(machine.cores_per_device * machine.logical_core_size)
