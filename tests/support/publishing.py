@@ -21,7 +21,7 @@ LIVES = 2
 
 
 class Clock:
-    """A time that stands still until somebody moves it (Unix seconds)."""
+    """A time that stands still until the test moves it (Unix seconds)."""
 
     def __init__(self, now: float) -> None:
         self.now = now
