@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class DeviceReadings:
-    """What the driver's files say about one device; what was not read or is not valid is absent."""
+    """Readings of one device. Those that were not read or are not valid are absent."""
 
     # "min", "max" or "avg" -> ratio of the maximum power; empty unless the driver says valid
     power: Mapping[str, float] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class DeviceReadings:
 
 @dataclass(frozen=True, slots=True)
 class HardwareReadings:
-    """What the driver's files said in one pass, by the index of the device."""
+    """Readings of one pass over the driver's files, by the index of the device."""
 
     devices: Mapping[int, DeviceReadings]
     # device -> type of error -> number of lines in the kernel's log; None unless it is read

@@ -1,4 +1,4 @@
-"""What the driver's files say about devices: power, faults, health and resets.
+"""Panels on devices from the driver's files: power, faults, health and resets.
 
 Without these files there is no data, which is neither healthy nor unhealthy.
 """
@@ -14,7 +14,7 @@ from grafana.dashboards_src.queries import FLEET, MACHINE, TARGET, events, incre
 from grafana.dashboards_src.tables import table_query
 from grafana.rules_src.devices import HEALTH, UNHEALTHY
 
-NO_DATA = "no data of the driver"
+NO_DATA = "no data from the driver"
 
 _DEVICE = f"{TARGET}, instance_id, neuron_device_index"
 _POWER = "neurondevice_power_utilization_ratio"

@@ -159,7 +159,7 @@ def test_other_subjects() -> None:
 
 
 class Slurm:
-    """A node whose doctor answers as told, and a `scontrol` that writes down its arguments."""
+    """A node whose doctor prints a given line, and a `scontrol` that writes down its arguments."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

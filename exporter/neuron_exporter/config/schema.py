@@ -276,7 +276,7 @@ class IdentityConfig(ConfigSection):
 
 
 class HardwareConfig(ConfigSection):
-    """What the exporter reads of the hardware beside neuron-monitor's reports."""
+    """Readings of the hardware beside neuron-monitor's reports."""
 
     sysfs: SwitchOrPath = _key(
         "auto",

@@ -24,7 +24,7 @@ from neuron_exporter.pipeline.identity import is_local_source
 SUBJECT = Subject("sysfs")
 
 FILE_TIMEOUT = 2.0
-"""Seconds that a file may take. The exporter gives it longer."""
+"""Seconds that a file may take. The exporter allows more."""
 
 _NEW_DRIVER = "report the driver's version and these names in an issue; their values are not used"
 

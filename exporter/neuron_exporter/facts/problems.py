@@ -69,7 +69,7 @@ CORRECTED_ECC_PER_HOUR = 60
 """Corrected errors per device and hour: one per minute."""
 
 HARDWARE_FAULTS = "hw_"
-"""Begin of the driver's names for errors of a core that the hardware causes; the others, such as
+"""Prefix of the driver's names for errors of a core that the hardware causes; others, such as
 `execute_failed_to_queue`, are errors of executions (driver 2.24.7, neuron_sysfs_metrics.c)."""
 
 MINOR_FAULTS = ("hw_collectives_error", "hw_repairable_hbm_ue_error")

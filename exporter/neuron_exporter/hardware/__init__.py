@@ -1,1 +1,1 @@
-"""The driver's files below /sys: which there are, and what they say."""
+"""Readers of the driver's files below /sys and of the kernel's log."""

@@ -28,25 +28,25 @@ class Problems:
         self._unclear: set[str] = set()
 
     def missing(self, root: str, reason: str) -> None:
-        """The folder of all devices is not there, although the configuration requires it."""
+        """Report that the folder of all devices is missing although it is configured."""
         self._log_once("sysfs_missing", root, path=root, reason=reason)
 
     def off(self, reason: str) -> None:
-        """No files are read any more."""
+        """Report that no files are read any more."""
         self._log_once("sysfs_off", "", reason=reason)
 
     def hanging(self, path: str) -> None:
-        """An access does not end."""
+        """Report an access that does not end."""
         self.on_error("hanging")
         self._log_once("sysfs_file_hangs", path, file=path)
 
     def invalid(self, path: str, problem: str) -> None:
-        """A file has no valid value."""
+        """Report a file without a valid value."""
         self.on_error("invalid")
         self._log_once("sysfs_value_invalid", path, file=path, problem=problem)
 
     def unclear(self, paths: Iterable[str]) -> None:
-        """Paths below a device are not understood."""
+        """Report paths below a device that are not understood."""
         new = [path for path in paths if path not in self._unclear]
         if new:
             self._unclear.update(new)
@@ -55,12 +55,12 @@ class Problems:
             _log.warning("sysfs_paths_unclear", paths=new[:MAX_PATHS], count=len(new))
 
     def unreadable(self, path: str, reason: str) -> None:
-        """A file cannot be read."""
+        """Report a file that cannot be read."""
         self.on_error("unreadable")
         self._log_once("sysfs_file_unreadable", path, file=path, reason=reason)
 
     def vanished(self, folder: str) -> None:
-        """Files of a device, or all of them, are gone."""
+        """Report that files of a device, or all of them, are gone."""
         self.on_error("vanished")
         self._log_once("sysfs_files_vanished", folder, folder=folder)
 
