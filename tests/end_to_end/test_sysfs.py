@@ -37,8 +37,8 @@ def moved(tree: Path, device: int, name: str, core: int | None = None) -> Path:
 @pytest.mark.usefixtures("needs_prometheus")
 @pytest.mark.parametrize("is_moved", [False, True], ids=["old", "moved"])
 def test_changes_arrive_in_prometheus(tmp_path: Path, is_moved: bool) -> None:
-    """Each kind of value follows its file, in both layouts. A file that hangs costs only itself,
-    and does not delay the stop."""
+    """Each kind of value follows its file, in both layouts. A device that hangs costs only
+    itself, and does not delay the stop."""
     tree = write_tree(tmp_path / "sysfs", range(16), 8, is_moved=is_moved)
     source = simulated("--instance-type", "trn2.48xlarge")
     config = {"source": source, "hardware": {"sysfs": str(tree)}}
@@ -82,7 +82,7 @@ def test_changes_arrive_in_prometheus(tmp_path: Path, is_moved: bool) -> None:
         os.mkfifo(pipe)
         assert exporter.wait_for_event("sysfs_file_hangs")["file"] == str(pipe)
         wait_for_value("count(neurondevice_power_utilization_ratio)", 45)
-        set_value(moved(tree, 3, "mem_ecc_repairable_uncorrected"), "3")
+        set_value(moved(tree, 4, "mem_ecc_repairable_uncorrected"), "1")
         wait_for_value(f"sum({ecc})", 3)
         wait_for_value('neuron_exporter_sysfs_errors_total{reason="hanging"}', 1)
         assert len(exporter.events("sysfs_file_hangs")) == 1

@@ -47,13 +47,14 @@ class Disk(Protocol):
 
 
 class Device:
-    """A device, and what was found and read of it so far. Used by one thread."""
+    """A device, and what was found and read of it so far. Used by one thread at a time, with its
+    own `disk`."""
 
     def __init__(
         self, folder: str, disk: Disk, problems: Problems, cores_interval: float = CORES_INTERVAL
     ) -> None:
         self._folder = folder
-        self._disk = disk
+        self.disk = disk
         self._problems = problems
         self._cores_interval = cores_interval
         self._device_files: dict[str, str] = {}
@@ -72,7 +73,7 @@ class Device:
             now - self._searched_at >= SEARCH_INTERVAL
             and (self._is_incomplete or identity != self._identity)
         ):
-            found = find_files(self._folder, self._disk.begin)
+            found = find_files(self._folder, self.disk.begin)
             self._problems.unclear(found.unclear)
             self._device_files = self._absolute(found.device)
             self._core_files = {core: self._absolute(each) for core, each in found.cores.items()}
@@ -125,7 +126,7 @@ class Device:
 
     def _parsed(self, path: str, parse: Callable[[str], T]) -> T | None:
         try:
-            text = self._disk.read(path)
+            text = self.disk.read(path)
         except OSError as error:
             if error.errno in _GONE:
                 self._is_incomplete = True

@@ -35,6 +35,10 @@ class Problems:
         """Report that no files are read any more."""
         self._log_once("sysfs_off", "", reason=reason)
 
+    def allow_off(self) -> None:
+        """Log the next time that no files are read, as the setting is another one."""
+        self._logged.discard(("sysfs_off", ""))
+
     def hanging(self, path: str) -> None:
         """Report an access that does not end."""
         self.on_error("hanging")

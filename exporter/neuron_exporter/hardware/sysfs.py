@@ -1,7 +1,8 @@
 """The thread that reads the driver's files, and publishes what they say.
 
 An access may hang while the driver resets a device, and a thread that hangs cannot be ended. It is
-abandoned instead: another one takes over, which leaves out the file.
+abandoned instead: another one takes over, which leaves out the device until some time after the
+access has ended.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from neuron_exporter.facts.driver_files import DEVICE, FILE_TIMEOUT, ROOT
 from neuron_exporter.hardware.device import CORES_INTERVAL, Device
+from neuron_exporter.hardware.pauses import FIRST_PAUSE, Pauses
 from neuron_exporter.hardware.problems import Problems
 from neuron_exporter.readings import NO_READINGS, DeviceReadings, HardwareReadings
 
@@ -28,7 +30,7 @@ LOOK_INTERVAL = 60.0
 """Seconds until a folder that has never been there is looked for again."""
 
 MAX_HANGING = 3
-"""Number of hanging files, each with its thread, from which on no files are read."""
+"""Number of abandoned threads, each at another device, from which on no files are read."""
 
 MAX_DEVICES = 64
 
@@ -50,6 +52,7 @@ class SysfsReader:
         min_interval: float = MIN_INTERVAL,
         cores_interval: float = CORES_INTERVAL,
         file_timeout: float = FILE_TIMEOUT,
+        first_pause: float = FIRST_PAUSE,
     ) -> None:
         self.problems = Problems()
         self.setting = setting
@@ -61,7 +64,9 @@ class SysfsReader:
         self._is_running = False
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
-        self._hanging: set[str] = set()
+        self._abandoned: set[_Worker] = set()
+        self._pauses = Pauses(first_pause)
+        self._devices: dict[int, Device] = {}
         self._published: tuple[HardwareReadings, float] = NO_READINGS, -math.inf
         self._seconds = math.nan
         self._has_seen_root = False
@@ -82,8 +87,10 @@ class SysfsReader:
         """Change the setting. What was read below another folder is dropped."""
         if setting != self.setting:
             self.setting = setting
+            self.problems.allow_off()
             with self._lock:
-                self._worker = None
+                self._abandon()
+                self._devices = {}
                 self._has_seen_root = False
                 self._published = NO_READINGS, -math.inf
             self.wake.set()
@@ -92,22 +99,31 @@ class SysfsReader:
     def check(self) -> None:
         """Abandon a thread that hangs, and start one that is missing. Call it every few seconds."""
         with self._lock:
-            worker = self._worker
-            if worker is not None and worker.path and worker.age > self._file_timeout:
-                self._hanging.add(worker.path)
-                self.problems.hanging(worker.path)
-                self._worker = None
+            for worker in (*self._abandoned, self._worker):
+                if worker is not None and worker.path and not worker.is_late:
+                    worker.is_late = worker.age > self._file_timeout
+                    if worker.is_late:
+                        self.problems.hanging(worker.path)
+            if self._worker is not None and self._worker.is_late:
+                self._devices = self._worker.idle_devices()
+                self._abandon()
             if self._worker is not None or not self._is_running or self.setting is False:
                 return
-            if len(self._hanging) >= MAX_HANGING:
-                self.problems.off(f"{len(self._hanging)} files hang")
+            if len(self._abandoned) >= MAX_HANGING:
+                self.problems.off(f"{len(self._abandoned)} threads hang")
                 return
-            self._worker = _Worker(self)
+            self._worker = _Worker(self, self._devices)
             try:
                 threading.Thread(target=self._worker.run, name="hardware", daemon=True).start()
             except RuntimeError as error:  # no memory or no right for another thread
                 self._worker = None
                 self.problems.off(str(error))
+
+    def _abandon(self) -> None:
+        """Let the worker end at its next access, and count it until then. The lock is held."""
+        if self._worker is not None and self._worker.path:
+            self._abandoned.add(self._worker)
+        self._worker = None
 
     def readings(self) -> HardwareReadings:
         """Return the latest readings; none if they are too old."""
@@ -137,17 +153,25 @@ class SysfsReader:
 
         Raises:
             _Abandoned: another worker has replaced this one.
-            OSError: the path hangs (ETIMEDOUT).
+            OSError: the device of this path hangs, or did so lately (ETIMEDOUT).
         """
         with self._lock:
-            last, worker.path = worker.path, ""
             if self._worker is not worker:
-                self._hanging.discard(last)  # it answers again
                 raise _Abandoned
-            if path in self._hanging:
-                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
-            worker.began = time.monotonic()
-            worker.path = path
+            worker.path = ""
+            if path:
+                now, folder = time.monotonic(), worker.folder_of(path)
+                is_hanging = any(each.folder == folder for each in self._abandoned)
+                if is_hanging or not self._pauses.is_over(folder, now):
+                    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
+                worker.path, worker.folder, worker.began = path, folder, now
+
+    def end(self, worker: _Worker) -> None:
+        """Forget a worker that ends. The device that made it late is left out for some time."""
+        with self._lock:
+            self._abandoned.discard(worker)
+            if worker.is_late:
+                self._pauses.begin(worker.folder, time.monotonic())
 
     def publish(self, worker: _Worker, readings: HardwareReadings | None, seconds: float) -> None:
         """Replace the readings; None if the folder of all devices is missing.
@@ -184,21 +208,41 @@ class _Abandoned(Exception):
 
 
 class _Worker:
-    """One thread of the reader, with the devices that it has found."""
+    """One thread of the reader, with the devices that it or an abandoned one has found."""
 
-    def __init__(self, reader: SysfsReader) -> None:
+    def __init__(self, reader: SysfsReader, devices: Mapping[int, Device]) -> None:
         self._reader = reader
         self._root = str(ROOT if reader.setting in (True, "auto") else reader.setting)
         self._must_exist = reader.setting != "auto"
-        self._devices: dict[int, Device] = {}
+        self._devices = dict(devices)
+        for device in devices.values():
+            device.disk = self
         self.path = ""
         """Path that is accessed now; empty if none is."""
+        self.folder = ""
+        """Folder that the path belongs to: that of a device, or of all devices."""
         self.began = 0.0
+        self.is_late = False
+        """Whether the access has been reported as one that hangs."""
 
     @property
     def age(self) -> float:
         """Seconds since the access began."""
         return time.monotonic() - self.began
+
+    def folder_of(self, path: str) -> str:
+        """Return the folder of the device that a path belongs to, or that of all devices."""
+        name = path[len(self._root) + 1 :].partition("/")[0]
+        return f"{self._root}/{name}" if name else self._root
+
+    def idle_devices(self) -> dict[int, Device]:
+        """Return all known devices except the one that is accessed now."""
+        known = self._devices.copy()  # at once: the worker may go on meanwhile
+        return {
+            index: device
+            for index, device in known.items()
+            if f"{self._root}/neuron{index}" != self.folder
+        }
 
     def run(self) -> None:
         """Read until the reader stops or has another worker."""
@@ -214,6 +258,8 @@ class _Worker:
             return
         except Exception as error:  # noqa: BLE001 (the exporter goes on without these values)
             reader.fail(self, error)
+        finally:
+            reader.end(self)
 
     def _pass(self) -> HardwareReadings | None:
         """Read all devices once; None if their folder is missing."""
@@ -226,6 +272,7 @@ class _Worker:
             return None
         present = sorted(int(match[1]) for name in names if (match := DEVICE.fullmatch(name)))
         for index in self._devices.keys() - set(present):
+            del self._devices[index]  # one that returns is a new one
             self._reader.problems.vanished(f"{self._root}/neuron{index}")
         readings: dict[int, DeviceReadings] = {}
         for index in present[:MAX_DEVICES]:

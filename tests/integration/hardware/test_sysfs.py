@@ -1,124 +1,20 @@
-"""The reader of the driver's files, on trees that change, hang, vanish or hold garbage."""
+"""The reader of the driver's files, on trees that change, vanish or hold garbage."""
 
 from __future__ import annotations
 
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-import structlog
 
 from neuron_exporter.facts.driver_files import DEVICE_FILES
-from neuron_exporter.hardware.sysfs import MAX_HANGING, SysfsReader
-from neuron_exporter.readings import DeviceReadings
 from tests.support.mounts import remount, tmpfs
 from tests.support.processes import threads
+from tests.support.sysfs_reader import POWER, REPAIRABLE, events, place, reading, set_value
 from tests.support.sysfs_tree import write_tree
 from tests.support.waiting import wait_for
-
-T = TypeVar("T")
-
-POWER, REPAIRABLE = DEVICE_FILES["utilization"], DEVICE_FILES["mem_ecc_repairable_uncorrected"]
-FAILED = "neuron_core0/stats/other_info/reset_fail_count/total"
-
-
-class Rig:
-    """A reader that makes a pass every 10 ms, with its log and errors."""
-
-    def __init__(self, setting: bool | str, file_timeout: float = 2.0) -> None:
-        self.reader = SysfsReader(
-            setting, min_interval=0.01, cores_interval=0.0, file_timeout=file_timeout
-        )
-        self.errors: list[str] = []
-        self.reader.problems.on_error = self.errors.append
-        self.reader.start()
-
-    def wait_for(self, condition: Callable[[], T]) -> T:
-        """Wait for a true value, with the ticks of the main thread."""
-
-        def ticking() -> T:
-            self.reader.check()
-            return condition()
-
-        return wait_for(ticking)
-
-    def wait_for_readings(
-        self, condition: Callable[[Mapping[int, DeviceReadings]], Any]
-    ) -> Mapping[int, DeviceReadings]:
-        """Return the first readings of devices for which the condition holds."""
-        return self.wait_for(
-            lambda: (found := self.reader.readings().devices) and condition(found) and found
-        )
-
-    def close(self) -> None:
-        """Stop the reader."""
-        self.reader.stop()
-
-
-@pytest.fixture
-def log() -> Iterator[list[Any]]:
-    """Return the events that are logged."""
-    with structlog.testing.capture_logs() as events:
-        yield events
-
-
-@pytest.fixture(params=["old", "moved"])
-def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a tree of two devices with eight cores, in each layout."""
-    return write_tree(tmp_path / "sysfs", range(2), 8, is_moved=request.param == "moved")
-
-
-@contextmanager
-def reading(setting: bool | str | Path, **more: Any) -> Iterator[Rig]:
-    """Read the files of this setting."""
-    rig = Rig(str(setting) if isinstance(setting, Path) else setting, **more)
-    with closing(rig):
-        yield rig
-
-
-def place(tree: Path, device: int, path: str) -> Path:
-    """Return the file of a device that is at this path up to driver 2.30."""
-    known = tree / f"neuron{device}" / path
-    if known.exists():
-        return known
-    name = path.removesuffix("/total").rpartition("/")[2]
-    below = f"{name}/total" if path.endswith("/total") else name
-    core = path.split("/")[0].removeprefix("neuron_core") if "neuron_core" in path else ""
-    return next(
-        found
-        for found in sorted((tree / f"neuron{device}").rglob(below))
-        if not core or f"nc{core}" in found.parts
-    )
-
-
-def set_value(file: Path, text: str) -> None:
-    """Replace the content of a file at once, as the driver does."""
-    new = file.with_name("new")
-    new.write_text(f"{text}\n")
-    new.replace(file)
-
-
-def hang(file: Path) -> None:
-    """Put a pipe in the place of a file: an access waits for a writer."""
-    file.unlink()
-    os.mkfifo(file)
-
-
-def answer(pipe: Path, text: str) -> None:
-    """Let an access to a pipe end, and put a file in its place for the next one."""
-    with pipe.open("w") as writer:
-        set_value(pipe, text)
-        writer.write(f"{text}\n")
-
-
-def events(log: list[Any], name: str) -> list[Any]:
-    """Return the events of this name."""
-    return [each for each in log if each["event"] == name]
 
 
 def test_every_change_arrives(tree: Path) -> None:
@@ -187,60 +83,6 @@ def test_garbage_costs_only_its_value(tree: Path, log: list[Any]) -> None:
         rig.wait_for_readings(lambda found: found[0].power)
 
 
-def test_a_hanging_file_costs_only_itself(tree: Path, log: list[Any]) -> None:
-    """Another thread goes on without the file, which is read again once it answers."""
-    with reading(tree) as rig:
-        rig.wait_for_readings(len)
-        before = len(threads("hardware"))
-        pipe = place(tree, 0, POWER)
-        hang(pipe)
-        found = rig.wait_for_readings(lambda found: not found[0].power)
-        assert found[0].ecc_repairable == 0
-        assert found[1].power
-        set_value(place(tree, 0, REPAIRABLE), "2")
-        rig.wait_for_readings(lambda found: found[0].ecc_repairable == 2)
-        assert [each["file"] for each in events(log, "sysfs_file_hangs")] == [str(pipe)]
-        assert len(threads("hardware")) == before + 1
-        answer(pipe, "POWER_STATUS_VALID,1,0.00,0.00,77.00")
-        found = rig.wait_for_readings(lambda found: found[0].power)
-        assert found[0].power["avg"] == 0.77
-        wait_for(lambda: len(threads("hardware")) == before)
-        assert rig.errors.count("hanging") == len(events(log, "sysfs_file_hangs")) == 1
-
-
-def test_many_hanging_files_end_all_reading(tree: Path, log: list[Any]) -> None:
-    """No number of hanging files takes more than a few threads, and one that answers brings the
-    readings back."""
-    with reading(tree) as rig:
-        rig.wait_for_readings(len)
-        before = len(threads("hardware"))
-        pipes = [place(tree, device, path) for device in range(2) for path in (POWER, REPAIRABLE)]
-        for pipe in pipes:
-            hang(pipe)
-        rig.wait_for(lambda: events(log, "sysfs_off"))
-        assert len(threads("hardware")) == before - 1 + MAX_HANGING
-        assert len(events(log, "sysfs_file_hangs")) == MAX_HANGING
-        for pipe in pipes:  # the last one was never opened
-            set_value(pipe, "1") if pipe is pipes[-1] else answer(pipe, "1")
-        rig.wait_for_readings(lambda found: found[1].ecc_repairable == 1)
-        wait_for(lambda: len(threads("hardware")) == before)
-        assert len(events(log, "sysfs_off")) == 1
-
-
-def test_what_an_abandoned_thread_read_is_not_published(tree: Path) -> None:
-    """Its value is old: a hanging file that answers late shows its next content only."""
-    with reading(tree) as rig:
-        rig.wait_for_readings(len)
-        pipe = place(tree, 0, REPAIRABLE)
-        hang(pipe)
-        rig.wait_for_readings(lambda found: found[0].ecc_repairable is None)
-        with pipe.open("w") as writer:
-            set_value(pipe, "8")
-            writer.write("7\n")
-        seen = rig.wait_for_readings(lambda found: found[0].ecc_repairable is not None)
-        assert seen[0].ecc_repairable == 8
-
-
 def test_a_device_that_vanishes(tree: Path, log: list[Any]) -> None:
     """A device in a reset of the driver ends its own readings, and has new ones afterwards."""
     with reading(tree) as rig:
@@ -248,6 +90,9 @@ def test_a_device_that_vanishes(tree: Path, log: list[Any]) -> None:
         shutil.rmtree(tree / "neuron1")
         rig.wait_for_readings(lambda found: [*found] == [0])
         rig.wait_for(lambda: events(log, "sysfs_files_vanished"))
+        count = rig.errors.count("vanished")
+        rig.wait_for_passes(tree, 0)
+        assert rig.errors.count("vanished") == count
         write_tree(tree.with_name("new"), [1], 8)
         (tree.with_name("new") / "neuron1").rename(tree / "neuron1")
         rig.wait_for_readings(lambda found: len(found) == 2)
@@ -309,15 +154,3 @@ def test_a_setting_that_changes(tree: Path, tmp_path: Path) -> None:
         rig.reader.configure(False)
         assert not rig.reader.readings().devices
         wait_for(lambda: not threads("hardware"))
-
-
-def test_a_stop_waits_for_no_file(tree: Path) -> None:
-    with reading(tree) as rig:
-        rig.wait_for_readings(len)
-        hang(place(tree, 1, POWER))
-        rig.wait_for_readings(lambda found: not found[1].power)
-        rig.reader.stop()
-        rig.reader.check()
-        wait_for(lambda: len(threads("hardware")) == 1)  # the one that hangs
-    answer(place(tree, 1, POWER), "1")
-    wait_for(lambda: not threads("hardware"))
