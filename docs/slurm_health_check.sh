@@ -10,8 +10,10 @@ doctor=${NEURON_EXPORTER:-/opt/neuron-exporter/bin/neuron-exporter}
 node=${SLURMD_NODENAME:-$(hostname -s)}
 
 line=$("$doctor" doctor --check devices)
-# 0 healthy, 1 problem; 2 and others: nothing is known, which is no reason to drain.
+# 0 healthy, 1 problem; 2 and others: nothing is known, which is no reason to drain. Neither is 1
+# without a problem: a program that crashes may end with it.
 [ $? -eq 1 ] || exit 0
+case $line in "problem: "*) ;; *) exit 0 ;; esac
 
 # A node that is already draining keeps its reason.
 case $(scontrol --oneliner show node "$node" | sed -n 's/.* State=\([^ ]*\).*/\1/p') in

@@ -73,6 +73,7 @@ def test_lost_device(tmp_path: Path) -> None:
 def test_unhealthy_device(tmp_path: Path) -> None:
     """The exporter reads the driver's files; the doctor and the plugin ask the exporter."""
     tree = tmp_path / "sysfs"
+    tree.mkdir()  # a folder that is missing at the start is looked for once a minute
     flags = ("--instance-type", "trn2.48xlarge", "--sysfs", str(tree))
     source = simulated(*flags, "--faults", "unhealthy-device")
     with beside(tmp_path, {"source": source, "hardware": {"sysfs": str(tree)}}) as exporter:
@@ -202,6 +203,8 @@ def test_slurm_drains_a_faulty_node(tmp_path: Path) -> None:
     assert node.run(0, HEALTHY) == []
     assert node.run(2, "unknown: there is neither a device nor a driver") == []
     assert node.run(127, "") == []
+    assert node.run(1, "") == []  # as by a program that crashes
+    assert node.run(1, "unknown: problem: device 3") == []
     node.state = "MIXED+DRAIN"
     assert node.run(1, line) == []
 

@@ -7,10 +7,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neuron_exporter.text import format_duration, parse_duration
+from neuron_exporter.text import format_duration, parse_duration, safe_message
 
 if TYPE_CHECKING:
     from neuron_exporter.doctor.context import RunArguments
+
+_UNKNOWN = 2
+"""Exit status of `--check` if the health is unknown (`Health.UNKNOWN`)."""
 
 _DEFAULT_DURATION = 15 * 60.0
 _MIN_DURATION, _MAX_DURATION = 1.0, 86400.0
@@ -24,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         metavar="NAME",
         action="append",
-        type=_subject,
         help="check this subject only, such as devices, and print one line for a health checker; "
         "repeatable. Exit status: 0 healthy, 1 problem, 2 unknown",
     )
@@ -70,11 +72,9 @@ def run(args: argparse.Namespace) -> int:
             json=args.json,
         )
     if args.check:
-        from neuron_exporter.doctor.health import check_health
-
-        health, line = check_health(args.check, args.config, os.environ, _parse_run, json=args.json)
+        status, line = _check_health(args)
         print(line)
-        return health
+        return status
     from neuron_exporter.doctor.runner import run_doctor
 
     return run_doctor(
@@ -95,13 +95,24 @@ def _check_combination(args: argparse.Namespace) -> None:
                 args.parser.error(f"--{flag}: is allowed with --acceptance only")
 
 
-def _subject(text: str) -> str:
-    from neuron_exporter.doctor.runner import CHECKS
+def _check_health(args: argparse.Namespace) -> tuple[int, str]:
+    """Return the exit status and the line for a health checker.
 
-    names = [check.subject for check in CHECKS]
-    if text not in names:
-        raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)} (got {text!r})")
-    return text
+    Python ends with status 1 after an uncaught exception, also after a failed import. Here, that
+    would be a problem, for which a health checker drains the machine.
+    """
+    try:
+        from neuron_exporter.doctor.health import check_health
+        from neuron_exporter.doctor.runner import CHECKS
+
+        names = [check.subject for check in CHECKS]
+        for name in args.check:
+            if name not in names:
+                allowed = ", ".join(names)
+                args.parser.error(f"argument --check: must be one of {allowed} (got {name!r})")
+        return check_health(args.check, args.config, os.environ, _parse_run, json=args.json)
+    except Exception as error:  # noqa: BLE001 (as above)
+        return _UNKNOWN, f"unknown: the doctor itself failed: {safe_message(repr(error))}"
 
 
 def _duration(text: str) -> float:

@@ -44,6 +44,9 @@ class Context:
     flags: Sequence[Override] = ()
     send: bool = False
     is_bundled: bool = False
+    is_health_check: bool = False
+    """Whether a program acts on the answer (`--check`): then the doctor's own rights are no fault
+    of the machine."""
     parse_run: Callable[[Sequence[str]], RunArguments | None] = lambda _: None
     loaded: LoadedConfig = field(default_factory=lambda: LoadedConfig(Config(), {}))
     pipeline: Pipeline | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from neuron_exporter.doctor import device_faults, probe
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, format_numbers
-from neuron_exporter.doctor.hanging import run_limited
+from neuron_exporter.doctor.hanging import HUNG, run_until_silent
 from neuron_exporter.doctor.processes import OpenDevices, find_open_devices
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.identity.local import DRIVER_VERSION, driver_devices, present_devices
@@ -30,6 +30,8 @@ driver rejects the next open with EBUSY."""
 _WARN_FROM_PROCESSES = 14
 _TIMEOUT = 3.0
 _HUNG = -2
+_UNKNOWN = -3
+_OWN_RIGHTS = {errno.EACCES, errno.EPERM}
 _HOW_TO_MAP = (
     "Docker: --device /dev/neuron0 for each; ECS: linuxParameters.devices; Kubernetes: "
     "privileged, or devices from the device plugin"
@@ -44,6 +46,10 @@ _EXPLANATIONS = {
         f"does not open within {_TIMEOUT:g} s",
         "the driver hangs: run `dmesg` on the host; restart the machine if a driver reset does not "
         "help",
+    ),
+    _UNKNOWN: (
+        "was not opened: the process that opens devices hung before, was killed or did not start",
+        "run the doctor again when the machine has free memory and no device hangs",
     ),
     probe.NO_DEVICE: (
         "is not a device file",
@@ -77,7 +83,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield SUBJECT.skipped("not opened: the exporter is paused, perhaps to reset the driver")
     else:
         if found:
-            yield from check_opens({device: f"/dev/neuron{device}" for device in found})
+            yield from check_opens({device: f"/dev/neuron{device}" for device in found}, context)
         yield from device_faults.check(context)
     if found:
         yield from check_users(found, find_open_devices())
@@ -119,8 +125,11 @@ def check_count(found: Sequence[int], context: Context) -> Iterator[Finding]:
         )
 
 
-def check_opens(paths: Mapping[int, str]) -> Iterator[Finding]:
-    """Open each device, and yield one finding per answer of the system."""
+def check_opens(paths: Mapping[int, str], context: Context) -> Iterator[Finding]:
+    """Open each device, and yield one finding per answer of the system.
+
+    The health of a device is unknown if it was not opened, or may not be opened by the doctor.
+    """
     by_answer: dict[int, list[int]] = defaultdict(list)
     for device, answer in zip(paths, open_each(list(paths.values())), strict=True):
         by_answer[answer].append(device)
@@ -132,7 +141,11 @@ def check_opens(paths: Mapping[int, str]) -> Iterator[Finding]:
             yield SUBJECT.ok(f"{name} can be opened")
         else:
             reason, fix = explain(answer, Path(first))
-            yield SUBJECT.failed(f"{name} {reason}", fix)
+            if answer == _UNKNOWN or (answer in _OWN_RIGHTS and context.is_health_check):
+                context.incomplete.add(SUBJECT)
+                yield SUBJECT.warning(f"{name} {reason}", fix)
+            else:
+                yield SUBJECT.failed(f"{name} {reason}", fix)
 
 
 def explain(answer: int, path: Path) -> tuple[str, str]:
@@ -149,11 +162,18 @@ def explain(answer: int, path: Path) -> tuple[str, str]:
 
 
 def open_each(paths: Sequence[str]) -> list[int]:
-    """Open each path in another process, and return the answers: 0, an errno, or a constant."""
+    """Open each path in another process, and return the answers: 0, an errno, or a constant.
+
+    A device hangs if the process began to open it and then stayed silent. If the process did not
+    start in time or was killed, nothing is known of the driver.
+    """
     command = [sys.executable, "-I", "-S", probe.__file__, *paths]
-    out = run_limited(command, _TIMEOUT).out
-    answers = [int(line) for line in out.split()]
-    return answers + [_HUNG] * (len(paths) - len(answers))
+    output = run_until_silent(command, _TIMEOUT)
+    *before, last = output.out.decode().split() or [""]
+    answers = [int(word) for word in (*before, last) if word not in ("", probe.BEGUN)]
+    if output.status == HUNG and last == probe.BEGUN:
+        answers.append(_HUNG)
+    return answers + [_UNKNOWN] * (len(paths) - len(answers))
 
 
 def check_users(found: Iterable[int], open_devices: OpenDevices) -> Iterator[Finding]:

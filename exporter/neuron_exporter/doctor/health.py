@@ -45,7 +45,7 @@ def check_health(
         json: whether the line is that of `as_json_line`.
     """
     log.configure("critical")  # the findings report what the log would
-    context = Context(environment, path, parse_run=parse_run)
+    context = Context(environment, path, parse_run=parse_run, is_health_check=True)
     found = map(redact, run_checks(context, subjects))
     findings = sorted(found, key=lambda finding: _WORST_FIRST.index(finding.verdict))
     health = judge(findings, is_complete=not context.incomplete.intersection(subjects))

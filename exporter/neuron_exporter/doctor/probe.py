@@ -1,4 +1,4 @@
-"""Open device files and print the system's answer for each.
+"""Open device files; print `open` before each, and then the system's answer.
 
     python probe.py PATH [PATH ...]
 
@@ -15,11 +15,13 @@ import stat
 import sys
 
 NO_DEVICE = -1
+BEGUN = "open"
 
 
 def main(paths: list[str]) -> None:
-    """Print an errno per path, in their order: 0 for one that can be opened."""
+    """Print a line before each open, and an errno after it: 0 for a path that can be opened."""
     for path in paths:
+        print(BEGUN, flush=True)
         try:
             if stat.S_ISCHR(os.stat(path).st_mode):
                 os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))

@@ -94,7 +94,8 @@ def test_opens_are_grouped_by_answer(tmp_path: Path) -> None:
     good = {number: _node(tmp_path / f"neuron{number}", 1, 3) for number in (0, 1, 2)}
     gone = {7: _node(tmp_path / "neuron7", *GONE)}
     (tmp_path / "neuron8").mkdir()
-    findings = list(check_opens({**good, **gone, 8: str(tmp_path / "neuron8")}))
+    paths = {**good, **gone, 8: str(tmp_path / "neuron8")}
+    findings = list(check_opens(paths, make_context()))
 
     assert seen_with(findings, Verdict.OK) == [f"each of {tmp_path}/neuron0 to 2 can be opened"]
     without_driver, folder = seen_with(findings, Verdict.FAILED)
@@ -102,12 +103,17 @@ def test_opens_are_grouped_by_answer(tmp_path: Path) -> None:
     assert folder == f"{tmp_path}/neuron8 is not a device file"
 
 
-def test_permission_denied(tmp_path: Path) -> None:
-    """A device on a file system mounted with nodev is rejected with EACCES."""
+@pytest.mark.parametrize("for_health", [False, True])
+def test_permission_denied(tmp_path: Path, for_health: bool) -> None:
+    """A device on a file system mounted with nodev is rejected with EACCES, which is no fault of
+    the device: its health is unknown."""
+    context = make_context()
+    context.is_health_check = for_health
     with tmpfs(tmp_path, "64k"):
         subprocess.run(["mount", "-o", "remount,nodev", str(tmp_path)], check=True)
-        (finding,) = check_opens({0: _node(tmp_path / "neuron0", 1, 3)})
-    assert finding.verdict is Verdict.FAILED
+        (finding,) = check_opens({0: _node(tmp_path / "neuron0", 1, 3)}, context)
+    assert finding.verdict is (Verdict.WARNING if for_health else Verdict.FAILED)
+    assert context.incomplete == ({"devices"} if for_health else set())
     assert f"by user {os.geteuid()} (EACCES: crw" in finding.seen
     assert "nodev" in finding.fix
 
@@ -121,7 +127,7 @@ def test_device_is_opened_for_writing_only(tmp_path: Path) -> None:
         capture_output=True,
         check=True,
     )
-    assert done.stdout == b"0\n"
+    assert done.stdout == b"open\n0\n"
 
 
 def test_paused_exporter_opens_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +149,7 @@ def test_paused_exporter_opens_no_device(monkeypatch: pytest.MonkeyPatch) -> Non
         (errno.EIO, "Input/output error (EIO)", "dmesg"),
         (NO_DEVICE, "not a device file", "volume"),
         (-2, "does not open within", "the driver hangs"),
+        (-3, "was not opened", "free memory"),
     ],
 )
 def test_errors_are_explained(answer: int, words: str, fix: str) -> None:
@@ -151,13 +158,40 @@ def test_errors_are_explained(answer: int, words: str, fix: str) -> None:
     assert fix in what_to_do
 
 
-def test_hanging_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The devices that answered before the timeout are reported; the others count as hung."""
+HANG, DIE = "time.sleep(3600)", "os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize(
+    ("printed", "then", "answers"),
+    [
+        ("open 0 open", HANG, [0, -2, -3]),
+        ("open 0", HANG, [0, -3, -3]),
+        ("", HANG, [-3, -3, -3]),
+        ("open 0 open", DIE, [0, -3, -3]),
+        ("open", "raise MemoryError", [-3, -3, -3]),
+        ("", "raise ImportError", [-3, -3, -3]),
+    ],
+)
+def test_hanging_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, then: str, answers: list[int]
+) -> None:
+    """Only a device that was being opened hangs. A process that starts slowly or is killed shows
+    nothing of the driver."""
     never = tmp_path / "never.py"
-    never.write_text("import time\nprint(0, flush=True)\ntime.sleep(3600)\n")
+    lines = "".join(f"print({word!r}, flush=True)\n" for word in printed.split())
+    never.write_text(f"import os, time\n{lines}{then}\n")
     monkeypatch.setattr("neuron_exporter.doctor.probe.__file__", str(never))
     monkeypatch.setattr("neuron_exporter.doctor.devices._TIMEOUT", 2.0)
-    assert open_each(["a", "b", "c"]) == [0, -2, -2]
+    assert open_each(["a", "b", "c"]) == answers
+
+
+def test_devices_that_were_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no problem, and the check is incomplete."""
+    monkeypatch.setattr(subject, "open_each", lambda _: [0, -3])
+    context = make_context()
+    good, other = check_opens({0: "/dev/neuron0", 1: "/dev/neuron1"}, context)
+    assert (good.verdict, other.verdict) == (Verdict.OK, Verdict.WARNING)
+    assert context.incomplete == {"devices"}
 
 
 @pytest.mark.parametrize(("number", "verdict"), [(13, Verdict.OK), (14, Verdict.WARNING)])

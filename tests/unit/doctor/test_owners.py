@@ -11,7 +11,8 @@ from neuron_exporter.doctor.context import Context, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict
 from neuron_exporter.doctor.scraped import ScrapedMetrics
 from neuron_exporter.doctor.source import take_sample
-from neuron_exporter.identity.owners.process_labels import NO_HOST_PIDS
+from neuron_exporter.identity.owners.lookup import OwnersResult
+from neuron_exporter.identity.owners.process_labels import HIDDEN, NO_HOST_PIDS
 from neuron_exporter.model import SourceState
 from tests.support import metadata
 from tests.support.cgroups import process_in
@@ -70,6 +71,14 @@ def test_labels_of_processes() -> None:
     found = seen_with(all_findings(sampled({}, NO_PROCESS, settings=settings)), Verdict.WARNING)
     no_host_pids = f"process labels: {NO_HOST_PIDS}"  # as where the tests run in a container
     assert found in (["process labels: 0 of 1 processes have some"], [no_host_pids])
+
+
+def test_hidden_processes() -> None:
+    """The fix names the right that shows them."""
+    (found,) = owners._answer("process labels", OwnersResult(error=f"/proc/PID/stat: {HIDDEN}"))
+    assert found.verdict is Verdict.WARNING
+    assert "hidepid" in found.seen
+    assert "CAP_SYS_PTRACE" in found.fix
 
 
 def test_simulated_source_has_no_providers() -> None:

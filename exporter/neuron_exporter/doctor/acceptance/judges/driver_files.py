@@ -101,7 +101,9 @@ def judge_devices(evidence: Evidence) -> Judgement:
     return held_if(present < seen, text)
 
 
-@assumption("sysfs-ecc", "sysfs and neuron-monitor have the same ECC totals")
+@assumption(
+    "sysfs-ecc", "sysfs and neuron-monitor have the same ECC totals", "metrics/driver_readings.py"
+)
 def judge_uncorrected(evidence: Evidence) -> Judgement:
     before, after = evidence.sysfs_before.ecc, _existing(evidence, evidence.sysfs_after).ecc
     readings = evidence.ecc.by_event
