@@ -120,8 +120,10 @@ class ReportAggregation:
         self._hardware = HardwareInfo() if hardware is None or hardware.error else hardware
 
     @property
-    def processes(self) -> frozenset[int]:
-        """Pids of all runtimes in the report."""
+    def processes(self) -> frozenset[int] | None:
+        """Pids of all runtimes in the report; None if it has no section of runtimes."""
+        if not self._runtimes.was_read:
+            return None
         return frozenset(key.pid for key in self._runtimes.keys if key.pid is not None)
 
     @property

@@ -63,7 +63,8 @@ class CollectResult(NamedTuple):
         runtimes_dropped: Runtimes above `MAX_RUNTIMES`.
         series_dropped: Series above `MAX_SERIES_PER_METRIC`, `MAX_SERIES` and `MAX_LABEL_BYTES`.
         series_evicted: Series of exited runtimes above `MAX_RETIRED_SERIES`.
-        processes: Pids of the runtimes; `used_cores` are the cores that they use.
+        processes: Pids of the runtimes, None if these were not read; `used_cores` are the cores
+            that they use.
     """
 
     snapshot: Snapshot
@@ -75,7 +76,7 @@ class CollectResult(NamedTuple):
     runtimes_dropped: int
     series_dropped: int
     series_evicted: int
-    processes: frozenset[int]
+    processes: frozenset[int] | None
     used_cores: frozenset[int]
 
 
@@ -135,7 +136,7 @@ class Collector:
         self._inventory.update(report)
         if self._scope is not None:
             self._scope.update(self._inventory)
-        self._driver.update(hardware)
+        self._driver.update(hardware, report)
         aggregation = ReportAggregation(
             report,
             self._counters,

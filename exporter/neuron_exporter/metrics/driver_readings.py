@@ -6,6 +6,7 @@ also in a container that has some of them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ from neuron_exporter.metrics.ecc_counters import CumulativeCounter
 from neuron_exporter.metrics.inventory import Inventory
 from neuron_exporter.metrics.task_scope import TaskScope
 from neuron_exporter.readings import NO_READINGS, DeviceReadings, HardwareReadings
+from neuron_exporter.report.schema import Report
 
 Totals = dict[str, tuple[float, float]]
 """Value and start value of counters, by the value of the label that splits a metric."""
@@ -42,7 +44,8 @@ class DriverReadings:
         self._latest = NO_READINGS
         self._shown: frozenset[int] = frozenset()
         self._counted: frozenset[int] = frozenset()
-        self._ecc = _Counters[int]("reset_aware")
+        self._kernel_devices: frozenset[int] = frozenset()
+        self._ecc: defaultdict[int, _RepairableErrors] = defaultdict(_RepairableErrors)
         self._resets = _Counters[int]("reset_aware")
         # The driver may sum over living runtimes: the exit of one is no reset to 0.
         self._errors = _Counters[tuple[int, int]]("level")
@@ -50,42 +53,64 @@ class DriverReadings:
         self._by_core: Mapping[int, Totals] = {}
         self._by_core_key: object = None
 
-    def update(self, readings: HardwareReadings) -> None:
-        """Take the latest readings, which are counted once, and the inventory into account."""
+    def update(self, readings: HardwareReadings, report: Report) -> None:
+        """Take the latest readings, which are counted once, the report and the inventory into
+        account."""
+        # First, as an error that neuron-monitor has reported is not a repairable one too.
+        for index, total in _uncorrected_errors(report).items():
+            self._ecc[index].observe_others(total)
         if readings is not self._latest:
             self._latest = readings
             for index, device in readings.devices.items():
                 self._count(index, device)
-        found = readings.devices.keys()
-        self._shown = frozenset(found & self._own_devices(found) if found else ())
+        found, errors = readings.devices.keys(), readings.kernel_errors
+        if not found and errors is None:
+            self._shown = frozenset()
+            return
+        own = self._present_devices()
+        self._shown = frozenset(found & self._own_devices(found, own)) if found else frozenset()
         self._counted |= self._shown
+        if errors is not None:
+            known = errors.keys() | self._inventory.counted_devices | self._counted
+            # A device that the reports have lost keeps its errors.
+            self._kernel_devices = (
+                frozenset()
+                if self._may_be_renumbered(own)
+                else self._kernel_devices | self._own_devices(known, own)
+            )
 
     def _count(self, index: int, device: DeviceReadings) -> None:
         if device.ecc_repairable is not None:
-            self._ecc.observe(index, {REPAIRABLE: device.ecc_repairable})
+            self._ecc[index].observe(device.ecc_repairable)
         self._resets.observe(index, device.resets)
         for core, errors in device.core_errors.items():
             self._errors.observe((index, core), errors)
         if device.core_errors:
             self._core_folders[index] = device.core_errors.keys()
 
-    def _own_devices(self, found: Set[int]) -> Set[int]:
+    def _own_devices(self, found: Set[int], own: Set[int]) -> Set[int]:
         """Return the devices whose files may be joined with the reports by their index.
 
         These are the devices of the reports. If no report lists any, the files are evidence of
-        devices, except for a task. A report that covers only the exporter's container may number
-        its devices from 0, unlike the files.
+        devices, except for a task. `own` are the devices of the exporter's container.
         """
-        inventory, own = self._inventory, self._present_devices()
-        listed = inventory.devices
-        known = inventory.counted_devices if listed is None else listed
-        if own and found - own and inventory.covers_only(own) and not known <= own:
+        if found - own and self._may_be_renumbered(own):
             return set()
+        listed = self._inventory.devices
         if listed is None:
             if self._scope is not None:
                 return set()
             return found & own if own else found
         return listed if self._scope is None else set(filter(self._scope.has_device, listed))
+
+    def _may_be_renumbered(self, own: Set[int]) -> bool:
+        """Return whether the reports may number the container's devices from 0, unlike the driver.
+
+        They may if they cover only the container.
+        """
+        listed = self._inventory.devices
+        known = self._inventory.counted_devices if listed is None else listed
+        return bool(own) and self._inventory.covers_only(own) and not known <= own
 
     @property
     def devices(self) -> Set[int]:
@@ -107,7 +132,7 @@ class DriverReadings:
 
     def ecc(self, device: int) -> Totals:
         """Return the counters of ECC events that only the driver's files have."""
-        return self._ecc.totals.get(device, {}) if device in self._counted else {}
+        return self._ecc[device].totals if device in self._counted else {}
 
     def resets(self, device: int) -> Totals:
         """Return the counters of resets by result."""
@@ -116,14 +141,16 @@ class DriverReadings:
     def kernel_errors(self, device: int) -> Totals:
         """Return the counters of errors in the kernel's log, which begin at 0 for known types."""
         errors = self._latest.kernel_errors
-        if errors is None:
+        if errors is None or device not in self._kernel_devices:
             return {}
-        is_own = device in self._own_devices(errors.keys())
-        counts = errors.get(device, {}) if is_own else {}
+        counts = errors.get(device, {})
         return {name: (counts.get(name, 0), 0.0) for name in (*ERROR_TYPES, *counts)}
 
     def core_errors(self) -> Mapping[int, Totals]:
-        """Return the counters of hardware errors by type, of each logical core."""
+        """Return the counters of hardware errors by type, of each logical core.
+
+        They begin at 0, so that a physical core that is first read later adds nothing.
+        """
         inventory = self._inventory
         sizes = inventory.cores_per_device, inventory.logical_core_size
         key = sizes, self._counted, self._errors.changes, dict(self._core_folders)
@@ -139,8 +166,8 @@ class DriverReadings:
             if core is not None:
                 sums = by_core.setdefault(core, {})
                 for kind, (value, start) in totals.items():
-                    other_value, other_start = sums.get(kind, (0.0, 0.0))
-                    sums[kind] = other_value + value, other_start + start
+                    counted, _ = sums.get(kind, (0.0, 0.0))
+                    sums[kind] = counted + value - start, 0.0
         return by_core
 
     def _logical_core(self, device: int, folder: int) -> int | None:
@@ -154,6 +181,50 @@ class DriverReadings:
         if self._core_folders[device] != set(range(per_device * size)):
             return None
         return device * per_device + folder // size
+
+
+class _RepairableErrors:
+    """Counter of the uncorrected errors of a device's memory while a repair is pending.
+
+    The driver has one total of uncorrected errors. It shows it as repairable while a repair is
+    pending, and otherwise as `mem_ecc_uncorrected`, which is neuron-monitor's series. So only what
+    rises above the highest total of both is new. A total of 0 may be one that cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self._highest = 0.0
+        self._last = 0
+        self.totals: Totals = {}
+
+    def observe_others(self, total: float) -> None:
+        """Take the total of `mem_ecc_uncorrected` into account."""
+        self._highest = max(self._highest, total)
+
+    def observe(self, total: int) -> None:
+        """Count the repairable total; the first one is the start value."""
+        if not self.totals:
+            self.totals = {REPAIRABLE: (total, total)}
+        elif total:
+            if total < self._last:  # it was reset
+                self._highest = 0.0
+            value, start = self.totals[REPAIRABLE]
+            self.totals = {REPAIRABLE: (value + max(0.0, total - self._highest), start)}
+        if total:
+            self._last, self._highest = total, max(self._highest, total)
+
+
+def _uncorrected_errors(report: Report) -> dict[int, float]:
+    """Return what neuron-monitor reports as `mem_ecc_uncorrected`, by device."""
+    counters = report.system_data.neuron_hw_counters if report.system_data else None
+    if counters is None or counters.error:
+        return {}
+    return {
+        device.neuron_device_index: device.mem_ecc_uncorrected
+        for device in counters.neuron_devices or ()
+        if device is not None
+        and device.neuron_device_index is not None
+        and device.mem_ecc_uncorrected is not None
+    }
 
 
 class _Counters(Generic[K]):

@@ -22,12 +22,14 @@ OWNER_WAIT = 15.0
 
 @dataclass(slots=True)
 class _RuntimeOwner:
-    """Owner of a runtime, the same without the labels of its process, and the last with a pod."""
+    """Owner of a runtime, the same without the labels of its process, and the last with a pod;
+    and the labels of its process by the last answer."""
 
     first_seen: float
     owner: Owner = NO_OWNER
     without_labels: Owner = NO_OWNER
     with_pod: Owner = NO_OWNER
+    process_labels: Labels | None = None
 
 
 class CounterColumns(NamedTuple):
@@ -88,7 +90,8 @@ class SeriesCache:
         known.without_labels = owner
         is_known = owner is not NO_OWNER or not owners.lookup_enabled
         if owners.process_labels is not None and key.pid is not None:
-            labels = owners.process_labels.get(key.pid)
+            labels = owners.process_labels.get(key.pid, known.process_labels)
+            known.process_labels = labels  # a process keeps its labels, also without an answer
             is_known = is_known and labels is not None
             owner = with_process_labels(owner, labels) if labels else owner
         if owner != known.owner:  # an equal one stays the same object, and with it the entities

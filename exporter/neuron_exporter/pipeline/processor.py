@@ -151,7 +151,8 @@ class ReportProcessor:
         owners, hardware = self._owners(), self._hardware()
         collected = self._main.collector.collect(report, at, machine, owners, hardware)
         self._telemetry.collect_seconds.observe(time.perf_counter() - decoded)
-        self._observe_processes(collected.processes, collected.used_cores)
+        if collected.processes is not None:  # else the processes of the report before still run
+            self._observe_processes(collected.processes, collected.used_cores)
         snapshot = collected.snapshot
         for sink in self._main.sinks:
             with self._isolated(sink):

@@ -74,7 +74,7 @@ def test_every_value_of_a_device() -> None:
     assert samples.values("neurondevice_info") == {("1", "9ff5"): 1.0}
     assert samples.values("neurondevice_health") == {("1", "device"): 1.0, ("1", "hbm"): 0.0}
     assert samples.values(RESETS) == {("1", "requested"): 5.0, ("1", "failed"): 1.0}
-    assert samples.values(ERRORS) == {("2", "hw_error"): 2.0, ("3", "hw_error"): 0.0}
+    assert samples.values(ERRORS) == {("2", "hw_error"): 0.0, ("3", "hw_error"): 0.0}
     assert samples.value(ECC, "1", REPAIRABLE) == 3.0
     starts = {each.spec.name: each.start_value for each in samples.snapshot.shape}
     assert (starts[RESETS], samples.value(ECC, "0", REPAIRABLE)) == (1.0, None)
@@ -153,8 +153,10 @@ def test_folders_of_physical_cores(
     }
     if per_device is None:
         del document["neuron_hardware_info"]
+    machine = Machinery()
+    machine.samples(document, {1: failed(dict.fromkeys(range(folders), 0))})
     readings = {1: failed({folder: 10**folder for folder in range(folders)})}
-    samples = Machinery().samples(document, readings)
+    samples = machine.samples(document, readings)
     assert {int(core): value for (core, _), value in samples.values(ERRORS).items()} == expected
 
 
@@ -172,9 +174,26 @@ def test_rises_are_counted_and_falls_are_not() -> None:
     for total in (7, 9, 2, 3, 0, 1):
         samples = machine.samples(document, {0: failed({0: total, 1: 0})})
         values.append(samples.value(ERRORS, "0", "hw_hbm_ue_error"))
-    assert values == [7, 9, 9, 10, 10, 11]
-    (series,) = [each for each in samples.snapshot.shape if each.spec.name == ERRORS][:1]
-    assert series.start_value == 7
+    assert values == [0, 2, 2, 3, 3, 4]
+
+
+def test_a_physical_core_that_is_read_late_adds_no_errors() -> None:
+    """What it had before its first reading is not new, unlike what it counts from then on."""
+    machine, document = Machinery(), report_of_devices(1, 0)
+    document["neuron_hardware_info"] = {
+        **HARDWARE,
+        "neuron_device_count": 1,
+        "neuroncore_per_device_count": 1,
+        "logical_neuroncore_config": 2,
+    }
+    unread = DeviceReadings(core_errors={0: {"hw_error": 5}, 1: {}})
+    values = []
+    for readings in (unread, *(failed({0: 5, 1: total}, "hw_error") for total in (3, 4))):
+        samples = machine.samples(document, {0: readings})
+        values.append(samples.value(ERRORS, "0", "hw_error"))
+        starts = {each.start_value for each in samples.snapshot.shape if each.spec.name == ERRORS}
+        assert starts == {0.0}
+    assert values == [0, 0, 1]
 
 
 def test_resets_of_the_driver_do_not_reset_counters() -> None:
@@ -196,7 +215,7 @@ def test_a_pass_is_counted_once() -> None:
     first, second = ({0: failed({0: total, 1: 0})} for total in (1, 3))
     for readings in (first, second, second, second):
         samples = machine.samples(document, readings)
-    assert samples.value(ERRORS, "0", "hw_hbm_ue_error") == 3
+    assert samples.value(ERRORS, "0", "hw_hbm_ue_error") == 2
 
 
 def test_counters_have_no_labels_of_owners() -> None:
@@ -210,28 +229,41 @@ def test_counters_have_no_labels_of_owners() -> None:
     samples = machine.samples(document, {0: readings}, owners)
     assert samples.values(POWER) == {("0", "jobs", "train-0", "avg"): 0.5}
     assert samples.values(RESETS) == {("0", "failed"): 0}
-    assert samples.values(ERRORS) == {("0", "hw_error"): 1}
+    assert samples.values(ERRORS) == {("0", "hw_error"): 0}
 
 
-@pytest.mark.parametrize("sysfs_first", [True, False])
-def test_uncorrected_errors_are_counted_once(sysfs_first: bool) -> None:
-    """Those that the driver cannot repair are neuron-monitor's alone, whichever source rises
-    first; the repairable ones are in the driver's files alone."""
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        # A repair becomes pending: the total moves, first in the one source or in the other.
+        ([(4, 0), (0, 0), (0, 4), (0, 5)], (4, 1)),
+        ([(4, 0), (4, 4), (0, 4), (0, 5)], (4, 1)),
+        ([(4, 0), (0, 5), (0, 5)], (4, 1)),
+        ([(4, 0), (None, 4), (None, 5)], (4, 1)),
+        ([(0, 0), (2, 0), (2, 2), (0, 2)], (2, 0)),
+        # New errors are repairable, and cannot be read for a while.
+        ([(0, 0), (0, 3), (0, 0), (0, 3), (0, 4)], (0, 4)),
+        ([(0, 3), (0, 0), (0, 3)], (0, 3)),
+        # The repair fails: neuron-monitor's series counts the total again, and goes on.
+        ([(0, 0), (0, 2), (2, 2), (2, 0), (3, 0)], (3, 2)),
+        ([(0, 0), (0, 2), (0, 0), (2, 0), (3, 0)], (3, 2)),
+        # The total is reset.
+        ([(0, 6), (0, 2), (0, 3)], (0, 9)),
+    ],
+)
+def test_uncorrected_errors_that_neuron_monitor_counts_are_not_repairable_too(
+    steps: list[tuple[int | None, int]], expected: tuple[int, int]
+) -> None:
+    """The driver shows its total as repairable or as uncorrected (neuron-monitor's series)."""
     machine = Machinery()
-    events = [{"mem_ecc_uncorrected": total} for total in (0, 2, 2, 5)]
-    totals = [0, 1, 1, 1]
-    order = [(0, 0), (0, 1), (1, 1), (3, 3)] if sysfs_first else [(0, 0), (1, 0), (2, 2), (3, 3)]
-    for reported, read in order:
+    for reported, repairable in steps:
+        device = {"neuron_device_index": 0, "mem_ecc_uncorrected": reported}
         document = report(
             neuron_hardware_info={**HARDWARE, "neuron_device_count": 1},
             system_data={
-                "neuron_hw_counters": {
-                    "period": 5.0,
-                    "neuron_devices": [{"neuron_device_index": 0, **events[reported]}],
-                    "error": "",
-                }
+                "neuron_hw_counters": {"period": 5.0, "neuron_devices": [device], "error": ""}
             },
         )
-        samples = machine.samples(document, {0: DeviceReadings(ecc_repairable=totals[read])})
-    assert samples.value(ECC, "0", "mem_ecc_uncorrected") == 5
-    assert samples.value(ECC, "0", REPAIRABLE) == 1
+        samples = machine.samples(document, {0: DeviceReadings(ecc_repairable=repairable)})
+    counted = samples.value(ECC, "0", "mem_ecc_uncorrected"), samples.value(ECC, "0", REPAIRABLE)
+    assert counted == expected

@@ -143,6 +143,20 @@ def test_process_that_cannot_be_read_is_shown_at_last() -> None:
     assert completed(harness.samples(report(on(7, 0)), owners=jobs({}))) == {(): reports + 1}
 
 
+def test_runtime_keeps_its_labels_without_an_answer() -> None:
+    """Its counter goes on, also when the lookup no longer answers. The next process starts anew."""
+    harness = Harness()
+    reports = 2 * int(OWNER_WAIT / 5)
+    for number in range(reports):
+        owners = jobs({7: ONE} if number < reports / 2 else {})
+        samples = harness.samples(report(on(7, 0)), owners=owners)
+        assert completed(samples) == {("1",): number + 1}
+        assert labels_of(samples, BUSY)["0"] == ("1",)
+    harness.collect(report(), owners=jobs({}))
+    samples = harness.samples(report(on(7, 0)), owners=jobs({}))
+    assert completed(samples) == {("1",): reports}
+
+
 def test_labels_do_not_stand_for_a_pod() -> None:
     """A runtime whose pod is looked up waits for it, though its labels are known."""
     document = report(on(7, 0))

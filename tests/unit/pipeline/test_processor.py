@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.config import Override, load
+from neuron_exporter.identity.owners.lookup import OwnerLookup, OwnersResult
 from neuron_exporter.metrics.collector import CollectResult
-from neuron_exporter.model import Snapshot, SourceState, Timestamp
+from neuron_exporter.model import Owners, Snapshot, SourceState, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.processor import MAX_LOGGED_KINDS, ReportProcessor
 from tests.support.reports import cores, executions, group, report, runtime
@@ -64,6 +65,37 @@ def test_state_changes_are_logged(feed: Feed) -> None:
     feed.processor.on_state(SourceState.EXITED, "gone")
     assert feed.new_events() == [("source_state", "exited")]
     assert feed.counter("neuron_exporter_up") == 0
+
+
+def test_report_without_section_of_runtimes(feed: Feed) -> None:
+    """Their processes are not forgotten: the counter of a job goes on under its labels."""
+
+    class Jobs:
+        name = "jobs"
+
+        def lookup(self, pids: frozenset[int]) -> OwnersResult:
+            labels = dict.fromkeys(pids, (("job_id", "7"),))
+            return OwnersResult(Owners(process_labels=labels))
+
+    lookup = OwnerLookup([], process_labels=Jobs())
+    feed.processor._owners, feed.processor._observe_processes = lookup.owners, lookup.observe
+    work = report(runtime(4711, "train", execution_stats=executions(20)))
+    unread = {name: value for name, value in work.items() if name != "neuron_runtime_data"}
+    feed.process(work)
+    lookup._run_round(frozenset(lookup._pids), lookup._pids)
+    for document in (work, unread, work, work):
+        feed.process(document)
+        assert lookup.owners().process_labels == {4711: (("job_id", "7"),)}
+    snapshot, _ = feed.processor.snapshots()
+    assert snapshot is not None
+    found = [
+        (value, series.owner.process_labels)
+        for series, value in zip(snapshot.shape, snapshot.values, strict=True)
+        if series.spec.name == "execution_status_total" and series.split_value == "completed"
+    ]
+    assert found == [(80, (("job_id", "7"),))]
+    feed.process(report())
+    assert lookup.owners().process_labels == {}
 
 
 def test_report_is_counted_once_its_samples_are_published(feed: Feed) -> None:

@@ -150,6 +150,8 @@ class OwnerLookup:
         results = [self._query(provider, pids) for provider in self.providers]
         owners = self._add_labels(merge([each.owners for each in results]))
         owners = replace(owners, lookup_enabled=self.finds_owners)
+        if owners.process_labels is None:  # their provider raised, if there is one
+            owners = replace(owners, process_labels=self._unknown.process_labels)
         before, _ = self._result
         self._result = (before if owners == before else owners), observed or {}
         self._updated_at = self._clock()

@@ -24,6 +24,8 @@ MAX_BYTES = 1 << 20
 
 NO_HOST_PIDS = "the host's process ids are not visible here"
 
+HIDDEN = "hidden (hidepid), which needs CAP_SYS_PTRACE"
+
 _HOST_NAMESPACE = 0xEFFFFFFC
 """Inode of the host's pid namespace (Linux, include/linux/proc_ns.h: PROC_PID_INIT_INO)."""
 
@@ -73,6 +75,9 @@ class ProcessLabelProvider:
         starts = {pid: start for pid in pids if (start := start_time(pid, self._proc))}
         self._known = {p: known for p, known in self._known.items() if starts.get(p) == known.start}
         errors = set()
+        # Everyone may read the first process, unless /proc hides those of others (hidepid).
+        if pids - starts.keys() and not start_time(1, self._proc):
+            errors.add(f"{self._proc}/PID/stat: {HIDDEN}")
         for pid, result in self._read_new(starts).items():
             match result:
                 case _Process():

@@ -197,6 +197,17 @@ def test_label_provider_exception() -> None:
     assert "deep" in lookup.status()["labels"]
 
 
+def test_process_labels_that_raise() -> None:
+    """Their processes have no answer, which is not the same as no provider."""
+
+    def fail(_: frozenset[int]) -> OwnersResult:
+        raise RuntimeError("boom")
+
+    lookup = OwnerLookup([], process_labels=FakeProvider(fail))
+    lookup._run_round(frozenset({7}))
+    assert lookup.owners().process_labels == {}
+
+
 def test_process_that_was_missing_is_looked_up_again() -> None:
     """Another process may have its pid: the labels of the first are dropped at once."""
     jobs = iter("12")

@@ -12,6 +12,7 @@ import pytest
 from neuron_exporter.identity.owners import process_labels
 from neuron_exporter.identity.owners.cgroup import PROC
 from neuron_exporter.identity.owners.process_labels import (
+    HIDDEN,
     MAX_BYTES,
     NO_HOST_PIDS,
     ProcessLabelProvider,
@@ -153,6 +154,19 @@ def test_missing_processes_have_no_labels(proc: Path) -> None:
     add(proc, 2, 100)
     (proc / "2/stat").write_text("2 (cut off")
     assert found(provider(proc), 1, 2, 3) == {1: (), 2: (), 3: ()}
+
+
+def test_hidden_processes(proc: Path) -> None:
+    """With hidepid and without the right, even process 1 is not visible. Where it is, a missing
+    process has ended."""
+    labels = provider(proc)
+    add(proc, 4711, 100)  # of our own user
+    assert found(labels, 4711) == {4711: JOB}
+    owners, error, _ = labels.lookup(frozenset({4711, 4712}))
+    assert owners.process_labels == {4711: JOB, 4712: ()}
+    assert error == f"{proc}/PID/stat: {HIDDEN}"
+    add(proc, 1, 1)
+    assert found(labels, 4711, 4712) == {4711: JOB, 4712: ()}
 
 
 def test_pids_of_another_namespace_are_not_read(sleeper: subprocess.Popen[bytes]) -> None:
