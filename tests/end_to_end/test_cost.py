@@ -105,6 +105,27 @@ def test_recorded_reports(tmp_path: Path) -> None:
     assert estimate["metrics"] == part["metrics"] == len(part["names"]) < 10
 
 
+@pytest.mark.parametrize(
+    ("instance_type", "kind", "is_published"),
+    [
+        ("inf2.xlarge", "neuron-monitor", True),
+        ("inf2.xlarge", "stdin", True),
+        ("inf2.xlarge", "simulator", False),
+        ("inf1.xlarge", "neuron-monitor", False),
+    ],
+)
+def test_the_drivers_files_are_assumed_where_they_are_read(
+    tmp_path: Path, instance_type: str, kind: str, is_published: bool
+) -> None:
+    """The driver of Inf1 has other files, and reports of the simulator are of another machine."""
+    path = configuration(tmp_path, preset="full")
+    with open(path, "a") as file:
+        file.write(f"source: {{kind: {kind}}}\n")
+    (part,) = cost(path, "--instance-type", instance_type)["parts"]
+    for name in ("HardwareErrors", "NeuronDevicePowerUtilization"):
+        assert (name in part["names"]) is is_published
+
+
 def test_set_with_unknown_dimension(tmp_path: Path) -> None:
     sets = [["InstanceId"], ["UltraServerId"]]
     path = configuration(tmp_path, dimension_sets=sets)

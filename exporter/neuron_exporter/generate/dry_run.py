@@ -21,10 +21,12 @@ from neuron_exporter.identity.machine import IdentitySource
 from neuron_exporter.model import Group, Labels, Machine, Owner, Owners, Pooling, Task, Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.cloudwatch import owner_dimensions, owner_dimensions_by_set
+from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.readings import NO_READINGS, DeviceReadings, HardwareReadings
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
+from neuron_exporter.simulator.sysfs import ARCHITECTURES
 from neuron_exporter.sinks.cloudwatch import emf
 from neuron_exporter.sinks.cloudwatch.budget import BudgetStatus
 from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, ONE_MACHINE, Dimensions
@@ -107,11 +109,14 @@ def dry_run(
 ) -> DryRunResult:
     """Run the configuration on a machine of this type, or on the reports of a file.
 
-    Identity fields that reports do not have, such as the cluster, are assumed to be known.
+    Identity fields that reports do not have, such as the cluster, are assumed to be known. So are
+    the driver's files on a simulated machine, if the configuration reads those of its machine.
 
     Raises:
         ConfigError: the configuration, the type or the file is invalid.
     """
+    own = configure(()).config
+    reads_driver = stream is None and own.hardware.sysfs is not False and is_local_source(own)
     settings = {
         **replay_settings(stream),
         "cloudwatch.enabled": True,
@@ -122,7 +127,8 @@ def dry_run(
         Override("--stream" if key in ("source.kind", "source.path") else "cost", key, value)
         for key, value in settings.items()
     ]
-    execution = _DryRun(configure(flags))
+    readings = assumed_readings(instance_type) if reads_driver else NO_READINGS
+    execution = _DryRun(configure(flags), readings)
     execution.run(instance_type, stream)
     return execution.result()
 
@@ -185,7 +191,7 @@ class _DryRun:
     It is the listener of a file source, in place of the report processor.
     """
 
-    def __init__(self, loaded: LoadedConfig) -> None:
+    def __init__(self, loaded: LoadedConfig, readings: HardwareReadings) -> None:
         config = loaded.config.cloudwatch
         self._transport = _CountingTransport(to_log=config.transport == "emf")
         self._start = self._now = 1e9 - 1e9 % config.flush_interval
@@ -198,10 +204,9 @@ class _DryRun:
                 _ASSUMED_OWNERS if needs_task else Owners(),
                 process_labels=_EveryProcess(loaded.config.identity.process_labels),
             ),
-            hardware=lambda: self._readings,
+            hardware=lambda: readings,
             clock=lambda: self._now,
         )
-        self._readings = NO_READINGS
         self._pipeline.identity.update(IdentitySource.ENVIRONMENT, _ASSUMED_MACHINE)
         self._reports = 0
 
@@ -224,8 +229,6 @@ class _DryRun:
 
     def _simulate(self, instance_type: str) -> None:
         config = self._pipeline.config
-        if config.hardware.sysfs is not False:
-            self._readings = assumed_readings(instance_type)
         period = int(config.source.period)
         others = {*_ECS_DIMENSIONS, *config.identity.process_labels}
         has_pods = not _used_owner_dimensions(config) <= others
@@ -319,13 +322,19 @@ class _DryRun:
 
 
 def assumed_readings(instance_type: str) -> HardwareReadings:
-    """Return the readings of a driver that has every file, for each device of a machine."""
+    """Return the readings of each device, by a driver that has all files of the machine's type.
+
+    Drivers of Inf1 have other files, which are not read.
+    """
     machine = hardware(instance_type)
+    architecture = ARCHITECTURES.get(machine.accelerator)
+    if architecture is None:
+        return NO_READINGS
     cores = range(machine.cores_per_device * machine.logical_core_size)
     device = DeviceReadings(
         power=dict.fromkeys(("min", "max", "avg"), 0.0),
         serial_number=PLACEHOLDER,
-        health=dict.fromkeys((*COMPONENTS, "device"), 1.0),
+        health=dict.fromkeys((*COMPONENTS, "device") if architecture.has_health else (), 1.0),
         ecc_repairable=0,
         resets={"requested": 0, "failed": 0},
         core_errors={core: dict.fromkeys(HARDWARE_ERRORS, 0) for core in cores},

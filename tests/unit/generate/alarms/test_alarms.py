@@ -198,11 +198,13 @@ def test_hardware_errors_are_watched_if_they_are_published(tmp_path: Path) -> No
     assert "HardwareErrors" not in make_template(plain, instance_type="trn2.48xlarge")["Resources"]
 
 
-def test_hardware_errors_are_not_watched_if_the_drivers_files_are_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("machine", "sysfs"), [("trn2.48xlarge", "false"), ("inf1.xlarge", "auto")]
+)
+def test_hardware_errors_need_the_drivers_files(tmp_path: Path, machine: str, sysfs: str) -> None:
     config = fleet_of(tmp_path, include=["HardwareErrors"])
-    config.write_text(f"{config.read_text()}\nhardware: {{sysfs: false}}\n")
-    template = make_template(config, instance_type="trn2.48xlarge")
-    assert "HardwareErrors" not in template["Resources"]
+    config.write_text(f"{config.read_text()}\nhardware: {{sysfs: {sysfs}}}\n")
+    assert "HardwareErrors" not in make_template(config, instance_type=machine)["Resources"]
 
 
 def test_descriptions_link_to_the_runbook_if_it_has_an_address() -> None:
