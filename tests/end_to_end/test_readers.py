@@ -286,8 +286,8 @@ def test_scrapes_under_load(folder: WebConfigFolder) -> None:
         scrape()
 
 
-IDLE_THREADS = 5
-"""Threads without connections: main, reader, stderr drain, http, output."""
+IDLE_THREADS = 6
+"""Threads without connections: main, reader, stderr drain, http, output, hardware."""
 
 ENDING_THREADS = 4
 """Workers that have ended still count as threads for some microseconds."""

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         target = error.filename or "the reports"
-        sys.stderr.write(f"cannot write {target}: {error.strerror}\n")
+        sys.stderr.write(f"cannot write {target}: {error.strerror or error}\n")
         return 1
 
 

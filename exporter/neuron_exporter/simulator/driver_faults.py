@@ -22,7 +22,8 @@ def count_memory_errors(driver: Driver, context: FaultContext) -> None:
     """Count the memory errors that reports have, and repairable ones.
 
     The driver has all uncorrected errors of a device's memory in one of two files: the repairable
-    one while a repair is pending. Here each file has its own.
+    one while a repair is pending. Here each file has its own, so the exporter counts as repairable
+    only those that exceed the others.
     """
     for device in driver.devices:
         rng = random.Random(f"{context.seed}:ecc:{device}")  # nosec B311 # a simulation

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -140,7 +141,8 @@ class Tree:
         """Take an empty or new directory, or empty one that a simulator wrote.
 
         Raises:
-            TreeError: the directory has other files or cannot be written.
+            TreeError: the directory has other files, those of another user, or links, or it cannot
+                be written.
         """
         self._root, self._moves = root, LAYOUTS[layout]
         self._prepared = root / self.MARKER
@@ -151,11 +153,17 @@ class Tree:
             found = os.listdir(root)
             if found and self.MARKER not in found:
                 raise TreeError(f"{root}: must be empty or have files of the simulator only")
-            self._prepared.mkdir(exist_ok=True)
-            for name in filter(self._DEVICE.fullmatch, found):
+            devices = [*filter(self._DEVICE.fullmatch, found)]
+            if found:
+                for name in (self.MARKER, *devices):
+                    _check_own(root / name)
+            else:
+                self._prepared.mkdir()
+            for name in devices:
                 self._remove(name)
         except OSError as error:
-            raise TreeError(f"{root}: cannot be written: {error.strerror}") from error
+            reason = error.strerror or error
+            raise TreeError(f"{root}: cannot be written: {reason}") from error
 
     def write(self, devices: Mapping[int, Mapping[str, str]]) -> None:
         """Write the files that differ from those before, by device and path.
@@ -204,3 +212,15 @@ class Tree:
             if path.startswith(old):
                 return new + path.removeprefix(old)
         return path
+
+
+def _check_own(path: Path) -> None:
+    """Check that a directory is not one, or a link to one, that another user has prepared.
+
+    Raises:
+        TreeError: it is.
+    """
+    found, user = path.lstat(), os.geteuid()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user:
+        got = f"{stat.filemode(found.st_mode)} of user {found.st_uid}"
+        raise TreeError(f"{path}: must be a directory of user {user}, not a link (got {got})")

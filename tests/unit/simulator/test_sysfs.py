@@ -74,6 +74,43 @@ def test_other_files_are_not_touched(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["neuron0"]
 
 
+@pytest.mark.parametrize("place", [Tree.MARKER, "neuron7"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file", "other user"])
+def test_prepared_places_are_refused(tmp_path: Path, place: str, kind: str) -> None:
+    """Nothing behind a link is deleted, and nothing in the tree."""
+    root, victim = tmp_path / "tree", tmp_path / "victim"
+    Tree(root).write({0: {"a": "1\n"}})
+    (victim / "neuron0").mkdir(parents=True)
+    (victim / "neuron0" / "precious").write_text("1\n")
+    path = root / place
+    if place == Tree.MARKER:
+        path.rmdir()
+    if kind == "file":
+        path.write_text("")
+    elif kind != "other user":
+        path.symlink_to(victim if kind == "link" else tmp_path / "nowhere")
+    elif os.geteuid() == 0:
+        path.mkdir()
+        os.chown(path, 12345, 12345)
+    else:
+        pytest.skip("only root may give a directory to another user")
+    before = read(tmp_path)
+    message = f"^{path}: must be a directory of user {os.geteuid()}, not a link \\(got "
+    with pytest.raises(TreeError, match=message):
+        Tree(root)
+    assert read(tmp_path) == before
+
+
+def test_a_link_in_the_marker_is_not_followed(tmp_path: Path) -> None:
+    root, victim = tmp_path / "tree", tmp_path / "victim"
+    Tree(root).write({0: {"a": "1\n"}})
+    victim.mkdir()
+    (root / Tree.MARKER / "neuron0").symlink_to(victim)
+    with pytest.raises(TreeError, match=f"^{root}: cannot be written: .*symbolic link"):
+        Tree(root)
+    assert victim.exists()
+
+
 @pytest.mark.parametrize(
     ("place", "reason"), [("file", "Not a directory"), ("file/tree", "Not a directory")]
 )
