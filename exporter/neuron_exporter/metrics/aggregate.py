@@ -204,9 +204,6 @@ class ReportAggregation:
         shown = read if allocated is None else read | self._cores_present
         errors = self._driver.core_errors()
         cores = sorted(shown | errors.keys())
-        error_columns = self._cache.counter_columns(
-            "hardware_errors", [errors.get(core, {}) for core in cores]
-        )
         return CoreTable(
             [self._cache.core(core, self._owners) for core in cores],
             **columns_by_name(CATEGORIES, map(memory.get, cores)),
@@ -217,8 +214,9 @@ class ReportAggregation:
                 None if allocated is None or core not in shown else float(core in allocated)
                 for core in cores
             ],
-            hardware_errors=error_columns.values,
-            hardware_errors_start=error_columns.starts,
+            hardware_errors=self._cache.columns(
+                "hardware_errors", [errors.get(core, {}) for core in cores]
+            ),
         )
 
     def _physical_cores(self) -> PhysicalCoreTable:

@@ -36,7 +36,6 @@ def device_table(
     latest = [driver.of(device) for device in devices]
     more_ecc = cache.counter_columns("ecc", [driver.ecc(device) for device in devices])
     resets = cache.counter_columns("resets", [driver.resets(device) for device in devices])
-    kernel = cache.counter_columns("kernel", [driver.kernel_errors(device) for device in devices])
     return DeviceTable(
         [cache.device(device, owners) for device in devices],
         ecc_reading=_by_event([readings.get(device, _NO_ECC.values) for device in devices]),
@@ -53,8 +52,7 @@ def device_table(
         health=cache.columns("health", [dict(each.health) for each in latest]),
         resets=resets.values,
         resets_start=resets.starts,
-        kernel_errors=kernel.values,
-        kernel_errors_start=kernel.starts,
+        kernel_errors=cache.columns("kernel", [driver.kernel_errors(each) for each in devices]),
     )
 
 

@@ -50,23 +50,22 @@ class DriverReadings:
         # The driver may sum over living runtimes: the exit of one is no reset to 0.
         self._errors = _Counters[tuple[int, int]]("level")
         self._core_folders: dict[int, Set[int]] = {}
-        self._by_core: Mapping[int, Totals] = {}
+        self._by_core: Mapping[int, dict[str, float]] = {}
         self._by_core_key: object = None
 
     def update(self, readings: HardwareReadings, report: Report) -> None:
         """Take the latest readings, which are counted once, the report and the inventory into
         account."""
-        # First, as an error that neuron-monitor has reported is not a repairable one too.
-        for index, total in _uncorrected_errors(report).items():
-            self._ecc[index].observe_others(total)
-        if readings is not self._latest:
-            self._latest = readings
-            for index, device in readings.devices.items():
-                self._count(index, device)
+        is_new, self._latest = readings is not self._latest, readings
         found, errors = readings.devices.keys(), readings.kernel_errors
         if not found and errors is None:
             self._shown = frozenset()
             return
+        # First, as an error that neuron-monitor has reported is not a repairable one too.
+        for index, total in _uncorrected_errors(report).items():
+            self._ecc[index].observe_others(total)
+        for index, device in readings.devices.items() if is_new else ():
+            self._count(index, device)
         own = self._present_devices()
         self._shown = frozenset(found & self._own_devices(found, own)) if found else frozenset()
         self._counted |= self._shown
@@ -138,18 +137,17 @@ class DriverReadings:
         """Return the counters of resets by result."""
         return self._resets.totals.get(device, {}) if device in self._counted else {}
 
-    def kernel_errors(self, device: int) -> Totals:
-        """Return the counters of errors in the kernel's log, which begin at 0 for known types."""
+    def kernel_errors(self, device: int) -> dict[str, float]:
+        """Return the errors in the kernel's log by type, 0 for known types without any."""
         errors = self._latest.kernel_errors
         if errors is None or device not in self._kernel_devices:
             return {}
-        counts = errors.get(device, {})
-        return {name: (counts.get(name, 0), 0.0) for name in (*ERROR_TYPES, *counts)}
+        return {**dict.fromkeys(ERROR_TYPES, 0), **errors.get(device, {})}
 
-    def core_errors(self) -> Mapping[int, Totals]:
-        """Return the counters of hardware errors by type, of each logical core.
+    def core_errors(self) -> Mapping[int, dict[str, float]]:
+        """Return the hardware errors of each logical core by type, since the first reading.
 
-        They begin at 0, so that a physical core that is first read later adds nothing.
+        So a physical core that is first read later adds nothing.
         """
         inventory = self._inventory
         sizes = inventory.cores_per_device, inventory.logical_core_size
@@ -159,15 +157,14 @@ class DriverReadings:
             self._by_core = self._sum_by_core()
         return self._by_core
 
-    def _sum_by_core(self) -> dict[int, Totals]:
-        by_core: dict[int, Totals] = {}
+    def _sum_by_core(self) -> dict[int, dict[str, float]]:
+        by_core: dict[int, dict[str, float]] = {}
         for (device, folder), totals in self._errors.totals.items():
             core = self._logical_core(device, folder) if device in self._counted else None
             if core is not None:
                 sums = by_core.setdefault(core, {})
                 for kind, (value, start) in totals.items():
-                    counted, _ = sums.get(kind, (0.0, 0.0))
-                    sums[kind] = counted + value - start, 0.0
+                    sums[kind] = sums.get(kind, 0.0) + value - start
         return by_core
 
     def _logical_core(self, device: int, folder: int) -> int | None:

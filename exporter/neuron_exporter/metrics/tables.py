@@ -109,16 +109,13 @@ class RuntimeCoreTable(Table):
 
 @dataclass(slots=True)
 class CoreTable(RuntimeCoreTable):
-    """NeuronCores, summed over runtimes; also FLOP/s, and `allocated` is 1 or 0.
-
-    `hardware_errors` are counters by type, with start values.
-    """
+    """NeuronCores, summed over runtimes; also FLOP/s, hardware errors by type, and `allocated` is 1
+    or 0."""
 
     flops: Column
     effective_flops: Column
     allocated: Column
     hardware_errors: Columns
-    hardware_errors_start: dict[str, list[float]]
 
 
 @dataclass(slots=True)
@@ -153,7 +150,6 @@ class DeviceTable(Table):
     resets: Columns
     resets_start: dict[str, list[float]]
     kernel_errors: Columns
-    kernel_errors_start: dict[str, list[float]]
 
 
 @dataclass(slots=True)

@@ -115,7 +115,6 @@ CORES: tuple[MetricSpec, ...] = (
         entity_kind=EntityKind.CORE,
         group=None,
         split_by="error_type",
-        start_column="hardware_errors_start",
         preset=Preset.STANDARD,
         per_task=True,
         cloudwatch=[metric("HardwareErrors")],

@@ -119,7 +119,6 @@ DEVICES: tuple[MetricSpec, ...] = (
         entity_kind=EntityKind.DEVICE,
         group=None,
         split_by="error_type",
-        start_column="kernel_errors_start",
         preset=Preset.STANDARD,
     ),
     info(
