@@ -88,16 +88,10 @@ class Daemon:
                 _log.warning("setting_doubtful", setting=warning)
             self._server.start()
             notify_ready()
-            parts = self._pipeline
-            for part in (
-                parts.identity_resolver,
-                parts.owner_lookup,
-                parts.sysfs,
-                parts.kernel_log,
-                parts.cloudwatch,
-            ):
-                if part is not None:
-                    part.start()
+            for helper in self._pipeline.helpers:
+                helper.start()
+            if self._pipeline.cloudwatch is not None:
+                self._pipeline.cloudwatch.start()
             self._reader.start()
             self._log_start()
             self._address_file.write(self._server.url)
@@ -192,15 +186,8 @@ class Daemon:
         """Stop the child, join the reader, flush the sinks and close, all before one deadline."""
         deadline = time.monotonic() + self._stop_seconds
         self._address_file.remove()
-        parts = self._pipeline
-        for part in (
-            parts.identity_resolver,
-            parts.owner_lookup,
-            parts.sysfs,
-            parts.kernel_log,
-        ):
-            if part is not None:
-                part.stop()
+        for helper in self._pipeline.helpers:
+            helper.stop()
         self._pipeline.source.stop()
         self._reader.join(max(0.0, deadline - time.monotonic()))
         if self._pipeline.cloudwatch is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from neuron_exporter.config import Config
-from neuron_exporter.doctor.acceptance.sysfs import READ_NAMES, ROOT, SysfsTree, read_tree
+from neuron_exporter.doctor.acceptance.sysfs import READ_NAMES, SysfsTree, read_tree
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import (
     Finding,
@@ -18,6 +18,7 @@ from neuron_exporter.doctor.finding import (
 )
 from neuron_exporter.doctor.remedies import AS_EXPORTER
 from neuron_exporter.facts.driver_files import CORE_FILES, DEVICE_FILES
+from neuron_exporter.hardware import sysfs
 from neuron_exporter.identity.local import DRIVER_VERSION
 from neuron_exporter.pipeline.identity import is_local_source
 
@@ -48,10 +49,8 @@ def check(context: Context) -> Iterator[Finding]:
 
 def root_of(config: Config) -> Path | None:
     """Return the folder with the files of all devices; None if they must not be read."""
-    setting = config.hardware.sysfs
-    if setting is False:
-        return None
-    return Path(setting) if isinstance(setting, str) and setting != "auto" else ROOT
+    root = sysfs.root_of(config.hardware.sysfs)
+    return None if root is None else Path(root)
 
 
 def _missing(root: Path) -> Finding:

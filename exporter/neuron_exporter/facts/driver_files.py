@@ -70,25 +70,39 @@ last minute (neuron_power.c)."""
 
 TOTAL_FORM = re.compile(r"[0-9]{1,20}")
 
-_STATUSES = (
-    "success|failure|timeout|exec_bad_input|generic_error|resource_error|invalid_error"
-    "|resource_nc_error|unsupported_neff_version|oob_error"
-    "|(?:execute|infer)_(?:completed_with_error|completed_with_num_error|failed_to_queue"
-    "|sw_nq_overflow|sw_semaphore_error|sw_event_error|sw_psum_collision|sw_sequencer_fatal)"
-    f"|{'|'.join(HARDWARE_ERRORS)}"
+STATUSES = (
+    *("success", "failure", "timeout", "exec_bad_input", "generic_error", "resource_error"),
+    *("invalid_error", "resource_nc_error", "unsupported_neff_version", "oob_error"),
+    *("execute_completed_with_error", "execute_completed_with_num_error"),
+    *("execute_failed_to_queue", "execute_sw_nq_overflow", "execute_sw_semaphore_error"),
+    *("execute_sw_event_error", "execute_sw_psum_collision", "execute_sw_sequencer_fatal"),
+    *HARDWARE_ERRORS,
 )
-_DEVICE_MEMORY = (
-    "model_code|tensors|constants|model_shared_scratchpad|runtime_memory|driver_memory|collectives"
-    "|nonshared_scratchpad|notifications|dma_rings|uncategorized"
+"""Statuses of executions on a core. AWS's guide calls those of `execute_` by `infer_`."""
+
+OTHER_COUNTERS = (
+    *("model_load_count", "reset_req_count", "reset_fail_count", "inference_count", "flop_count"),
+    "nc_time_in_use",
 )
-_HOST_MEMORY = (
-    "dma_buffers|tensors|constants|application_memory|driver_memory|notifications|dma_rings"
-    "|uncategorized"
+DEVICE_MEMORY = (
+    *("model_code", "tensors", "constants", "model_shared_scratchpad", "runtime_memory"),
+    *("driver_memory", "collectives", "nonshared_scratchpad", "notifications", "dma_rings"),
+    "uncategorized",
 )
-_OTHER = (
-    "model_load_count|reset_req_count|reset_fail_count|inference_count|flop_count|nc_time_in_use"
+HOST_MEMORY = (
+    *("dma_buffers", "tensors", "constants", "application_memory", "driver_memory"),
+    *("notifications", "dma_rings", "uncategorized"),
 )
-_ECC = "|".join((*ECC_EVENTS, REPAIRABLE))
+ECC_KINDS = (*ECC_EVENTS, REPAIRABLE)
+"""Other counters of a core, categories of memory, and kinds of memory errors of a device."""
+
+
+def _any_of(names: tuple[str, ...]) -> str:
+    return f"(?:{'|'.join(names)})"
+
+
+_STATUS = _any_of((*STATUSES, *(each.replace("execute_", "infer_", 1) for each in STATUSES)))
+_OTHER, _ECC = _any_of(OTHER_COUNTERS), _any_of(ECC_KINDS)
 _COUNTER, _LEVEL = "(?:total|present)", "(?:total|present|peak)"
 
 KNOWN_PATHS = re.compile(
@@ -99,13 +113,13 @@ KNOWN_PATHS = re.compile(
             "info/architecture/(?:arch_type|device_name|instance_type)",
             rf"stats/hardware/(?:{_ECC}|unhealthy_components|healthcheck_heartbeat)",
             r"stats/hardware/health_status/\w+",
-            rf"stats/memory_usage/host_mem/(?:(?:{_HOST_MEMORY})/)?{_LEVEL}",
+            rf"stats/memory_usage/host_mem/(?:{_any_of(HOST_MEMORY)}/)?{_LEVEL}",
             "stats/power/(?:utilization|utilization_raw)",
             r"neuron_core\*/info/architecture/arch_type",
-            rf"neuron_core\*/stats/status/(?:{_STATUSES})/{_COUNTER}",
-            rf"neuron_core\*/stats/memory_usage/device_mem/(?:(?:{_DEVICE_MEMORY})/)?{_LEVEL}",
+            rf"neuron_core\*/stats/status/{_STATUS}/{_COUNTER}",
+            rf"neuron_core\*/stats/memory_usage/device_mem/(?:{_any_of(DEVICE_MEMORY)}/)?{_LEVEL}",
             rf"neuron_core\*/stats/memory_usage/host_mem/{_LEVEL}",
-            rf"neuron_core\*/stats/other_info/(?:{_OTHER})/{_COUNTER}",
+            rf"neuron_core\*/stats/other_info/{_OTHER}/{_COUNTER}",
             r"neuron_core\*/stats/tensor_engine/pe_cntrs",
         )
     )
@@ -117,7 +131,7 @@ KERNEL_PATHS = re.compile(r"uevent|dev|power/[a-z_]+")
 
 KNOWN_NAMES = re.compile(
     rf"core_count|connected_devices|serial_number|arch_type|device_name|{_ECC}"
-    rf"|utilization|utilization_raw|pe_cntrs|{_STATUSES}|{_OTHER}"
+    rf"|utilization|utilization_raw|pe_cntrs|{_STATUS}|{_OTHER}"
     r"|unhealthy_components|healthcheck_heartbeat|hw_error_event"
 )
 """Names of counters and values that are recognized at any path. A counter's files are named after

@@ -37,6 +37,13 @@ MAX_DEVICES = 64
 _MAX_BYTES = 4096  # of a file in sysfs: a page
 
 
+def root_of(setting: bool | str) -> str | None:
+    """Return the folder of all devices by the setting `hardware.sysfs`; None if it is false."""
+    if setting is False:
+        return None
+    return ROOT if setting is True or setting == "auto" else setting
+
+
 class SysfsReader:
     """Reader of the driver's files.
 
@@ -212,7 +219,7 @@ class _Worker:
 
     def __init__(self, reader: SysfsReader, devices: Mapping[int, Device]) -> None:
         self._reader = reader
-        self._root = str(ROOT if reader.setting in (True, "auto") else reader.setting)
+        self._root = root_of(reader.setting) or ""
         self._must_exist = reader.setting != "auto"
         self._devices = dict(devices)
         for device in devices.values():

@@ -86,6 +86,12 @@ class Pipeline:
         return groups_of(self.rows)
 
     @property
+    def helpers(self) -> tuple[IdentityResolver | OwnerLookup | SysfsReader | KernelLog, ...]:
+        """The parts with a thread that adds to the reports."""
+        parts = (self.identity_resolver, self.owner_lookup, self.sysfs, self.kernel_log)
+        return tuple(part for part in parts if part is not None)
+
+    @property
     def certificate_expiry(self) -> float:
         """Unix time at which the web server's certificate expires; NaN without TLS."""
         tls = None if self.web_config is None else self.web_config.access().tls

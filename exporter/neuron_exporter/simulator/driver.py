@@ -6,10 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from neuron_exporter.facts.driver_files import REPAIRABLE
+from neuron_exporter.facts.driver_files import ECC_KINDS, REPAIRABLE
 from neuron_exporter.simulator.hardware import Hardware
 from neuron_exporter.simulator.processes import Process, Work
-from neuron_exporter.simulator.sysfs import ARCHITECTURES, ECC_KINDS, idle_device
+from neuron_exporter.simulator.sysfs import ARCHITECTURES, idle_device
 
 FIRST_SAMPLE = 1_760_000_000
 """Seconds since the epoch of the first power statistics, so that each run has the same files."""

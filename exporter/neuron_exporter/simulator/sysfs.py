@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from neuron_exporter.facts.driver_files import REPAIRABLE
+from neuron_exporter.facts.driver_files import (
+    DEVICE_MEMORY,
+    ECC_KINDS,
+    HOST_MEMORY,
+    OTHER_COUNTERS,
+    STATUSES,
+)
 
 LAYOUTS: Mapping[str, Mapping[str, str]] = {
     "old": {},
@@ -27,32 +33,6 @@ LAYOUTS: Mapping[str, Mapping[str, str]] = {
 """Beginnings of paths that differ from those of drivers up to 2.30, by layout. Driver 2.31 has
 moved files to places that are not published; those of `moved` are invented."""
 
-EXECUTION_STATUSES = (
-    *("success", "failure", "timeout", "exec_bad_input", "hw_error"),
-    *("execute_completed_with_error", "execute_completed_with_num_error", "generic_error"),
-    *("resource_error", "resource_nc_error", "execute_failed_to_queue", "invalid_error"),
-    *("unsupported_neff_version", "oob_error", "hw_collectives_error", "hw_hbm_ue_error"),
-    *("hw_nc_ue_error", "hw_dma_abort_error", "execute_sw_nq_overflow"),
-    *("execute_sw_semaphore_error", "execute_sw_event_error", "execute_sw_psum_collision"),
-    *("execute_sw_sequencer_fatal", "hw_repairable_hbm_ue_error"),
-)
-_OTHER_COUNTERS = (
-    *("model_load_count", "reset_req_count", "reset_fail_count", "inference_count", "flop_count"),
-    "nc_time_in_use",
-)
-_DEVICE_MEMORY = (
-    *("model_code", "tensors", "constants", "model_shared_scratchpad", "runtime_memory"),
-    *("driver_memory", "collectives", "nonshared_scratchpad", "notifications", "dma_rings"),
-    "uncategorized",
-)
-_HOST_MEMORY = (
-    *("dma_buffers", "tensors", "constants", "application_memory", "driver_memory"),
-    *("notifications", "dma_rings", "uncategorized"),
-)
-ECC_KINDS = (
-    *("sram_ecc_corrected", "sram_ecc_uncorrected", "mem_ecc_corrected", "mem_ecc_uncorrected"),
-    REPAIRABLE,
-)
 _TENSOR_ENGINE = "xrow_grp,mm_active,wl_active,idle\n" + "".join(f"{n},0,0,0\n" for n in range(4))
 
 
@@ -98,7 +78,7 @@ def idle_device(architecture: Architecture, device: int, cores: int) -> dict[str
         below = "stats/hardware/health_status"
         files[f"{below}/unhealthy_components"] = "\n"
         files |= {f"{below}/{name}": "0\n" for name in ("healthcheck_heartbeat", "hw_error_event")}
-    counters = [f"stats/memory_usage/host_mem/{each}" for each in _HOST_MEMORY]
+    counters = [f"stats/memory_usage/host_mem/{each}" for each in HOST_MEMORY]
     files |= {
         f"{each}/{level}": "0\n" for each in counters for level in ("total", "present", "peak")
     }
@@ -109,10 +89,10 @@ def idle_device(architecture: Architecture, device: int, cores: int) -> dict[str
 
 
 def _core() -> dict[str, str]:
-    counters = [f"stats/status/{name}" for name in EXECUTION_STATUSES]
-    counters += [f"stats/other_info/{name}" for name in _OTHER_COUNTERS]
+    counters = [f"stats/status/{name}" for name in STATUSES]
+    counters += [f"stats/other_info/{name}" for name in OTHER_COUNTERS]
     memory = ["stats/memory_usage/host_mem", "stats/memory_usage/device_mem"]
-    memory += [f"stats/memory_usage/device_mem/{name}" for name in _DEVICE_MEMORY]
+    memory += [f"stats/memory_usage/device_mem/{name}" for name in DEVICE_MEMORY]
     return {
         **{f"{each}/{file}": "0\n" for each in counters for file in ("total", "present")},
         **{f"{each}/{file}": "0\n" for each in memory for file in ("total", "present", "peak")},

@@ -89,7 +89,7 @@ def test_a_device_that_vanishes(tree: Path, log: list[Any]) -> None:
         rig.wait_for_readings(lambda found: len(found) == 2)
         shutil.rmtree(tree / "neuron1")
         rig.wait_for_readings(lambda found: [*found] == [0])
-        rig.wait_for(lambda: events(log, "sysfs_files_vanished"))
+        rig.wait_for_passes(tree, 0)  # the first may only just have missed the device
         count = rig.errors.count("vanished")
         rig.wait_for_passes(tree, 0)
         assert rig.errors.count("vanished") == count
