@@ -148,9 +148,9 @@ def test_reused_pid(tmp_path: Path) -> None:
 def test_processes_of_other_users(tmp_path: Path) -> None:
     """Without capabilities, they have no labels. The log says so once, and the doctor what to do;
     with those of the recipe they have them."""
-    nobody = ("setpriv", "--reuid", "65534", "--clear-groups")
+    unprivileged = ("setpriv", "--reuid", "65534", "--clear-groups")
     with machine_with_jobs(tmp_path) as machine:
-        other, own = start("1", nobody), start("2", WITH_FEW_RIGHTS)
+        other, own = start("1", unprivileged), start("2", WITH_FEW_RIGHTS)
         machine.add(other, "1", [0])
         machine.add(own, "2", [1])
         machine.write()

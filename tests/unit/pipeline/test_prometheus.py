@@ -21,42 +21,33 @@ def test_labels_that_no_series_has_are_accepted() -> None:
     built("prometheus.labels", {"team": "search", "cost_center": "7"})
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "problem"),
-    [
-        ("instance_id", "i-1", "is a label of the exporter's series"),
-        ("neuroncore", "1", "is a label of the exporter's series"),
-        ("pod", "a", "is a label of the exporter's series"),
-        ("label_team", "a", "is a label of the exporter's series"),
-        ("state", "on", "is a label of the exporter's series"),
-        ("cost-center", "1", "must have a name of letters, digits and _"),
-        ("__name__", "x", "must have a name of letters, digits and _"),
-        ("team", "", "must not be empty (got '')"),
-    ],
-)
-def test_other_labels_are_rejected(name: str, value: str, problem: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        built("prometheus.labels", {name: value})
-    (found,) = caught.value.problems
-    assert found.startswith(f"test: prometheus.labels.{name}: {problem}")
+FIXED, OF_PROCESSES = "prometheus.labels", "identity.process_labels"
 
 
 @pytest.mark.parametrize(
-    ("name", "variable", "problem"),
+    ("key", "name", "value", "problem"),
     [
-        ("pod", "A", "is a label of the exporter's series"),
-        ("label_team", "A", "is a label of the exporter's series"),
-        ("job-id", "A", "must have a name of letters, digits and _"),
-        ("TaskId", "A", "is also a dimension of CloudWatch"),
-        ("job_id", "AWS_SECRET_ACCESS_KEY", "must not publish a secret"),
-        ("job_id", "GIT_TOKEN", "must not publish a secret"),
+        (FIXED, "instance_id", "i-1", "is a label of the exporter's series"),
+        (FIXED, "neuroncore", "1", "is a label of the exporter's series"),
+        (FIXED, "pod", "a", "is a label of the exporter's series"),
+        (FIXED, "label_team", "a", "is a label of the exporter's series"),
+        (FIXED, "state", "on", "is a label of the exporter's series"),
+        (FIXED, "cost-center", "1", "must have a name of letters, digits and _"),
+        (FIXED, "__name__", "x", "must have a name of letters, digits and _"),
+        (FIXED, "team", "", "must not be empty (got '')"),
+        (OF_PROCESSES, "pod", "A", "is a label of the exporter's series"),
+        (OF_PROCESSES, "label_team", "A", "is a label of the exporter's series"),
+        (OF_PROCESSES, "job-id", "A", "must have a name of letters, digits and _"),
+        (OF_PROCESSES, "TaskId", "A", "is also a dimension of CloudWatch"),
+        (OF_PROCESSES, "job_id", "AWS_SECRET_ACCESS_KEY", "must not publish a secret"),
+        (OF_PROCESSES, "job_id", "GIT_TOKEN", "must not publish a secret"),
     ],
 )
-def test_process_labels_that_cannot_be_used(name: str, variable: str, problem: str) -> None:
+def test_other_labels_are_rejected(key: str, name: str, value: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        built("identity.process_labels", {name: variable})
+        built(key, {name: value})
     (found,) = caught.value.problems
-    assert found.startswith(f"test: identity.process_labels.{name}: {problem}")
+    assert found.startswith(f"test: {key}.{name}: {problem}")
 
 
 @pytest.mark.parametrize(
