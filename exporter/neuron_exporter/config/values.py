@@ -163,7 +163,10 @@ _SecretText = Annotated[
 Variables = dict[_VariableName, _SecretText | None]
 ProcessLabels = Annotated[
     dict[str, _VariableName],
-    _check(lambda labels: len(labels) <= MAX_PROCESS_LABELS, f"must have at most {MAX_PROCESS_LABELS} labels"),
+    _check(
+        lambda labels: len(labels) <= MAX_PROCESS_LABELS,
+        f"must have at most {MAX_PROCESS_LABELS} labels",
+    ),
     WithJsonSchema(
         {
             "type": "object",
