@@ -53,11 +53,12 @@ class CredentialServer(BaseHTTPRequestHandler):
 
 SEND = """
 import sys
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
-from neuron_exporter.sinks.delivery.transport import Request
+
 transport = PutMetricDataTransport("us-east-1", sys.argv[1])
 datum = {"MetricName": "A", "Value": 1.0}
-print(transport.send(Request("NeuronExporter", "us-east-1", 0.0, [datum])))
+print(transport.send(PutMetricDataRequest("NeuronExporter", "us-east-1", 0.0, [datum])))
 """
 
 PROFILE = """[default]

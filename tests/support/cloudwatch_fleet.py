@@ -17,9 +17,10 @@ from neuron_exporter.daemon.daemon import STOP_SECONDS
 from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Machine, Timestamp
 from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.telemetry import Telemetry
 from tests.support.cloudwatch_sinks import memory_spool
 from tests.support.reports import Harness, cores, executions, report, runtime
@@ -172,7 +173,7 @@ class _Exporter:
         assert sink is not None
         self._fleet.schedule(self._fleet.now + sink._slot.at_stop(STOP_SECONDS), sink._flush_rest)
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Send a request to the endpoint."""
         return self._fleet.respond(self._number, request.items)
 

@@ -9,10 +9,12 @@ from dataclasses import replace
 from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Machine, Selection, Timestamp
 from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES, Datum
+from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
-from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink, OnDrop
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.delivery.sink import OnDrop
 from neuron_exporter.sinks.delivery.spool.spool import MAX_IN_MEMORY, Spool
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Transport, Verdict
+from neuron_exporter.sinks.delivery.transport import Outcome, Transport, Verdict
 from neuron_exporter.telemetry import Telemetry
 from tests.support.reports import Harness, executions, report, runtime
 
@@ -26,9 +28,9 @@ MINUTE = 60.0
 DAY = 86400.0
 
 
-def request_of(*datums: Datum, namespace: str = "NeuronExporter") -> Request:
+def request_of(*datums: Datum, namespace: str = "NeuronExporter") -> PutMetricDataRequest:
     """Make a request of these datums."""
-    return Request(namespace, "us-east-1", START, list(datums))
+    return PutMetricDataRequest(namespace, "us-east-1", START, list(datums))
 
 
 def memory_spool(
@@ -40,6 +42,7 @@ def memory_spool(
         MAX_IN_MEMORY,
         ACCEPTED_AGES,
         on_drop,
+        codec=CODEC,
         destination=("", ""),
         sink="test",
         clock=clock,
@@ -56,7 +59,7 @@ class RecordingTransport:
         self.delivered: list[Datum] = []
         self.closed = False
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Record the request and return the outcome."""
         assert request.namespace == "NeuronExporter"
         self.sent.append(request.items)

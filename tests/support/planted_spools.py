@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
 from neuron_exporter.sinks.delivery.spool.spool import Spool
-from neuron_exporter.sinks.delivery.transport import Request
 from tests.support.spools import ACCEPTED_AGES, PAGE
 
 NAMESPACE, REGION = "NeuronExporter", "us-east-1"
@@ -41,9 +41,15 @@ def write_spool(
         "Value": 1.0,
     }
     spool = Spool(
-        path, 2**24, ACCEPTED_AGES, lambda *_: None, destination=(namespace, region), sink="test"
+        path,
+        2**24,
+        ACCEPTED_AGES,
+        lambda *_: None,
+        codec=CODEC,
+        destination=(namespace, region),
+        sink="test",
     )
-    spool.add(Request(namespace, region, stamp, [datum]))
+    spool.add(PutMetricDataRequest(namespace, region, stamp, [datum]))
     assert spool.close() == 1
 
 

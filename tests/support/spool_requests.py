@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from random import Random
 
 from neuron_exporter.sinks.cloudwatch.datums import MAX_VALUES
-from neuron_exporter.sinks.delivery.transport import Request
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 
 START = 1_700_000_040.0
 MINUTE = 60.0
@@ -17,12 +17,12 @@ MIB = 2**20
 
 def make_request(
     name: str = "one", stamp: float = START, noise: int = 0, region: str = "r-1"
-) -> Request:
+) -> PutMetricDataRequest:
     """Make a request with `noise` values that cannot be compressed, in as few datums as CloudWatch
     accepts."""
     random = Random(f"{name} {stamp}")
     values = [random.random() for _ in range(noise or 1)]
-    return Request(
+    return PutMetricDataRequest(
         "NeuronExporter",
         region,
         stamp,
@@ -39,6 +39,6 @@ def make_request(
     )
 
 
-def name_of(request: Request) -> str:
+def name_of(request: PutMetricDataRequest) -> str:
     """Return the name that the request was made with."""
     return str(request.items[0]["MetricName"])

@@ -17,8 +17,8 @@ import urllib.request
 from pathlib import Path
 
 from neuron_exporter.log import configure
+from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
 from neuron_exporter.sinks.delivery.spool.spool import Spool
-from neuron_exporter.sinks.delivery.transport import Request
 from tests.support.children import FOREVER
 from tests.support.spool_requests import MIB, START, make_request
 from tests.support.spools import ACCEPTED_AGES
@@ -33,7 +33,7 @@ def _print(text: object) -> None:
     print(text, flush=True)
 
 
-def _send(url: str, request: Request) -> None:
+def _send(url: str, request: PutMetricDataRequest) -> None:
     body = json.dumps({"MetricData": request.items}, default=str).encode()
     http = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(http, timeout=60) as response:  # noqa: S310
@@ -48,6 +48,7 @@ def main(path: str, url: str, action: str, point: str) -> None:
         4 * MIB,
         ACCEPTED_AGES,
         lambda *_: None,
+        codec=CODEC,
         destination=("NeuronExporter", "r-1"),
         sink="test",
         clock=lambda: START,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.delivery.spool.rows import pack
+from neuron_exporter.sinks.cloudwatch.request import CODEC, pack
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import AcceptedAges
 from tests.support.spool_requests import DAY, HOUR, MIB, START, make_request, name_of
@@ -54,6 +54,7 @@ class SpoolHarness:
             max_bytes,
             accepted,
             self._count_lost,
+            codec=CODEC,
             destination=("NeuronExporter", region),
             sink="test",
             template=template,

@@ -7,7 +7,8 @@ from itertools import accumulate
 
 from neuron_exporter.output import QueuedOutput
 from neuron_exporter.sinks.cloudwatch.datums import Datum, count_metrics
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 
 
 class PrintingTransport:
@@ -19,7 +20,7 @@ class PrintingTransport:
         self.metrics: set[str] = set()
         self._output = QueuedOutput(1)
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Print the metrics of one request."""
         self.requests += 1
         datums = request.items

@@ -26,13 +26,15 @@ from botocore.utils import get_environ_proxies
 from neuron_exporter.config.schema import CloudWatchConfig
 from neuron_exporter.doctor.finding import Finding, Subject, describe
 from neuron_exporter.facts.prices import HOURS_PER_MONTH, METRIC
-from neuron_exporter.sinks.cloudwatch.put_metric_data import (
+from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery.deadline import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
-    PutMetricDataTransport,
+    Attempts,
+    DeadlineExceeded,
 )
-from neuron_exporter.sinks.delivery.deadline import Attempts, DeadlineExceeded
-from neuron_exporter.sinks.delivery.transport import Request, Verdict
+from neuron_exporter.sinks.delivery.transport import Verdict
 
 SUBJECT, _CLOCK = Subject("cloudwatch"), Subject("clock")
 
@@ -208,7 +210,9 @@ def send_one(config: CloudWatchConfig, region: str) -> Finding:
     now = datetime.now(UTC)
     datum = {"MetricName": TEST_METRIC, "Dimensions": [], "Timestamp": now, "Unit": "Count"}
     try:
-        request = Request(config.namespace, region, now.timestamp(), [{**datum, "Value": 1.0}])
+        request = PutMetricDataRequest(
+            config.namespace, region, now.timestamp(), [{**datum, "Value": 1.0}]
+        )
         outcome = api.send(request)
     finally:
         api.close()

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from neuron_exporter.model import Labels, Machine, MetricSpec, Selection, Series, Shape, Snapshot
+from neuron_exporter.model import Labels, MetricSpec, Selection, Series, Shape, Snapshot
 from neuron_exporter.sinks.exposition import TEXT, Format, escape, head
+from neuron_exporter.sinks.machine_labels import INSTANCE_INFO, machine_labels, of_series
 from neuron_exporter.sinks.picker import Picker, picker
 
 _ABSENT = b"null"
-_INSTANCE_INFO = "instance_info"
 
 _PIECES_PER_PART = 400
 """Number of pieces of text, two for each series, that are joined at a time: about 50 kB. For larger
@@ -121,8 +121,7 @@ class PrometheusSink:
         return table
 
     def _common_labels(self, machine: Labels) -> _CommonLabels:
-        names = self._identity_labels
-        chosen = [label for label in machine if names is None or label[0] in names]
+        chosen = of_series(machine, self._identity_labels)
         return _CommonLabels(_text((*chosen, *self.labels)), _text((*machine, *self.labels)))
 
 
@@ -178,7 +177,7 @@ class _Table:
         self._names: dict[int, bytes] = {}
         for index in self._order:
             series = shape[index]
-            is_info = series.spec.name == _INSTANCE_INFO
+            is_info = series.spec.name == INSTANCE_INFO
             labels = common.of_instance_info if is_info else common.of_series
             self._names[id(series)] = known.get(id(series)) or _name(series, labels)
         self._had_value: Set[int] = set()
@@ -257,17 +256,3 @@ def _name(series: Series, common: str) -> bytes:
 def _text(labels: Labels) -> str:
     """Return the text of labels, each after a comma."""
     return "".join(f',{name}="{escape(value)}"' for name, value in labels)
-
-
-def machine_labels(machine: Machine) -> Labels:
-    """Return the labels that AWS's script sets on every series, without empty ones."""
-    labels = (
-        ("instance_name", machine.instance_name),
-        ("instance_id", machine.instance_id),
-        ("instance_type", machine.instance_type),
-        ("availability_zone", machine.availability_zone),
-        ("region", machine.region),
-        ("subnet_id", machine.subnet_id),
-        ("ultraserver_id", machine.ultraserver_id),
-    )
-    return tuple(label for label in labels if label[1])

@@ -13,7 +13,8 @@ from neuron_exporter.config import Override, load
 from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.datums import MAX_AGE, MAX_AHEAD
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from tests.support.reports import executions, report, runtime
 
 START = 1_700_000_040.0
@@ -37,7 +38,7 @@ class RecordingTransport:
         self.sent: list[tuple[float, dict[str, Any]]] = []
         self._clock = clock
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Deliver the request, or fail for now."""
         if not self.up:
             return Outcome(Verdict.RETRY, "Down", "down")

@@ -26,7 +26,8 @@ from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.sinks import prometheus
 from neuron_exporter.sinks.exposition import FORMATS, write
-from neuron_exporter.sinks.prometheus import PrometheusSink, machine_labels
+from neuron_exporter.sinks.machine_labels import machine_labels
+from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.telemetry import Telemetry
 from tests import captures
 from tests.support import simulated

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum
 from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, Problem
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict, split
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict, split
 
 MAX_VALUES = 100
 MAX_METRICS = 100
@@ -112,7 +113,7 @@ class EmfTransport:
     def __init__(self, output: Output | None = None) -> None:
         self._output = output or Output()
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Write the request. A partly written request is not retried: it would count twice."""
         started = False
         try:

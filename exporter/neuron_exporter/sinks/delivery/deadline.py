@@ -1,7 +1,7 @@
 """Calls with a deadline.
 
-botocore limits each read but not their sum, and it does not limit a DNS lookup. An endpoint that
-sends one byte per second, or a resolver that hangs, would block the caller for ever.
+botocore and urllib3 limit each read but not their sum, and they do not limit a DNS lookup. An
+endpoint that sends one byte per second, or a resolver that hangs, would block the caller for ever.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import ctypes
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+CONNECT_TIMEOUT = 2
+READ_TIMEOUT = 5
+"""Seconds for a connection, and for each read."""
 
 MAX_STUCK = 4
 """Calls that may be stuck in the system while another is started. Each occupies a thread."""

@@ -5,15 +5,17 @@ A request is spooled before it is sent, so that neither an outage nor a kill los
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Generic
 
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.status import DeliveryStatus
 from neuron_exporter.sinks.delivery.transport import (
     AcceptedAges,
     Outcome,
-    Request,
+    R,
     Transport,
     Verdict,
 )
@@ -22,23 +24,27 @@ MAX_FAILURES = 10
 """Failures of one request, while others were delivered, after which it is dropped."""
 
 
-class Sender:
+class Sender(Generic[R]):
     """Sender of requests to one region, for one thread."""
 
     def __init__(
         self,
-        connect: Callable[[str], Transport],
-        spool: Spool,
+        connect: Callable[[str], Transport[R]],
+        spool: Spool[R],
         status: DeliveryStatus,
         accepted: AcceptedAges,
         clock: Callable[[], float],
         *,
-        to_spool: Callable[[Request], Request | None] = lambda request: request,
+        to_spool: Callable[[R], R | None] = lambda request: request,
         confirms_clock: bool = True,
+        probe: Callable[[], R] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`connect` opens a transport to the region of the first request. `to_spool` returns the
         part of a request that is worth a retry, or None. With `confirms_clock`, a delivery shows
-        that the clock is right, because the receiver would reject the signature of a wrong one."""
+        that the clock is right, because the receiver would reject the signature of a wrong one.
+        With `probe`, which makes a request without content, the backlog is sent in the order of its
+        stamps."""
         self.spool = spool
         self._connect = connect
         self._status = status
@@ -46,11 +52,15 @@ class Sender:
         self._clock = clock
         self._to_spool = to_spool
         self._confirms_clock = confirms_clock
-        self._transport: Transport | None = None
+        self._probe = probe
+        self._failures = 0
+        self._monotonic = monotonic
+        self._retry_at = 0.0
+        self._transport: Transport[R] | None = None
 
     def send(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[R],
         verdicts: set[Verdict],
         deadline_passed: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -67,26 +77,35 @@ class Sender:
     def drain_backlog(
         self, verdicts: set[Verdict], limit: int, should_stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Send up to `limit` spooled requests, until one fails.
+        """Send up to `limit` spooled requests, until one fails. If the receiver has asked for a
+        pause, send nothing before it is over.
 
         A request that fails while others are delivered moves behind them, so that it does not
-        block them. After `MAX_FAILURES` it is dropped.
+        block them. After `MAX_FAILURES` it is dropped. With a `probe` it stays the next one, and is
+        dropped if it fails `MAX_FAILURES` times in a row and once more after a probe was accepted.
         """
         for _ in range(limit):
-            if Verdict.RETRY in verdicts or should_stop():
+            if Verdict.RETRY in verdicts or should_stop() or self._monotonic() < self._retry_at:
+                return
+            is_suspect = self._probe is not None and self._failures >= MAX_FAILURES
+            if is_suspect and not self._is_reachable():
                 return
             taken = self.spool.take()
             if taken is None:
                 return
             outcome = self._attempt(taken.request)
             verdict = outcome.verdict
+            fails = verdict is Verdict.RETRY and outcome.of_request
+            self._failures = self._failures + 1 if fails else 0
+            others_succeed = is_suspect if self._probe else Verdict.DELIVERED in verdicts
             if verdict is not Verdict.RETRY:
                 self.spool.discard(taken.key)
-            elif Verdict.DELIVERED not in verdicts or not outcome.of_request:
+            elif not (fails and others_succeed):
                 self.spool.requeue(taken.key)
-            elif taken.failures + 1 < MAX_FAILURES:
+            elif self._probe is None and taken.failures + 1 < MAX_FAILURES:
                 self.spool.requeue(taken.key, failed=True)
             else:
+                self._failures = 0
                 self.spool.discard(taken.key)
                 self._status.drop("attempts")
                 self._status.record_failure(outcome.code, f"given up: {outcome.message}")
@@ -98,7 +117,7 @@ class Sender:
             self._transport.close()
         return self.spool.close()
 
-    def _send_new(self, request: Request) -> Verdict:
+    def _send_new(self, request: R) -> Verdict:
         reason = self._accepted.rejection(request.stamp, self._clock())
         if reason:
             stamp = datetime.fromtimestamp(request.stamp, UTC).isoformat()
@@ -114,14 +133,25 @@ class Sender:
             self.spool.discard(key)
         return verdict
 
-    def _attempt(self, request: Request) -> Outcome:
+    def _is_reachable(self) -> bool:
+        """Return whether the receiver accepts a request without content."""
+        return self._probe is not None and (
+            self._exchange(self._probe()).verdict is Verdict.DELIVERED
+        )
+
+    def _attempt(self, request: R) -> Outcome:
+        outcome = self._exchange(request)
+        if outcome.verdict is Verdict.DELIVERED and self._confirms_clock:
+            self.spool.confirm_clock()
+        self._status.record(outcome)
+        return outcome
+
+    def _exchange(self, request: R) -> Outcome:
         try:
             if self._transport is None:
                 self._transport = self._connect(request.region)
             outcome = self._transport.send(request)
         except Exception as error:  # noqa: BLE001 (a transport's bug must not cost the request)
             outcome = Outcome(Verdict.RETRY, type(error).__name__, f"internal error: {error}")
-        if outcome.verdict is Verdict.DELIVERED and self._confirms_clock:
-            self.spool.confirm_clock()
-        self._status.record(outcome)
+        self._retry_at = self._monotonic() + outcome.retry_after
         return outcome

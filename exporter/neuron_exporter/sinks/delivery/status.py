@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.sinks.delivery.progress import Progress
@@ -78,6 +79,8 @@ class DeliveryStatus:
         match outcome.verdict:
             case Verdict.DELIVERED:
                 self._delivered = True
+                if outcome.code:  # a part of the request was rejected
+                    self.record_failure(outcome.code, outcome.message)
                 self._telemetry.sink_last_success.labels(self._sink).set(self._clock())
             case Verdict.RETRY:
                 failure = self._count_error(outcome.code, outcome.message)
@@ -95,15 +98,16 @@ class DeliveryStatus:
         failure = self._count_error(code, message)
         self._failure = self._failure or failure
 
-    def show_spool(self, spool: Spool) -> None:
+    def show_spool(self, spool: Spool[Any]) -> None:
         """Publish the size and the state of the spool."""
         self.spool_rows = {"kept": spool.state}
         if len(spool) and spool.oldest is not None:
             self.spool_rows["oldest"] = datetime.fromtimestamp(spool.oldest, UTC).isoformat()
-        self._telemetry.spool_bytes.set(spool.bytes)
-        self._telemetry.spool_others.set(spool.others)
-        self._telemetry.spool_on_disk.set(spool.state == "disk")
-        self._telemetry.spool_oldest.set(spool.oldest or 0.0 if len(spool) else 0.0)
+        telemetry, sink = self._telemetry, self._sink
+        telemetry.spool_bytes.labels(sink).set(spool.bytes)
+        telemetry.spool_others.labels(sink).set(spool.others)
+        telemetry.spool_on_disk.labels(sink).set(spool.state == "disk")
+        telemetry.spool_oldest.labels(sink).set(spool.oldest or 0.0 if len(spool) else 0.0)
         self._telemetry.sink_ambiguous.labels(self._sink).inc(spool.ambiguous - self._ambiguous)
         self._ambiguous = spool.ambiguous
 

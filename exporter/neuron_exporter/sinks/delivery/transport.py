@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 ATTEMPT_SECONDS = 8.0
 """Time limit of one attempt, including the lookup of credentials. Two attempts fit into an orderly
@@ -14,14 +13,22 @@ stop."""
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request with at least one item. `stamp` is that of its oldest item, in Unix seconds."""
+class Request(Protocol):
+    """A request of a sink. `namespace` and `region` are its destination, `stamp` is the time of its
+    oldest content, in Unix seconds."""
 
-    namespace: str
-    region: str
-    stamp: float
-    items: list[dict[str, Any]]
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+    @property
+    def stamp(self) -> float: ...
+
+
+R = TypeVar("R", bound=Request)
+R_contra = TypeVar("R_contra", bound=Request, contravariant=True)
 
 
 class Verdict(Enum):
@@ -37,7 +44,8 @@ class Outcome(NamedTuple):
 
     `code` identifies the failure in metrics, `message` describes it. An `ambiguous` request may
     have arrived although the attempt failed; a retry then delivers it twice. `of_request` is False
-    if the request cannot be the cause of the failure, such as throttling.
+    if the request cannot be the cause of the failure, such as throttling. `retry_after` is the
+    pause in seconds that the receiver asks for.
     """
 
     verdict: Verdict
@@ -45,6 +53,7 @@ class Outcome(NamedTuple):
     message: str = ""
     ambiguous: bool = False
     of_request: bool = True
+    retry_after: float = 0.0
 
 
 class AcceptedAges(NamedTuple):
@@ -65,10 +74,10 @@ class AcceptedAges(NamedTuple):
         return "too_far_ahead" if stamp > latest else ""
 
 
-class Transport(Protocol):
+class Transport(Protocol[R_contra]):
     """Sender of single requests to one region."""
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: R_contra) -> Outcome:
         """Try once to deliver the request. Must not raise."""
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery import aws_session
 from neuron_exporter.sinks.delivery.transport import Verdict
 from tests.support.attempts import DATUM, PATIENT
 from tests.support.cloudwatch_sinks import request_of
@@ -17,8 +18,8 @@ from tests.support.endpoint import Endpoint
 @pytest.fixture
 def quick_attempts(monkeypatch: pytest.MonkeyPatch, fake_credentials: None) -> None:
     """Use fake credentials and short time limits of reads."""
-    monkeypatch.setattr(api, "CONNECT_TIMEOUT", 2.0)
-    monkeypatch.setattr(api, "READ_TIMEOUT", 2.0)
+    monkeypatch.setattr(aws_session, "CONNECT_TIMEOUT", 2.0)
+    monkeypatch.setattr(aws_session, "READ_TIMEOUT", 2.0)
     monkeypatch.setattr(api, "ATTEMPT_SECONDS", PATIENT)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery import aws_session
 from neuron_exporter.sinks.delivery.transport import Verdict
 from tests.support.cloudwatch_sinks import request_of
 from tests.support.endpoint import Answer, Endpoint, accept, reject, respond
@@ -181,7 +181,7 @@ def test_rejected_credentials_leak_nothing(
 def test_silent_token_service_times_out(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(api, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(aws_session, "READ_TIMEOUT", 0.2)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     token = tmp_path / "token"

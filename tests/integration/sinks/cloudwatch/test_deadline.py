@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch import response as answer
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery import aws_session
 from neuron_exporter.sinks.delivery.deadline import MAX_STUCK, Attempts
 from neuron_exporter.sinks.delivery.transport import Verdict
 from tests.support.attempts import CHUNKS, DATUM, HEADERS, attempt, overdue
@@ -84,8 +84,8 @@ def test_aborted_attempts_leak_nothing(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_silent_endpoint_times_out(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    monkeypatch.setattr(api, "CONNECT_TIMEOUT", 0.4)
-    monkeypatch.setattr(api, "READ_TIMEOUT", 0.4)
+    monkeypatch.setattr(aws_session, "CONNECT_TIMEOUT", 0.4)
+    monkeypatch.setattr(aws_session, "READ_TIMEOUT", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         opened = PutMetricDataTransport(
             "us-east-1", f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from neuron_exporter.sinks.delivery.spool.rows import MemoryQueue, pack
+from neuron_exporter.sinks.cloudwatch.request import pack
+from neuron_exporter.sinks.delivery.spool.rows import MemoryQueue
 from neuron_exporter.sinks.delivery.spool.spool import MAX_IN_MEMORY
 from tests.support.spool_requests import DAY, MIB, MINUTE, START, make_request
 from tests.support.spools import SpoolHarness

@@ -253,8 +253,11 @@ def test_memory_spool_does_not_import_sqlite() -> None:
     code = """
 import sys
 from neuron_exporter.sinks.delivery.spool.spool import Spool
+from neuron_exporter.sinks.cloudwatch.request import CODEC
 from neuron_exporter.sinks.delivery.transport import AcceptedAges
-Spool(None, 10**6, AcceptedAges(60, 60), print, destination=("", ""), sink="test").maintain()
+Spool(
+    None, 10**6, AcceptedAges(60, 60), print, codec=CODEC, destination=("", ""), sink="test"
+).maintain()
 sys.exit("sqlite3" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

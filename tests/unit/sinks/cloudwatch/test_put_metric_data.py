@@ -16,6 +16,7 @@ from botocore.config import Config
 from neuron_exporter.sinks.cloudwatch import put_metric_data as api
 from neuron_exporter.sinks.cloudwatch.datums import batch_datums
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
+from neuron_exporter.sinks.delivery import aws_session
 from neuron_exporter.sinks.delivery.transport import Verdict
 from tests.support.attempts import attempt
 from tests.support.cloudwatch_sinks import request_of
@@ -60,11 +61,11 @@ def test_request_equals_botocores(endpoint: Endpoint, transport: PutMetricDataTr
 
 
 def test_other_protocol_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
-    lean = api._lean_service
+    lean = aws_session._lean_service
     bodies: list[bytes] = []
 
-    def with_query_protocol(raw: bytes) -> dict[str, Any]:
-        service = lean(raw)
+    def with_query_protocol(raw: bytes, name: str) -> dict[str, Any]:
+        service = lean(raw, name)
         service["metadata"]["protocols"] = ["query"]
         return service
 
@@ -76,7 +77,7 @@ def test_other_protocol_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> 
         def log_message(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(api, "_lean_service", with_query_protocol)
+    monkeypatch.setattr(aws_session, "_lean_service", with_query_protocol)
     with serving(Query) as url:
         opened = PutMetricDataTransport("us-east-1", url)
         opened.send(request_of(DATUM))
@@ -192,7 +193,7 @@ def test_broken_response_is_retried(
 
 
 def test_silent_endpoint_times_out(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(aws_session, "READ_TIMEOUT", 0.2)
     stuck = PutMetricDataTransport("us-east-1", endpoint.url)
     with socket.socket() as listening:
         endpoint.answer = lambda handler: listening.close() or handler.rfile.read(1)
@@ -214,11 +215,11 @@ def test_unexpected_data_falls_back_to_botocores_loader(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def surprised(_: bytes) -> dict[str, Any]:
+    def surprised(*_: object) -> dict[str, Any]:
         raise KeyError("shapes")
 
-    monkeypatch.setattr(api, "_lean_service", surprised)
-    monkeypatch.setattr(api, "_lean_endpoints", surprised)
+    monkeypatch.setattr(aws_session, "_lean_service", surprised)
+    monkeypatch.setattr(aws_session, "_lean_endpoints", surprised)
     opened = PutMetricDataTransport("us-east-1", endpoint.url)
     assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
     opened.close()

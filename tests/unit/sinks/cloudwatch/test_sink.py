@@ -14,6 +14,7 @@ from neuron_exporter.model import Machine, Timestamp
 from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.delivery import sink as delivery_sink
 from neuron_exporter.sinks.delivery.jitter import SendSlot
 from neuron_exporter.sinks.delivery.spool import spool as spool_module
 from neuron_exporter.sinks.delivery.transport import Transport
@@ -250,7 +251,7 @@ def test_stop_waits_for_its_send_slot(
     assert 0 <= SendSlot(Machine, 3600.0).at_stop(20.0) < 6
     sleeps: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleeps.append)
-    monkeypatch.setattr(sink_module, "time", clock)
+    monkeypatch.setattr(delivery_sink, "time", clock)
     transport = RecordingTransport()
     running = start(transport, late, interval=3600.0, spread=True)
     running.offer(5)

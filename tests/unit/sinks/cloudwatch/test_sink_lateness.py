@@ -12,13 +12,15 @@ from structlog.testing import capture_logs
 from neuron_exporter.model import Machine
 from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES
+from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
-from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink, OnDrop
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.cloudwatch.window import MAX_OPEN
 from neuron_exporter.sinks.delivery.jitter import SendSlot
 from neuron_exporter.sinks.delivery.sender import MAX_FAILURES
+from neuron_exporter.sinks.delivery.sink import OnDrop
 from neuron_exporter.sinks.delivery.spool.spool import Spool
-from neuron_exporter.sinks.delivery.transport import Outcome, Request
+from neuron_exporter.sinks.delivery.transport import Outcome
 from neuron_exporter.telemetry import Telemetry
 from tests.support.cloudwatch_sinks import (
     DELIVERED,
@@ -95,7 +97,7 @@ def test_too_many_windows_are_counted() -> None:
 class SlowTransport(RecordingTransport):
     """A transport that delivers slowly."""
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Deliver after a second."""
         until = time.monotonic() + 1
         while time.monotonic() < until:
@@ -115,6 +117,7 @@ def test_stop_spools_unsent_windows(tmp_path: Path) -> None:
                 2**20,
                 ACCEPTED_AGES,
                 manual.sink._status.drop,
+                codec=CODEC,
                 destination=("NeuronExporter", "us-east-1"),
                 sink="test",
                 **clocks,
@@ -192,7 +195,7 @@ class BacklogThrottled(RecordingTransport):
         super().__init__(THROTTLED)
         self.newest = 0.0
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Deliver a request that is newer than all previous ones."""
         stamp = request.stamp
         is_new = stamp > self.newest

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from neuron_exporter.model import Machine, Selection, Timestamp
-from neuron_exporter.sinks.cloudwatch import sink as sink_module
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.delivery import sink as delivery_sink
 from neuron_exporter.telemetry import Telemetry
 from tests.support.cloudwatch_sinks import (
     MINUTE,
@@ -273,4 +273,4 @@ def test_change_is_applied_by_the_sinks_cycle() -> None:
     assert reloaded.sink.selection is BOTH
     reloaded.sink.run_once()
     assert reloaded.sink.selection is COMPLETED
-    assert sink_module._MAX_WAIT == 5
+    assert delivery_sink.MAX_WAIT == 5

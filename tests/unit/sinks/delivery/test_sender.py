@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 
 from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Machine
-from neuron_exporter.sinks.cloudwatch import sink as sink_module
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery import sink as sink_module
 from neuron_exporter.sinks.delivery.jitter import SendSlot
 from neuron_exporter.sinks.delivery.sender import MAX_FAILURES
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Transport
+from neuron_exporter.sinks.delivery.transport import Outcome, Transport
 from tests.support.cloudwatch_sinks import (
     DAY,
     DELIVERED,
@@ -171,7 +172,7 @@ def test_stop_while_waiting_sends_complete_sets() -> None:
 class FailingForOneRequest(RecordingTransport):
     """A transport that always fails for one request, with an unknown code."""
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Record every request but one."""
         if executions_in(request.items) == 13:
             return Outcome(THROTTLED.verdict, "Unheard", "of")
@@ -231,7 +232,7 @@ def test_stop_sends_last_window_before_backlog() -> None:
     transport.sent.clear()
     send = transport.send
 
-    def send_and_stop(request: Request) -> Outcome:
+    def send_and_stop(request: PutMetricDataRequest) -> Outcome:
         if len(transport.sent) == 1:  # the first of the backlog
             manual.sink._stopping.set()
         return send(request)
@@ -247,7 +248,7 @@ def test_slow_stop_logs_data_lost() -> None:
     free, sending = threading.Event(), threading.Event()
 
     class Stuck(RecordingTransport):
-        def send(self, request: Request) -> Outcome:
+        def send(self, request: PutMetricDataRequest) -> Outcome:
             sending.set()
             assert free.wait(60)
             return super().send(request)
@@ -268,7 +269,7 @@ def test_slow_stop_logs_data_lost() -> None:
 
 
 def test_internal_error_does_not_end_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module, "_MAX_WAIT", 0.05)
+    monkeypatch.setattr(sink_module, "MAX_WAIT", 0.05)
     transport = RecordingTransport()
     manual = ManualSink(transport)
     healthy = manual.sink._slot
@@ -291,7 +292,7 @@ def test_internal_error_does_not_end_thread(monkeypatch: pytest.MonkeyPatch) -> 
 def test_thread_death_is_reported() -> None:
 
     class Deadly(RecordingTransport):
-        def send(self, request: Request) -> Outcome:
+        def send(self, request: PutMetricDataRequest) -> Outcome:
             raise SystemExit("a library's idea")
 
     manual = ManualSink(Deadly())

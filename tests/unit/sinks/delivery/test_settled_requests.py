@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 from neuron_exporter.sinks.delivery.sender import MAX_FAILURES, Sender
 from neuron_exporter.sinks.delivery.status import DeliveryStatus
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Transport, Verdict
+from neuron_exporter.sinks.delivery.transport import Outcome, Transport, Verdict
 from neuron_exporter.telemetry import Telemetry
 from tests.support.cloudwatch_sinks import DELIVERED, INVALID, THROTTLED, RecordingTransport
 from tests.support.spool_requests import DAY, START, make_request, name_of
@@ -95,7 +96,7 @@ def test_connection_is_kept_until_the_end() -> None:
 
 def test_raising_transport_keeps_the_request(tmp_path: Path) -> None:
     class Raising(RecordingTransport):
-        def send(self, request: Request) -> Outcome:
+        def send(self, request: PutMetricDataRequest) -> Outcome:
             raise ValueError(name_of(request))
 
     harness = SpoolHarness(tmp_path / "spool.db")

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import zlib
 from bisect import insort
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Annotated, Any, NamedTuple, TypedDict
-
-import msgspec
-from msgspec import Meta
-
-from neuron_exporter.sinks.delivery.transport import Request
+from collections.abc import Callable, Iterator
+from typing import Generic, NamedTuple, TypeVar
 
 _ROW_OVERHEAD = 400  # bytes of the Python objects around a payload; SQLite needs less
-_MAX_INTEGER = 2**63
 _MAX_UNPACKED = 4 * 2**20  # bytes; a request has 1 MB as JSON, where numbers may be shorter
+
+R = TypeVar("R")
 
 
 class Row(NamedTuple):
@@ -41,65 +36,32 @@ class RowRef(NamedTuple):
     id: int
 
 
-_Text = Annotated[str, Meta(max_length=1024)]
-_Numbers = Annotated[list[int | float], Meta(max_length=150)]
+class Codec(NamedTuple, Generic[R]):
+    """Conversion between the requests of a sink and the rows of its spool.
+
+    `unpack` raises ValueError for a damaged row.
+    """
+
+    pack: Callable[[R], Row]
+    unpack: Callable[[Row], R]
 
 
-class _Dimension(TypedDict):
-    Name: _Text
-    Value: _Text
+def compress(content: bytes) -> bytes:
+    """Return a row's payload. The checksum of zlib's format lets `decompress` detect damage."""
+    return zlib.compress(content, 1)
 
 
-class _Item(TypedDict, total=False):
-    """A datum of PutMetricData, within its limits. Other fields are left out."""
-
-    MetricName: _Text
-    Dimensions: Annotated[list[_Dimension], Meta(max_length=30)]
-    Timestamp: datetime
-    Unit: _Text
-    Value: int | float
-    Values: _Numbers
-    Counts: _Numbers
-
-
-_items = msgspec.msgpack.Decoder(Annotated[list[_Item], Meta(min_length=1, max_length=1000)])
-
-
-def pack(request: Request) -> Row:
-    """Pack a request. The checksum of zlib's format lets `unpack` detect damage."""
-    try:
-        packed = msgspec.msgpack.encode(request.items)
-    except OverflowError:  # msgpack has no larger integers; the receiver accepts doubles
-        packed = msgspec.msgpack.encode(_large_integers_as_doubles(request.items))
-    payload = zlib.compress(packed, 1)
-    return Row(0, request.stamp, request.namespace, request.region, payload)
-
-
-def unpack(row: Row) -> Request:
-    """Return the request that was packed.
+def decompress(payload: bytes) -> bytes:
+    """Return the content of a row's payload.
 
     Raises:
-        ValueError: the row is damaged.
+        ValueError, zlib.error: it is damaged, or longer than a request can be.
     """
-    try:
-        decompressor = zlib.decompressobj()
-        packed = decompressor.decompress(row.payload, _MAX_UNPACKED)
-        if not decompressor.eof:
-            raise ValueError(f"is truncated, or longer than {_MAX_UNPACKED} bytes")
-        items: list[Any] = _items.decode(packed)
-    except Exception as error:  # whatever a planted payload causes
-        raise ValueError(f"a spooled request is damaged: {error}") from error
-    return Request(row.namespace, row.region, row.stamp, items)
-
-
-def _large_integers_as_doubles(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _large_integers_as_doubles(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_large_integers_as_doubles(each) for each in value]
-    if isinstance(value, int) and abs(value) >= _MAX_INTEGER:
-        return float(value)
-    return value
+    decompressor = zlib.decompressobj()
+    content = decompressor.decompress(payload, _MAX_UNPACKED)
+    if not decompressor.eof:
+        raise ValueError(f"is truncated, or longer than {_MAX_UNPACKED} bytes")
+    return content
 
 
 class MemoryQueue:

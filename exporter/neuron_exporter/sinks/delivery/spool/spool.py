@@ -26,12 +26,12 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from neuron_exporter.log import get_logger
 from neuron_exporter.sinks.delivery.spool.paths import Destination, SpoolOptions
-from neuron_exporter.sinks.delivery.spool.rows import MemoryQueue, Row, RowRef, pack, unpack
-from neuron_exporter.sinks.delivery.transport import AcceptedAges, Request, split
+from neuron_exporter.sinks.delivery.spool.rows import Codec, MemoryQueue, Row, RowRef
+from neuron_exporter.sinks.delivery.transport import AcceptedAges, R, split
 
 if TYPE_CHECKING:  # SQLite is imported only if a path is configured
     from neuron_exporter.sinks.delivery.spool.disk import Disk
@@ -52,11 +52,11 @@ QUIET_SECONDS = 3600.0
 _log = get_logger()
 
 
-class TakenRequest(NamedTuple):
+class TakenRequest(NamedTuple, Generic[R]):
     """A request to send. `failures` counts failures while other requests were delivered."""
 
     key: int
-    request: Request
+    request: R
     failures: int
 
 
@@ -64,8 +64,8 @@ _InFlight = tuple[Row, RowRef | None]
 """A row in flight, and the reference to it on disk, if it is there."""
 
 
-class Spool:
-    """Queue of requests, for one thread except where noted.
+class Spool(Generic[R]):
+    """Queue of the requests of one sink, for one thread except where noted.
 
     `on_drop` is called with a reason (`spool_full`, `too_old`, `too_far_ahead`, `corrupt`,
     `stopped`) and the number of lost requests. Without a `path` the spool is in memory. `template`
@@ -80,6 +80,7 @@ class Spool:
         accepted: AcceptedAges,
         on_drop: Callable[[str, int], None],
         *,
+        codec: Codec[R],
         destination: Destination,
         sink: str,
         template: str = "",
@@ -90,6 +91,7 @@ class Spool:
         the file with its log; in memory, `MAX_IN_MEMORY` applies as well.
         Files are opened by the first call that needs them."""
         self.oldest: float | None = None
+        self._codec = codec
         self._accepted = accepted
         self._clock = clock
         self._monotonic = monotonic
@@ -147,18 +149,18 @@ class Spool:
 
     # From the sink's thread.
 
-    def add_in_flight(self, request: Request) -> int:
+    def add_in_flight(self, request: R) -> int:
         """Write a request as in flight, before it is sent. Return the key to discard or requeue."""
-        row, key = pack(request), next(self._keys)
+        row, key = self._codec.pack(request), next(self._keys)
         refs = self._disk.write([row], in_flight=True) if self._disk else None
         self._in_flight[key] = row, refs[0] if refs else None
         return key
 
-    def add(self, request: Request) -> None:
+    def add(self, request: R) -> None:
         """Write a request as pending, to be sent later."""
-        self._add_row(pack(request))
+        self._add_row(self._codec.pack(request))
 
-    def take(self) -> TakenRequest | None:
+    def take(self) -> TakenRequest[R] | None:
         """Mark the next pending request as in flight and return it; None if no request can be sent
         now."""
         for _ in range(MAX_DAMAGED):
@@ -168,7 +170,7 @@ class Spool:
             key = next(self._keys)
             self._in_flight[key] = taken
             try:
-                return TakenRequest(key, unpack(taken[0]), taken[0].failures)
+                return TakenRequest(key, self._codec.unpack(taken[0]), taken[0].failures)
             except ValueError:
                 self.discard(key)
                 self._dropped("corrupt", 1)

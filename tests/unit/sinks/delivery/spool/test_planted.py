@@ -12,9 +12,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from neuron_exporter.sinks.cloudwatch.request import unpack
 from neuron_exporter.sinks.delivery.spool import database
 from neuron_exporter.sinks.delivery.spool.database import MAX_ROW_BYTES
-from neuron_exporter.sinks.delivery.spool.rows import Row, unpack
+from neuron_exporter.sinks.delivery.spool.rows import Row
 from neuron_exporter.sinks.delivery.spool.spool import MAX_DAMAGED
 from tests.support.planted_spools import change, make_endless, write_spool
 from tests.support.spool_requests import DAY, MIB, START, make_request

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest, pack, unpack
 from neuron_exporter.sinks.delivery.spool import rows as spool_rows
-from neuron_exporter.sinks.delivery.spool.rows import pack, unpack
-from neuron_exporter.sinks.delivery.transport import Request
 from tests.support.spool_requests import HOUR, START, make_request, name_of
 from tests.support.spools import SpoolHarness
 from tests.support.spools import close_spools as close_spools
@@ -50,7 +49,7 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> SpoolHarness:
 )
 @settings(max_examples=50, deadline=None)
 def test_unpack_reverses_pack(datums: list[Datum]) -> None:
-    written = Request("N", "us-east-1", START, datums)
+    written = PutMetricDataRequest("N", "us-east-1", START, datums)
     read = unpack(pack(written))
     assert read == written or any(abs(v) >= 2**63 for v in _integers(datums))
     assert read.stamp == written.stamp
@@ -64,7 +63,7 @@ def _integers(datums: list[Datum]) -> list[int]:
 
 def test_large_integers_become_doubles() -> None:
     datum = {**make_request().items[0], "Values": [2**70, -(2**80), 3]}
-    assert unpack(pack(Request("N", "r", START, [datum]))).items[0]["Values"] == [
+    assert unpack(pack(PutMetricDataRequest("N", "r", START, [datum]))).items[0]["Values"] == [
         2.0**70,
         -(2.0**80),
         3,

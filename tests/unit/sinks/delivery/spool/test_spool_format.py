@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.sinks.delivery.spool.rows import pack
-from neuron_exporter.sinks.delivery.transport import Request
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest, pack
 from tests.support.spool_requests import MINUTE, START
 from tests.support.spools import SpoolHarness
 from tests.support.spools import close_spools as close_spools
@@ -37,7 +36,7 @@ SCHEMA_1 = (
 )
 
 
-def request(name: str, stamp: float, **values: Any) -> Request:
+def request(name: str, stamp: float, **values: Any) -> PutMetricDataRequest:
     """Return a request as the old version wrote it."""
     datum = {
         "MetricName": name,
@@ -46,7 +45,7 @@ def request(name: str, stamp: float, **values: Any) -> Request:
         "Unit": "Percent",
         **values,
     }
-    return Request("NeuronExporter", "us-east-1", stamp, [datum])
+    return PutMetricDataRequest("NeuronExporter", "us-east-1", stamp, [datum])
 
 
 PENDING = request("pending", START, Values=[7.0, 1 / 3], Counts=[1.0, 2.0])
