@@ -82,7 +82,7 @@ def test_imports_point_down(name: str) -> None:
             assert other_layer <= 1, f"{name} imports {target}"
 
 
-SHARED_BY_SINKS = {"delivery", "exposition", "picker"}
+SHARED_BY_SINKS = {"delivery", "exposition", "machine_labels", "picker"}
 """Modules and packages below `sinks` that several sinks share."""
 
 
@@ -122,20 +122,54 @@ pipeline = build(load(None, {}, [Override("x", "cloudwatch.enabled", %s)]), envi
 """
 
 
+OTLP_LIBRARIES = {"opentelemetry", "google.protobuf"}
+
+
 @pytest.mark.parametrize("enabled", [False, True])
 def test_build_imports_no_optional_library(enabled: bool) -> None:
     """Even with CloudWatch on, botocore is imported by the first request."""
     loaded = loaded_by(BUILD % enabled)
     assert not loaded & {"botocore", "boto3", "urllib3", "grpclib", "sqlite3", "bcrypt"}
+    assert not loaded & OTLP_LIBRARIES
+    assert not {name for name in loaded if name.startswith("neuron_exporter.sinks.otlp")}
+
+
+OTLP = """
+from neuron_exporter.config import Override, load
+from neuron_exporter.pipeline.build import build
+settings = {"enabled": True, "endpoint": "http://127.0.0.1:1", "auth": %r}
+flags = [Override("x", f"otlp.{key}", value) for key, value in settings.items()]
+pipeline = build(load(None, {}, flags), environment={})
+"""
+
+
+@pytest.mark.parametrize("auth", ["none", "sigv4"])
+def test_otlp_imports_clients_with_the_first_request(auth: str) -> None:
+    loaded = loaded_by(OTLP % auth)
+    assert "neuron_exporter.sinks.otlp.sink" in loaded
+    assert not loaded & {"botocore", "boto3", "urllib3", "grpclib", "sqlite3"}
+
+
+def test_otlp_without_signatures_imports_no_botocore() -> None:
+    """Neither other signals of OTLP, nor its SDK, are imported."""
+    code = f"""{OTLP % "none"}
+from neuron_exporter.sinks.otlp.request import ExportRequest
+print(pipeline.otlp._connect("").send(ExportRequest("", "", 0.0, b"")).code)
+"""
+    loaded = loaded_by(code)
+    assert "urllib3" in loaded
+    assert not loaded & {"botocore", "boto3", "opentelemetry.sdk", "requests", "grpc"}
+    assert not {name for name in loaded if name.startswith("opentelemetry.proto.trace")}
 
 
 def test_emf_imports_no_botocore() -> None:
     code = BUILD.replace('"cloudwatch.enabled", %s', '"cloudwatch.transport", "emf"')
     code = f"""{code.replace("[Override", '[Override("x", "cloudwatch.enabled", True), Override')}
 from datetime import datetime
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 datum = {{"MetricName": "A", "Dimensions": [], "Timestamp": datetime.now(), "Unit": "Count"}}
-from neuron_exporter.sinks.delivery.transport import Request
-request = Request("N", "", 0.0, [{{**datum, "Value": 1}}])
+
+request = PutMetricDataRequest("N", "", 0.0, [{{**datum, "Value": 1}}])
 print(pipeline.cloudwatch._connect("").send(request).verdict)
 """
     assert not loaded_by(code) & {"botocore", "boto3", "urllib3"}

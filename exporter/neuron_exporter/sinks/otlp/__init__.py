@@ -1,0 +1,1 @@
+"""OTLP sink: the metrics of Prometheus, sent to a collector or to CloudWatch."""
