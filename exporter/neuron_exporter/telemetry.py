@@ -24,7 +24,7 @@ from prometheus_client import (
 from neuron_exporter import __version__
 from neuron_exporter.build_info import revision
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 """Raised when a metric, a label or a label value is renamed or changes its meaning."""
 
 OWN_LABELS = frozenset(
@@ -223,20 +223,26 @@ class Telemetry:
         )
         self.spool_bytes = gauge(
             "neuron_exporter_spool_bytes",
-            "Size of the spool: requests in memory, and its database with the log, which takes "
-            "up to 512 KiB while nothing waits.",
+            "Size of the spool of the sink: requests in memory, and its database with the log, "
+            "which takes up to 512 KiB while nothing waits.",
+            ["sink"],
         )
         self.spool_oldest = gauge(
             "neuron_exporter_spool_oldest_timestamp_seconds",
-            "Unix time of the oldest waiting request; 0 if there is none.",
+            "Unix time of the oldest waiting request of the sink; 0 if there is none.",
+            ["sink"],
         )
         self.spool_on_disk = gauge(
             "neuron_exporter_spool_on_disk",
-            "1 while the spool is on disk, 0 while it is in memory and a kill would lose it.",
+            "1 while the spool of the sink is on disk, 0 while it is in memory and a kill would "
+            "lose it.",
+            ["sink"],
         )
         self.spool_others = gauge(
             "neuron_exporter_spool_other_requests",
-            "Requests in spool files for another namespace or region, which are not sent.",
+            "Requests in the sink's spool files for another namespace, endpoint or region, which "
+            "are not sent.",
+            ["sink"],
         )
         self.host_boot = gauge(
             "neuron_exporter_host_boot_timestamp_seconds", "Unix time at which the machine booted."
@@ -292,9 +298,41 @@ class Telemetry:
             "neuron_exporter_cloudwatch_dropped_dimension_sets",
             "Dimension sets that are not published because a field of the machine is unknown.",
         )
+        # Exposed by `show_otlp`: a series without the sink would look like one that sends nothing.
+        self.otlp_points = Gauge(
+            "neuron_exporter_otlp_points",
+            "Data points in the last interval; absent without OTLP.",
+            registry=None,
+        )
+        self.otlp_bytes = Gauge(
+            "neuron_exporter_otlp_bytes",
+            "Bytes of the requests of the last interval before compression; absent without OTLP.",
+            registry=None,
+        )
+        self.otlp_rejected_points = Counter(
+            "neuron_exporter_otlp_rejected_points_total",
+            "Data points that the endpoint rejected from requests that it accepted in part; absent "
+            "without OTLP.",
+            registry=None,
+        )
+        self.otlp_budget_dropped = Gauge(
+            "neuron_exporter_otlp_budget_dropped_metrics",
+            "Metrics that are not sent because of the budget; absent without OTLP.",
+            registry=None,
+        )
 
         self._states = {state: self.source_state.labels(state) for state in states}
         self.set_source_state(next(iter(self._states), ""))
+
+    def show_otlp(self) -> None:
+        """Expose the metrics of the OTLP sink, which is on."""
+        for each in (
+            self.otlp_points,
+            self.otlp_bytes,
+            self.otlp_rejected_points,
+            self.otlp_budget_dropped,
+        ):
+            self.registry.register(each)
 
     def set_config(self, digest: str) -> None:
         """Show the SHA-256 of the configuration in use."""

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(pipeline: Pipeline, configure: Configure) -> Iterator[str]:
     """Describe what the parts of a pipeline do. `configure` loads its configuration."""
+    from neuron_exporter.pipeline.otlp import shown_endpoint
     from neuron_exporter.pipeline.source import source_kind
     from neuron_exporter.text import format_duration
 
@@ -56,6 +57,11 @@ def summary(pipeline: Pipeline, configure: Configure) -> Iterator[str]:
         protections = {"TLS": access.tls, "passwords": access.passwords}
         names = [name for name, protection in protections.items() if protection is not None]
         yield f"web: {' and '.join(names) or 'neither TLS nor passwords'}"
+    if pipeline.otlp is not None:
+        metrics = len(pipeline.otlp.selection.rows)
+        interval = format_duration(config.otlp.interval)
+        auth = f", auth {config.otlp.auth}" if config.otlp.auth != "none" else ""
+        yield f"otlp: {metrics} metrics every {interval} to {shown_endpoint(config.otlp)}{auth}"
     if pipeline.cloudwatch is not None:
         interval = format_duration(config.cloudwatch.flush_interval)
         target = " to standard output" if config.cloudwatch.transport == "emf" else ""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from neuron_exporter.config.schema import Config, section_of
+from neuron_exporter.config.schema import Config
+from neuron_exporter.config.section import section_of
 from neuron_exporter.text import MAX_LENGTH, mask_secrets, sanitize_text, shown_value
 from neuron_exporter.validation import (
     MAX_FILE_BYTES,
@@ -28,8 +30,10 @@ from neuron_exporter.validation import (
 PREFIX = "NEURON_EXPORTER__"
 """Environment variables that set a key begin with this."""
 
-_PRIVATE = ("source.environment", "source.command")
+_PRIVATE = ("source.environment", "source.command", "otlp.headers")
 """Keys whose values, and those of their section, may be secret: no message shows them."""
+
+_HEADERS = "otlp.headers."
 
 Key = tuple[str, ...]
 
@@ -243,5 +247,9 @@ def _origin(origins: Mapping[Key, str], key: Key) -> str:
 def _line(origin: str, key: str, message: str, *value: Any) -> str:
     if any(key.startswith(each) or each.startswith(f"{key}.") for each in _PRIVATE):
         value = ()
+    if key.startswith(_HEADERS):
+        # A header's name and a colon would look like the header itself, whose value is masked.
+        key, message = _HEADERS[:-1], f"{key.removeprefix(_HEADERS)} {message}"
+        origin = re.sub("(?<=OTLP__HEADERS)__.*", "", origin)
     got = "".join(f" (got {shown_value(each)})" for each in value)
     return f"{origin}: {sanitize_text(mask_secrets(key[:MAX_LENGTH]))}: {message}{got}"

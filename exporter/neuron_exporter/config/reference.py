@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from neuron_exporter.config.schema import Config, is_reloadable, keys
+from neuron_exporter.config.schema import Config
+from neuron_exporter.config.section import is_reloadable, keys
 from neuron_exporter.config.values import DURATION_SCHEMA, SIZE_SCHEMA
 
 
@@ -100,16 +101,25 @@ def _type_name(node: dict[str, Any]) -> str:
     if "enum" in node:
         return ", ".join(f"`{_yaml(value)}`" for value in node["enum"])
     if "anyOf" in node:
-        return " or ".join(_type_name(each) for each in node["anyOf"])
+        return _alternatives(map(_type_name, node["anyOf"]))
     if node["type"] == "array":
         return f"list of {_plural(node['items'])}"
     if node["type"] == "object":
-        return f"map to {_plural(node['additionalProperties'])}"
+        values = node["additionalProperties"]
+        return f"map to {_plural(values)}" if values else "map"
     return str(node["type"])
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(names))
 
 
 def _plural(node: dict[str, Any]) -> str:
     if "enum" in node:
+        return _type_name(node)
+    if "anyOf" in node:
+        return _alternatives(map(_plural, node["anyOf"]))
+    if node.get("type") == "null":
         return _type_name(node)
     kind, rest = (_type_name(node) + " ").split(" ", 1)
     return f"{kind}s {rest}".strip()

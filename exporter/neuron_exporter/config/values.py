@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +18,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from neuron_exporter.text import format_duration, parse_duration, parse_size
+from neuron_exporter.text import MAX_LENGTH, format_duration, parse_duration, parse_size
 
 _HOST = re.compile(
     r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]"
@@ -25,9 +26,18 @@ _HOST = re.compile(
 _REGION = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)?")
 _HOST_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+"""A field name of RFC 9110, section 5.1."""
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]{0,8190}[\x21-\x7e])?")
 _BOOL = TypeAdapter(bool)
 
 MAX_PROCESS_LABELS = 8
+
+SET_HEADERS = (
+    *("accept-encoding", "connection", "content-encoding", "content-length", "content-type"),
+    *("expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
+)
+"""Headers that the exporter sets itself, or that belong to the connection, in lower case."""
 
 
 def _duration(value: Any) -> float:
@@ -71,6 +81,48 @@ def _address(value: Any) -> str:
     if int(port) > 65535:
         raise ValueError("must have a port from 0 to 65535")
     return str(value)
+
+
+def _url(value: Any) -> str:
+    example = 'such as "https://collector.example.com:4318"'
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise ValueError(f"must be a URL that begins with http:// or https://, {example}")
+    if not value.isascii() or not value.isprintable() or " " in value or "\\" in value:
+        raise ValueError("must be a URL without spaces and other characters that need an escape")
+    if "?" in value or "#" in value:
+        raise ValueError("must be a URL without a query (?) and a fragment (#)")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = "", None
+    if "@" in value:
+        raise ValueError("must be a URL without user and password, which belong in otlp.headers")
+    if not host or port == 0:
+        raise ValueError(f"must be a URL with a host and, if any, a valid port, {example}")
+    return value
+
+
+def _header_value(value: Any) -> SecretStr | dict[str, str]:
+    """Return the text of a header, or the file or variable that has it."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str):
+        if not _HEADER_VALUE.fullmatch(text):
+            raise ValueError(
+                "must be printable ASCII text without leading or trailing spaces, {file: /PATH} or "
+                "{variable: NAME}"
+            )
+        return SecretStr(text)
+    match value:
+        case {"file": str(path)} if len(value) == 1:
+            if not path.startswith("/") or "\0" in path:
+                raise ValueError("must have an absolute path as its file")
+        case {"variable": str(name)} if len(value) == 1:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError('must have a variable\'s name, such as "OTLP_TOKEN"')
+        case _:
+            raise ValueError("must be text, {file: /PATH} or {variable: NAME}")
+    return dict(value)
 
 
 def _as_list(value: Any) -> Any:
@@ -142,6 +194,18 @@ Addresses = Annotated[
     WithJsonSchema(_LIST_OR_ONE),
 ]
 Patterns = list[str]
+AbsolutePath = Annotated[
+    str,
+    _check(
+        lambda path: path.startswith("/") and not path.endswith("/") and "\0" not in path,
+        "must be the absolute path of a file",
+    ),
+]
+Url = Annotated[
+    str,
+    BeforeValidator(_url),
+    WithJsonSchema({"type": "string", "pattern": "^https?://[^ @?#]+$"}),
+]
 Name = Annotated[str, _check(str.isprintable, "must be text without control characters")]
 Region = Annotated[str, _check(_REGION.fullmatch, 'must be a region such as "us-east-1"')]
 HostName = Annotated[
@@ -161,6 +225,46 @@ _SecretText = Annotated[
     WithJsonSchema({"type": "string"}),
 ]
 Variables = dict[_VariableName, _SecretText | None]
+_HeaderName = Annotated[
+    str,
+    _check(_HEADER.fullmatch, 'must be a header\'s name, such as "X-Api-Key"'),
+    _check(lambda name: name.lower() not in SET_HEADERS, "is set by the exporter itself"),
+]
+HeaderValue = Annotated[SecretStr | dict[str, str], BeforeValidator(_header_value)]
+Headers = Annotated[
+    dict[_HeaderName, HeaderValue],
+    _check(
+        lambda headers: len({name.lower() for name in headers}) == len(headers),
+        "must not name a header twice (case does not matter)",
+    ),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string"},
+                    *(
+                        {
+                            "type": "object",
+                            "properties": {name: {"type": "string", "pattern": f"^{pattern}"}},
+                            "required": [name],
+                            "additionalProperties": False,
+                        }
+                        for name, pattern in (("file", "/"), ("variable", "[A-Za-z_]"))
+                    ),
+                ]
+            },
+            "propertyNames": {"pattern": f"^{_HEADER.pattern}$"},
+        }
+    ),
+]
+"""Headers by name: secret text, or a mapping with `file` or `variable`."""
+_AttributeText = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_LENGTH),
+    _check(str.isprintable, "must be text without control characters"),
+]
+Attributes = dict[_AttributeText, _AttributeText]
 ProcessLabels = Annotated[
     dict[str, _VariableName],
     _check(

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from neuron_exporter.config.load import PREFIX, ConfigError, LoadedConfig, load
-from neuron_exporter.config.schema import ConfigSection
+from neuron_exporter.config.section import ConfigSection
 from neuron_exporter.config.values import is_duration
 from neuron_exporter.text import format_duration
 

@@ -20,6 +20,7 @@ from neuron_exporter.daemon.routes import routes
 from neuron_exporter.daemon.signals import Signals
 from neuron_exporter.log import get_logger
 from neuron_exporter.pipeline.build import Pipeline
+from neuron_exporter.pipeline.otlp import shown_endpoint
 from neuron_exporter.pipeline.source import dropped_names, source_kind
 from neuron_exporter.run_directory import own_directory
 from neuron_exporter.source import SourceError
@@ -90,8 +91,8 @@ class Daemon:
             notify_ready()
             for helper in self._pipeline.helpers:
                 helper.start()
-            if self._pipeline.cloudwatch is not None:
-                self._pipeline.cloudwatch.start()
+            for sender in self._pipeline.senders:
+                sender.start()
             self._reader.start()
             self._log_start()
             self._address_file.write(self._server.url)
@@ -123,11 +124,19 @@ class Daemon:
         )
         if dropped := dropped_names(parts.config.source):
             _log.info("source_variables_dropped", names=dropped, key="source.environment")
-        if parts.is_simulated and parts.cloudwatch is not None and not parts.is_dry_run:
-            namespace = parts.config.cloudwatch.namespace
-            _log.warning("simulated_values_sent", sink="cloudwatch", namespace=namespace)
+        if parts.is_simulated and not parts.is_dry_run:
+            self._warn_of_simulated_values()
         if reason := self._address_file.problem:
             _log.warning("run_directory_unusable", path=own_directory(), reason=reason)
+
+    def _warn_of_simulated_values(self) -> None:
+        parts = self._pipeline
+        if parts.cloudwatch is not None:
+            namespace = parts.config.cloudwatch.namespace
+            _log.warning("simulated_values_sent", sink="cloudwatch", namespace=namespace)
+        if parts.otlp is not None:
+            endpoint = shown_endpoint(parts.config.otlp)
+            _log.warning("simulated_values_sent", sink="otlp", endpoint=endpoint)
 
     # Threads
 
@@ -190,10 +199,17 @@ class Daemon:
             helper.stop()
         self._pipeline.source.stop()
         self._reader.join(max(0.0, deadline - time.monotonic()))
-        if self._pipeline.cloudwatch is not None:
-            left = max(0.0, deadline - time.monotonic())
-            if not self._pipeline.cloudwatch.close(left):
-                _log.warning("flush_incomplete", after=format_duration(self._stop_seconds))
+        left = max(0.0, deadline - time.monotonic())
+        for sender in self._pipeline.senders:  # all of them use the same time
+            sender.begin_close(left)
+        unfinished = [
+            sender.name
+            for sender in self._pipeline.senders
+            if not sender.close(max(0.0, deadline - time.monotonic()))
+        ]
+        if unfinished:
+            after = format_duration(self._stop_seconds)
+            _log.warning("flush_incomplete", after=after, sinks=unfinished)
         self._server.close()
 
     def _access(self) -> Access:
@@ -205,8 +221,7 @@ class Daemon:
         loop. A sink that waits for a disk or an endpoint must not end the others."""
         now = time.monotonic()
         silent = [name for name, at in self._ticks.items() if now - at > _MAX_SILENCE]
-        sink = self._pipeline.cloudwatch
-        return [*silent, sink.name] if sink is not None and sink.is_endless else silent
+        return silent + [sink.name for sink in self._pipeline.senders if sink.is_endless]
 
     def _tick(self, thread: str) -> None:
         self._ticks[thread] = time.monotonic()

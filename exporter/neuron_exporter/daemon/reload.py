@@ -9,17 +9,13 @@ from typing import Any, NamedTuple
 
 from neuron_exporter import log
 from neuron_exporter.config import Config, ConfigError, ConfigWatcher, LoadedConfig
-from neuron_exporter.config.schema import ConfigSection, is_reloadable, keys
+from neuron_exporter.config.section import ConfigSection, is_reloadable, keys
 from neuron_exporter.config.values import is_duration
-from neuron_exporter.pipeline.build import (
-    Pipeline,
-    all_problems,
-    published_rows,
-    rows_by_branch,
-    validate,
-)
+from neuron_exporter.pipeline.branches import published_rows, rows_by_branch
+from neuron_exporter.pipeline.build import Pipeline, all_problems, validate
 from neuron_exporter.pipeline.cloudwatch import sink_settings
 from neuron_exporter.pipeline.identity import make_identity_resolver
+from neuron_exporter.pipeline.otlp import otlp_settings
 from neuron_exporter.pipeline.warnings import config_warnings
 from neuron_exporter.source import NeuronMonitorSource
 from neuron_exporter.text import format_duration, shown_value
@@ -139,6 +135,8 @@ def reconfigure(
         pipeline.prometheus.select(selections["prometheus"])
     if pipeline.cloudwatch is not None and _has_any(changed, "cloudwatch."):
         pipeline.cloudwatch.reconfigure(selections["cloudwatch"], sink_settings(config))
+    if pipeline.otlp is not None and _has_any(changed, "otlp."):
+        pipeline.otlp.reconfigure(selections["otlp"], otlp_settings(config))
     if pipeline.cloudwatch is not None and changed & _DIMENSIONS:
         _restart_identity_resolver(pipeline, environment)
     if pipeline.sysfs is not None:

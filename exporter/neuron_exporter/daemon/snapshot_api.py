@@ -20,7 +20,9 @@ from neuron_exporter.daemon.problems import ProblemMonitor
 from neuron_exporter.facts.prices import METRIC, REGION
 from neuron_exporter.model import Group, Snapshot
 from neuron_exporter.pipeline.build import Pipeline
+from neuron_exporter.pipeline.otlp import shown_endpoint
 from neuron_exporter.pipeline.source import source_kind
+from neuron_exporter.sinks.delivery.sink import DeliveringSink
 from neuron_exporter.web import Request, Response
 from neuron_exporter.web.page import build_reading
 
@@ -119,7 +121,11 @@ class _Document:
         log_lines = {"lines": log.recent_events()} if self.with_log else _NO_LOG
         machine = parts.identity.machine()
         values = {each.name: getattr(machine, each.name) for each in fields(machine)}
-        sinks = {"prometheus": self._prometheus(), "cloudwatch": self._cloudwatch()}
+        sinks = {
+            "prometheus": self._prometheus(),
+            "cloudwatch": self._cloudwatch(),
+            "otlp": self._otlp(),
+        }
         problems = self.monitor.current(
             sinks,
             is_fresh=fresh is not None,
@@ -174,23 +180,16 @@ class _Document:
         return {"is_on": True, "metrics": len(sink.selection.rows), "series": series}
 
     def _cloudwatch(self) -> dict[str, Any]:
-        sink, telemetry = self.pipeline.cloudwatch, self.pipeline.telemetry
+        sink = self.pipeline.cloudwatch
         if sink is None:
             return {"is_on": False}
-        status, budget_status = sink.status(), sink.budget_status
+        budget_status = sink.budget_status
         config = self.pipeline.config.cloudwatch
         price = METRIC.tiers[0].usd
         return {
-            "is_on": True,
-            "is_up": bool(_value(telemetry.sink_up, sink.name)),
-            "state": _DRY_RUN if self.pipeline.is_dry_run else status["state"],
+            **self._delivery(sink),
             "transport": "print" if self.pipeline.is_dry_run else config.transport,
             "namespace": config.namespace,
-            "last_success_at": _value(telemetry.sink_last_success, sink.name) or None,
-            "failing_since": sink.failing_since,
-            "queued_requests": int(status["queued requests"]),
-            "kept": status.get("kept"),
-            "oldest": status.get("oldest"),
             "dimension_sets": config.dimension_sets,
             "names": sorted(sink.selection.names),
             "metrics": budget_status.published,
@@ -203,10 +202,43 @@ class _Document:
             "waiting_metrics": budget_status.deferred,
         }
 
+    def _otlp(self) -> dict[str, Any]:
+        sink, telemetry = self.pipeline.otlp, self.pipeline.telemetry
+        if sink is None:
+            return {"is_on": False}
+        config, budget_status = self.pipeline.config.otlp, sink.budget_status
+        return {
+            **self._delivery(sink),
+            "endpoint": shown_endpoint(config),
+            "auth": config.auth,
+            "interval_seconds": config.interval,
+            "metrics": len(sink.selection.rows),
+            "points": int(_value(telemetry.otlp_points)),
+            "bytes": int(_value(telemetry.otlp_bytes)),
+            "monthly_bytes": budget_status.published,
+            "wanted_monthly_bytes": budget_status.wanted,
+            "budget_monthly_bytes": budget_status.limit,
+            "dropped": sorted(budget_status.suppressed),
+        }
 
-def _value(gauge: Gauge, sink: str) -> float:
-    """Return the value of a gauge for a sink; 0 if it was never set."""
-    found = [s.value for each in gauge.collect() for s in each.samples if s.labels["sink"] == sink]
+    def _delivery(self, sink: DeliveringSink[Any]) -> dict[str, Any]:
+        """Return what is shown about each sink that sends."""
+        status, telemetry = sink.status(), self.pipeline.telemetry
+        return {
+            "is_on": True,
+            "is_up": bool(_value(telemetry.sink_up, sink=sink.name)),
+            "state": _DRY_RUN if self.pipeline.is_dry_run else status["state"],
+            "last_success_at": _value(telemetry.sink_last_success, sink=sink.name) or None,
+            "failing_since": sink.failing_since,
+            "queued_requests": int(status["queued requests"]),
+            "kept": status.get("kept"),
+            "oldest": status.get("oldest"),
+        }
+
+
+def _value(gauge: Gauge, **labels: str) -> float:
+    """Return the value of a gauge with these labels; 0 if it was never set."""
+    found = [s.value for each in gauge.collect() for s in each.samples if s.labels == labels]
     return found[0] if found else 0.0
 
 

@@ -22,7 +22,7 @@ import yaml
 
 from neuron_exporter import __version__
 from neuron_exporter.config import Config
-from neuron_exporter.config.schema import keys
+from neuron_exporter.config.section import keys
 from neuron_exporter.doctor.acceptance.sysfs import READ_NAMES, read_tree
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.driver_files import FILE_TIMEOUT, root_of
@@ -61,6 +61,9 @@ _KEPT_TEXTS = {
     "cloudwatch.budget.keep": _METRICS,
     "cloudwatch.dimension_sets": re.compile(_DIMENSIONS),
     "cloudwatch.region": REGION,
+    "otlp.include": _METRICS,
+    "otlp.exclude": _METRICS,
+    "otlp.budget.keep": _METRICS,
     "identity.region": REGION,
     "identity.instance_type": INSTANCE_TYPE,
 }

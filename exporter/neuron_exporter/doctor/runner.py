@@ -17,6 +17,7 @@ from neuron_exporter.doctor import (
     driver_files,
     host,
     identity,
+    otlp,
     owners,
     running_exporter,
     source,
@@ -58,6 +59,7 @@ CHECKS = (
     Check(identity.SUBJECT, identity.check, 8.0, (source.SUBJECT,)),
     Check(owners.SUBJECT, owners.check, 14.0, (source.SUBJECT,)),
     Check(cloudwatch.SUBJECT, cloudwatch.check, 25.0, (source.SUBJECT, identity.SUBJECT)),
+    Check(otlp.SUBJECT, otlp.check, 20.0, (source.SUBJECT, identity.SUBJECT)),
     Check(spool.SUBJECT, spool.check, 3.0, (source.SUBJECT, identity.SUBJECT)),
     Check(host.MEMORY, host.check_memory, 2.0),
 )

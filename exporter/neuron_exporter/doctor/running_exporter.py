@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from neuron_exporter import __version__
 from neuron_exporter.address_file import local_address
@@ -91,7 +91,7 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _age(context.scraped, context.config.source.period)
     yield from _losses(context.scraped)
     yield from _reloads(context.scraped)
-    yield from _sinks(context.scraped, snapshot.sinks.cloudwatch.state)
+    yield from _sinks(context.scraped, snapshot.sinks.state)
 
 
 def _read_snapshot(context: Context, server: Server) -> None:
@@ -147,7 +147,7 @@ def _reloads(scraped: ScrapedMetrics) -> Iterator[Finding]:
             )
 
 
-def _sinks(scraped: ScrapedMetrics, state: str) -> Iterator[Finding]:
+def _sinks(scraped: ScrapedMetrics, state_of: Callable[[str], str]) -> Iterator[Finding]:
     """Report whether each sink that can fail delivers, and why it does not."""
     for sink, up in scraped.values_by("neuron_exporter_sink_up", "sink").items():
         waiting = scraped.value("neuron_exporter_sink_queue_requests", sink=sink) or 0
@@ -157,9 +157,11 @@ def _sinks(scraped: ScrapedMetrics, state: str) -> Iterator[Finding]:
         if up:
             yield SUBJECT.ok(seen)
             continue
+        state = state_of(sink)
         seen += f"; {state}" if state else ""
-        tried = scraped.value("neuron_exporter_sink_requests_total", sink=sink)
-        if tried is None and not scraped.values_by("neuron_exporter_sink_errors_total", "code"):
+        counters = ("requests", "errors")
+        names = (f"neuron_exporter_sink_{each}_total" for each in counters)
+        if all(scraped.value(name, sink=sink) is None for name in names):
             yield SUBJECT.warning(seen, "wait: the first window is sent within two intervals")
         else:
             yield SUBJECT.failed(seen, f"check the {sink} lines below")

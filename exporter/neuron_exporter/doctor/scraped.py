@@ -71,6 +71,12 @@ class _Sink(msgspec.Struct):
 
 class _Sinks(msgspec.Struct):
     cloudwatch: _Sink = msgspec.field(default_factory=_Sink)
+    otlp: _Sink = msgspec.field(default_factory=_Sink)
+
+    def state(self, name: str) -> str:
+        """Return the state of a sink; empty if it is unknown."""
+        sink = getattr(self, name, None)
+        return sink.state if isinstance(sink, _Sink) else ""
 
 
 class ScrapedSnapshot(msgspec.Struct):

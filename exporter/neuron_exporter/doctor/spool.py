@@ -24,8 +24,8 @@ SUBJECT = Subject("spool")
 
 _MIB = 2**20
 _FIX_VOLUME = (
-    "mount a volume there that this user can write to, or set cloudwatch.spool.path; if the "
-    "exporter runs as another user, run the doctor as that user"
+    "mount a volume there that this user can write to, or set {}.path; if the exporter runs as "
+    "another user, run the doctor as that user"
 )
 _MAX_CALLS = 10_000  # of the progress handler: 100 million steps of SQLite
 _FLOCK = "hhqqi4x"
@@ -33,33 +33,37 @@ _FLOCK = "hhqqi4x"
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Inspect the file without disturbing the process that has locked it."""
-    config = context.config.cloudwatch
-    if not config.enabled:
-        return
-    if config.spool.path is None or config.transport == "emf":
-        yield SUBJECT.skipped("requests are queued in memory: a restart loses them")
+    """Inspect the files of all sinks without disturbing the process that has locked them."""
+    cloudwatch, otlp = context.config.cloudwatch, context.config.otlp
+    if cloudwatch.enabled:
+        path = None if cloudwatch.transport == "emf" else cloudwatch.spool.path
+        yield from _check(context, "cloudwatch", path, cloudwatch.spool.max_bytes)
+    if otlp.enabled:
+        yield from _check(context, "otlp", otlp.spool.path, otlp.spool.max_bytes)
+
+
+def _check(context: Context, sink: str, template: str | None, max_bytes: int) -> Iterator[Finding]:
+    if template is None:
+        yield SUBJECT.skipped(f"requests of {sink} are queued in memory: a restart loses them")
         return
     values = {"task_id": context.machine.task_id, "pod_uid": context.machine.pod_uid}
-    scraped = context.scraped
-    on_disk = scraped.value("neuron_exporter_spool_on_disk") if scraped is not None else None
-    for finding in check_file(expand(config.spool.path, values), config.spool.max_bytes):
+    scraped, name = context.scraped, "neuron_exporter_spool_on_disk"
+    on_disk = scraped.value(name, sink=sink) if scraped is not None else None
+    for finding in check_file(expand(template, values), max_bytes, f"{sink}.spool"):
         if finding.verdict is Verdict.FAILED and on_disk:
             seen = f"{finding.seen}; the running exporter, as another user, can use it"
             finding = SUBJECT.skipped(seen, "run the doctor as the user of the exporter")
         yield finding
-    # The exporter opens the file when it sends its first window.
-    if scraped is None or on_disk != 0:
-        return
-    if scraped.value("neuron_exporter_sink_requests_total", sink="cloudwatch"):
+    if on_disk == 0:  # it is absent until the exporter opens the file, for its first requests
         yield SUBJECT.warning(
-            "the running exporter queues requests in memory: it cannot use the file",
+            f"the running exporter queues requests of {sink} in memory: it cannot use the file",
             "read the reason in the log; the exporter retries every 30 s to 5 min",
         )
 
 
-def check_file(path: Path, max_bytes: int) -> Iterator[Finding]:
-    """Check that the exporter can write to the path, and report what the file contains."""
+def check_file(path: Path, max_bytes: int, section: str = "cloudwatch.spool") -> Iterator[Finding]:
+    """Check that the exporter can write to the path, and report what the file contains. `section`
+    has the keys of the spool."""
     folder = next((each for each in path.parents if os.path.isdir(each)), Path("/"))
     try:
         exists = _require_access(folder, path)
@@ -68,7 +72,7 @@ def check_file(path: Path, max_bytes: int) -> Iterator[Finding]:
         size = sum(os.lstat(each).st_size for each in files if os.path.lexists(each))
     except OSError as error:
         seen = f"{error.filename} cannot be written: {error.strerror} (user {os.geteuid()})"
-        yield SUBJECT.failed(seen, _FIX_VOLUME)
+        yield SUBJECT.failed(seen, _FIX_VOLUME.format(section))
         return
     if exists:
         yield _state(path, size)
@@ -77,7 +81,7 @@ def check_file(path: Path, max_bytes: int) -> Iterator[Finding]:
     free = stats.f_bavail * stats.f_frsize
     if free < max_bytes - size:
         yield SUBJECT.warning(
-            f"{folder} has {free / _MIB:.0f} MiB free; cloudwatch.spool.max_bytes is "
+            f"{folder} has {free / _MIB:.0f} MiB free; {section}.max_bytes is "
             f"{max_bytes / _MIB:.0f} MiB",
             "free some space: when the disk is full, up to 16 MiB of requests stay in memory",
         )

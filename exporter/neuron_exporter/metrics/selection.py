@@ -47,13 +47,24 @@ class _Pattern(NamedTuple):
 
 
 def select_for_prometheus(
-    preset: str, include: Sequence[str], exclude: Sequence[str], layout: Layout = Layout.CORE
+    preset: str,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    layout: Layout = Layout.CORE,
+    keep: Sequence[str] = (),
 ) -> tuple[Selection, list[SelectionProblem]]:
-    """Select rows and series by Prometheus names and label globs."""
+    """Select rows and series by Prometheus names and label globs. `keep` is only validated: a
+    budget drops a metric with all its series, so its patterns have no labels."""
     available = {row.name: row for row in CATALOGUE if layout in row.layouts}
     problems: list[SelectionProblem] = []
     included = _parse("include", include, available, problems)
     excluded = _parse("exclude", exclude, available, problems)
+    kept = _parse("budget.keep", keep, available, problems)
+    problems += (
+        SelectionProblem("budget.keep", text, "must have no labels: the budget drops whole metrics")
+        for text, pattern in zip(keep, kept, strict=False)
+        if pattern.labels
+    )
     level = _level(preset)
     in_preset = {name for name, row in available.items() if row.preset <= level}
     rows = tuple(

@@ -6,41 +6,49 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuron_exporter import log
 from neuron_exporter.config import Config, ConfigError, LoadedConfig
 from neuron_exporter.facts.problems import RestartReason
 from neuron_exporter.hardware.kernel_log import KernelLog
 from neuron_exporter.hardware.sysfs import SysfsReader
-from neuron_exporter.identity.local import container_device_count, present_devices
 from neuron_exporter.identity.machine import Identity
 from neuron_exporter.identity.owners.lookup import OwnerLookup
 from neuron_exporter.identity.resolver import IdentityResolver
-from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.collector import Collector
-from neuron_exporter.metrics.counters import Counters
-from neuron_exporter.metrics.report_period import ReportPeriod
 from neuron_exporter.metrics.selection import select_for_prometheus
-from neuron_exporter.metrics.task_scope import TaskScope
 from neuron_exporter.model import Group, Layout, MetricSpec, Owners, Selection, SourceState
+from neuron_exporter.pipeline.branches import (
+    Selections,
+    make_branches,
+    make_report_period,
+    published_rows,
+)
 from neuron_exporter.pipeline.cloudwatch import (
     Connect,
     check_cloudwatch,
     check_simulated,
     make_cloudwatch_sink,
-    make_ecc_store,
     select_for_cloudwatch,
 )
 from neuron_exporter.pipeline.hardware import JoinedReadings, make_kernel_log, make_sysfs_reader
-from neuron_exporter.pipeline.identity import is_local_source, make_identity
+from neuron_exporter.pipeline.identity import make_identity
+from neuron_exporter.pipeline.otlp import (
+    ConnectOtlp,
+    check_otlp,
+    check_runtime,
+    make_otlp_sink,
+    select_for_otlp,
+    why_unusable,
+)
 from neuron_exporter.pipeline.owners import check_owners, make_owner_lookup
-from neuron_exporter.pipeline.processor import Branch, ReportProcessor, Sink
+from neuron_exporter.pipeline.processor import ReportProcessor
 from neuron_exporter.pipeline.prometheus import check_labels
 from neuron_exporter.pipeline.source import check_source, groups_of, is_simulated, make_source
 from neuron_exporter.pipeline.warnings import config_warnings
 from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.delivery.sink import DeliveringSink
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.source import Source
 from neuron_exporter.source.memory import limited_group
@@ -48,10 +56,8 @@ from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.validation import bounded_problems
 
 if TYPE_CHECKING:
+    from neuron_exporter.sinks.otlp.sink import OtlpSink
     from neuron_exporter.web.config_file import WebConfigFile
-
-Selections = Mapping[str, Selection]
-"""The metrics of each sink that is on, in the order of the branches."""
 
 _NO_OWNERS = Owners()
 """Default of `build`. Always the same object: results computed from owners are cached by it."""
@@ -74,6 +80,7 @@ class Pipeline:
     kernel_log: KernelLog | None
     prometheus: PrometheusSink | None
     cloudwatch: CloudWatchSink | None
+    otlp: OtlpSink | None
     web_config: WebConfigFile | None
     telemetry: Telemetry
     rows: tuple[MetricSpec, ...]
@@ -92,6 +99,11 @@ class Pipeline:
         return tuple(part for part in parts if part is not None)
 
     @property
+    def senders(self) -> tuple[DeliveringSink[Any], ...]:
+        """The sinks with a thread that sends."""
+        return tuple(sink for sink in (self.cloudwatch, self.otlp) if sink is not None)
+
+    @property
     def certificate_expiry(self) -> float:
         """Unix time at which the web server's certificate expires; NaN without TLS."""
         tls = None if self.web_config is None else self.web_config.access().tls
@@ -108,6 +120,7 @@ def build(
     *,
     environment: Mapping[str, str] = os.environ,
     connect: Connect | None = None,
+    connect_otlp: ConnectOtlp | None = None,
     owners: Owners = _NO_OWNERS,
     hardware: Callable[[], HardwareReadings] | None = None,
     clock: Callable[[], float] | None = None,
@@ -116,17 +129,23 @@ def build(
 
     Args:
         connect: opens CloudWatch's transport to a region, in place of the configured transport. It
-            makes the run a dry run, whose requests are not sent.
+            makes the run a dry run, whose requests are not sent, and which has no other sink that
+            sends.
+        connect_otlp: the same for OTLP.
         owners: the owners of cores if there is no provider of owners.
         hardware: returns readings in place of those of the driver's files.
-        clock: replaces both clocks of CloudWatch's sink, for simulated time.
+        clock: replaces both clocks of the sinks that send, for simulated time.
 
     Raises:
         ConfigError: with all errors beyond the schema.
     """
     config = loaded.config
     selections, web_config = validate(loaded)
-    if connect is None and (problems := check_simulated(loaded, environment)):
+    is_dry_run = connect is not None or connect_otlp is not None
+    if is_dry_run:
+        unconnected = {"cloudwatch": connect is None, "otlp": connect_otlp is None}
+        selections = {n: each for n, each in selections.items() if not unconnected.get(n)}
+    if problems := _runtime_problems(loaded, selections, environment, is_dry_run=is_dry_run):
         raise ConfigError(problems)
 
     telemetry = Telemetry(SourceState, RestartReason)
@@ -148,7 +167,7 @@ def build(
             provider.lower().replace(" ", "_")
         ).set(succeeded)
 
-    prometheus = cloudwatch = None
+    prometheus = cloudwatch = otlp = None
     if "prometheus" in selections:
         settings = config.prometheus
         prometheus = PrometheusSink(
@@ -160,9 +179,19 @@ def build(
         cloudwatch = make_cloudwatch_sink(
             config, selections["cloudwatch"], identity.machine, connect, telemetry, clock
         )
+    if "otlp" in selections:
+        otlp = make_otlp_sink(
+            config,
+            selections["otlp"],
+            identity.machine,
+            connect_otlp,
+            telemetry,
+            clock,
+            environment,
+        )
 
     rows = published_rows(selections)
-    period = _make_report_period(config)
+    period = make_report_period(config)
     sysfs = make_sysfs_reader(config, lambda: period.seconds, telemetry)
     if hardware is None:
         hardware = sysfs.readings if sysfs is not None else lambda: NO_READINGS
@@ -171,8 +200,13 @@ def build(
         hardware = JoinedReadings(hardware, kernel_log.errors)
     processor = ReportProcessor(
         identity,
-        _make_branches(
-            config, period, selections, prometheus, cloudwatch, is_dry_run=connect is not None
+        make_branches(
+            config,
+            period,
+            selections,
+            [sink for sink in (prometheus, otlp) if sink is not None],
+            cloudwatch,
+            is_dry_run=is_dry_run,
         ),
         period,
         owner_lookup.owners if owner_lookup else lambda: owners,
@@ -191,11 +225,12 @@ def build(
         kernel_log=kernel_log,
         prometheus=prometheus,
         cloudwatch=cloudwatch,
+        otlp=otlp,
         web_config=web_config,
         telemetry=telemetry,
         rows=rows,
         warnings=tuple(config_warnings(loaded, selections, environment, web_config)),
-        is_dry_run=connect is not None,
+        is_dry_run=is_dry_run,
     )
     telemetry.web_certificate_expiry.set_function(lambda: pipeline.certificate_expiry)
     return pipeline
@@ -223,8 +258,12 @@ def validate(
     if config.cloudwatch.enabled:
         selections["cloudwatch"], lines = select_for_cloudwatch(loaded)
         problems += lines
+    if config.otlp.enabled:
+        selections["otlp"], lines = select_for_otlp(loaded)
+        problems += lines
     problems += check_labels(loaded)
     problems += check_cloudwatch(loaded, selections.get("cloudwatch"))
+    problems += check_otlp(loaded)
     problems += check_source(loaded)
     problems += check_owners(loaded)
     web_config = _read_web_config(loaded, problems) if read_web_config else None
@@ -244,17 +283,18 @@ def all_problems(error: ConfigError) -> list[str]:
     return problems
 
 
-def published_rows(selections: Selections) -> tuple[MetricSpec, ...]:
-    """Return the rows that any sink publishes, in the order of the catalogue."""
-    selected = {id(row) for selection in selections.values() for row in selection.rows}
-    return tuple(row for row in CATALOGUE if id(row) in selected)
-
-
-def rows_by_branch(config: Config, selections: Selections) -> list[tuple[MetricSpec, ...]]:
-    """Return the rows that each branch collects."""
-    if config.cloudwatch.enabled and config.cloudwatch.scope == "task":
-        return [selection.rows for selection in selections.values()]
-    return [published_rows(selections)]
+def _runtime_problems(
+    loaded: LoadedConfig,
+    selections: Selections,
+    environment: Mapping[str, str],
+    *,
+    is_dry_run: bool,
+) -> list[str]:
+    """Return the errors that depend on where the exporter runs."""
+    if not is_dry_run:
+        return [*check_simulated(loaded, environment), *check_runtime(loaded, environment)]
+    reason = why_unusable() if "otlp" in selections else ""
+    return [loaded.problem("otlp.enabled", reason)] if reason else []
 
 
 def _read_web_config(loaded: LoadedConfig, problems: list[str]) -> WebConfigFile | None:
@@ -269,39 +309,3 @@ def _read_web_config(loaded: LoadedConfig, problems: list[str]) -> WebConfigFile
     except WebConfigError as error:
         problems += [loaded.problem("prometheus.web_config_file", each) for each in error.problems]
         return None
-
-
-def _make_branches(
-    config: Config,
-    period: ReportPeriod,
-    selections: Selections,
-    prometheus: PrometheusSink | None,
-    cloudwatch: CloudWatchSink | None,
-    *,
-    is_dry_run: bool,
-) -> list[Branch]:
-    """Build one branch for all sinks. With `scope: task`, CloudWatch has a branch of its own, which
-    collects the task's part of the machine."""
-    sinks: list[Sink] = [sink for sink in (prometheus, cloudwatch) if sink is not None]
-    has_task_branch = cloudwatch is not None and config.cloudwatch.scope == "task"
-    sinks_by_branch = [[sink] for sink in sinks] if has_task_branch else [sinks]
-    labels = tuple(config.prometheus.runtime_labels)
-    is_local = is_local_source(config)
-    container_devices = container_device_count if is_local else lambda: None
-    own_devices = present_devices if is_local else frozenset
-    branches = []
-    for rows, own in zip(rows_by_branch(config, selections), sinks_by_branch, strict=True):
-        is_task = has_task_branch and cloudwatch in own and is_local
-        task = TaskScope(present_devices) if is_task else None
-        store = make_ecc_store(config) if cloudwatch in own and not is_dry_run else None
-        counters = Counters(config.counters.ecc, config.counters.generic, store)
-        collector = Collector(rows, counters, period, labels, task, container_devices, own_devices)
-        branches.append(Branch(collector, own))
-        period = _make_report_period(config)  # each collector needs its own
-    return branches
-
-
-def _make_report_period(config: Config) -> ReportPeriod:
-    """Build the tracker of the report period, which the exporter sets for its own child only."""
-    is_child = config.source.kind in ("neuron-monitor", "simulator")
-    return ReportPeriod(config.source.period if is_child else None)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from neuron_exporter.config import LoadedConfig, suggest
 from neuron_exporter.config.schema import CloudWatchConfig, Config
@@ -14,21 +12,24 @@ from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.metrics import selection
 from neuron_exporter.metrics.ecc_state import EccStateFile
 from neuron_exporter.model import Machine, Selection
+from neuron_exporter.pipeline.aws_hosts import is_aws_endpoint
 from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.pipeline.source import source_kind
 from neuron_exporter.sinks.cloudwatch import dimensions, emf
 from neuron_exporter.sinks.cloudwatch.budget import expected_items, protected_names
 from neuron_exporter.sinks.cloudwatch.datums import MAX_AGE, MAX_AHEAD
 from neuron_exporter.sinks.cloudwatch.dimensions import OWNER_DIMENSIONS, owner_dimensions_in
+from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
-from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink, OnDrop
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.delivery.sink import OnDrop
 from neuron_exporter.sinks.delivery.spool import paths
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import AcceptedAges, Transport
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.text import format_duration
 
-Connect = Callable[[str], Transport]
+Connect = Callable[[str], Transport[PutMetricDataRequest]]
 """Opens a transport to an AWS region."""
 
 _TASK_DIMENSIONS = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
@@ -36,9 +37,6 @@ _TASK_DIMENSIONS = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL")
 """Variables from which botocore takes the endpoint if it is not configured."""
-
-_AWS_HOST = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws|api\.amazonwebservices\.com\.cn)$")
-"""Hosts of AWS's endpoints, also of those in a VPC."""
 
 _RETRY_SECONDS = 60.0
 """Time for the first attempts to send a request."""
@@ -96,7 +94,7 @@ def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> lis
         return []
     variables = (environment.get(name) for name in _ENDPOINT_VARIABLES)
     url = config.endpoint_url or next(filter(None, variables), None)
-    if url is not None and not _AWS_HOST.search(urlsplit(url).hostname or ""):
+    if url is not None and not is_aws_endpoint(url):
         return []
     message = (
         f'"{kind}" does not measure this machine, and its values would be sent to CloudWatch: set '
@@ -119,7 +117,7 @@ def make_cloudwatch_sink(
     settings = sink_settings(configuration)
     wall, monotonic = clock or time.time, clock or time.monotonic
 
-    def open_transport(region: str) -> Transport:
+    def open_transport(region: str) -> Transport[PutMetricDataRequest]:
         if is_emf:
             return emf.EmfTransport()
         # Imported by the first request: botocore costs 20 MiB of memory.
@@ -127,7 +125,7 @@ def make_cloudwatch_sink(
 
         return PutMetricDataTransport(region, config.endpoint_url)
 
-    def open_spool(machine: Machine, on_drop: OnDrop) -> Spool:
+    def open_spool(machine: Machine, on_drop: OnDrop) -> Spool[PutMetricDataRequest]:
         # No file for EMF: another process has another standard output.
         template = "" if is_emf else config.spool.path or ""
         values = {"task_id": machine.task_id, "pod_uid": machine.pod_uid}
@@ -136,6 +134,7 @@ def make_cloudwatch_sink(
             config.spool.max_bytes,
             AcceptedAges(min(config.spool.max_age, MAX_AGE), MAX_AHEAD),
             on_drop,
+            codec=CODEC,
             destination=(config.namespace, config.region or machine.region),
             sink=NAME,
             template=template,

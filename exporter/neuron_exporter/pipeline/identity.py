@@ -14,8 +14,8 @@ from neuron_exporter.model import Machine
 from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, OWNER_DIMENSIONS
 
 PROMETHEUS_FIELDS = frozenset({"instance_id", "instance_type", "availability_zone", "region"})
-"""Fields that every Prometheus series should have as labels. Its other labels are optional: an
-instance need not have a name or belong to an UltraServer."""
+"""Fields that every series of Prometheus and OTLP should have as labels. Its other labels are
+optional: an instance need not have a name or belong to an UltraServer."""
 
 
 def make_identity(
@@ -56,8 +56,10 @@ def identity_providers(config: Config, environment: Mapping[str, str]) -> list[I
 
 def required_fields(config: Config) -> RequiredFields:
     """Return the fields that the sinks use."""
-    cloudwatch = config.cloudwatch
-    labels = PROMETHEUS_FIELDS if config.prometheus.enabled else frozenset()
+    cloudwatch, otlp = config.cloudwatch, config.otlp
+    labels = PROMETHEUS_FIELDS if config.prometheus.enabled or otlp.enabled else frozenset()
+    if otlp.enabled and "{task_id}" in (otlp.spool.path or ""):
+        labels |= {"task_id"}
     if not cloudwatch.enabled:
         return RequiredFields(labels=labels)
     if "{task_id}" in (cloudwatch.spool.path or ""):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_exporter.config import LoadedConfig
 from neuron_exporter.config.load import PREFIX
-from neuron_exporter.config.schema import Config, keys
+from neuron_exporter.config.schema import Config
+from neuron_exporter.config.section import keys
 from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.model import Selection
 from neuron_exporter.pipeline.cloudwatch import sink_settings
+from neuron_exporter.pipeline.otlp_warnings import otlp_warnings, shorter_than_period
 from neuron_exporter.pipeline.owners import (
     ECS_AGENT_VARIABLE,
     KUBELET_SOCKET_VARIABLE,
@@ -78,8 +80,10 @@ def config_warnings(
     yield from _unknown_variables(environment)
     yield from _unused(loaded, selections)
     yield from _placeholders(loaded)
+    yield from _region(loaded, environment)
+    if "otlp" in selections:
+        yield from otlp_warnings(loaded)
     if "cloudwatch" in selections:
-        yield from _region(loaded, environment)
         yield from _shared_dimensions(loaded)
         yield from _windows(loaded)
         yield from _budget(loaded, selections["cloudwatch"])
@@ -104,11 +108,15 @@ def _unused(loaded: LoadedConfig, selections: Mapping[str, Selection]) -> Iterat
     config = loaded.config
     source, cloudwatch = config.source, config.cloudwatch
     if not selections:
-        message = "nothing is published: prometheus.enabled and cloudwatch.enabled are both false"
+        message = (
+            "nothing is published: prometheus.enabled, cloudwatch.enabled and otlp.enabled are all "
+            "false"
+        )
         yield loaded.problem("prometheus.enabled", message)
-    below = [key for key in loaded.origins if key[0] == "cloudwatch" and len(key) > 1]
-    if below and not cloudwatch.enabled and ("cloudwatch", "enabled") not in below:
-        yield loaded.problem("cloudwatch", "has no effect: cloudwatch.enabled is not set")
+    for sink, is_on in (("cloudwatch", cloudwatch.enabled), ("otlp", config.otlp.enabled)):
+        below = [key for key in loaded.origins if key[0] == sink and len(key) > 1]
+        if below and not is_on and (sink, "enabled") not in below:
+            yield loaded.problem(sink, f"has no effect: {sink}.enabled is not set")
     if cloudwatch.enabled and cloudwatch.transport == "emf" and cloudwatch.endpoint_url:
         message = "has no effect with transport emf"
         yield loaded.problem("cloudwatch.endpoint_url", message, cloudwatch.endpoint_url)
@@ -142,15 +150,17 @@ def _texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _region(loaded: LoadedConfig, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line if the region from which CloudWatch's endpoint follows is no region of AWS."""
-    config = loaded.config
-    if config.cloudwatch.endpoint_url is not None or config.cloudwatch.transport == "emf":
+    """Yield a line if the region from which CloudWatch's endpoints follow is no region of AWS."""
+    config, cloudwatch, otlp = loaded.config, loaded.config.cloudwatch, loaded.config.otlp
+    needs_region = (
+        cloudwatch.enabled and cloudwatch.endpoint_url is None and cloudwatch.transport == "api"
+    )
+    configured = {"identity.region": config.identity.region}
+    if needs_region:
+        configured = {"cloudwatch.region": cloudwatch.region} | configured
+    elif not (otlp.enabled and otlp.auth == "sigv4" and otlp.endpoint is None):
         return
     message = 'is not a region of AWS; regions have the form of "us-east-1"'
-    configured = {
-        "cloudwatch.region": config.cloudwatch.region,
-        "identity.region": config.identity.region,
-    }
     for key, region in configured.items():
         if region:
             if not _REGION.fullmatch(region):
@@ -178,12 +188,9 @@ def _shared_dimensions(loaded: LoadedConfig) -> Iterator[str]:
 
 
 def _windows(loaded: LoadedConfig) -> Iterator[str]:
-    source, interval = loaded.config.source, loaded.config.cloudwatch.flush_interval
-    if source.kind in ("neuron-monitor", "simulator") and interval < source.period:
-        message = (
-            f"is shorter than source.period ({format_duration(source.period)}): most windows have "
-            "no readings"
-        )
+    interval = loaded.config.cloudwatch.flush_interval
+    if reason := shorter_than_period(loaded.config, interval):
+        message = f"{reason}: most windows have no readings"
         yield loaded.problem("cloudwatch.flush_interval", message, format_duration(interval))
 
 

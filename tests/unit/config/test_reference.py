@@ -17,7 +17,7 @@ from neuron_exporter.config.reference import (
     json_schema,
     key_references,
 )
-from neuron_exporter.config.schema import keys
+from neuron_exporter.config.section import keys
 from tests.support.paths import ROOT
 
 EXAMPLES = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuron_exporter.config import Config
-from neuron_exporter.config.schema import is_reloadable, keys
+from neuron_exporter.config.section import is_reloadable, keys
 from neuron_exporter.config.values import is_duration
 
 RELOADABLE = {
@@ -19,6 +19,11 @@ RELOADABLE = {
     "cloudwatch.budget.max_metrics",
     "cloudwatch.budget.max_monthly_usd",
     "cloudwatch.budget.keep",
+    "otlp.preset",
+    "otlp.include",
+    "otlp.exclude",
+    "otlp.budget.max_monthly_usd",
+    "otlp.budget.keep",
     "hardware.sysfs",
     "log.level",
 }
@@ -33,6 +38,8 @@ def test_duration_keys() -> None:
         "source.period",
         "cloudwatch.flush_interval",
         "cloudwatch.spool.max_age",
+        "otlp.interval",
+        "otlp.spool.max_age",
     }
 
 

@@ -13,11 +13,12 @@ import structlog
 from neuron_exporter.config import ConfigError, LoadedConfig, Override, load
 from neuron_exporter.identity.local import present_devices
 from neuron_exporter.model import Timestamp
-from neuron_exporter.pipeline import build as pipeline
+from neuron_exporter.pipeline import branches
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.pipeline.cloudwatch import check_simulated, metric_limit
 from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from tests.support.reports import cores, executions, report, runtime
 
 START = 1_700_000_040.0
@@ -59,7 +60,7 @@ class Published:
             sink.run_once()
         self.status = sink.status()
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         """Record the datums."""
         self.datums += request.items
         return Outcome(Verdict.DELIVERED)
@@ -285,7 +286,7 @@ def test_the_error_names_both_ways_out() -> None:
 def second_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this container own the second of the machine's two devices."""
     (tmp_path / "neuron1").touch()
-    monkeypatch.setattr(pipeline, "present_devices", lambda: present_devices(str(tmp_path)))
+    monkeypatch.setattr(branches, "present_devices", lambda: present_devices(str(tmp_path)))
 
 
 @pytest.mark.usefixtures("second_device")

@@ -27,8 +27,8 @@ def warnings(keys: Mapping[str, Any], environment: Mapping[str, str] | None = No
     [
         (
             {"prometheus.enabled": False},
-            "prometheus.enabled: nothing is published: prometheus.enabled and cloudwatch.enabled "
-            "are both false",
+            "prometheus.enabled: nothing is published: prometheus.enabled, cloudwatch.enabled "
+            "and otlp.enabled are all false",
         ),
         (
             {"cloudwatch.namespace": "N"},

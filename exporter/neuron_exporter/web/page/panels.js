@@ -94,8 +94,39 @@ const TRANSPORTS = {
   print: "none: requests are printed, nothing is sent",
 };
 
+const stateOfSink = (sink) => isDryRun(sink) ? ["warn", "Dry run"] : sink.is_up ? ["good", "Delivering"]
+  : isWaiting(sink) ? ["wait", "Waiting"] : ["bad", "Failing"];
+
+const lastDelivery = (sink, since) => sink.last_success_at === null ? "none yet" : `${duration(since(sink.last_success_at))} ago`;
+
+const MAX_NAMED = 5;
+
+function showOtlp(otlp, since) {
+  byId("otlp").hidden = !otlp?.is_on;
+  if (!otlp?.is_on) return;
+  pill(byId("otlp-state"), ...stateOfSink(otlp));
+  const budget = otlp.budget_monthly_bytes;
+  const rows = [
+    ["Metrics", integer(otlp.metrics)],
+    ["Last interval", `${plural(otlp.points, "point")}, ${bytes(otlp.bytes)}`],
+    ["Last delivery", lastDelivery(otlp, since)],
+    ["Queued", plural(otlp.queued_requests, "request")],
+    ["Spool", otlp.kept ?? NO_VALUE],
+    ["Endpoint", otlp.endpoint],
+  ];
+  if (budget !== null) rows.splice(2, 0, ["Budget", `${bytes(otlp.monthly_bytes)} of ${bytes(budget)} a month`]);
+  if (!otlp.is_up) rows.unshift(["State", otlp.state, isFailing(otlp) ? "bad" : ""]);
+  const { dropped } = otlp;
+  if (dropped.length) {
+    const names = [...dropped.slice(0, MAX_NAMED), ...(dropped.length > MAX_NAMED ? ["…"] : [])];
+    rows.push(["Over budget", `${plural(dropped.length, "metric")} not sent: ${names.join(", ")}`, "warn"]);
+  }
+  facts(byId("otlp-facts"), rows);
+}
+
 export function showSinks({ sinks }, since) {
   const { cloudwatch, prometheus } = sinks;
+  showOtlp(sinks.otlp, since);
   pill(byId("prometheus-state"), prometheus.is_on ? "good" : "off", prometheus.is_on ? "On" : "Off");
   facts(byId("prometheus-facts"), prometheus.is_on
     ? [["Exposes", `${plural(prometheus.series, "series", "series")} of ${plural(prometheus.metrics, "metric")}`]] : []);
@@ -105,13 +136,11 @@ export function showSinks({ sinks }, since) {
     facts(byId("cloudwatch-facts"), []);
     return;
   }
-  const [tone, word] = isDryRun(cloudwatch) ? ["warn", "Dry run"] : cloudwatch.is_up ? ["good", "Delivering"]
-    : isWaiting(cloudwatch) ? ["wait", "Waiting"] : ["bad", "Failing"];
-  pill(byId("cloudwatch-state"), tone, word);
+  pill(byId("cloudwatch-state"), ...stateOfSink(cloudwatch));
   const rows = [
     ["Metrics", `${integer(cloudwatch.metrics)}${cloudwatch.budget_metrics === null ? "" : ` of ${integer(cloudwatch.budget_metrics)} budgeted`}`],
     ["Cost", `${dollars(cloudwatch.monthly_usd)} per month at most (${cloudwatch.price_region})`],
-    [isDryRun(cloudwatch) ? "Last printed" : "Last delivery", cloudwatch.last_success_at === null ? "none yet" : `${duration(since(cloudwatch.last_success_at))} ago`],
+    [isDryRun(cloudwatch) ? "Last printed" : "Last delivery", lastDelivery(cloudwatch, since)],
     ["Queued", plural(cloudwatch.queued_requests, "request")],
     ["Spool", cloudwatch.kept ?? NO_VALUE],
     ["Namespace", cloudwatch.namespace],
