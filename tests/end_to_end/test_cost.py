@@ -147,7 +147,7 @@ def test_json_keys(tmp_path: Path) -> None:
     }
     assert set(estimate) == bill | {
         *("machine", "cloudwatch_enabled", "region", "instances", "parts", "fleet", "beside"),
-        *("assumed_dimensions", "dropped_sets", "budget", "alarms", "sources"),
+        *("assumed_dimensions", "dropped_sets", "budget", "alarms", "otlp", "sources"),
     }
     assert {key: estimate[key] for key in bill} == {
         "metrics": 10,
@@ -230,9 +230,6 @@ def test_alternatives(tmp_path: Path) -> None:
     assert alternatives["these metrics per core and device"][0] == estimate["metrics"] + 31
     assert alternatives["the usual sidecar (neuron-monitor-cloudwatch.py)"] == (27, 8.1)
     assert alternatives["Container Insights"] == (806, 241.8)
-    (otlp,) = [price for name, price in alternatives.items() if name.startswith("OTLP")]
-    assert otlp[0] is None
-    assert otlp[1] > 0
 
 
 def test_container_insights_only_for_counted_types(tmp_path: Path) -> None:

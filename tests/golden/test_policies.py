@@ -11,7 +11,9 @@ from tests.conftest import Golden
 from tests.support.policies import FOLDER
 from tests.support.stacks import Account, account
 
-POLICIES = ("publish", "service-names", "start-tasks", "read-models", "write-models")
+POLICIES = (
+    *("publish", "publish-otlp", "service-names", "start-tasks", "read-models", "write-models"),
+)
 
 
 @pytest.fixture(scope="module")

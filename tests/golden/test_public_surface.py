@@ -29,7 +29,8 @@ from neuron_exporter.cli import main as cli
 from neuron_exporter.cli.registry import COMMANDS, make_parser, make_program_parser
 from neuron_exporter.config import Override, load
 from neuron_exporter.config.load import PREFIX
-from neuron_exporter.config.schema import Config, is_reloadable, keys
+from neuron_exporter.config.schema import Config
+from neuron_exporter.config.section import is_reloadable, keys
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
 from neuron_exporter.doctor.acceptance.evidence import Evidence
 from neuron_exporter.doctor.acceptance.judgement import Result
@@ -211,11 +212,13 @@ def served(**settings: bool) -> set[str]:
 
 
 def snapshot_keys() -> Lines:
-    """Key paths of /api/v1/snapshot, for a simulated machine with both sinks on."""
+    """Key paths of /api/v1/snapshot, for a simulated machine with all sinks on."""
     settings = {
         "source.kind": "simulator",
         "cloudwatch.enabled": True,
         "cloudwatch.allow_simulated": True,
+        "otlp.enabled": True,
+        "otlp.endpoint": "http://127.0.0.1:4318",
     }
     given = [Override("test", key, value) for key, value in settings.items()]
     pipeline = build(load(None, {}, given), environment={})

@@ -46,7 +46,7 @@ def series(machines: Machines) -> list[dict[str, str]]:
         up = ["0" if each is None else "1" if each else "_" for each in frames]
         found.append({"series": f"up{{{labels}}}", "values": _encode(up)})
         for name in sorted({name for each in frames if each for name in each}):
-            values = [_number(each[name]) if each and name in each else "_" for each in frames]
+            values = [number_text(each[name]) if each and name in each else "_" for each in frames]
             found.append({"series": _with(name, labels), "values": _encode(values)})
     return found
 
@@ -55,7 +55,7 @@ def _with(name: str, labels: str) -> str:
     return f"{name[:-1]},{labels}}}" if name.endswith("}") else f"{name}{{{labels}}}"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     return repr(int(value)) if value.is_integer() else repr(value)
 
 
@@ -65,8 +65,13 @@ def _encode(values: Sequence[str]) -> str:
         "stale" if value == "_" and number and values[number - 1] != "_" else value
         for number, value in enumerate(values)
     ]
+    return encode_runs(marked)
+
+
+def encode_runs(values: Iterable[str]) -> str:
+    """Write repeated values as one term of promtool's notation."""
     runs: list[tuple[str, int]] = []
-    for value in marked:
+    for value in values:
         if runs and runs[-1][0] == value and value != "stale":
             runs[-1] = (value, runs[-1][1] + 1)
         else:

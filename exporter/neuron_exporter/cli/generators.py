@@ -96,6 +96,11 @@ def _cost(args: argparse.Namespace) -> str:
 def _add_alarms_arguments(parser: argparse.ArgumentParser) -> None:
     _add_dry_run_arguments(parser)
     parser.add_argument(
+        "--promql",
+        action="store_true",
+        help="write PromQL alarms on what OTLP delivers instead of alarms on CloudWatch metrics",
+    )
+    parser.add_argument(
         "--instance-id", metavar="ID", help="write alarms on this machine instead of a fleet"
     )
     parser.add_argument(
@@ -108,6 +113,14 @@ def _alarms(args: argparse.Namespace) -> str:
     from neuron_exporter.generate import as_json
     from neuron_exporter.generate.alarms.alarms import alarms, as_yaml
 
+    if args.promql:
+        from neuron_exporter.generate.alarms.promql import promql_alarms
+
+        _refuse_machine(args)
+        template = promql_alarms(
+            dry_run_loader(args.config), without=args.without, explain=_explain
+        )
+        return as_json(template) if args.json else as_yaml(template, "alarms --promql")
     template = alarms(
         dry_run_loader(args.config),
         instance_type=args.instance_type,
@@ -117,6 +130,19 @@ def _alarms(args: argparse.Namespace) -> str:
         explain=_explain,
     )
     return as_json(template) if args.json else as_yaml(template)
+
+
+def _refuse_machine(args: argparse.Namespace) -> None:
+    """Refuse options about one machine: PromQL alarms are about all machines, of any type."""
+    from neuron_exporter.config import ConfigError
+
+    given = [name for name in ("instance_id", "instance_type", "stream") if vars(args)[name]]
+    problems = [
+        f"--{name.replace('_', '-')}: must not be set with --promql: its alarms watch all machines"
+        for name in given
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _add_dashboard_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,53 +9,36 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from neuron_exporter.config import ConfigError, LoadedConfig, Override
-from neuron_exporter.config.schema import Config
-from neuron_exporter.facts.driver_files import COMPONENTS, HARDWARE_ERRORS
+from neuron_exporter.generate.offline_pipeline import (
+    PLACEHOLDER,
+    Inputs,
+    build_offline,
+    load_inputs,
+    read_file,
+    simulated_machine,
+    uses_pods,
+)
 from neuron_exporter.generate.options import Configure
-from neuron_exporter.identity.machine import IdentitySource
-from neuron_exporter.model import Group, Labels, Machine, Owner, Owners, Pooling, Task, Timestamp
-from neuron_exporter.pipeline.build import Pipeline, build
-from neuron_exporter.pipeline.cloudwatch import owner_dimensions, owner_dimensions_by_set
-from neuron_exporter.pipeline.identity import is_local_source
-from neuron_exporter.readings import NO_READINGS, DeviceReadings, HardwareReadings
-from neuron_exporter.simulator.hardware import hardware
-from neuron_exporter.simulator.machine import Machine as SimulatedMachine
-from neuron_exporter.simulator.options import parse
-from neuron_exporter.simulator.sysfs import ARCHITECTURES
+from neuron_exporter.model import Pooling, Timestamp
+from neuron_exporter.pipeline.cloudwatch import (
+    owner_dimensions,
+)
 from neuron_exporter.sinks.cloudwatch import emf
 from neuron_exporter.sinks.cloudwatch.budget import BudgetStatus
 from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, ONE_MACHINE, Dimensions
-from neuron_exporter.sinks.cloudwatch.sink import IDENTITY_TIMEOUT, CloudWatchSink
-from neuron_exporter.sinks.delivery.transport import Outcome, Request, Verdict
-from neuron_exporter.source import SourceError
-
-PLACEHOLDER = "stand-in"
-"""Value of identity fields that reports do not have, such as the cluster."""
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
+from neuron_exporter.sinks.delivery.sink import IDENTITY_TIMEOUT
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 
 _WINDOWS = 2
 _MAX_REPORTS = 60
 """Reports that are simulated for a long window. More would not change the metrics, only the number
 of requests that carry their values."""
-
-_ASSUMED_MACHINE = Machine(
-    **{field: PLACEHOLDER for field in MACHINE_DIMENSIONS.values() if field != "ultraserver_id"}
-)
-"""Identity with all fields known. Most machines are not part of an UltraServer."""
-
-_MAX_DEVICES = 64
-"""More devices than any machine has."""
-
-_ASSUMED_OWNERS = Owners(
-    task=Task(Owner(task_family=PLACEHOLDER, service=PLACEHOLDER), frozenset(range(_MAX_DEVICES)))
-)
-"""One ECS task that owns the whole machine."""
-
-_ECS_DIMENSIONS = ("ServiceName", "TaskDefinitionFamily")
 
 _PER_ENTITY = (Pooling.CORES, Pooling.DEVICES)
 
@@ -83,9 +66,6 @@ class DryRunResult(NamedTuple):
     requests_per_window: int
     metrics_per_entity: int
     """Number of metrics if each core and device had its own."""
-    otlp_series: int
-    otlp_bytes: int
-    """Bytes of all Prometheus series, sent once."""
     log_bytes_per_window: int
     """Bytes that transport emf writes to the log."""
     assumed: tuple[str, ...]
@@ -115,34 +95,15 @@ def dry_run(
     Raises:
         ConfigError: the configuration, the type or the file is invalid.
     """
-    own = configure(()).config
-    reads_driver = stream is None and own.hardware.sysfs is not False and is_local_source(own)
     settings = {
-        **replay_settings(stream),
+        "prometheus.enabled": False,
         "cloudwatch.enabled": True,
         "cloudwatch.spool.path": None,
         **(overrides or {}),
     }
-    flags = [
-        Override("--stream" if key in ("source.kind", "source.path") else "cost", key, value)
-        for key, value in settings.items()
-    ]
-    readings = assumed_readings(instance_type) if reads_driver else NO_READINGS
-    execution = _DryRun(configure(flags), readings)
-    execution.run(instance_type, stream)
+    execution = _DryRun(load_inputs(configure, instance_type, stream, settings))
+    execution.run()
     return execution.result()
-
-
-def replay_settings(stream: str | None) -> dict[str, object]:
-    """Return the settings to read the reports of a file or the simulator without waiting."""
-    return {
-        "source.kind": "simulator" if stream is None else "file",
-        "source.path": stream,
-        "source.replay.at_end": "exit",
-        "source.replay.speed": 0,
-        "prometheus.enabled": True,
-        "prometheus.web_config_file": None,
-    }
 
 
 class _CountingTransport:
@@ -154,7 +115,7 @@ class _CountingTransport:
         self.log_bytes: Counter[float] = Counter()
         self._to_log = to_log
 
-    def send(self, request: Request) -> Outcome:
+    def send(self, request: PutMetricDataRequest) -> Outcome:
         self.requests[request.stamp] += 1
         if self._to_log:
             lines = emf.documents(request.namespace, request.items)
@@ -169,75 +130,35 @@ class _CountingTransport:
         """Do nothing: nothing is open."""
 
 
-class _EveryProcess(Mapping[int, Labels]):
-    """Process labels of any process: each has them all."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._labels = tuple((name, PLACEHOLDER) for name in names)
-
-    def __getitem__(self, pid: int) -> Labels:
-        return self._labels
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
 class _DryRun:
-    """A pipeline whose clock follows the reports, so that it runs without waiting.
+    """A pipeline whose clock follows the reports, so that it runs without waiting."""
 
-    It is the listener of a file source, in place of the report processor.
-    """
-
-    def __init__(self, loaded: LoadedConfig, readings: HardwareReadings) -> None:
-        config = loaded.config.cloudwatch
+    def __init__(self, inputs: Inputs) -> None:
+        config = inputs.loaded.config.cloudwatch
+        self._inputs = inputs
         self._transport = _CountingTransport(to_log=config.transport == "emf")
         self._start = self._now = 1e9 - 1e9 % config.flush_interval
-        needs_task = not _used_owner_dimensions(loaded.config).isdisjoint(_ECS_DIMENSIONS)
-        self._pipeline: Pipeline = build(
-            loaded,
-            environment={},
-            connect=lambda _: self._transport,
-            owners=replace(
-                _ASSUMED_OWNERS if needs_task else Owners(),
-                process_labels=_EveryProcess(loaded.config.identity.process_labels),
-            ),
-            hardware=lambda: readings,
-            clock=lambda: self._now,
-        )
-        self._pipeline.identity.update(IdentitySource.ENVIRONMENT, _ASSUMED_MACHINE)
+        self._pipeline = build_offline(inputs, lambda: self._now, connect=lambda _: self._transport)
         self._reports = 0
 
-    def run(self, instance_type: str, stream: str | None) -> None:
+    def run(self) -> None:
         """Process all reports, and complete the last window."""
-        if stream is None:
-            self._simulate(instance_type)
+        if self._inputs.stream is None:
+            self._simulate()
         else:
-            try:
-                self._pipeline.source.run(self)
-            except SourceError as error:
-                raise ConfigError([f"--stream: {error}"]) from None
-        prometheus = self._pipeline.prometheus
-        lines = prometheus.expose(self._now).splitlines() if prometheus is not None else ()
-        # The series of a scrape, without values.
-        self._exposed = [line.rpartition(b" ")[0] for line in lines if line and line[:1] != b"#"]
+            read_file(self._pipeline, self._process_next)
         interval = self._pipeline.config.cloudwatch.flush_interval
         self._now += 2 * interval + IDENTITY_TIMEOUT
         self._sink.run_once()
 
-    def _simulate(self, instance_type: str) -> None:
+    def _simulate(self) -> None:
         config = self._pipeline.config
         period = int(config.source.period)
-        others = {*_ECS_DIMENSIONS, *config.identity.process_labels}
-        has_pods = not _used_owner_dimensions(config) <= others
-        options = parse(["--instance-type", instance_type])._replace(
-            kubernetes=has_pods and not hardware(instance_type).generation.old_tools,
-            periods=dict.fromkeys(self._pipeline.groups or Group, period),
-            own_configuration=True,
+        simulated = simulated_machine(
+            self._pipeline,
+            self._inputs.instance_type,
+            with_pods=uses_pods(config),
         )
-        simulated = SimulatedMachine(options)
         number = 0
         while (
             simulated.next_at is not None
@@ -255,16 +176,11 @@ class _DryRun:
         self._sink.run_once()
         return covers
 
-    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
-        """Process a line at the time at which it was written."""
+    def _process_next(self, line: memoryview) -> float | None:
+        """Process a line of a file at the time at which it was written."""
         covers = self._process(line)
         self._now += covers or 0.0
         return covers
-
-    def on_skipped(self, *_: object) -> None:
-        """Ignore all other events of a file source."""
-
-    on_state = on_restart = on_stderr = on_tick = on_skipped
 
     def result(self) -> DryRunResult:
         """Return what was published, by dimension set."""
@@ -293,9 +209,6 @@ class _DryRun:
             interval=config.flush_interval,
             requests_per_window=max(self._transport.requests.values(), default=0),
             metrics_per_entity=self._count_per_entity(),
-            otlp_series=len(self._exposed),
-            # Name and labels, and eight bytes each for timestamp and value.
-            otlp_bytes=sum(len(sample) + 16 for sample in self._exposed),
             log_bytes_per_window=max(self._transport.log_bytes.values(), default=0),
             assumed=tuple(name for name in MACHINE_DIMENSIONS if values.get(name) == PLACEHOLDER),
             dropped={names: fields for names, fields in unknown.items() if fields},
@@ -319,29 +232,3 @@ class _DryRun:
             for samples in self._transport.samples.values()
             for name, number in samples.items()
         )
-
-
-def assumed_readings(instance_type: str) -> HardwareReadings:
-    """Return the readings of each device, by a driver that has all files of the machine's type.
-
-    Drivers of Inf1 have other files, which are not read.
-    """
-    machine = hardware(instance_type)
-    architecture = ARCHITECTURES.get(machine.accelerator)
-    if architecture is None:
-        return NO_READINGS
-    cores = range(machine.cores_per_device * machine.logical_core_size)
-    device = DeviceReadings(
-        power=dict.fromkeys(("min", "max", "avg"), 0.0),
-        serial_number=PLACEHOLDER,
-        health=dict.fromkeys((*COMPONENTS, "device") if architecture.has_health else (), 1.0),
-        ecc_repairable=0,
-        resets={"requested": 0, "failed": 0},
-        core_errors={core: dict.fromkeys(HARDWARE_ERRORS, 0) for core in cores},
-    )
-    return HardwareReadings(dict.fromkeys(range(machine.devices), device))
-
-
-def _used_owner_dimensions(config: Config) -> set[str]:
-    """Return the owner dimensions that the dimension sets use."""
-    return {name for names in owner_dimensions_by_set(config) for name in names}

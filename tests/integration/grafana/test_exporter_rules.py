@@ -17,14 +17,14 @@ UP: Frame = {"neuron_exporter_up": 1.0}
 
 def test_spool_size(tmp_path: Path) -> None:
     """The alert fires above 128 MiB, regardless of the requests' age."""
-    full: Frame = {"neuron_exporter_spool_bytes": 2.0**27 + 1, **UP}
+    full: Frame = {'neuron_exporter_spool_bytes{sink="otlp"}': 2.0**27 + 1, **UP}
     check(
         tmp_path,
         {"full:9415": [full] * 120},
         alerts_fired(870),
         alerts_firing(960, "NeuronSpoolFilling"),
     )
-    half: Frame = {"neuron_exporter_spool_bytes": 2.0**27, **UP}
+    half: Frame = {'neuron_exporter_spool_bytes{sink="otlp"}': 2.0**27, **UP}
     check(tmp_path, {"half:9415": [half] * 120}, alerts_fired(1790))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuron_exporter.facts.driver_files import UNHEALTHY
-from neuron_exporter.generate.dry_run import assumed_readings
+from neuron_exporter.generate.offline_pipeline import assumed_readings
 from neuron_exporter.simulator.driver import Driver
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES, hardware
 from neuron_exporter.simulator.sysfs import ARCHITECTURES

@@ -21,7 +21,7 @@ from neuron_exporter.model import (
     SourceState,
 )
 from neuron_exporter.sinks.exposition import write
-from neuron_exporter.sinks.prometheus import machine_labels
+from neuron_exporter.sinks.machine_labels import machine_labels
 from neuron_exporter.telemetry import OptionalGauge, Telemetry
 from tests.support.paths import ROOT
 
@@ -43,6 +43,7 @@ def test_committed_file_is_current() -> None:
 def own_names() -> list[str]:
     """Return the names of the exporter's own metrics, from a scrape."""
     own = Telemetry(SourceState)
+    own.show_otlp()
     for each in vars(own).values():
         if isinstance(each, OptionalGauge):
             each.set(1)

@@ -1,10 +1,18 @@
-"""Nodes of a CloudFormation template that its parts share."""
+"""Nodes of CloudFormation templates that their parts share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+
+MAX_DESCRIPTION = 1024
+"""Characters of the description of an alarm, and of a template."""
+
+_TOPIC, _HAS_TOPIC = "SnsTopicArn", "HasTopic"
+
+RUNBOOK = "RunbookUrl"
+"""Parameter with the address of the runbook."""
 
 Node = dict[str, Any]
 
@@ -41,3 +49,20 @@ def is_set(parameter: str) -> Node:
 def if_node(condition: str, then: Any, otherwise: Any) -> Node:
     """Return a node that depends on a condition of the template."""
     return {"Fn::If": [condition, then, otherwise]}
+
+
+def topic_parameter() -> Node:
+    """Return the parameter for the topic that is notified."""
+    about = "SNS topic that is notified when an alarm starts and ends; empty for none"
+    return {_TOPIC: text_parameter(Default="", Description=about)}
+
+
+def topic_condition() -> Node:
+    """Return the condition that there is a topic."""
+    return {_HAS_TOPIC: is_set(_TOPIC)}
+
+
+def actions() -> Node:
+    """Return the properties of an alarm that notifies the topic, if there is one."""
+    topic = if_node(_HAS_TOPIC, [{"Ref": _TOPIC}], NOTHING)
+    return {"AlarmActions": topic, "OKActions": topic}

@@ -10,20 +10,21 @@ from neuron_exporter.config import ConfigError
 from neuron_exporter.facts.project import runbook_address
 from neuron_exporter.generate.alarms.expected import ExpectedNumber
 from neuron_exporter.generate.alarms.nodes import (
-    NOTHING,
+    MAX_DESCRIPTION,
+    RUNBOOK,
     Node,
     Value,
+    actions,
     equals,
     if_node,
     is_set,
     number_parameter,
     text_parameter,
+    topic_condition,
+    topic_parameter,
 )
 from neuron_exporter.generate.alarms.rules import Query, Rule
 from neuron_exporter.metrics.catalogue import CATALOGUE
-
-MAX_DESCRIPTION = 1024
-"""Characters of the description of an alarm, and of a template."""
 
 _HOUR, _DAY, _WEEK = 3600, 86_400, 604_800
 _RESOLUTION = 60
@@ -33,8 +34,7 @@ find no points in between, and cost three times as much."""
 _PERIODS = (60, 120, 180, 300, 600, 900, 1800, 3600, 21_600)
 
 _UNITS = {metric.name: metric.unit for row in CATALOGUE for metric in row.cloudwatch}
-_HAS_TOPIC, _EACH = "HasTopic", "NotifiesEach"
-_RUNBOOK, _HAS_RUNBOOK = "RunbookUrl", "HasRunbook"
+_EACH, _HAS_RUNBOOK = "NotifiesEach", "HasRunbook"
 
 
 def build_template(
@@ -72,8 +72,8 @@ def build_template(
         "Parameters": _parameters(rules, interval, dimensions, numbers),
         **({"Rules": assertions} if assertions else {}),
         "Conditions": {
-            _HAS_TOPIC: is_set("SnsTopicArn"),
-            _HAS_RUNBOOK: is_set(_RUNBOOK),
+            **topic_condition(),
+            _HAS_RUNBOOK: is_set(RUNBOOK),
             **({_EACH: equals("Notify", "each")} if health_keys else {}),
             **_merged(number.conditions() for number in numbers),
         },
@@ -146,7 +146,7 @@ class _Writer(NamedTuple):
             "TreatMissingData": rule.missing,
             **({"EvaluateLowSampleCountPercentile": "ignore"} if rule.needs_samples else {}),
             "ActionsEnabled": if_node(_EACH, True, False) if rule.is_health else True,
-            **_actions(),
+            **actions(),
         }
         return {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}
 
@@ -196,7 +196,7 @@ def _stat(query: Query, rule: Rule, namespace: str, dimensions: list[Node]) -> N
 
 def _with_runbook(description: str, alert: str) -> Node:
     """Return the description, with the alert's section of the runbook where there is an address."""
-    linked = f"{description} ${{{_RUNBOOK}}}#{alert.lower()}"
+    linked = f"{description} ${{{RUNBOOK}}}#{alert.lower()}"
     return if_node(_HAS_RUNBOOK, {"Fn::Sub": linked}, description)
 
 
@@ -211,7 +211,7 @@ def _composite(keys: Iterable[str], target: str, *, is_fleet: bool) -> Node:
             "and is not included.",
             "AlarmRule": {"Fn::Sub": " OR ".join(f'ALARM("${{{key}.Arn}}")' for key in keys)},
             "ActionsEnabled": if_node(_EACH, False, True),
-            **_actions(),
+            **actions(),
         },
     }
 
@@ -228,11 +228,8 @@ def _parameters(
             about = f"Value of the dimension {name} as the exporter publishes it"
             default = {"Default": value.default} if value.default else {}
             parameters[value.reference] = text_parameter(Description=about, MinLength=1, **default)
-    parameters["SnsTopicArn"] = text_parameter(
-        Default="",
-        Description="SNS topic that is notified when an alarm starts and ends; empty for none",
-    )
-    parameters[_RUNBOOK] = text_parameter(
+    parameters |= topic_parameter()
+    parameters[RUNBOOK] = text_parameter(
         Default=runbook_address(),
         Description="Address of the runbook, to which descriptions of alarms link; empty for none",
     )
@@ -264,11 +261,6 @@ def _parameters(
 
 def _merged(nodes: Iterable[Node]) -> Node:
     return {key: value for node in nodes for key, value in node.items()}
-
-
-def _actions() -> Node:
-    topic = if_node(_HAS_TOPIC, [{"Ref": "SnsTopicArn"}], NOTHING)
-    return {"AlarmActions": topic, "OKActions": topic}
 
 
 def _period_of(rule: Rule) -> str:

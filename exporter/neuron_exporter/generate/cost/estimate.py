@@ -1,4 +1,4 @@
-"""Estimate the CloudWatch cost of a configuration: one machine, a fleet, and alternatives."""
+"""Estimate the cost of a configuration on CloudWatch: machine, fleet, alternatives and OTLP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from neuron_exporter.generate.alarms.alarms import alarms
 from neuron_exporter.generate.alarms.template import alarm_metrics
 from neuron_exporter.generate.dry_run import DryRunResult, dry_run
 from neuron_exporter.generate.options import Configure, choose_type
-from neuron_exporter.text import format_duration
+from neuron_exporter.generate.otlp_volume import OtlpVolume, otlp_volume
+from neuron_exporter.pipeline.otlp import why_unusable
 
 _PRESETS = ("minimal", "standard", "full")
 
@@ -71,11 +72,33 @@ class AlarmCost(NamedTuple):
         return charge(ALARM, self.metrics) + charge(ALARM_COMPOSITE, self.composites)
 
 
+class OtlpBill(NamedTuple):
+    """Bytes of a month that CloudWatch counts, and those that are sent before and after gzip."""
+
+    ingested_bytes: int
+    bytes: int
+    gzip_bytes: int
+
+    @property
+    def usd(self) -> float:
+        """Cost in a month (USD)."""
+        return charge(OTLP_GIGABYTE, self.ingested_bytes / 1e9)
+
+
+class OtlpCost(NamedTuple):
+    """What is sent by OTLP, and its cost for one machine and for the fleet."""
+
+    enabled: bool
+    volume: OtlpVolume
+    one: OtlpBill
+    fleet: OtlpBill
+
+
 class Alternative(NamedTuple):
-    """Another way to monitor one machine; `metrics` is None if metrics are not billed."""
+    """Another way to monitor one machine."""
 
     name: str
-    metrics: int | None
+    metrics: int
     usd: float
     source: Citation | None = None
 
@@ -91,6 +114,8 @@ class Estimate(NamedTuple):
     fleet: Bill
     alarms: AlarmCost | None
     alternatives: tuple[Alternative, ...]
+    otlp: OtlpCost | str
+    """Cost of OTLP, or the reason why it is unknown."""
 
 
 def estimate(
@@ -123,6 +148,7 @@ def estimate(
         fleet=Bill(metrics, instances * one.requests, instances * one.log_bytes),
         alarms=_alarms(configure, name, stream),
         alternatives=tuple(_alternatives(configure, name, stream, result)),
+        otlp=why_unusable() or _otlp(configure, name, stream, instances),
     )
 
 
@@ -132,6 +158,17 @@ def one_machine(result: DryRunResult) -> Bill:
     # Transport emf sends no requests: CloudWatch Logs bills the bytes of the log instead.
     requests = 0 if result.log_bytes_per_window else math.ceil(result.requests_per_window * windows)
     return Bill(result.metrics, requests, math.ceil(result.log_bytes_per_window * windows))
+
+
+def _otlp(configure: Configure, name: str, stream: str | None, instances: int) -> OtlpCost:
+    volume = otlp_volume(configure, instance_type=name, stream=stream)
+    intervals = HOURS_PER_MONTH * 3600 / volume.interval
+    _, _, *sizes = volume.largest
+    one, fleet = (
+        OtlpBill(*(math.ceil(size * number) for size in sizes))
+        for number in (intervals, instances * intervals)
+    )
+    return OtlpCost(configure(()).config.otlp.enabled, volume, one, fleet)
 
 
 def _alarms(configure: Configure, name: str, stream: str | None) -> AlarmCost | None:
@@ -175,11 +212,7 @@ def _alternatives(
         for row in OTHER_SETUPS
         if row.instance_type is None or (stream is None and row.instance_type == name)
     ]
-    size = result.otlp_bytes * HOURS_PER_MONTH * 3600 / result.interval / 1e9
-    series = f"{result.otlp_series:,} Prometheus series every {format_duration(result.interval)}"
-    otlp = f"OTLP: {series}, about {size:.1f} GB"
-    usd = charge(OTLP_GIGABYTE, size)
-    return [*alternatives, Alternative(otlp, None, usd, OTLP_GIGABYTE.sources[0])]
+    return alternatives
 
 
 def _alternative(name: str, metrics: int, source: Citation | None = None) -> Alternative:

@@ -17,8 +17,9 @@ from neuron_exporter.facts.prices import (
     REGION,
     REQUEST,
 )
-from neuron_exporter.generate.cost.estimate import Bill, Estimate, charge
+from neuron_exporter.generate.cost.estimate import Bill, Estimate, OtlpBill, OtlpCost, charge
 from neuron_exporter.sinks.cloudwatch.budget import BudgetStatus
+from neuron_exporter.text import format_duration
 
 _WIDTH = 78
 
@@ -59,6 +60,7 @@ def as_json(estimate: Estimate) -> str:
             }
             for alternative in estimate.alternatives
         ],
+        "otlp": None if isinstance(estimate.otlp, str) else _otlp_document(estimate.otlp),
         "assumed_dimensions": list(result.assumed),
         "dropped_sets": [
             {"dimensions": list(names), "unknown": list(unknown)}
@@ -86,6 +88,29 @@ def _bill(bill: Bill) -> dict[str, Any]:
         "requests_usd": round(bill.requests_usd, 2),
         "log_bytes": bill.log_bytes,
         "logs_usd": round(bill.logs_usd, 2),
+    }
+
+
+def _otlp_document(otlp: OtlpCost) -> dict[str, Any]:
+    largest, budget = otlp.volume.largest, otlp.volume.budget
+    return {
+        "enabled": otlp.enabled,
+        "interval_seconds": otlp.volume.interval,
+        "per_interval": largest._asdict(),
+        **_otlp_bill(otlp.one),
+        "fleet": _otlp_bill(otlp.fleet),
+        "budget": {
+            "bytes": budget.limit,
+            "wanted": budget.wanted,
+            "not_sent": [{"name": name, "bytes": size} for name, size in budget.suppressed.items()],
+        },
+    }
+
+
+def _otlp_bill(bill: OtlpBill) -> dict[str, Any]:
+    return {
+        **bill._asdict(),
+        "monthly_usd": round(bill.usd, 2),
     }
 
 
@@ -125,8 +150,9 @@ def as_text(estimate: Estimate) -> str:
     sources = _sources()
     for alternative in estimate.alternatives:
         mark = f" [{sources.index(alternative.source) + 1}]" if alternative.source else ""
-        number = "-" if alternative.metrics is None else f"{alternative.metrics:,}"
+        number = f"{alternative.metrics:,}"
         lines.append(_row(alternative.name + mark, number, _money(alternative.usd)))
+    lines += ["", *_otlp_lines(estimate, sources)]
     lines += ["", *_notes(), "", "SOURCES"]
     lines += [f"{at:>3}  {_cited(source)}" for at, source in enumerate(sources, 1)]
     return "\n".join(lines) + "\n"
@@ -138,6 +164,37 @@ def _billed(machines: str, bill: Bill) -> list[str]:
         transport, usd = f"  and {bill.log_bytes / 1e9:,.2f} GB of logs", bill.logs_usd
     metrics = _row(machines, f"{bill.metrics:,}", _money(bill.metrics_usd))
     return [metrics, _row(transport, "", _money(usd))]
+
+
+def _otlp_lines(estimate: Estimate, sources: list[Citation]) -> list[str]:
+    otlp = estimate.otlp
+    mark = sources.index(OTLP_GIGABYTE.sources[0]) + 1
+    if isinstance(otlp, str):
+        return [f"OTLP is not counted: it {otlp}"]
+    state = "" if otlp.enabled else ", IF ENABLED"
+    lines = [_row(f"OTLP TO CLOUDWATCH{state} [{mark}]", "GB", "USD")]
+    volume, machines = otlp.volume, [("1", otlp.one)]
+    if estimate.instances > 1:
+        machines.append((f"{estimate.instances:,}", otlp.fleet))
+    for number, bill in machines:
+        lines.append(_row(number, _gigabytes(bill.ingested_bytes), _money(bill.usd)))
+    requests = "request" if volume.largest.requests == 1 else "requests"
+    sent = f"{volume.largest.points:,} points in {volume.largest.requests:,} {requests}"
+    text = f"each machine sends {sent} every {format_duration(volume.interval)}: "
+    text += f"{_gigabytes(otlp.one.bytes)} GB, {_gigabytes(otlp.one.gzip_bytes)} GB after gzip"
+    if volume.budget.suppressed:
+        wanted, limit = (_otlp_usd(size) for size in (volume.budget.wanted, volume.budget.limit))
+        text += f"; over the budget of {limit} USD: {wanted} USD are selected"
+        text += f"; not sent: {', '.join(volume.budget.suppressed)}"
+    return lines + wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _otlp_usd(size: int | None) -> str:
+    return _money(charge(OTLP_GIGABYTE, (size or 0) / 1e9))
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f}"
 
 
 def _over_budget(budget: BudgetStatus) -> list[str]:
@@ -153,7 +210,9 @@ def _notes() -> list[str]:
     return wrap(
         "A set with InstanceId counts once per machine, any other set once for the fleet. The "
         f"account's {REQUEST.tiers[0].up_to:,} free requests are deducted; its ten free metrics "
-        "are not. Metric prices start at the account's first tier.",
+        "are not. Metric prices start at the account's first tier. By OTLP, CloudWatch counts each "
+        "data point with its name, labels, resource attributes, time and value, in an encoding "
+        "that is not public; protobuf's sizes are assumed.",
         _WIDTH,
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
+
+from pydantic import SecretStr
 
 from neuron_exporter.config import Config, Override, load
 from neuron_exporter.config.variables import as_variables
@@ -18,6 +20,7 @@ Explain = Callable[[str], None]
 _SPOOL_PATH, _SCOPE, _SETS = (
     f"cloudwatch.{key}" for key in ("spool.path", "scope", "dimension_sets")
 )
+_OTLP_SPOOL_PATH = "otlp.spool.path"
 
 _MACHINE_SET = ["InstanceId", "InstanceType"]
 _SHARED_SETS = {
@@ -60,7 +63,7 @@ def variables(
     """Return the variables of the user's configuration; without one, those of `settings`.
 
     The user's configuration is complete, so that its cost is what `neuron-exporter cost` says. It
-    gets only what the task needs if it does not set it: a spool of its own on the volume and, for
+    gets only what the task needs if it does not set it: spools of its own on the volume and, for
     one of several tasks on a machine, the task's scope.
 
     Raises:
@@ -78,16 +81,41 @@ def variables(
         explain("warning: source.environment can be read by everyone who sees the definition")
     if merged.config.identity.process_labels and not sees_processes:
         explain("warning: identity.process_labels has no effect: the host's processes are hidden")
-    if not merged.config.cloudwatch.enabled:
+    for line in _about_otlp(merged.config, is_shared=is_shared):
+        explain(f"warning: {line}")
+    if not merged.config.cloudwatch.enabled and not merged.config.otlp.enabled:
         explain("cloudwatch.enabled is not set: only Prometheus gets metrics")
     return as_variables(merged)
 
 
+def _about_otlp(config: Config, *, is_shared: bool) -> Iterator[str]:
+    """Yield a line about each setting of OTLP that is doubtful in a task definition."""
+    if not config.otlp.enabled:
+        return
+    if any(isinstance(value, SecretStr) for value in config.otlp.headers.values()):
+        yield (
+            "otlp.headers can be read by everyone who sees the definition: use {variable: NAME}, "
+            "and `secrets` of the container"
+        )
+    if is_shared:
+        yield (
+            "OTLP has no scope: each task on a machine would send the same series, under the same "
+            "labels"
+        )
+
+
 def _missing(config: Config, settings: Mapping[str, Any], *, is_shared: bool) -> Mapping[str, Any]:
     """Return the settings that the task needs and the configuration does not have."""
+    found = {key: settings[key] for key in _missing_of_cloudwatch(config, is_shared=is_shared)}
+    if config.otlp.enabled and "path" not in config.otlp.spool.model_fields_set:
+        found[_OTLP_SPOOL_PATH] = settings[_SPOOL_PATH].replace(f"{SPOOL}/", f"{SPOOL}/otlp-")
+    return found
+
+
+def _missing_of_cloudwatch(config: Config, *, is_shared: bool) -> list[str]:
     cloudwatch = config.cloudwatch
     if not cloudwatch.enabled:
-        return {}
+        return []
     missing = []
     given = cloudwatch.model_fields_set
     if is_shared and "scope" not in given:
@@ -96,4 +124,4 @@ def _missing(config: Config, settings: Mapping[str, Any], *, is_shared: bool) ->
         missing.append(_SETS)
     if "path" not in cloudwatch.spool.model_fields_set:
         missing.append(_SPOOL_PATH)
-    return {key: settings[key] for key in missing}
+    return missing

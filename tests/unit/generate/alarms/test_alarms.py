@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from neuron_exporter.generate.alarms.alarms import as_yaml
+from neuron_exporter.generate.alarms.nodes import MAX_DESCRIPTION
 from neuron_exporter.generate.alarms.rules import FLEET_RULES, RULE_NAMES, Rule
-from neuron_exporter.generate.alarms.template import MAX_DESCRIPTION, alarm_metrics
+from neuron_exporter.generate.alarms.template import alarm_metrics
 from tests.support.alarm_evaluator import stats
 from tests.support.alarm_templates import (
     COMMITTED,

@@ -12,6 +12,7 @@ from neuron_exporter.generate.ecs.task_definition import task_definition
 from tests.support.task_definitions import environment_of, exporter_of
 
 PREFIX = "NEURON_EXPORTER__CLOUDWATCH__"
+FOLDER = "/var/lib/neuron-exporter"
 
 
 def environment(
@@ -87,6 +88,30 @@ def test_prometheus_alone(tmp_path: Path, text: str, expected: dict[str, str]) -
     variables, lines = environment(tmp_path, text)
     assert variables == expected
     assert "cloudwatch.enabled is not set: only Prometheus gets metrics" in lines
+
+
+def test_otlp_has_a_spool_of_the_task(tmp_path: Path) -> None:
+    """It is another file than CloudWatch's, and none that an exporter would take for an orphan of
+    CloudWatch's."""
+    both = "cloudwatch: {enabled: true}\notlp: {enabled: true, endpoint: 'http://127.0.0.1:4318'}\n"
+    variables, lines = environment(tmp_path, both)
+    assert (
+        variables["NEURON_EXPORTER__OTLP__SPOOL__PATH"] == f"{FOLDER}/otlp-sidecar-{{task_id}}.db"
+    )
+    assert variables[f"{PREFIX}SPOOL__PATH"] == f"{FOLDER}/sidecar-{{task_id}}.db"
+    assert not any("warning" in line for line in lines)
+    variables, lines = environment(tmp_path, both.partition("\n")[2], "daemon")
+    assert variables["NEURON_EXPORTER__OTLP__SPOOL__PATH"] == f"{FOLDER}/otlp-daemon.db"
+    assert not any("only Prometheus" in line for line in lines)
+
+
+def test_doubtful_settings_of_otlp_are_remarked(tmp_path: Path) -> None:
+    text = "otlp: {enabled: true, endpoint: 'https://example.com', headers: {Api-Key: %s}}"
+    _, lines = environment(tmp_path, text % "secret")
+    assert any(line.startswith("warning: otlp.headers can be read") for line in lines)
+    _, lines = environment(tmp_path, text % "{variable: API_KEY}", devices="0")
+    assert not any("otlp.headers" in line for line in lines)
+    assert any(line.startswith("warning: OTLP has no scope") for line in lines)
 
 
 def test_readable_secrets_are_remarked(tmp_path: Path) -> None:
