@@ -244,7 +244,8 @@ UV_COMPILE = $(VENV)/bin/uv pip compile -q - --universal --python-version 3.11 -
 lock: $(VENV)/python
 	@$(PIP) uv
 	@{ echo '# Libraries of the image and what builds the package. Written by `make lock`.'; \
-		echo 'setuptools>=77' | $(UV_COMPILE) pyproject.toml --extra container --extra kubernetes; \
+		echo 'setuptools>=77' | $(UV_COMPILE) pyproject.toml --extra container --extra kubernetes \
+			--extra otlp; \
 	} >docker/exporter/requirements.new
 	@{ echo '# Programs that write a release. Written by `make lock`.'; \
 		printf 'cyclonedx-bom>=7\nsetuptools>=77\n' | $(UV_COMPILE); } >.ci/requirements.new

@@ -9,12 +9,22 @@ from grafana.dashboards_src.exporter_delivery import delivery
 from grafana.dashboards_src.exporters import exporters_worst_first
 from grafana.dashboards_src.layout import LINKS, dashboard
 from grafana.dashboards_src.panels import Panel, Target, query
-from grafana.dashboards_src.queries import EXPORTER, TARGET, age, increase, rate, select
+from grafana.dashboards_src.queries import (
+    EXPORTER,
+    TARGET,
+    age,
+    highest,
+    increase,
+    named,
+    rate,
+    select,
+)
 from grafana.dashboards_src.tables import table_query
 
 _STALE = (colors.UNKNOWN, colors.Step(0, "green"), colors.Step(15, "red"))
 """With periods of up to 5 s, hardware series end when the last report is older than 15 s."""
 
+_OTLP_BYTES = select("neuron_exporter_otlp_bytes", EXPORTER)
 _LAST_REPORT = select("neuron_exporter_last_report_timestamp_seconds", EXPORTER)
 
 
@@ -82,7 +92,7 @@ def _overview() -> list[Panel]:
         ),
         common.count_zero(
             "Sinks down",
-            "Sinks, such as CloudWatch, that cannot deliver.",
+            "Sinks, such as CloudWatch or OTLP, that cannot deliver.",
             "neuron_exporter_sink_up",
             EXPORTER,
             no_value="no sinks",
@@ -90,8 +100,11 @@ def _overview() -> list[Panel]:
         ),
         panels.stat(
             "Over budget",
-            "Metrics that are not published because they exceed cloudwatch.budget.",
-            query(f"sum({_select('neuron_exporter_cloudwatch_budget_dropped_metrics')})"),
+            "Metrics that are not published because they exceed the budget of CloudWatch or OTLP.",
+            query(
+                f"sum({_select('neuron_exporter_cloudwatch_budget_dropped_metrics')}) + "
+                f"(sum({_select('neuron_exporter_otlp_budget_dropped_metrics')}) or vector(0))"
+            ),
             steps=colors.ORANGE_FROM_1,
             width=6,
         ),
@@ -194,6 +207,20 @@ def _published() -> list[Panel]:
             {"metric": "Metric", "Value": "Series"},
             table_query(f"sum by (metric) ({_select('neuron_exporter_series')}) > 0"),
             sort={"Series": True},
+        ),
+        panels.graph(
+            "OTLP points",
+            "Data points of the last interval, and points per second that endpoints rejected.",
+            query(f"sum({_select('neuron_exporter_otlp_points')})", "sent"),
+            query(f"sum({_rate('neuron_exporter_otlp_rejected_points_total')})", "rejected/s"),
+            no_value="no OTLP",
+        ),
+        panels.graph(
+            "OTLP bytes",
+            "Bytes of the last interval before compression, by machine; the ten highest now.",
+            query(named(highest(_OTLP_BYTES, TARGET)), "{{machine}}"),
+            unit="bytes",
+            no_value="no OTLP",
         ),
     ]
 

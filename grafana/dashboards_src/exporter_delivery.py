@@ -28,7 +28,7 @@ _OLDEST = select("neuron_exporter_spool_oldest_timestamp_seconds", EXPORTER)
 _DROPPED = increase("neuron_exporter_sink_dropped_requests_total", EXPORTER)
 _SPOOL = select("neuron_exporter_spool_bytes", EXPORTER)
 _MOST_WAITING = (
-    f"topk(10, sum by ({TARGET}) (last_over_time({_WAITING}[$__rate_interval] @ end())) > 0)"
+    f"topk(10, sum by ({_SINK}) (last_over_time({_WAITING}[$__rate_interval] @ end())) > 0)"
 )
 _STATES = {0: ("does not deliver", "red"), 1: ("delivers", "green")}
 
@@ -71,15 +71,17 @@ def delivery() -> list[Panel]:
         ),
         panels.graph(
             "Spool",
-            "Memory and disk that the spool takes, by machine; the ten on which most requests wait "
-            "now. Empty while nothing waits.",
-            query(named(f"{_SPOOL} and on ({TARGET}) {_MOST_WAITING}"), "{{machine}}"),
+            "Memory and disk that the spool takes, by machine and sink; the ten with most waiting "
+            "requests now. Empty while nothing waits.",
+            query(
+                named(f"{_SPOOL} and on ({_SINK}) {_MOST_WAITING}", "sink"), "{{machine}} {{sink}}"
+            ),
             unit="bytes",
         ),
         panels.graph(
             "Oldest request in the spool",
-            "Age of the oldest request that waits, by machine; the ten oldest now.",
-            query(named(highest(_OLDEST, TARGET, age)), "{{machine}}"),
+            "Age of the oldest request that waits, by machine and sink; the ten oldest now.",
+            query(named(highest(_OLDEST, _SINK, age), "sink"), "{{machine}} {{sink}}"),
             unit="s",
         ),
     ]

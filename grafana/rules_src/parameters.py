@@ -72,7 +72,7 @@ STRAGGLER_EXECUTIONS = 10
 difference of two machines is chance."""
 
 SPOOL_BYTES = 128 * 1024 * 1024
-"""Half of the default of `cloudwatch.spool.max_bytes`."""
+"""Half of the default of `spool.max_bytes`, of CloudWatch and of OTLP."""
 
 SPOOL_AGE_SECONDS = 24 * 3600
 """Age from which CloudWatch can take up to two days to show a value (PutMetricData)."""

@@ -1,11 +1,18 @@
-"""Alerts on what the exporter delivers to CloudWatch."""
+"""Alerts on what the exporter delivers to CloudWatch and by OTLP."""
 
 from __future__ import annotations
 
 from grafana.rules_src.alerts.fragments import COUNT
 from grafana.rules_src.expressions import sink_failing
 from grafana.rules_src.model import Alert
-from grafana.rules_src.parameters import SPOOL_AGE_SECONDS, SPOOL_BYTES, TARGET, WINDOW
+from grafana.rules_src.parameters import SPOOL_AGE_SECONDS, SPOOL_BYTES, WINDOW
+
+
+def _over_budget(sink: str) -> str:
+    """Return the number of metrics that a sink leaves out, with its name as a label."""
+    dropped = f"min_over_time(neuron_exporter_{sink}_budget_dropped_metrics[{WINDOW}]) > 0"
+    return f'label_replace({dropped}, "sink", "{sink}", "", "")'
+
 
 ALERTS = (
     Alert(
@@ -47,26 +54,24 @@ ALERTS = (
         ),
         for_="15m",
         severity="warning",
-        summary="The backlog of {{ $labels.instance }} is too old or too large.",
-        description="Requests of the exporter on {{ $labels.instance }} have waited for more than "
-        f"a day, or occupy more than {SPOOL_BYTES >> 20} MiB. Beyond cloudwatch.spool.max_age and "
-        "max_bytes, the exporter drops the oldest requests.",
+        summary="The backlog of {{ $labels.instance }} for {{ $labels.sink }} is too old or too "
+        "large.",
+        description="Requests of the sink {{ $labels.sink }} of the exporter on "
+        "{{ $labels.instance }} have waited for more than a day, or occupy more than "
+        f"{SPOOL_BYTES >> 20} MiB. Beyond its spool.max_age and max_bytes, the exporter drops the "
+        "oldest requests.",
         rationale="No metric exposes the configured limits; the thresholds are below the defaults.",
     ),
     Alert(
         name="NeuronSpoolInMemory",
-        expr=(
-            f"max_over_time(neuron_exporter_spool_on_disk[{WINDOW}]) == 0\n"
-            f"and on ({TARGET}) last_over_time("
-            f'neuron_exporter_sink_up{{sink="cloudwatch"}}[{WINDOW}])'
-        ),
+        expr=f"max_over_time(neuron_exporter_spool_on_disk[{WINDOW}]) == 0",
         for_="15m",
         severity="info",
-        summary="The spool of {{ $labels.instance }} is in memory.",
-        description="The exporter on {{ $labels.instance }} keeps requests that were not delivered "
-        "in memory, where a kill loses them: its file cannot be used, or none is configured.",
-        rationale="The metric is 0 without CloudWatch, too. Nothing is lost while CloudWatch "
-        "accepts every request.",
+        summary="The spool of {{ $labels.instance }} for {{ $labels.sink }} is in memory.",
+        description="The sink {{ $labels.sink }} of the exporter on {{ $labels.instance }} keeps "
+        "requests that were not delivered in memory, where a kill loses them: its file cannot be "
+        "used, or none is configured.",
+        rationale="Nothing is lost while the endpoint accepts every request.",
     ),
     Alert(
         name="NeuronDimensionSetsDropped",
@@ -82,12 +87,12 @@ ALERTS = (
     ),
     Alert(
         name="NeuronOverBudget",
-        expr=f"min_over_time(neuron_exporter_cloudwatch_budget_dropped_metrics[{WINDOW}]) > 0",
+        expr=(f"{_over_budget('cloudwatch')}\nor {_over_budget('otlp')}"),
         for_="15m",
         severity="info",
         summary="{{ $labels.instance }} leaves out {{ $value }} metrics because of its budget.",
-        description="The exporter on {{ $labels.instance }} does not publish {{ $value }} metrics "
-        "to CloudWatch because they exceed cloudwatch.budget.",
+        description="The sink {{ $labels.sink }} of the exporter on {{ $labels.instance }} does "
+        "not publish {{ $value }} metrics because they exceed {{ $labels.sink }}.budget.",
         rationale="The budget works as configured, but missing metrics should not be a surprise.",
     ),
 )

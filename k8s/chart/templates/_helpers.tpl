@@ -78,6 +78,19 @@ app.kubernetes.io/part-of: neuron-exporter
 {{- if and $cloudwatch.enabled (ne ($cloudwatch.transport | default "api") "emf") }}true{{ end -}}
 {{- end }}
 
+{{/* Not empty if requests that were not delivered wait in a spool. */}}
+{{- define "neuron-exporter.hasSpool" -}}
+{{- $otlp := include "neuron-exporter.section" (list . "otlp") | fromYaml -}}
+{{- if or $otlp.enabled (include "neuron-exporter.publishesToCloudWatch" .) }}true{{ end -}}
+{{- end }}
+
+{{/* Not empty if the exporter signs requests to AWS. */}}
+{{- define "neuron-exporter.needsRole" -}}
+{{- $otlp := include "neuron-exporter.section" (list . "otlp") | fromYaml -}}
+{{- $signs := and $otlp.enabled (eq ($otlp.auth | default "none") "sigv4") -}}
+{{- if or $signs (include "neuron-exporter.publishesToCloudWatch" .) }}true{{ end -}}
+{{- end }}
+
 {{- define "neuron-exporter.servesNoMetrics" -}}
 {{- $prometheus := include "neuron-exporter.section" (list . "prometheus") | fromYaml -}}
 {{- if and (hasKey $prometheus "enabled") (not $prometheus.enabled) }}true{{ end -}}
