@@ -21,6 +21,7 @@ from neuron_exporter.web import Response, Server
 from tests.benchmarks.client_load import scrape_times
 from tests.benchmarks.growth import print_growth
 from tests.benchmarks.minute import print_minute
+from tests.benchmarks.otlp import print_otlp
 from tests.benchmarks.pacing import REPORTS_PER_SECOND, paced, wait_until, warm_up
 from tests.benchmarks.programs import Build, exporter, silent_endpoint, usual_way
 from tests.benchmarks.reports import moving, simulated
@@ -61,6 +62,7 @@ _BENCHMARKS: dict[str, Callable[[Build, argparse.Namespace], None]] = {
     "start": lambda build, given: _compare(3 * given.rounds, lambda: _starts(build)),
     "reports": lambda build, given: _compare(given.rounds, lambda: _reports(build, given.reports)),
     "scrapes": lambda build, given: _compare(given.rounds, lambda: _scrapes(build, given.reports)),
+    "otlp": lambda build, given: print_otlp(build, given.rounds * given.reports),
     "growth": lambda build, given: print_growth(build, given.reports // 4),
     "sysfs": lambda build, given: print_sysfs(build),
     "outage": lambda build, given: _print_outage(build, given.rounds * given.reports),

@@ -1,4 +1,5 @@
-"""A real minute: a report of 445 kB every 5 s, a gzip scrape every 15 s, a flush every 30 s."""
+"""A real minute: a report of 445 kB every 5 s, a gzip scrape every 15 s, a flush every 30 s, and an
+interval of OTLP."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.benchmarks.otlp_receiver import otlp_receiver
 from tests.benchmarks.pacing import wait_until
 from tests.benchmarks.programs import (
     AWS_SCRIPT,
@@ -50,7 +52,8 @@ def print_minute(rounds: int, build: Build, before: Build | None) -> None:
 
 
 def _start(stack: ExitStack, build: Build, before: Build | None) -> Iterator[_Participant]:
-    """Start all programs. One exporter also looks up the owners of cores, at the kubelet."""
+    """Start all programs. One exporter also looks up the owners of cores, at the kubelet, and
+    one has OTLP on as well."""
     recorded = THIRTY_TWO_RUNTIMES.read_bytes()
     run = stack.enter_context
     folder = Path(run(tempfile.TemporaryDirectory()))
@@ -67,6 +70,7 @@ def _start(stack: ExitStack, build: Build, before: Build | None) -> Iterator[_Pa
         ("exporter", lambda: start_exporter(build)),
         ("usual way", lambda: run(usual_way(build))),
         ("with kubelet", lambda: start_exporter(build, sections=of_kubelet, variables=variables)),
+        ("all sinks", lambda: start_exporter(build, otlp=run(otlp_receiver()))),
     ]
     if AWS_SCRIPT:
         starts.append(("AWS's script", lambda: run(aws_prometheus_script(build))))
@@ -101,10 +105,10 @@ def _measure(programs: Sequence[_Participant]) -> list[Row]:
 
     def count(until: float) -> None:
         began = time.monotonic()
-        before = [(each.program.wakeups, _requests(each.program)) for each in programs]
+        before = [(each.program.wakeups, each.program.sent) for each in programs]
         wait_until(until)
         for at, each in enumerate(programs):
-            if _requests(each.program) == before[at][1]:  # no flush
+            if each.program.sent == before[at][1]:  # no flush
                 wakeups[at] += each.program.wakeups - before[at][0]
                 idle[at] += time.monotonic() - began
 
@@ -119,10 +123,6 @@ def _measure(programs: Sequence[_Participant]) -> list[Row]:
         Row("resident memory, one malloc arena", "MiB", _each(programs, "resident")),
         Row("written to disks", "KiB", wrote),
     ]
-
-
-def _requests(program: Program) -> int:
-    return 0 if program.endpoint is None else len(program.endpoint.requests)
 
 
 def _each(programs: Sequence[_Participant], name: str) -> list[float]:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from tests.benchmarks.otlp_receiver import OtlpReceiver
 from tests.support.endpoint import Endpoint
 from tests.support.paths import ROOT
 from tests.support.processes import children_of
@@ -58,11 +59,18 @@ class Program:
     """A running program. Times are in seconds, sizes in MiB."""
 
     def __init__(
-        self, pid: int, feed: IO[bytes], port: int, endpoint: Endpoint | None, started: float
+        self,
+        pid: int,
+        feed: IO[bytes],
+        port: int,
+        endpoint: Endpoint | None,
+        started: float,
+        otlp: OtlpReceiver | None = None,
     ) -> None:
         self.pid = pid
         self.url = f"http://127.0.0.1:{port}"
         self.endpoint = endpoint
+        self.otlp = otlp
         self._started = started
         self.connection = http.client.HTTPConnection("127.0.0.1", port)
         self._feed = feed
@@ -89,7 +97,14 @@ class Program:
     @property
     def has_flushed(self) -> bool:
         """Whether it has sent its first metrics, if it sends any: this imports and connects."""
-        return self.endpoint is None or bool(self.endpoint.requests)
+        started = self.endpoint is None or bool(self.endpoint.requests)
+        return started and (self.otlp is None or self.otlp.requests > 0)
+
+    @property
+    def sent(self) -> int:
+        """Number of requests that it has sent."""
+        by_otlp = 0 if self.otlp is None else self.otlp.requests
+        return by_otlp + (0 if self.endpoint is None else len(self.endpoint.requests))
 
     @property
     def series(self) -> int:
@@ -187,8 +202,11 @@ def exporter(
     flush_interval: str = "1s",
     sections: Mapping[str, Any] = {},
     variables: Mapping[str, str] = {},
+    otlp: OtlpReceiver | None = None,
+    otlp_interval: str = "60s",
 ) -> Iterator[Program]:
-    """Start the exporter, with CloudWatch enabled if an endpoint is given.
+    """Start the exporter, with CloudWatch enabled if an endpoint is given, and OTLP if a receiver
+    is given.
 
     In place of neuron-monitor runs a program that sleeps, into whose output reports are written.
     """
@@ -210,6 +228,13 @@ def exporter(
                 "flush_interval": flush_interval,
                 "spool": {"path": f"{folder}/spool.db"},
             }
+        if otlp is not None:
+            config["otlp"] = {
+                "enabled": True,
+                "endpoint": otlp.url,
+                "interval": otlp_interval,
+                "spool": {"path": f"{folder}/otlp-spool.db"},
+            }
         (folder / "exporter.yaml").write_text(json.dumps(config))
         credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         command = [build.python, "-m", "neuron_exporter", "run"]
@@ -225,7 +250,7 @@ def exporter(
         port = _port_in_log(process)
         child = wait_for(lambda: _sleeping_child(process.pid))
         feed = stack.enter_context(open(f"/proc/{child}/fd/1", "wb"))
-        with _program(process, feed, port, endpoint, started) as program:
+        with _program(process, feed, port, endpoint, started, otlp) as program:
             yield program
             process.terminate()  # before its source ends
 
@@ -256,9 +281,10 @@ def _program(
     port: int,
     endpoint: Endpoint | None,
     started: float,
+    otlp: OtlpReceiver | None = None,
 ) -> Iterator[Program]:
     assert feed is not None
-    program = Program(process.pid, feed, port, endpoint, started)
+    program = Program(process.pid, feed, port, endpoint, started, otlp)
     with closing(program.connection):
         try:
             yield program

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from neuron_exporter.config import Override, load
-from neuron_exporter.generate.dry_run import assumed_readings, dry_run
+from neuron_exporter.generate.dry_run import dry_run
+from neuron_exporter.generate.offline_pipeline import assumed_readings
 from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES

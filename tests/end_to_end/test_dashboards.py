@@ -33,6 +33,7 @@ from tests.support.filled_panels import (
     UNANSWERED,
     VIEWS,
 )
+from tests.support.otlp_front import otlp_front
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
 
@@ -52,7 +53,7 @@ def publishing(url: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Start machines of which two deliver to CloudWatch, one with a budget.
+    """Start machines of which two deliver to CloudWatch, one with a budget, and by OTLP as well.
 
     For a third, CloudWatch is down, and it rejects the requests of a fourth.
     """
@@ -61,12 +62,16 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         validating_endpoint() as front,
         validating_endpoint() as down,
         validating_endpoint() as rejecting,
+        otlp_front() as otlp,
     ):
         down.down()
         rejecting.answer = reject(400, "InvalidParameterValue")
         configurations = {
             "inference": publishing(front.url),
-            "mixed": publishing(front.url, budget={"max_metrics": 4}),
+            "mixed": {
+                **publishing(front.url, budget={"max_metrics": 4}),
+                "otlp": {"enabled": True, "endpoint": otlp.url, "interval": "2s"},
+            },
             "training": publishing(down.url),
             "compile": publishing(rejecting.url),
         }

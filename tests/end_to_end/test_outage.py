@@ -3,9 +3,6 @@ arrive twice."""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -19,66 +16,12 @@ import pytest
 
 from neuron_exporter.sinks.cloudwatch.sink import MAX_RESENT
 from tests.support.endpoint import reject
-from tests.support.exporter import clean_environment
-from tests.support.fleet import CREDENTIALS
-from tests.support.outage import MINUTE, outage
+from tests.support.outage import MINUTE, Run, running
 from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 from tests.support.waiting import wait_for
 
 DAY = 1440
 """Minutes, and so windows."""
-
-
-class Run:
-    """One run of the exporter, from a start to a stop or a kill."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def minute(self, completed: int) -> dict[str, Any]:
-        """Let a window with this many executions pass; return the sink's metrics."""
-        self.begin(completed)
-        assert self.process.stdout is not None
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
-
-    def begin(self, completed: int) -> None:
-        """Begin with a window."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{completed}\n")
-        self.process.stdin.flush()
-
-    def kill(self) -> None:
-        """Kill the exporter as the out-of-memory killer does."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> None:
-        """Stop the exporter in its usual order."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        assert self.process.wait(60) == 0
-
-
-@contextmanager
-def running(spool: Path, front: ValidatingEndpoint, start: float) -> Iterator[Run]:
-    """Run an exporter that starts at this time."""
-    process = subprocess.Popen(
-        outage(str(spool), front.url, start),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment(**CREDENTIALS),
-    )
-    try:
-        yield Run(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None and not pipe.closed:
-                pipe.close()
 
 
 @contextmanager
@@ -133,11 +76,11 @@ def test_day_without_cloudwatch(tmp_path: Path, front: ValidatingEndpoint) -> No
         return said
 
     for minutes in (DAY // 3, DAY // 3):
-        with running(spool, front, now) as run:
+        with running("cloudwatch", spool, front.url, now) as run:
             said = pass_minutes(run, minutes)
             assert int(said["queued"]) == len(wanted)
             run.kill()
-    with running(spool, front, now) as run:
+    with running("cloudwatch", spool, front.url, now) as run:
         said = pass_minutes(run, DAY - len(wanted))
         assert int(said["queued"]) == DAY
         assert front.requests == []
@@ -164,7 +107,7 @@ def test_kills_while_sending(tmp_path: Path, front: ValidatingEndpoint) -> None:
     ambiguous = 0.0
     for kill in range(20):
         (front.down if kill % 3 == 0 else front.up)()
-        with running(spool, front, now) as run:
+        with running("cloudwatch", spool, front.url, now) as run:
             for number in range(3):
                 completed = 100 * kill + number + 1
                 wanted[now] = completed
@@ -183,7 +126,7 @@ def test_kills_while_sending(tmp_path: Path, front: ValidatingEndpoint) -> None:
                 run.kill()
             now += MINUTE
     front.up()
-    with running(spool, front, now) as run:
+    with running("cloudwatch", spool, front.url, now) as run:
         for _ in range(12):
             said = run.minute(0)
         ambiguous += said["ambiguous"]

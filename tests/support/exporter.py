@@ -142,9 +142,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> Path:
     """Write the file of `running_exporter`: with a free port, and JSON logs."""
     document = {"log": {"format": "json", "level": "debug"}, **config}
     document["prometheus"] = {"listen": "127.0.0.1:0", **document.get("prometheus", {})}
-    if "cloudwatch" in document:
-        spool = {"path": str(folder / "spool.db")}
-        document["cloudwatch"] = {"spool": spool, **document["cloudwatch"]}
+    for sink, name in (("cloudwatch", "spool.db"), ("otlp", "otlp-spool.db")):
+        if sink in document:
+            document[sink] = {"spool": {"path": str(folder / name)}, **document[sink]}
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(document))
     return path

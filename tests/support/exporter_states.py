@@ -20,7 +20,7 @@ SMALL = ("--instance-type", "inf2.xlarge", "--scenario", "training")
 UP = "neuron_exporter_up"
 SINK_UP = 'neuron_exporter_sink_up{sink="cloudwatch"}'
 DROPPED = "neuron_exporter_sink_dropped_requests_total"
-OLDEST = "neuron_exporter_spool_oldest_timestamp_seconds"
+OLDEST = 'neuron_exporter_spool_oldest_timestamp_seconds{sink="cloudwatch"}'
 OVER_BUDGET = "neuron_exporter_cloudwatch_budget_dropped_metrics"
 CONFIG = "neuron_exporter_config_last_reload_successful"
 WEB_CONFIG = "neuron_exporter_web_config_last_reload_successful"

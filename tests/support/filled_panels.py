@@ -102,6 +102,8 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
         "Sink errors": {"training", "compile"},
         "Spool": {"training"},
         "Oldest request in the spool": {"training"},
+        "OTLP points": {"mixed"},
+        "OTLP bytes": {"mixed"},
     },
 }  # fmt: skip
 """Jobs for which a panel has data, for the panels that do not have data for REPORTING."""

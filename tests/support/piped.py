@@ -21,9 +21,13 @@ class PipedExporter:
 
     def send(self, document: Mapping[str, Any]) -> None:
         """Send a report, and wait until its samples are exposed."""
+        self.send_line(json.dumps(document).encode())
+
+    def send_line(self, line: bytes) -> None:
+        """Send a report as neuron-monitor writes it, and wait until its samples are exposed."""
         pipe = self.exporter.process.stdin
         assert pipe is not None
-        pipe.write(json.dumps(document).encode() + b"\n")
+        pipe.write(line + b"\n")
         pipe.flush()
         self._sent += 1
         self.exporter.wait_for_value("neuron_exporter_reports_total", self._sent)

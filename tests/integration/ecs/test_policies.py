@@ -20,10 +20,16 @@ STREAM = (
 )
 MODEL = "arn:aws:s3:::neuron-models-123456789012-us-east-1/model.pt"
 
+OTLP, SERVICE_NAMES = (
+    {"Fn::If": [condition, {"Ref": policy}, {"Ref": "AWS::NoValue"}]}
+    for condition, policy in (("SendsOtlp", "PublishOtlp"), ("ReadsServiceNames", "ServiceNames"))
+)
+
 Request = tuple[str, str, dict[str, str]]
 
 ALLOWED: dict[str, list[Request]] = {
     "publish": [("cloudwatch:PutMetricData", "*", {"cloudwatch__namespace": "NeuronExporter"})],
+    "publish-otlp": [("cloudwatch:PutMetricData", "*", {})],
     "service-names": [("ecs:DescribeTasks", TASK, {"ecs__cluster": CLUSTER})],
     "start-tasks": [
         ("ecr:GetAuthorizationToken", "*", {}),
@@ -44,6 +50,11 @@ REFUSED: dict[str, list[Request]] = {
         ("cloudwatch:GetMetricData", "*", {"cloudwatch__namespace": "NeuronExporter"}),
         ("cloudwatch:DeleteAlarms", "*", {"cloudwatch__namespace": "NeuronExporter"}),
         ("ecs:DescribeTasks", TASK, {"ecs__cluster": CLUSTER}),
+    ],
+    "publish-otlp": [
+        ("cloudwatch:GetMetricData", "*", {}),
+        ("cloudwatch:PutMetricAlarm", "*", {}),
+        ("cloudwatch:DeleteAlarms", "*", {}),
     ],
     "service-names": [
         ("ecs:DescribeTasks", TASK, {"ecs__cluster": f"{CLUSTER}-2"}),
@@ -102,27 +113,27 @@ def test_what_is_not_needed_is_refused(
 
 def test_the_documented_policy_is_that_of_the_stack() -> None:
     assert json.loads(block("docs/cloudwatch.md", "json", "PutMetricData")) == policy("publish")
+    assert json.loads(block("docs/otlp.md", "json", "PutMetricData")) == policy("publish-otlp")
 
 
 @pytest.mark.parametrize(
     ("role", "policies"),
     [
-        ("ExecutionRole", ["StartTasks"]),
-        ("InferenceRole", ["Publish", "ReadModels"]),
-        ("CompileRole", ["Publish", "WriteModels"]),
+        ("ExecutionRole", [{"Ref": "StartTasks"}]),
+        ("InferenceRole", [{"Ref": "Publish"}, OTLP, {"Ref": "ReadModels"}]),
+        ("CompileRole", [{"Ref": "Publish"}, OTLP, {"Ref": "WriteModels"}]),
+        ("ExporterRole", [{"Ref": "Publish"}, OTLP, SERVICE_NAMES]),
     ],
 )
-def test_a_role_has_these_policies_and_no_other(role: str, policies: list[str]) -> None:
+def test_a_role_has_these_policies_and_no_other(role: str, policies: list[Any]) -> None:
     """A task has what its containers need: to publish, and its part of the bucket."""
     properties = template("base")["Resources"][role]["Properties"]
-    assert properties["ManagedPolicyArns"] == [{"Ref": name} for name in policies]
+    assert properties["ManagedPolicyArns"] == policies
     assert "Policies" not in properties
 
 
-def test_a_daemon_asks_for_service_names_only_where_it_was_allowed() -> None:
-    """The right to ask ECS is given to those who say so."""
-    declared = template("base")
-    arns = declared["Resources"]["ExporterRole"]["Properties"]["ManagedPolicyArns"]
-    wanted = {"Fn::If": ["ReadsServiceNames", {"Ref": "ServiceNames"}, {"Ref": "AWS::NoValue"}]}
-    assert arns == [{"Ref": "Publish"}, wanted]
-    assert declared["Parameters"]["ReadServiceNames"]["Default"] == "no"
+def test_further_rights_are_given_on_request() -> None:
+    """The rights to ask ECS, and to send metrics without a namespace."""
+    parameters = template("base")["Parameters"]
+    assert parameters["ReadServiceNames"]["Default"] == "no"
+    assert parameters["SendOtlp"]["Default"] == "no"

@@ -39,6 +39,7 @@ def test_the_image_has_what_the_project_requires() -> None:
         *project["project"]["dependencies"],
         *extras["container"],
         *extras["kubernetes"],
+        *extras["otlp"],
     ):
         needed = Requirement(text)
         assert versions[canonicalize_name(needed.name)] in needed.specifier, text

@@ -80,6 +80,11 @@ CASES = [
         f"{POD}.volumes.2.hostPath",
     ),
     Case(
+        {"config": {"otlp": {"enabled": True, "endpoint": "http://collector:4318"}}},
+        {"path": "/var/lib/neuron-exporter", "type": "DirectoryOrCreate"},
+        f"{POD}.volumes.2.hostPath",
+    ),
+    Case(
         {"restartOnConfigChange": True}, True, "spec.template.metadata.annotations.checksum/config"
     ),
     Case({"simulator": {"enabled": True}}, 1, "spec.replicas", "Deployment/neuron-exporter"),

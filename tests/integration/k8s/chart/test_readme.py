@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("needs_helm")
 
-DOCUMENTS = ("README.md", "k8s/README.md")
+DOCUMENTS = ("README.md", "k8s/README.md", "k8s/examples/otlp/README.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -19,10 +19,14 @@ from tests.support.documents import blocks
 from tests.support.exporter import RunningExporter, running_exporter, simulated
 from tests.support.helm import CHART, pod_of_test, rendered
 from tests.support.kubernetes import Object
+from tests.support.paths import ROOT
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebConfigFolder, bcrypt_hash
 
 pytestmark = pytest.mark.usefixtures("needs_helm")
+
+OTLP = ROOT / "k8s" / "examples" / "otlp"
+"""Values of examples."""
 
 USERS = {"prometheus": bcrypt_hash("secret", 10)}
 
@@ -42,6 +46,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         f"README {number}": yaml.safe_load(text)
         for number, text in enumerate(blocks("k8s/README.md", "yaml", "image: {repository"))
     },
+    **{path.name: yaml.safe_load(path.read_text()) for path in sorted(OTLP.glob("*.yaml"))},
 }
 
 
@@ -54,6 +59,7 @@ def configuration(objects: list[Object]) -> Any:
 def test_there_are_examples() -> None:
     assert COMMENTED["cloudwatch"]["enabled"] is True
     assert "README 0" in EXAMPLES
+    assert len([name for name in EXAMPLES if name.startswith("to-")]) == 3
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -63,6 +69,13 @@ def test_check_accepts_the_configuration(example: str, tmp_path: Path) -> None:
     if example == "web":
         file = config["prometheus"].pop("web_config_file")
         assert file == "/etc/neuron-exporter-web/web.yaml"
+    if example == "to-service.yaml":
+        (mounted,) = EXAMPLES[example]["extraVolumeMounts"]
+        name, key = "Api-Key", tmp_path / "api-key"
+        key.write_text("secret")
+        header = config["otlp"]["headers"][name]
+        assert header["file"] == f"{mounted['mountPath']}/{key.name}"
+        header["file"] = str(key)
     path = tmp_path / "exporter.yaml"
     path.write_text(yaml.safe_dump(config))
     done = run("check", "--config", str(path), "--strict")
