@@ -7,6 +7,7 @@ AWS's libraries use `HTTP_PROXY` for them unless `NO_PROXY` names them.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from ipaddress import ip_address
 
 _SERVICES = (
     *("169.254.169.254", "fd00:ec2::254", "[fd00:ec2::254]"),  # metadata and role of the instance
@@ -28,3 +29,14 @@ def exempt_local_services(environment: MutableMapping[str, str]) -> None:
         given = environment.get(name, "")
         if given != "*":  # nothing has a proxy
             environment[name] = ",".join(filter(None, (given, *_SERVICES, configured)))
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host is this machine, or link-local: no proxy leads there."""
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local

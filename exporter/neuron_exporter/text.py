@@ -176,3 +176,19 @@ def shown_value(value: Any, max_length: int = 160) -> str:
         case dict() if value:
             return "a mapping"
     return truncated_repr(value, max_length)
+
+
+_MIN_KEY = 12
+"""Length from which a part of a path with digits may be a key."""
+
+
+def shown_url(url: str) -> str:
+    """Return a URL for display. Parts of its path that may be secret are masked."""
+    origin, separator, path = url.partition("://")
+    host, *segments = path.split("/")
+    return f"{origin}{separator}{'/'.join((host, *map(_shown_segment, segments)))}"
+
+
+def _shown_segment(segment: str) -> str:
+    is_name = len(segment) < _MIN_KEY or not any(map(str.isdigit, segment))
+    return segment if is_name else MASK

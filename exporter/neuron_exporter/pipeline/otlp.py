@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -22,7 +21,7 @@ from neuron_exporter.sinks.delivery.spool import paths
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import AcceptedAges, Transport
 from neuron_exporter.telemetry import Telemetry
-from neuron_exporter.text import MASK, format_duration
+from neuron_exporter.text import format_duration, shown_url
 
 if TYPE_CHECKING:  # imported only if the sink is on: protobuf costs memory
     from neuron_exporter.sinks.otlp.request import ExportRequest
@@ -37,9 +36,6 @@ _RETRY_SECONDS = 60.0
 
 _MAX_AHEAD = 7200.0
 """Seconds by which a point may be ahead of the clock."""
-
-_MIN_KEY = 12
-"""Length from which a part of a path with digits may be a key."""
 
 _BYTES_PER_GB = 10**9
 
@@ -200,11 +196,7 @@ def endpoint(config: OtlpConfig) -> str | None:
 def shown_endpoint(config: OtlpConfig) -> str:
     """Return the endpoint for display. Parts of its path that may be secret are masked."""
     url = endpoint(config)
-    if url is None:
-        return "CloudWatch"
-    parts = urlsplit(url)
-    path = "/".join(map(_shown_segment, parts.path.split("/")))
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    return "CloudWatch" if url is None else shown_url(url)
 
 
 def monthly_bytes(config: OtlpConfig) -> int | None:
@@ -212,11 +204,6 @@ def monthly_bytes(config: OtlpConfig) -> int | None:
     any."""
     usd = config.budget.max_monthly_usd
     return None if usd is None else int(usd / OTLP_GIGABYTE.tiers[0].usd * _BYTES_PER_GB)
-
-
-def _shown_segment(segment: str) -> str:
-    is_name = len(segment) < _MIN_KEY or not any(map(str.isdigit, segment))
-    return segment if is_name else MASK
 
 
 def _check_simulated(loaded: LoadedConfig) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -14,6 +13,7 @@ from neuron_exporter.config.otlp import OtlpConfig
 from neuron_exporter.config.schema import Config
 from neuron_exporter.pipeline.aws_hosts import is_aws_endpoint
 from neuron_exporter.pipeline.otlp import shown_endpoint
+from neuron_exporter.proxies import is_local
 from neuron_exporter.text import format_duration
 
 _PLACEHOLDERS = ("${", "$(")
@@ -47,7 +47,7 @@ def _endpoint(loaded: LoadedConfig, config: OtlpConfig) -> Iterator[str]:
         yield loaded.problem("otlp.endpoint", message)
     if not config.endpoint.startswith("http://"):
         return
-    if config.headers and not _is_on_this_machine(config.endpoint):
+    if config.headers and not is_local(urlsplit(config.endpoint).hostname or ""):
         message = f"sends otlp.headers without encryption: the URL begins with http:// ({url})"
         yield loaded.problem("otlp.endpoint", message)
     if any((config.tls.ca_file, config.tls.cert_file)):
@@ -78,15 +78,3 @@ def _files(loaded: LoadedConfig, config: OtlpConfig) -> Iterator[str]:
             yield loaded.problem(key, "names a file that does not exist")
         elif not os.access(path, os.R_OK):
             yield loaded.problem(key, "names a file that cannot be read")
-
-
-def _is_on_this_machine(url: str) -> bool:
-    """Return whether a URL leads to this machine or its link, by its name or address."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_link_local

@@ -82,7 +82,8 @@ class Sender(Generic[R]):
 
         A request that fails while others are delivered moves behind them, so that it does not
         block them. After `MAX_FAILURES` it is dropped. With a `probe` it stays the next one, and is
-        dropped if it fails `MAX_FAILURES` times in a row and once more after a probe was accepted.
+        dropped if it has failed `MAX_FAILURES` times in a row, fails again although the receiver
+        answers the probe, and the request after it succeeds.
         """
         for _ in range(limit):
             if Verdict.RETRY in verdicts or should_stop() or self._monotonic() < self._retry_at:
@@ -97,10 +98,11 @@ class Sender(Generic[R]):
             verdict = outcome.verdict
             fails = verdict is Verdict.RETRY and outcome.of_request
             self._failures = self._failures + 1 if fails else 0
-            others_succeed = is_suspect if self._probe else Verdict.DELIVERED in verdicts
             if verdict is not Verdict.RETRY:
                 self.spool.discard(taken.key)
-            elif not (fails and others_succeed):
+            elif not fails or not (
+                self._next_succeeds() if is_suspect else Verdict.DELIVERED in verdicts
+            ):
                 self.spool.requeue(taken.key)
             elif self._probe is None and taken.failures + 1 < MAX_FAILURES:
                 self.spool.requeue(taken.key, failed=True)
@@ -134,14 +136,26 @@ class Sender(Generic[R]):
         return verdict
 
     def _is_reachable(self) -> bool:
-        """Return whether the receiver accepts a request without content."""
-        return self._probe is not None and (
-            self._exchange(self._probe()).verdict is Verdict.DELIVERED
-        )
+        """Return whether the receiver answers a request without content, even if it rejects it."""
+        outcome = self._exchange(self._probe()) if self._probe else Outcome(Verdict.DELIVERED)
+        if outcome.verdict is Verdict.RETRY:
+            self._status.record(outcome)
+        return outcome.verdict is not Verdict.RETRY
+
+    def _next_succeeds(self) -> bool:
+        """Try the request after the one that is in flight; return whether the receiver takes it."""
+        taken = self.spool.take()
+        if taken is None:
+            return False
+        if self._attempt(taken.request).verdict is Verdict.RETRY:
+            self.spool.requeue(taken.key)
+            return False
+        self.spool.discard(taken.key)
+        return True
 
     def _attempt(self, request: R) -> Outcome:
         outcome = self._exchange(request)
-        if outcome.verdict is Verdict.DELIVERED and self._confirms_clock:
+        if outcome.verdict is Verdict.DELIVERED and self._confirms_clock and outcome.clock_agrees:
             self.spool.confirm_clock()
         self._status.record(outcome)
         return outcome

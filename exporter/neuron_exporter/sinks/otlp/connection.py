@@ -11,10 +11,11 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from urllib3 import PoolManager, ProxyManager, Timeout
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import make_headers
 
+from neuron_exporter.proxies import is_local
 from neuron_exporter.sinks.delivery.deadline import CONNECT_TIMEOUT, READ_TIMEOUT
 
 MAX_RESPONSE_SIZE = 64 * 1024
@@ -126,10 +127,11 @@ class Connection:
 
 
 def proxy_of(url: str) -> str | None:
-    """Return the URL of the proxy that the environment names for this URL; None without one."""
+    """Return the URL of the proxy that the environment names for this URL; None without one, and
+    for hosts that no proxy leads to."""
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)
-    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+    if not proxy or is_local(parts.hostname or "") or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     return proxy if "://" in proxy else f"http://{proxy.removeprefix('//')}"
 
@@ -141,14 +143,17 @@ def _open_pool(url: str, context: ssl.SSLContext | None) -> PoolManager:
         return PoolManager(1, timeout=timeout, ssl_context=context)
     parts = urlsplit(proxy)
     basic = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-    return ProxyManager(
-        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-        1,
-        proxy_headers=make_headers(proxy_basic_auth=basic),
-        timeout=timeout,
-        ssl_context=context,
-        proxy_ssl_context=context,
-    )
+    try:
+        return ProxyManager(
+            parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+            1,
+            proxy_headers=make_headers(proxy_basic_auth=basic),
+            timeout=timeout,
+            ssl_context=context,
+            proxy_ssl_context=context,
+        )
+    except LocationParseError:  # its message would show a part of the password
+        raise LocationParseError("the proxy's URL in the environment") from None
 
 
 def _read(response: BaseHTTPResponse) -> bytes:

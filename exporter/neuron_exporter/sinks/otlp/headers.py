@@ -13,8 +13,9 @@ from neuron_exporter.text import MASK
 MAX_LENGTH = 16 * 1024
 """Maximum length of a value. Servers accept 8 KiB, mostly."""
 
-_MIN_SECRET = 6
-"""Length of the shortest word of a value that is masked in messages."""
+_MIN_SECRET = 3
+_MIN_SECRET_WORD = 6
+"""Lengths of the shortest value, and of the shortest word of one, that are masked in messages."""
 
 _VALUE = re.compile(r"[\t\x20-\x7e]+")
 
@@ -35,11 +36,12 @@ def read_headers(headers: Mapping[str, HeaderValue], omitted: Collection[str]) -
 
 
 def mask_values(text: str, values: Collection[str]) -> str:
-    """Replace words of the values of headers in a text: a server may repeat what it received."""
+    """Replace the values of headers and their words in a text, which must not be shortened yet: a
+    server may repeat what it received."""
     for value in values:
-        for word in value.split():
-            if len(word) >= _MIN_SECRET:
-                text = text.replace(word, MASK)
+        words = [word for word in value.split() if len(word) >= _MIN_SECRET_WORD]
+        for secret in (value, *words) if len(value) >= _MIN_SECRET else words:
+            text = text.replace(secret, MASK)
     return text
 
 

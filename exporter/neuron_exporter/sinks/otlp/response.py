@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -36,6 +36,13 @@ _UNCERTAIN = (500, 502, 504)
 """Statuses of a service or gateway that may have processed the request."""
 
 _AWS_CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_XML_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
+
+_SAME_TIME = 300.0
+"""Seconds by which the clocks may differ, as in signatures of AWS."""
+
+Mask = Callable[[str], str]
+"""Hides secrets in a text."""
 
 
 class Classified(NamedTuple):
@@ -45,16 +52,22 @@ class Classified(NamedTuple):
     rejected_points: int = 0
 
 
-def classify(response: Response) -> Classified:
-    """Return what becomes of the request."""
+def classify(response: Response, mask: Mask = lambda text: text) -> Classified:
+    """Return what becomes of the request. `mask` hides secrets in texts of the receiver."""
     status = response.status
     if 200 <= status < 300:
-        return _classify_success(response)
+        return _classify_success(response, mask)
     if 300 <= status < 400:
-        return Classified(_retry(REDIRECT, _redirect_message(response)))
+        return Classified(_retry(REDIRECT, _redirect_message(response, mask)))
     if not 400 <= status < 600:
         return unexpected(f"status {status} is not one of HTTP")
-    return Classified(_classify_error(response))
+    return Classified(_classify_error(response, mask))
+
+
+def has_same_time(response: Response) -> bool:
+    """Return whether the response shows that the receiver's clock agrees with ours."""
+    now = _unix_time(response.headers.get("date", ""))
+    return now is not None and abs(now - time.time()) <= _SAME_TIME
 
 
 def unexpected(message: str) -> Classified:
@@ -63,16 +76,16 @@ def unexpected(message: str) -> Classified:
     return Classified(Outcome(Verdict.RETRY, UNEXPECTED_ANSWER, message, ambiguous=True))
 
 
-def _classify_success(response: Response) -> Classified:
+def _classify_success(response: Response, mask: Mask) -> Classified:
     """Check that the response is a receiver's: a proxy's page may have status 200 as well."""
     if not response.body.strip():
         return Classified(Outcome(Verdict.DELIVERED))
     parsed = _parse_success(response)
     if parsed is None:
-        start = response.body[:60].decode("utf-8", "replace")
+        start = mask(response.body.decode("utf-8", "replace"))[:60]
         return unexpected(f"not a response of OTLP: {start!r}")
     rejected, text = parsed
-    message = safe_message(text)
+    message = safe_message(mask(text))
     if rejected <= 0:  # a message is a warning then
         return Classified(Outcome(Verdict.DELIVERED, message=message))
     noun = "data point was" if rejected == 1 else "data points were"
@@ -105,6 +118,8 @@ def _parse_success(response: Response) -> tuple[int, str] | None:
 def _parse_json_success(body: bytes) -> tuple[int, str] | None:
     try:
         document = msgspec.json.decode(body, type=dict[str, Any])
+        if document.keys() - {"partialSuccess"}:  # a gateway's
+            return None
         partial = msgspec.convert(document.get("partialSuccess"), dict[str, Any] | None) or {}
         # 64-bit integers are strings in the JSON form of protobuf.
         rejected = msgspec.convert(partial.get("rejectedDataPoints", 0), int, strict=False)
@@ -113,9 +128,9 @@ def _parse_json_success(body: bytes) -> tuple[int, str] | None:
     return rejected, str(partial.get("errorMessage", ""))
 
 
-def _classify_error(response: Response) -> Outcome:
+def _classify_error(response: Response, mask: Mask) -> Outcome:
     status, headers = response.status, response.headers
-    code, text = _describe(response)
+    code, text = _describe(response, mask)
     message = f"HTTP {status}: {safe_message(text)}" if text else f"HTTP {status}"
     pause = _pause(headers)
     if status in _CREDENTIALS or code in aws_errors.CREDENTIALS | aws_errors.TRANSIENT:
@@ -133,9 +148,9 @@ def _retry(code: str, message: str, pause: float = 0.0, *, ambiguous: bool = Fal
     )
 
 
-def _describe(response: Response) -> tuple[str, str]:
+def _describe(response: Response, mask: Mask) -> tuple[str, str]:
     """Return the code of an error and its message, which is google.rpc.Status, an error of AWS as
-    JSON, or text."""
+    JSON or XML, or text."""
     kind, body = _media_type(response.headers), response.body
     code = response.headers.get("x-amzn-errortype", "")
     text = ""
@@ -146,10 +161,12 @@ def _describe(response: Response) -> tuple[str, str]:
         texts = [document.get(name) for name in ("message", "Message", "error")]
         text = next((each for each in texts if isinstance(each, str)), "")
     else:
-        text = " ".join(body[: 4 * MAX_TEXT].decode("utf-8", "replace").split())[:MAX_TEXT]
+        text = " ".join(mask(body.decode("utf-8", "replace")).split())[:MAX_TEXT]
+        if found := _XML_CODE.search(body):
+            code = code or found[1].decode()
     # A type can have a namespace before, and a URL after.
     name = code.partition(":")[0].rpartition("#")[2]
-    return name if _AWS_CODE.fullmatch(name) else f"HTTP{response.status}", text
+    return name if _AWS_CODE.fullmatch(name) else f"HTTP{response.status}", mask(text)
 
 
 def _status_message(body: bytes) -> str:
@@ -177,15 +194,13 @@ def _media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _redirect_message(response: Response) -> str:
-    target = response.headers.get("location", "")
+def _redirect_message(response: Response, mask: Mask) -> str:
+    target = mask(response.headers.get("location", ""))
     try:
         parts = urlsplit(target)
     except ValueError:
         parts = urlsplit("")
-    place = (
-        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else ""
-    )
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
     return f"HTTP {response.status}: redirects are not followed{place and f': to {place}'}"
 
 

@@ -42,8 +42,8 @@ MAX_RESENT = 60
 MAX_INTERVALS = 64
 """Intervals that wait to be encoded; beyond this number, the oldest is dropped and counted."""
 
-MAX_REMEMBERED_ENDS = 1440
-"""Ends of intervals that are remembered as sent: a day of minutes."""
+MAX_REMEMBERED_RUNS = 1000
+"""Runs of intervals without a gap whose ends are remembered as sent."""
 
 ACCEPTED_AGES = AcceptedAges(past=14 * 86400.0, future=2 * 3600.0)
 """Those of PutMetricData, and of CloudWatch's spans. The limits for metrics are not public."""
@@ -95,15 +95,16 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         self._reconfiguration: deque[tuple[Selection, SinkSettings]] = deque(maxlen=1)
         self._lock = threading.Lock()
         self._latest: dict[float, _Report] = {}
-        self._labels: Labels | None = None
-        self._starts = StartTimes(clock())
+        self._labels: Labels = ()
+        self._starts = StartTimes(clock(), settings.interval)
         self._own = OwnMetrics(telemetry.registry, clock())
         self._budget = ByteBudget(settings.monthly_bytes, settings.keep, selection)
         self._unsent: list[_Interval] = []
         self._send_at = float("inf")
         self._lost = 0
         self._untried = 0
-        self._ends: dict[float, None] = {}
+        self._runs: deque[tuple[float, float]] = deque(maxlen=MAX_REMEMBERED_RUNS)
+        self._has_report = False
         self._table: PointTable | None = None
         self._present: Present = {}
         self._resource: dict[str, str] | None = None
@@ -113,15 +114,13 @@ class OtlpSink(DeliveringSink[ExportRequest]):
 
     def offer(self, snapshot: Snapshot) -> None:
         """Keep a snapshot as the latest of its interval. Never waits for the network."""
-        if self._labels is None and snapshot.health.alive:
-            # A series must keep its labels: they stay as in the first healthy report.
-            self._labels = machine_labels(snapshot.machine)
         report = _Report(snapshot, self._starts.observe(snapshot))
         start = self._start_of(snapshot.taken_at.wall)
         with self._lock:
             for later in [each for each in self._latest if each > start]:
                 del self._latest[later]  # the clock was set back
             self._latest[start] = report
+            self._has_report = self._has_report or snapshot.health.alive
             if len(self._latest) > MAX_INTERVALS:
                 del self._latest[min(self._latest)]
                 self._lost += 1
@@ -138,7 +137,8 @@ class OtlpSink(DeliveringSink[ExportRequest]):
     # The sink's thread.
 
     def _waiting(self) -> int:
-        return len(self._unsent)
+        is_open = self._start_of(self._clock()) in self._latest
+        return len(self._unsent) + is_open
 
     def _queued(self) -> int:
         """Leave out the requests of the last interval, whose first attempt is not due yet."""
@@ -167,7 +167,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
             self._spool_unsent()
             if now >= self._send_at:
                 self._send_at = float("inf")
-                self._send(MAX_RESENT, self._stopping.is_set)
+                self._send(MAX_RESENT, self._must_pause)
         elif now >= self._send_at:
             self._send_at = now + MAX_WAIT
         with self._lock:
@@ -184,36 +184,56 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         self._unsent += self._take(now)
         with self._lock:
             latest = self._latest.get(self._start_of(now))
-        if latest is not None and now not in self._ends:  # the open interval ends here
-            self._unsent.append(_Interval(now, latest))
+            self._latest.clear()
+        if latest is not None and _is_fresh(latest.snapshot, now) and not self._is_sent(now):
+            self._unsent.append(_Interval(now, latest))  # the open interval ends here
         if self._is_ready(wait=False):
             self._spool_unsent()
             self._send(self._backlog(), self._deadline_passed)
 
     def _take(self, now: float) -> Iterator[_Interval]:
-        """Yield the intervals that have ended, each once, even after the clock was set back."""
-        end = max(self._next_end, self._start_of(now) - (MAX_INTERVALS - 1) * self._interval)
-        while end <= now:
-            with self._lock:
-                starts = sorted(start for start in self._latest if start < end)
-                report = self._latest[starts[-1]] if starts else None
-                for start in starts[:-1]:
-                    del self._latest[start]
-            if end not in self._ends:
-                self._ends[end] = None
-                yield _Interval(end, report if report and _is_fresh(report.snapshot, end) else None)
-            end += self._interval
-        while len(self._ends) > MAX_REMEMBERED_ENDS:
-            del self._ends[next(iter(self._ends))]
+        """Yield the intervals that have ended: those with a report, and the newest. After the clock
+        was set back, none is sent again."""
+        newest = self._start_of(now)
+        with self._lock:
+            earlier = sorted(start for start in self._latest if start < newest)
+            reports = {start + self._interval: self._latest[start] for start in earlier}
+            for start in earlier[:-1]:
+                del self._latest[start]
+        last = reports[max(reports)] if reports else None
+        for end in sorted({*reports, newest}):
+            if not self._next_end <= end:
+                continue
+            if self._is_sent(end):
+                self._status.record_failure(
+                    "ClockSetBack", "the clock was set back to a time that was sent already"
+                )
+                continue
+            self._mark_sent(end)
+            report = reports.get(end, last)
+            yield _Interval(end, report if report and _is_fresh(report.snapshot, end) else None)
+
+    def _is_sent(self, end: float) -> bool:
+        return any(first <= end <= last for first, last in self._runs)
+
+    def _mark_sent(self, end: float) -> None:
+        if self._runs and self._runs[-1][1] + self._interval == end:
+            self._runs[-1] = self._runs[-1][0], end
+        else:
+            self._runs.append((end, end))
+
+    def _must_pause(self) -> bool:
+        """Return whether a stop, or the end of an interval, comes before the backlog."""
+        return self._stopping.is_set() or self._clock() >= self._next_end
 
     def _is_ready(self, *, wait: bool) -> bool:
         """Return whether the region and the fields of the spool's path are known. With `wait`, the
-        machine's ID and the labels of the first healthy report must be as well."""
+        machine's ID must be, too, and there must have been a healthy report."""
         if self._resource is not None:
             return True
         machine = self._identity()
         unnamed = [field for field in self._settings.spool_names if not getattr(machine, field)]
-        if wait and (unnamed or not machine.instance_id or self._labels is None):
+        if wait and (unnamed or not machine.instance_id or not self._has_report):
             return False
         if self._settings.sigv4 and not machine.region:
             if not wait:
@@ -221,7 +241,8 @@ class OtlpSink(DeliveringSink[ExportRequest]):
                 self._status.record_failure("IdentityIncomplete", message)
             return False
         self._region = machine.region if self._settings.sigv4 else ""
-        # A resource must keep its attributes, like a series its labels.
+        # Series and resource must keep their labels and attributes from now on.
+        self._labels = machine_labels(machine)
         self._resource = resource_attributes(machine, self._settings.resource_attributes)
         return True
 
@@ -245,10 +266,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         """Yield the metrics at the end of an interval, then the series that have ended."""
         time = nanoseconds(interval.end)
         present: Present = {}
-        labels = self._labels
-        if labels is None:
-            labels = machine_labels(self._identity())
-        fixed = self._settings.labels
+        labels, fixed = self._labels, self._settings.labels
         common = CommonLabels(
             (*of_series(labels, self._settings.identity_labels), *fixed), (*labels, *fixed)
         )
@@ -258,13 +276,16 @@ class OtlpSink(DeliveringSink[ExportRequest]):
             table = self._table
             parts = snapshot.shape, self.selection, common, starts
             if table is None or not table.is_for(*parts):
-                table = self._table = PointTable(*parts, table)
+                table = self._table = PointTable(*parts, interval.end, table)
             per_month = _MONTH / self._interval
             sizes = table.ingested_sizes(encoded_size(self._resource or {}))
             sizes = {name: int(size * per_month) for name, size in sizes.items()}
             suppressed = self._budget.admit(sizes, interval.end)
             yield from table.encode(snapshot, time, suppressed, present)
-        yield from self._own.encode(common.of_instance_info, time, present)
+        try:
+            yield from list(self._own.encode(common.of_instance_info, time, present))
+        except Exception as error:  # noqa: BLE001 (one of them must not cost the hardware's)
+            self._status.record_failure(type(error).__name__, f"own metrics: {error}")
         self._telemetry.otlp_points.set(len(present))
         self._telemetry.otlp_budget_dropped.set(len(self._budget.status.suppressed))
         ended = {key: start for key, start in self._present.items() if key not in present}
@@ -280,7 +301,6 @@ class OtlpSink(DeliveringSink[ExportRequest]):
                 self._status,
                 ACCEPTED_AGES,
                 self._clock,
-                confirms_clock=self._settings.sigv4,
                 probe=lambda: ExportRequest(
                     self._settings.endpoint or "", self._region, self._clock(), b""
                 ),

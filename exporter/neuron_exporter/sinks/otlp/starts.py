@@ -1,38 +1,90 @@
 """Start times of counters.
 
 OTLP's cumulative sums say since when they count. A counter starts with the exporter, or with the
-last report that did not have it. It keeps its start for as long as reports have it: restarts of
-neuron-monitor, and owners that come and go, do not change the counter.
+last report that did not have it. It keeps its start for as long as it does not fall: restarts of
+neuron-monitor, owners that come and go, and reloads that deselect it for a while do not reset it.
+
+The first value of some counters is a total of the driver, not an increase. They start with their
+first point, as OpenTelemetry's data model asks for streams with an unknown start.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from neuron_exporter.model import Labels, MetricKind, MetricSpec, Shape, Snapshot
+from neuron_exporter.model import Labels, MetricKind, MetricSpec, Shape, Snapshot, Value
 
-Starts = Mapping[tuple[MetricSpec, Labels], float]
+CounterKey = tuple[MetricSpec, Labels]
+
+Starts = Mapping[CounterKey, float]
 """Start times (Unix seconds) by the key of the counter."""
+
+MAX_ENDED = 5000
+"""Counters that are remembered after they have left the reports; beyond this number, the oldest is
+forgotten."""
 
 
 class StartTimes:
     """Start times of the counters of one report after the other."""
 
-    def __init__(self, started: float) -> None:
-        """`started` is when the exporter started."""
+    def __init__(self, started: float, interval: float) -> None:
+        """`started` is when the exporter started; points have the times of the interval's ends."""
+        self._interval = interval
         self._shape: Shape | None = None
+        self._values: tuple[Value, ...] = ()
         self._before = started
         self._starts: Starts = {}
+        self._ended: dict[CounterKey, tuple[float, float]] = {}
 
     def observe(self, snapshot: Snapshot) -> Starts:
         """Return the start times of a report's counters, which do not change any more."""
-        if snapshot.shape is not self._shape:
-            self._shape = snapshot.shape
-            known = self._starts
-            keys = (s.counter_key() for s in snapshot.shape if s.spec.kind is MetricKind.COUNTER)
-            self._starts = {key: known.get(key, self._before) for key in keys}
         wall = snapshot.taken_at.wall
+        if snapshot.shape is not self._shape:
+            self._remember(snapshot.shape)
+            self._starts = self._find(snapshot)
+            self._shape = snapshot.shape
+        self._values = snapshot.values
         if wall < self._before:  # the clock was set back: no counter starts in the future
             self._starts = {key: min(start, wall) for key, start in self._starts.items()}
         self._before = wall
         return self._starts
+
+    def _remember(self, shape: Shape) -> None:
+        """Remember the counters of the last report that are not in the next one, with their
+        values."""
+        remaining = set(_counters(shape))
+        for key, index in _counters(self._shape or ()).items():
+            value = self._values[index]
+            if key not in remaining and isinstance(value, int | float):
+                self._ended[key] = self._starts[key], value
+        while len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+
+    def _find(self, snapshot: Snapshot) -> Starts:
+        """Return the starts of the counters of a report with another shape than the last one."""
+        starts: dict[CounterKey, float] = {}
+        for key, index in _counters(snapshot.shape).items():
+            start = self._starts.get(key)
+            ended = self._ended.pop(key, None)
+            value = snapshot.values[index]
+            if start is None and ended and isinstance(value, int | float) and value >= ended[1]:
+                start = ended[0]
+            if start is None:
+                has_total = bool(snapshot.shape[index].start_value)
+                start = self._first_point(snapshot.taken_at.wall) if has_total else self._before
+            starts[key] = start
+        return starts
+
+    def _first_point(self, wall: float) -> float:
+        """Return the time of the first point after a moment."""
+        return math.floor(wall / self._interval + 1) * self._interval
+
+
+def _counters(shape: Shape) -> dict[CounterKey, int]:
+    """Return the index of each counter."""
+    return {
+        series.counter_key(): index
+        for index, series in enumerate(shape)
+        if series.spec.kind is MetricKind.COUNTER
+    }

@@ -49,8 +49,10 @@ class PointTable:
         selection: Selection,
         common: CommonLabels,
         starts: Starts,
+        time: float,
         previous: PointTable | None = None,
     ) -> None:
+        """`time` is that of the first points (Unix seconds), before which all counters start."""
         self._shape = shape
         self._selection = selection
         self._common = common
@@ -72,7 +74,8 @@ class PointTable:
                 attributes = encode_attributes(series.labels)
                 attributes += of_instance_info if is_info else of_series
             self._attributes[id(series)] = attributes
-            start = encode_start(starts[series.counter_key()]) if head.is_counter else b""
+            started = min(starts[series.counter_key()], time) if head.is_counter else 0.0
+            start = encode_start(started) if head.is_counter else b""
             prepared = self._by_metric.setdefault(head, _Prepared([], [], {}))
             prepared.indices.append(index)
             prepared.points.append(attributes + start)

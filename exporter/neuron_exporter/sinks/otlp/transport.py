@@ -21,7 +21,7 @@ from neuron_exporter.sinks.otlp.connection import (
 )
 from neuron_exporter.sinks.otlp.headers import HeaderError, mask_values, read_headers
 from neuron_exporter.sinks.otlp.request import ExportRequest
-from neuron_exporter.sinks.otlp.response import classify, unexpected
+from neuron_exporter.sinks.otlp.response import Mask, classify, has_same_time, unexpected
 from neuron_exporter.sinks.otlp.settings import (
     RESERVED_HEADERS,
     SIGNATURE_HEADERS,
@@ -64,15 +64,18 @@ class OtlpTransport:
     def send(self, request: ExportRequest) -> Outcome:
         """Try once to deliver the request, in at most `ATTEMPT_SECONDS`."""
         client = self._client
-        outcome = self._send(client, request)
-        return outcome._replace(message=mask_values(outcome.message, client.secrets))
+
+        def mask(text: str) -> str:
+            return mask_values(text, client.secrets)
+
+        return self._send(client, request, mask)
 
     def close(self) -> None:
         """Close the kept connection."""
         self._client.close()
         self._client = _LazyClient(self._region, self._settings)
 
-    def _send(self, client: _LazyClient, request: ExportRequest) -> Outcome:
+    def _send(self, client: _LazyClient, request: ExportRequest, mask: Mask) -> Outcome:
         try:
             response = self._attempts.run(lambda: client.post(request), ATTEMPT_SECONDS)
         except TooManyStuckCalls as error:
@@ -86,23 +89,23 @@ class OtlpTransport:
             return Outcome(Verdict.RETRY, "TlsFileUnusable", str(error), of_request=False)
         except aws_errors.CredentialsError as error:
             self.close()
-            message = safe_message(str(error))
+            message = safe_message(mask(str(error)))
             return Outcome(Verdict.RETRY, error.code, message, of_request=False)
         except UnexpectedAnswer as error:
-            return unexpected(str(error)).outcome
+            return unexpected(mask(str(error))).outcome
         except Exception as error:  # noqa: BLE001 (an attempt's bug must not cost the request)
             # After connecting, the request can be the cause: its size may lead to a timeout.
             own = client.sending and isinstance(error, _AFTER_CONNECTING)
-            code, message = type(error).__name__, safe_message(str(error))
+            code, message = type(error).__name__, safe_message(mask(str(error)))
             return Outcome(Verdict.RETRY, code, message, ambiguous=own, of_request=own)
-        outcome, rejected = classify(response)
+        outcome, rejected = classify(response, mask)
         if rejected:
             self._on_rejected(rejected)
         if self._settings.sigv4 and (
             response.status in _CREDENTIAL_STATUSES or outcome.code in aws_errors.CREDENTIALS
         ):
             self.close()
-        return outcome
+        return outcome._replace(clock_agrees=has_same_time(response))
 
 
 class _LazyClient:

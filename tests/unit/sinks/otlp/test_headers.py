@@ -63,8 +63,12 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 
 def test_words_of_values_are_masked() -> None:
     text = "no tenant 7: Bearer abcdef is not abcdefg"
-    assert mask_values(text, ["Bearer abcdef", "7"]) == "no tenant 7: *** *** is not ***g"
+    assert mask_values(text, ["Bearer abcdef", "7"]) == "no tenant 7: *** is not ***g"
     assert mask_values(text, []) == text
+
+
+def test_short_values_are_masked_as_a_whole() -> None:
+    assert mask_values("key a1b2 is wrong", ["a1b2"]) == "key *** is wrong"
 
 
 def test_settings_do_not_show_headers() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import format_datetime, formatdate
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.sinks.otlp.connection import Response
-from neuron_exporter.sinks.otlp.response import MAX_PAUSE, Classified, classify
+from neuron_exporter.sinks.otlp.response import MAX_PAUSE, Classified, classify, has_same_time
 from tests.support.otlp_front import status_message
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -136,9 +137,7 @@ def test_redirects_are_not_followed(status: int) -> None:
     target = "https://user:secret@other.example/login?token=secret"
     outcome = outcome_of(status, {"location": target})
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Redirect")
-    assert outcome.message == (
-        f"HTTP {status}: redirects are not followed: to https://other.example/login"
-    )
+    assert outcome.message == f"HTTP {status}: redirects are not followed: to https://other.example"
     assert not outcome.of_request
     for target in ("/login", "", "http://["):
         assert outcome_of(status, {"location": target}).code == "Redirect"
@@ -231,3 +230,33 @@ def test_pause_until_a_date_of_the_receivers_clock() -> None:
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "1e9", "9" * 30, "٣"])
 def test_illegal_pauses_are_ignored(text: str) -> None:
     assert pause_of(text) == 0
+
+
+@pytest.mark.parametrize("code", ["Throttling", "ExpiredToken"])
+def test_errors_of_aws_in_xml_are_retried(code: str) -> None:
+    body = f"<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
+    outcome = outcome_of(400, {"content-type": "text/xml"}, body.encode())
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, code)
+
+
+def test_another_json_object_is_not_a_receiver_s() -> None:
+    outcome = outcome_of(200, JSON, b'{"error": "login required"}')
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")
+
+
+@pytest.mark.parametrize("status", [200, 302, 403])
+def test_a_secret_is_masked_before_a_text_is_shortened(status: int) -> None:
+    secret = "k" * 300
+    for padding in (0, 50, 190):
+        body = f"{'x' * padding} {secret}".encode()
+        headers = {"content-type": "text/plain", "location": f"https://h.example/{secret}"}
+        response = Response(status, headers, body)
+        message = classify(response, lambda text: text.replace(secret, "***")).outcome.message
+        assert "kkk" not in message
+
+
+@pytest.mark.parametrize(("seconds", "agrees"), [(0, True), (-200, True), (-400, False)])
+def test_the_date_of_a_response_shows_the_time(seconds: float, agrees: bool) -> None:
+    date = formatdate(time.time() + seconds, usegmt=True)
+    assert has_same_time(Response(200, {"date": date}, b"")) == agrees
+    assert not has_same_time(Response(200, {}, b""))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.metrics.selection import select_for_prometheus
 from neuron_exporter.model import Machine
+from neuron_exporter.sinks.delivery import sink as delivery_sink
+from neuron_exporter.sinks.delivery.jitter import SendSlot
 from neuron_exporter.sinks.delivery.sender import MAX_FAILURES
 from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.sinks.otlp import sink as sink_module
+from neuron_exporter.sinks.otlp.request import ExportRequest
 from tests.support.otlp_sinks import (
     DELIVERED,
     FULL,
@@ -20,6 +26,7 @@ from tests.support.otlp_sinks import (
     ManualOtlpSink,
     busy,
 )
+from tests.support.reports import ecc
 
 COMPLETED = "execution_status_total"
 TOTAL = {"status_type": "completed"}
@@ -165,12 +172,17 @@ def test_a_rejected_request_does_not_block_the_others() -> None:
     assert dropped == 1
 
 
-def test_a_request_that_fails_while_the_endpoint_answers_is_dropped() -> None:
+@pytest.mark.parametrize("probe", [DELIVERED, Outcome(Verdict.REJECTED, "HTTP400")])
+def test_a_request_that_fails_while_the_endpoint_answers_is_dropped(probe: Outcome) -> None:
     manual = ManualOtlpSink()
     failing = START + 2 * MINUTE
-    manual.transport.outcome_of = lambda request: (
-        UNAVAILABLE if request.stamp == failing and request.body else DELIVERED
-    )
+
+    def answer(request: ExportRequest) -> Outcome:
+        if not request.body:
+            return probe
+        return UNAVAILABLE if request.stamp == failing else DELIVERED
+
+    manual.transport.outcome_of = answer
     for _ in range(15):
         manual.minute("app")
     assert [time for time, _ in completed(manual)] == [60.0 * n for n in range(1, 16) if n != 2]
@@ -180,12 +192,14 @@ def test_a_request_that_fails_while_the_endpoint_answers_is_dropped() -> None:
     assert len(tries) == MAX_FAILURES + 1
 
 
-def test_no_request_is_dropped_in_a_long_outage() -> None:
+@pytest.mark.parametrize("probe", [DELIVERED, UNAVAILABLE, Outcome(Verdict.REJECTED, "HTTP400")])
+def test_no_request_is_dropped_in_a_long_outage(probe: Outcome) -> None:
+    """Whatever a receiver answers to a request without points."""
     manual = ManualOtlpSink()
-    manual.transport.outcome = UNAVAILABLE
+    manual.transport.outcome_of = lambda request: UNAVAILABLE if request.body else probe
     for _ in range(30):
         manual.minute("app")
-    manual.transport.outcome = DELIVERED
+    manual.transport.outcome_of = lambda _: DELIVERED
     manual.minute("app")
     assert [time for time, _ in completed(manual)] == [60.0 * n for n in range(1, 32)]
 
@@ -262,13 +276,94 @@ def test_a_clock_that_is_set_back_before_the_start() -> None:
 
 
 def test_labels_that_become_known_with_the_first_healthy_report() -> None:
-    manual = ManualOtlpSink(machine=Machine(instance_id="i-1"))
-    manual.wait(50)
+    manual = ManualOtlpSink(machine=Machine(instance_id="i-1"), since=START + 30)
+    manual.wait(20)
     manual.offer(neuron_hardware_info={"neuron_device_count": 0, "error": "no driver"})
     manual.wait(10)
     manual.machine = MACHINE
     manual.minute("app")
     assert {p.labels.get("region") for p in manual.transport.of(COMPLETED)} == {"us-east-1"}
+
+
+def test_an_id_that_is_known_after_the_first_report_is_on_all_points() -> None:
+    manual = ManualOtlpSink(machine=Machine(region="us-east-1"), since=START + 30)
+    manual.offer(*busy(["app"]))
+    manual.wait(8)
+    manual.machine = MACHINE
+    manual.wait(17)
+    manual.offer(*busy(["app"]))
+    manual.wait(5)
+    assert completed(manual)
+    assert {point.labels["instance_id"] for point in manual.transport.points} == {"i-1"}
+
+
+def test_a_clock_that_jumps_ahead_invents_no_intervals() -> None:
+    manual = ManualOtlpSink(since=START + 10)
+    manual.wall += 2 * 3600.0
+    manual.offer(*busy(["app"]))
+    manual.wait(50)
+    assert len(manual.transport.seconds("neuron_exporter_up")) == 1
+
+
+def test_stale_values_are_not_sent_at_the_end() -> None:
+    manual = ManualOtlpSink()
+    manual.minute("app")
+    manual.offer(*busy(["app"]))
+    manual.wait(50)
+    manual.sink.start()
+    assert manual.sink.close(10)
+    assert completed(manual) == [(60, 1)]
+
+
+def test_the_last_points_of_a_fleet_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeps: list[float] = []
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleeps.append)
+    monkeypatch.setattr(delivery_sink, "time", clock)
+    manual = ManualOtlpSink(spread=True)
+    manual.offer(*busy(["app"]))
+    manual.sink.start()
+    assert manual.sink.close(10)
+    assert sleeps == [SendSlot(lambda: MACHINE, MINUTE).at_stop(10.0)]
+    assert [value for _, value in completed(manual)] == [1]
+
+
+def test_a_clock_that_is_set_back_is_reported() -> None:
+    manual = ManualOtlpSink(interval=5.0)
+    for _ in range(400):
+        manual.offer(*busy(["app"]))
+        manual.wait(5)
+    manual.wall -= 1800.0
+    for _ in range(10):
+        manual.offer(*busy(["app"]))
+        manual.wait(5)
+    assert len(completed(manual)) == 400
+    assert manual.sink.status()["state"].startswith("ClockSetBack")
+
+
+def test_a_total_of_the_driver_starts_with_its_first_point() -> None:
+    """Behind a collector that makes deltas of it, it would look like new events otherwise."""
+    manual = ManualOtlpSink()
+    for corrected in (12, 13):
+        manual.wait(50)
+        hardware = ecc({"mem_ecc_corrected": corrected})
+        manual.offer(system_data={"neuron_hw_counters": hardware})
+        manual.wait(10)
+    events = manual.transport.of("hardware_ecc_events_total", event_type="mem_ecc_corrected")
+    of_first = [point for point in events if point.labels["neuron_device_index"] == "0"]
+    times = [(point.value, point.start / 1e9 - START) for point in of_first]
+    assert times == [(12, 60), (13, 60)]
+
+
+def test_one_failing_own_metric_costs_only_own_metrics() -> None:
+    manual = ManualOtlpSink()
+
+    def fail() -> float:
+        raise RuntimeError("gone")
+
+    manual.telemetry.report_period.set_function(fail)
+    manual.minute("app")
+    assert completed(manual) == [(60, 1)]
+    assert manual.sink.status()["state"] == "RuntimeError: own metrics: gone"
 
 
 def test_points_are_sent_without_an_id_after_a_minute() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.model import Timestamp
 from neuron_exporter.sinks.otlp.starts import Starts, StartTimes
 from tests.support.reports import Harness, executions, report, runtime
@@ -16,7 +17,7 @@ class Observer:
 
     def __init__(self) -> None:
         self._harness = Harness()
-        self._starts = StartTimes(STARTED)
+        self._starts = StartTimes(STARTED, 60.0)
 
     def observe(self, wall: float, *tags: str) -> dict[str, float]:
         """Add a report of runtimes with these tags; return the start of each by its tag."""
@@ -55,6 +56,21 @@ def test_a_counter_outlives_its_runtime() -> None:
     observer.observe(1005, "a")
     assert observer.observe(1010) == {"a": STARTED}
     assert observer.observe(1015, "a") == {"a": STARTED}
+
+
+def test_a_counter_that_was_deselected_keeps_its_start() -> None:
+    harness, starts = Harness(), StartTimes(STARTED, 60.0)
+    busy = runtime(1, "a", execution_stats=executions(1))
+
+    def observe(wall: float) -> Starts:
+        snapshot = harness.collect(report(busy)).snapshot
+        return starts.observe(replace(snapshot, taken_at=Timestamp(wall, wall)))
+
+    observe(1005)
+    harness.collector.set_rows([row for row in CATALOGUE if row.name != "execution_status_total"])
+    assert by_tag(observe(1010)) == {}
+    harness.collector.set_rows(CATALOGUE)
+    assert by_tag(observe(1015)) == {"a": STARTED}
 
 
 def test_no_counter_starts_in_the_future_after_the_clock_was_set_back() -> None:

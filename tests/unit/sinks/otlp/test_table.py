@@ -35,10 +35,10 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def points_of(snapshot: Snapshot, selection: Selection = EVERYTHING) -> list[Point]:
     """Return the points of a snapshot, as a receiver decodes them."""
     machine = machine_labels(snapshot.machine)
-    starts = StartTimes(min(STARTED, snapshot.taken_at.wall)).observe(snapshot)
-    table = PointTable(snapshot.shape, selection, CommonLabels(machine, machine), starts)
-    present: Present = {}
+    starts = StartTimes(min(STARTED, snapshot.taken_at.wall), 1.0).observe(snapshot)
     wall = snapshot.taken_at.wall
+    table = PointTable(snapshot.shape, selection, CommonLabels(machine, machine), starts, wall)
+    present: Present = {}
     metrics = table.encode(snapshot, nanoseconds(wall), frozenset(), present)
     points = [
         point for body in encode_requests(metrics, {"a": "b"}) for point in read_points(body, wall)
@@ -116,13 +116,13 @@ def test_series_of_the_table_before_are_taken_over() -> None:
     labels = CommonLabels((), ())
     one = runtime(1, "a", execution_stats=executions(3))
     two = runtime(2, "b", execution_stats=executions(4))
-    starts = StartTimes(STARTED)
+    starts = StartTimes(STARTED, 60.0)
     first = harness.collect(report(one)).snapshot
-    table = PointTable(first.shape, EVERYTHING, labels, starts.observe(first))
+    table = PointTable(first.shape, EVERYTHING, labels, starts.observe(first), 1e10)
     second = harness.collect(report(one, two)).snapshot
     later = starts.observe(second)
-    fresh = PointTable(second.shape, EVERYTHING, labels, later)
-    reused = PointTable(second.shape, EVERYTHING, labels, later, table)
+    fresh = PointTable(second.shape, EVERYTHING, labels, later, 1e10)
+    reused = PointTable(second.shape, EVERYTHING, labels, later, 1e10, table)
     present: list[Present] = [{}, {}]
     for each, found in zip((fresh, reused), present, strict=True):
         list(each.encode(second, 10**18, frozenset(), found))

@@ -102,7 +102,7 @@ def test_idle_connection_is_replaced(
             redirect("https://other.example/"),
             Verdict.RETRY,
             "Redirect",
-            "to https://other.example/",
+            "to https://other.example",
         ),
         (page, Verdict.RETRY, "UnexpectedAnswer", "not a response of OTLP: '<!DOCTYPE"),
         (drop, Verdict.RETRY, "ProtocolError", "Connection aborted"),

@@ -16,6 +16,7 @@ from neuron_exporter.log import get_logger
 from neuron_exporter.sinks.delivery.spool.error import Reason, StoreError, translated
 from neuron_exporter.sinks.delivery.spool.paths import SpoolOptions, orphans
 from neuron_exporter.sinks.delivery.spool.store import Store
+from neuron_exporter.text import shown_url
 
 SCAN_INTERVAL = 600.0
 """Seconds between scans for orphans. An orphan that failed is not retried sooner."""
@@ -132,7 +133,7 @@ class Orphans:
             sink=self._options.sink,
             path=str(store.path),
             requests=store.others,
-            reason=f"not for namespace {namespace} in region {region}",
+            reason=f"not for {shown_url(namespace)} in region {region}",
         )
 
     def _delete(self, store: Store) -> None:
