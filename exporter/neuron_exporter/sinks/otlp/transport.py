@@ -105,7 +105,8 @@ class OtlpTransport:
             response.status in _CREDENTIAL_STATUSES or outcome.code in aws_errors.CREDENTIALS
         ):
             self.close()
-        return outcome._replace(clock_agrees=has_same_time(response))
+        agrees = self._settings.sigv4 or has_same_time(response)
+        return outcome._replace(clock_agrees=agrees)
 
 
 class _LazyClient:

@@ -204,6 +204,20 @@ def test_no_request_is_dropped_in_a_long_outage(probe: Outcome) -> None:
     assert [time for time, _ in completed(manual)] == [60.0 * n for n in range(1, 32)]
 
 
+@pytest.mark.parametrize("agrees", [True, False])
+def test_requests_that_are_too_old_are_dropped_once_the_clock_is_right(agrees: bool) -> None:
+    manual = ManualOtlpSink()
+    manual.transport.outcome = UNAVAILABLE
+    manual.minute("app")
+    manual.wall += 15 * 86400.0
+    manual.uptime += 15 * 86400.0
+    manual.transport.outcome = DELIVERED._replace(clock_agrees=agrees)
+    for _ in range(3):
+        manual.minute("app")
+    dropped = manual.value("sink_dropped_requests_total", sink="otlp", reason="too_old")
+    assert dropped == (1 if agrees else None)
+
+
 def test_a_pause_that_the_endpoint_asks_for_is_kept() -> None:
     manual = ManualOtlpSink()
     manual.transport.outcome = UNAVAILABLE._replace(retry_after=150.0)
