@@ -143,6 +143,12 @@ class Replay:
         assert self._front.rejected == []
         return [point for point in self._front.points if point.time == end * 1e9]
 
+    def silence(self) -> None:
+        """Let a minute without a report pass."""
+        self._clock.now += MINUTE
+        assert self._pipeline.otlp is not None
+        self._pipeline.otlp.run_once()
+
 
 def of_tag(points: list[Point], tag: str) -> list[Point]:
     """Return the points of a runtime's series."""
@@ -187,7 +193,8 @@ def test_silent_source_ends_all_series(fake_credentials: None) -> None:
     with otlp_front(clock, credentials=Credentials(), signing_clock=time.time) as front:
         replay = Replay(front, clock)
         first = {point.series: point.start for point in replay.minute("a")}
-        clock.now += 10 * MINUTE
+        for _ in range(10):
+            replay.silence()
         again = {point.series: point.start for point in replay.minute("a")}
         marked = Counter(point.series for point in ended(front.points))
         assert marked == dict.fromkeys(

@@ -96,7 +96,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         self._lock = threading.Lock()
         self._latest: dict[float, _Report] = {}
         self._labels: Labels = ()
-        self._starts = StartTimes(clock(), settings.interval)
+        self._starts = StartTimes(clock(), settings.interval, selection.rows)
         self._own = OwnMetrics(telemetry.registry, clock())
         self._budget = ByteBudget(settings.monthly_bytes, settings.keep, selection)
         self._unsent: list[_Interval] = []
@@ -127,6 +127,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
 
     def reconfigure(self, selection: Selection, settings: SinkSettings) -> None:
         """Apply these from the next interval on. Only the selection and the budget may differ."""
+        self._starts.select(selection.rows)
         self._reconfiguration.append((selection, settings))
 
     @property

@@ -1,8 +1,8 @@
 """Start times of counters.
 
 OTLP's cumulative sums say since when they count. A counter starts with the exporter, or with the
-last report that did not have it. It keeps its start for as long as it does not fall: restarts of
-neuron-monitor, owners that come and go, and reloads that deselect it for a while do not reset it.
+last report that did not have it. It keeps its start: restarts of neuron-monitor, owners that come
+and go, and reloads that deselect it for a while do not reset it.
 
 The first value of some counters is a total of the driver, not an increase. They start with their
 first point, as OpenTelemetry's data model asks for streams with an unknown start.
@@ -11,7 +11,7 @@ first point, as OpenTelemetry's data model asks for streams with an unknown star
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from neuron_exporter.model import Labels, MetricKind, MetricSpec, Shape, Snapshot, Value
 
@@ -20,22 +20,26 @@ CounterKey = tuple[MetricSpec, Labels]
 Starts = Mapping[CounterKey, float]
 """Start times (Unix seconds) by the key of the counter."""
 
-MAX_ENDED = 5000
-"""Counters that are remembered after they have left the reports; beyond this number, the oldest is
-forgotten."""
+MAX_DESELECTED = 5000
+"""Deselected counters that are remembered; beyond this number, the oldest is forgotten."""
 
 
 class StartTimes:
     """Start times of the counters of one report after the other."""
 
-    def __init__(self, started: float, interval: float) -> None:
-        """`started` is when the exporter started; points have the times of the interval's ends."""
+    def __init__(self, started: float, interval: float, rows: Iterable[MetricSpec]) -> None:
+        """`started` is when the exporter started. Points have the times of the intervals' ends."""
         self._interval = interval
         self._shape: Shape | None = None
         self._values: tuple[Value, ...] = ()
         self._before = started
         self._starts: Starts = {}
-        self._ended: dict[CounterKey, tuple[float, float]] = {}
+        self._deselected: dict[CounterKey, tuple[float, float]] = {}
+        self.select(rows)
+
+    def select(self, rows: Iterable[MetricSpec]) -> None:
+        """Expect these rows from the next report on. Any thread may call it."""
+        self._rows = frozenset(rows)
 
     def observe(self, snapshot: Snapshot) -> Starts:
         """Return the start times of a report's counters, which do not change any more."""
@@ -51,25 +55,25 @@ class StartTimes:
         return self._starts
 
     def _remember(self, shape: Shape) -> None:
-        """Remember the counters of the last report that are not in the next one, with their
-        values."""
+        """Remember the deselected counters of the last report, with their values."""
         remaining = set(_counters(shape))
         for key, index in _counters(self._shape or ()).items():
             value = self._values[index]
-            if key not in remaining and isinstance(value, int | float):
-                self._ended[key] = self._starts[key], value
-        while len(self._ended) > MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
+            is_deselected = key not in remaining and key[0] not in self._rows
+            if is_deselected and isinstance(value, int | float):
+                self._deselected[key] = self._starts[key], value
+        while len(self._deselected) > MAX_DESELECTED:
+            del self._deselected[next(iter(self._deselected))]
 
     def _find(self, snapshot: Snapshot) -> Starts:
         """Return the starts of the counters of a report with another shape than the last one."""
         starts: dict[CounterKey, float] = {}
         for key, index in _counters(snapshot.shape).items():
             start = self._starts.get(key)
-            ended = self._ended.pop(key, None)
+            before = self._deselected.pop(key, None)
             value = snapshot.values[index]
-            if start is None and ended and isinstance(value, int | float) and value >= ended[1]:
-                start = ended[0]
+            if start is None and before and isinstance(value, int | float) and value >= before[1]:
+                start = before[0]
             if start is None:
                 has_total = bool(snapshot.shape[index].start_value)
                 start = self._first_point(snapshot.taken_at.wall) if has_total else self._before

@@ -17,7 +17,7 @@ class Observer:
 
     def __init__(self) -> None:
         self._harness = Harness()
-        self._starts = StartTimes(STARTED, 60.0)
+        self._starts = StartTimes(STARTED, 60.0, CATALOGUE)
 
     def observe(self, wall: float, *tags: str) -> dict[str, float]:
         """Add a report of runtimes with these tags; return the start of each by its tag."""
@@ -59,7 +59,7 @@ def test_a_counter_outlives_its_runtime() -> None:
 
 
 def test_a_counter_that_was_deselected_keeps_its_start() -> None:
-    harness, starts = Harness(), StartTimes(STARTED, 60.0)
+    harness, starts = Harness(), StartTimes(STARTED, 60.0, CATALOGUE)
     busy = runtime(1, "a", execution_stats=executions(1))
 
     def observe(wall: float) -> Starts:
@@ -67,9 +67,12 @@ def test_a_counter_that_was_deselected_keeps_its_start() -> None:
         return starts.observe(replace(snapshot, taken_at=Timestamp(wall, wall)))
 
     observe(1005)
-    harness.collector.set_rows([row for row in CATALOGUE if row.name != "execution_status_total"])
+    others = [row for row in CATALOGUE if row.name != "execution_status_total"]
+    harness.collector.set_rows(others)
+    starts.select(others)
     assert by_tag(observe(1010)) == {}
     harness.collector.set_rows(CATALOGUE)
+    starts.select(CATALOGUE)
     assert by_tag(observe(1015)) == {"a": STARTED}
 
 

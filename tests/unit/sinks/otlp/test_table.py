@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import select_for_prometheus
 from neuron_exporter.model import Machine, Selection, Snapshot
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
@@ -35,7 +36,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def points_of(snapshot: Snapshot, selection: Selection = EVERYTHING) -> list[Point]:
     """Return the points of a snapshot, as a receiver decodes them."""
     machine = machine_labels(snapshot.machine)
-    starts = StartTimes(min(STARTED, snapshot.taken_at.wall), 1.0).observe(snapshot)
+    starts = StartTimes(min(STARTED, snapshot.taken_at.wall), 1.0, CATALOGUE).observe(snapshot)
     wall = snapshot.taken_at.wall
     table = PointTable(snapshot.shape, selection, CommonLabels(machine, machine), starts, wall)
     present: Present = {}
@@ -116,7 +117,7 @@ def test_series_of_the_table_before_are_taken_over() -> None:
     labels = CommonLabels((), ())
     one = runtime(1, "a", execution_stats=executions(3))
     two = runtime(2, "b", execution_stats=executions(4))
-    starts = StartTimes(STARTED, 60.0)
+    starts = StartTimes(STARTED, 60.0, CATALOGUE)
     first = harness.collect(report(one)).snapshot
     table = PointTable(first.shape, EVERYTHING, labels, starts.observe(first), 1e10)
     second = harness.collect(report(one, two)).snapshot
