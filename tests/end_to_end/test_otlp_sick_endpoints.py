@@ -141,7 +141,7 @@ SICK = {
     "redirect": (
         redirect("http://127.0.0.1:1/elsewhere"),
         "Redirect",
-        "HTTP 307: redirects are not followed: to http://127.0.0.1:1/elsewhere",
+        "HTTP 307: redirects are not followed: to http://127.0.0.1:1",
         0,
     ),
     "portal": (page, "UnexpectedAnswer", "not a response of OTLP: '<!DOCTYPE html", 1),
@@ -246,9 +246,8 @@ def test_poison_request_is_dropped(rig: Callable[..., Any]) -> None:
     assert_complete(started.ends(), lost=1)
 
 
-def test_request_that_always_fails_is_dropped(rig: Callable[..., Any]) -> None:
-    """A request that fails again and again, while the endpoint accepts an empty one, does not hold
-    up the others."""
+def test_endpoint_that_takes_only_empty_requests_loses_nothing(rig: Callable[..., Any]) -> None:
+    """Its pipeline is broken, so that no request is to blame."""
 
     def fail_with_points(handler: BaseHTTPRequestHandler) -> None:
         is_empty = int(handler.headers["Content-Length"]) < 100
@@ -256,12 +255,10 @@ def test_request_that_always_fails_is_dropped(rig: Callable[..., Any]) -> None:
 
     with rig() as started:
         started.front.respond_with(fail_with_points)
-        wait_for(lambda: started.value("sink_dropped_requests_total", reason="attempts") >= 1)
+        wait_for(lambda: started.value("sink_errors_total", code="HTTP500") > MAX_FAILURES + 3)
+        assert not started.value("sink_dropped_requests_total", reason="attempts")
         started.recover()
-        lost = int(started.value("sink_dropped_requests_total", reason="attempts"))
-        errors = started.value("sink_errors_total", code="HTTP500")
-        assert errors >= (MAX_FAILURES + 1) * lost
-    assert_complete(started.ends(), lost)
+    assert_complete(started.ends())
 
 
 def _once(front: OtlpFront, answer: Answer) -> Answer:

@@ -100,9 +100,7 @@ class Sender(Generic[R]):
             self._failures = self._failures + 1 if fails else 0
             if verdict is not Verdict.RETRY:
                 self.spool.discard(taken.key)
-            elif not fails or not (
-                self._next_succeeds() if is_suspect else Verdict.DELIVERED in verdicts
-            ):
+            elif not (fails and self._others_succeed(verdicts, is_suspect=is_suspect)):
                 self.spool.requeue(taken.key)
             elif self._probe is None and taken.failures + 1 < MAX_FAILURES:
                 self.spool.requeue(taken.key, failed=True)
@@ -141,6 +139,13 @@ class Sender(Generic[R]):
         if outcome.verdict is Verdict.RETRY:
             self._status.record(outcome)
         return outcome.verdict is not Verdict.RETRY
+
+    def _others_succeed(self, verdicts: set[Verdict], *, is_suspect: bool) -> bool:
+        """Return whether a request that has failed is the cause itself. With a probe, the next one
+        is tried if this one `is_suspect`."""
+        if self._probe is None:
+            return Verdict.DELIVERED in verdicts
+        return is_suspect and self._next_succeeds()
 
     def _next_succeeds(self) -> bool:
         """Try the request after the one that is in flight; return whether the receiver takes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -193,26 +194,27 @@ class OtlpSink(DeliveringSink[ExportRequest]):
             self._send(self._backlog(), self._deadline_passed)
 
     def _take(self, now: float) -> Iterator[_Interval]:
-        """Yield the intervals that have ended: those with a report, and the newest. After the clock
-        was set back, none is sent again."""
+        """Yield the intervals that have ended: those with a fresh report at their end, and the
+        newest. After the clock was set back, none is sent again."""
         newest = self._start_of(now)
         with self._lock:
             earlier = sorted(start for start in self._latest if start < newest)
-            reports = {start + self._interval: self._latest[start] for start in earlier}
+            reports = [self._latest[start] for start in earlier]
             for start in earlier[:-1]:
                 del self._latest[start]
-        last = reports[max(reports)] if reports else None
-        for end in sorted({*reports, newest}):
-            if not self._next_end <= end:
-                continue
+        end = max(self._next_end, newest - (MAX_INTERVALS - 1) * self._interval)
+        while end <= newest:
+            report = reports[number - 1] if (number := bisect_left(earlier, end)) else None
+            if report is not None and not _is_fresh(report.snapshot, end):
+                report = None
             if self._is_sent(end):
                 self._status.record_failure(
                     "ClockSetBack", "the clock was set back to a time that was sent already"
                 )
-                continue
-            self._mark_sent(end)
-            report = reports.get(end, last)
-            yield _Interval(end, report if report and _is_fresh(report.snapshot, end) else None)
+            elif report is not None or end == newest:
+                self._mark_sent(end)
+                yield _Interval(end, report)
+            end += self._interval
 
     def _is_sent(self, end: float) -> bool:
         return any(first <= end <= last for first, last in self._runs)
