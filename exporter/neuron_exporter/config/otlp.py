@@ -70,8 +70,8 @@ class OtlpConfig(ConfigSection):
     enabled: bool = declare(False, "Send metrics by OTLP; needs the extra `otlp`.")
     endpoint: Url | None = declare(
         None,
-        "URL of the endpoint; `/v1/metrics` is appended if it has no path. null is "
-        "CloudWatch's endpoint, and requires `auth: sigv4`.",
+        "URL of the endpoint, to which `/v1/metrics` is appended if it has no path; null is "
+        "CloudWatch's endpoint and requires `auth: sigv4`.",
     )
     auth: Literal["none", "sigv4"] = declare(
         "none", "`sigv4` signs requests with AWS credentials, which CloudWatch needs."

@@ -60,7 +60,9 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGKILL if child_number % 2 else signal.SIGTERM)
 
     assert len(pids) == KILLS + 1
-    assert set(resources) == {resources[0]}
+    half = len(resources) // 2
+    for numbers in zip(*resources, strict=True):  # others may open a file for a moment
+        assert min(numbers[half:]) <= min(numbers[:half])
     assert own_metric(pipeline, "source_restarts_total", reason="exited") == KILLS
     assert own_metric(pipeline, "reports_total") == KILLS + 1
     assert set(children_of(os.getpid())) == other_children
