@@ -94,7 +94,7 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
     """Each command prints a definition; those that are registered have the names that are run."""
     readme = text("ecs/README.md")
     steps = re.findall(r"\$ (neuron-exporter task-definition (?:.*\\\n)*.*)", readme)
-    assert len(steps) == 8
+    assert len(steps) == 9
     families = set()
     own = tmp_path / "task.json"
     own.write_text('{"family": "own", "containerDefinitions": [{"name": "own"}]}')
