@@ -38,6 +38,13 @@ def front() -> Iterator[OtlpFront]:
         yield started
 
 
+@pytest.fixture
+def tolerant() -> Iterator[OtlpFront]:
+    """Start a receiver that accepts the same point again, as after a kill."""
+    with otlp_front(allow_repeats=True) as started:
+        yield started
+
+
 def config(front: OtlpFront, **more: Any) -> dict[str, Any]:
     """Return a configuration that sends a point of each series in each second."""
     return {
@@ -93,29 +100,24 @@ def test_restart_of_neuron_monitor_keeps_starts(tmp_path: Path, front: OtlpFront
     assert all(name.endswith(("_vcpu_usage_ratio", "_latency_seconds")) for name in names), names
 
 
-def test_restart_of_the_exporter_renews_starts(tmp_path: Path) -> None:
+def test_restart_of_the_exporter_renews_starts(tmp_path: Path, tolerant: OtlpFront) -> None:
     """Neither an orderly stop nor a kill ends a series: its next points say that it has begun
     anew. What was being sent at the kill may be sent again."""
-    with otlp_front(allow_repeats=True) as front:
-        check_restarts(tmp_path, front)
-
-
-def check_restarts(tmp_path: Path, front: OtlpFront) -> None:
     starts = []
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         since = time.time_ns()
-        before = len(executions(front))
-        with running_exporter(tmp_path, config(front)) as exporter:
-            wait_for_executions(front)
+        before = len(executions(tolerant))
+        with running_exporter(tmp_path, config(tolerant)) as exporter:
+            wait_for_executions(tolerant)
             exporter.stop(number)
-        (start,) = {point.start for point in executions(front)[before:]}
+        (start,) = {point.start for point in executions(tolerant)[before:]}
         assert start > since
         starts.append(start)
-        own = [p for p in front.points if p.name == "neuron_exporter_reports_total"]
+        own = [p for p in tolerant.points if p.name == "neuron_exporter_reports_total"]
         assert own[-1].start > since
     assert starts == sorted(starts)
-    assert front.rejected == []
-    assert ended(front.points) == []
+    assert tolerant.rejected == []
+    assert ended(tolerant.points) == []
 
 
 class Replay:
