@@ -366,6 +366,10 @@ class Snapshot:
     machine: Machine
     health: Health
 
+    def is_fresh_at(self, wall: float) -> bool:
+        """Return whether the values may be shown at a moment (Unix seconds)."""
+        return wall - self.taken_at.wall <= self.fresh_for
+
     def as_of(self, monotonic: float) -> Snapshot:
         """Return the snapshot as seen at this time: empty once it is stale."""
         if monotonic - self.taken_at.monotonic <= self.fresh_for:

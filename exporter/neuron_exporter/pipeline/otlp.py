@@ -19,11 +19,11 @@ from neuron_exporter.pipeline.aws_hosts import is_aws_endpoint
 from neuron_exporter.pipeline.source import source_kind
 from neuron_exporter.sinks.delivery.spool import paths
 from neuron_exporter.sinks.delivery.spool.spool import Spool
-from neuron_exporter.sinks.delivery.transport import AcceptedAges, Transport
+from neuron_exporter.sinks.delivery.transport import Transport
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.text import format_duration, shown_url
 
-if TYPE_CHECKING:  # imported only if the sink is on: protobuf costs memory
+if TYPE_CHECKING:  # imported only if the sink is on
     from neuron_exporter.sinks.otlp.request import ExportRequest
     from neuron_exporter.sinks.otlp.settings import HeaderValue, SinkSettings, TransportSettings
     from neuron_exporter.sinks.otlp.sink import OtlpSink
@@ -33,9 +33,6 @@ ConnectOtlp = Callable[[str], "Transport[ExportRequest]"]
 
 _RETRY_SECONDS = 60.0
 """Time for the first attempts to send a request."""
-
-_MAX_AHEAD = 7200.0
-"""Seconds by which a point may be ahead of the clock."""
 
 _BYTES_PER_GB = 10**9
 
@@ -112,7 +109,7 @@ def make_otlp_sink(
     # Imported only if the sink is on.
     from neuron_exporter.sinks.otlp.request import CODEC
     from neuron_exporter.sinks.otlp.settings import NAME
-    from neuron_exporter.sinks.otlp.sink import OtlpSink
+    from neuron_exporter.sinks.otlp.sink import ACCEPTED_AGES, OtlpSink
 
     config, settings = configuration.otlp, otlp_settings(configuration)
     wall, monotonic = clock or time.time, clock or time.monotonic
@@ -131,7 +128,7 @@ def make_otlp_sink(
         return Spool(
             paths.expand(template, values) if template else None,
             config.spool.max_bytes,
-            AcceptedAges(config.spool.max_age, _MAX_AHEAD),
+            ACCEPTED_AGES._replace(past=config.spool.max_age),
             on_drop,
             codec=CODEC,
             destination=(settings.endpoint or "", machine.region if settings.sigv4 else ""),

@@ -133,7 +133,7 @@ class EmfTransport:
                 f"a metric with its dimensions has {too_large} bytes: log routers would split it"
             )
             return Outcome(Verdict.REJECTED, "DocumentTooLarge", message)
-        return Outcome(Verdict.DELIVERED)
+        return Outcome(Verdict.DELIVERED, clock_agrees=False)
 
     def close(self) -> None:
         """Do nothing: standard output stays open."""

@@ -196,7 +196,6 @@ class CloudWatchSink(DeliveringSink[PutMetricDataRequest]):
                 ACCEPTED_AGES,
                 self._clock,
                 to_spool=self._without_heartbeat,
-                confirms_clock=self._settings.needs_region,
             )
         sender = self._sender
         sender.spool.maintain()

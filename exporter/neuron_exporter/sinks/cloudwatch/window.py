@@ -223,4 +223,4 @@ class Windows:
 
 def _is_alive(snapshot: Snapshot, wall: float) -> bool:
     """Return whether the source is alive at a moment (Unix seconds), by its last snapshot."""
-    return snapshot.health.alive and wall - snapshot.taken_at.wall <= snapshot.fresh_for
+    return snapshot.health.alive and snapshot.is_fresh_at(wall)

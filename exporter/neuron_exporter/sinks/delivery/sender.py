@@ -36,22 +36,18 @@ class Sender(Generic[R]):
         clock: Callable[[], float],
         *,
         to_spool: Callable[[R], R | None] = lambda request: request,
-        confirms_clock: bool = True,
         probe: Callable[[], R] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`connect` opens a transport to the region of the first request. `to_spool` returns the
-        part of a request that is worth a retry, or None. With `confirms_clock`, a delivery shows
-        that the clock is right, because the receiver would reject the signature of a wrong one.
-        With `probe`, which makes a request without content, the backlog is sent in the order of its
-        stamps."""
+        part of a request that is worth a retry, or None. With `probe`, which makes a request
+        without content, the backlog is sent in the order of its stamps."""
         self.spool = spool
         self._connect = connect
         self._status = status
         self._accepted = accepted
         self._clock = clock
         self._to_spool = to_spool
-        self._confirms_clock = confirms_clock
         self._probe = probe
         self._failures = 0
         self._monotonic = monotonic
@@ -160,7 +156,7 @@ class Sender(Generic[R]):
 
     def _attempt(self, request: R) -> Outcome:
         outcome = self._exchange(request)
-        if outcome.verdict is Verdict.DELIVERED and self._confirms_clock and outcome.clock_agrees:
+        if outcome.verdict is Verdict.DELIVERED and outcome.clock_agrees:
             self.spool.confirm_clock()
         self._status.record(outcome)
         return outcome

@@ -45,8 +45,8 @@ class Outcome(NamedTuple):
     `code` identifies the failure in metrics, `message` describes it. An `ambiguous` request may
     have arrived although the attempt failed; a retry then delivers it twice. `of_request` is False
     if the request cannot be the cause of the failure, such as throttling. `retry_after` is the
-    pause in seconds that the receiver asks for. `clock_agrees` is False if a response does not show
-    that the receiver has the same time.
+    pause in seconds that the receiver asks for. `clock_agrees` is False if the receiver has not
+    shown that it has the same time: by a date, or by accepting a signature.
     """
 
     verdict: Verdict

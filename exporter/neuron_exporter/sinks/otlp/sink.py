@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from neuron_exporter.model import Labels, Machine, Selection, Snapshot
+from neuron_exporter.facts.prices import HOURS_PER_MONTH
+from neuron_exporter.model import Machine, Selection, Snapshot
 from neuron_exporter.sinks.delivery.sender import Sender
 from neuron_exporter.sinks.delivery.sink import (
     IDENTITY_TIMEOUT,
@@ -48,8 +49,6 @@ MAX_REMEMBERED_RUNS = 1000
 
 ACCEPTED_AGES = AcceptedAges(past=14 * 86400.0, future=2 * 3600.0)
 """Those of PutMetricData, and of CloudWatch's spans. The limits for metrics are not public."""
-
-_MONTH = 730 * 3600.0
 
 
 class _Report(NamedTuple):
@@ -96,7 +95,6 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         self._reconfiguration: deque[tuple[Selection, SinkSettings]] = deque(maxlen=1)
         self._lock = threading.Lock()
         self._latest: dict[float, _Report] = {}
-        self._labels: Labels = ()
         self._starts = StartTimes(clock(), settings.interval, selection.rows)
         self._own = OwnMetrics(telemetry.registry, clock())
         self._budget = ByteBudget(settings.monthly_bytes, settings.keep, selection)
@@ -108,7 +106,9 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         self._has_report = False
         self._table: PointTable | None = None
         self._present: Present = {}
-        self._resource: dict[str, str] | None = None
+        self._resource: dict[str, str] = {}
+        self._resource_size = 0
+        self._common = CommonLabels((), ())
         self._region = ""
 
     # From other threads.
@@ -187,7 +187,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         with self._lock:
             latest = self._latest.get(self._start_of(now))
             self._latest.clear()
-        if latest is not None and _is_fresh(latest.snapshot, now) and not self._is_sent(now):
+        if latest is not None and latest.snapshot.is_fresh_at(now) and not self._is_sent(now):
             self._unsent.append(_Interval(now, latest))  # the open interval ends here
         if self._is_ready(wait=False):
             self._spool_unsent()
@@ -205,7 +205,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         end = max(self._next_end, newest - (MAX_INTERVALS - 1) * self._interval)
         while end <= newest:
             report = reports[number - 1] if (number := bisect_left(earlier, end)) else None
-            if report is not None and not _is_fresh(report.snapshot, end):
+            if report is not None and not report.snapshot.is_fresh_at(end):
                 report = None
             if self._is_sent(end):
                 self._status.record_failure(
@@ -232,7 +232,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
     def _is_ready(self, *, wait: bool) -> bool:
         """Return whether the region and the fields of the spool's path are known. With `wait`, the
         machine's ID must be, too, and there must have been a healthy report."""
-        if self._resource is not None:
+        if self._resource:
             return True
         machine = self._identity()
         unnamed = [field for field in self._settings.spool_names if not getattr(machine, field)]
@@ -245,8 +245,11 @@ class OtlpSink(DeliveringSink[ExportRequest]):
             return False
         self._region = machine.region if self._settings.sigv4 else ""
         # Series and resource must keep their labels and attributes from now on.
-        self._labels = machine_labels(machine)
+        labels, fixed = machine_labels(machine), self._settings.labels
+        of_all = of_series(labels, self._settings.identity_labels)
+        self._common = CommonLabels((*of_all, *fixed), (*labels, *fixed))
         self._resource = resource_attributes(machine, self._settings.resource_attributes)
+        self._resource_size = encoded_size(self._resource)
         return True
 
     def _spool_unsent(self) -> None:
@@ -254,7 +257,7 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         while self._unsent:
             interval = self._unsent.pop(0)
             try:
-                bodies = list(encode_requests(self._encode(interval), self._resource or {}))
+                bodies = list(encode_requests(self._encode(interval), self._resource))
                 self._telemetry.otlp_bytes.set(sum(map(len, bodies)))
                 for body in bodies:
                     endpoint = self._settings.endpoint or ""
@@ -269,24 +272,20 @@ class OtlpSink(DeliveringSink[ExportRequest]):
         """Yield the metrics at the end of an interval, then the series that have ended."""
         time = nanoseconds(interval.end)
         present: Present = {}
-        labels, fixed = self._labels, self._settings.labels
-        common = CommonLabels(
-            (*of_series(labels, self._settings.identity_labels), *fixed), (*labels, *fixed)
-        )
         suppressed: frozenset[str] = frozenset()
         if interval.report is not None:
             snapshot, starts = interval.report
             table = self._table
-            parts = snapshot.shape, self.selection, common, starts
+            parts = snapshot.shape, self.selection, self._common, starts
             if table is None or not table.is_for(*parts):
                 table = self._table = PointTable(*parts, interval.end, table)
-            per_month = _MONTH / self._interval
-            sizes = table.ingested_sizes(encoded_size(self._resource or {}))
+            per_month = HOURS_PER_MONTH * 3600 / self._interval
+            sizes = table.ingested_sizes(self._resource_size)
             sizes = {name: int(size * per_month) for name, size in sizes.items()}
             suppressed = self._budget.admit(sizes, interval.end)
             yield from table.encode(snapshot, time, suppressed, present)
         try:
-            yield from list(self._own.encode(common.of_instance_info, time, present))
+            yield from list(self._own.encode(self._common.of_instance_info, time, present))
         except Exception as error:  # noqa: BLE001 (one of them must not cost the hardware's)
             self._status.record_failure(type(error).__name__, f"own metrics: {error}")
         self._telemetry.otlp_points.set(len(present))
@@ -325,8 +324,3 @@ class OtlpSink(DeliveringSink[ExportRequest]):
     def status(self) -> Mapping[str, str]:
         """Return the status of the sink as text."""
         return {**super().status(), **self._budget.rows()}
-
-
-def _is_fresh(snapshot: Snapshot, wall: float) -> bool:
-    """Return whether the values may still be shown at a moment."""
-    return wall - snapshot.taken_at.wall <= snapshot.fresh_for
