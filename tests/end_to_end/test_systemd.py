@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from neuron_exporter.cli.common import WRONG_USE
-from neuron_exporter.config.schema import SpoolConfig
+from neuron_exporter.config.spool import SpoolConfig
 from neuron_exporter.daemon.daemon import STOP_SECONDS
 from tests.conftest import missing
 from tests.support.children import child

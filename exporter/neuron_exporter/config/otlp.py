@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from neuron_exporter.config.section import ConfigSection, declare
+from neuron_exporter.config.spool import SpoolConfig
 from neuron_exporter.config.values import (
     WHOLE_SECONDS,
     AbsolutePath,
@@ -14,10 +15,8 @@ from neuron_exporter.config.values import (
     Duration,
     Headers,
     Patterns,
-    Size,
     Url,
     between,
-    min_bytes,
 )
 
 
@@ -49,18 +48,12 @@ class OtlpBudgetConfig(ConfigSection):
     keep: Patterns = declare([], "Metrics that the budget never drops.", reloadable=True)
 
 
-class OtlpSpoolConfig(ConfigSection):
+class OtlpSpoolConfig(SpoolConfig):
     """Storage of OTLP requests that were not delivered yet."""
 
     path: str | None = declare(
         "/var/lib/neuron-exporter/otlp-spool.db",
         "File of undelivered requests, separate from CloudWatch's; null keeps them in memory.",
-    )
-    max_bytes: Annotated[Size, min_bytes(64 * 1024)] = declare(
-        "256MiB", "Size limit of the spool, at least 64KiB; the oldest requests are dropped."
-    )
-    max_age: Annotated[Duration, between(60, 14 * 86400)] = declare(
-        "14d", "Age at which undelivered requests are dropped, 1m to 14d."
     )
 
 

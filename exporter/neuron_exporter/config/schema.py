@@ -11,6 +11,7 @@ from pydantic import Field
 
 from neuron_exporter.config.otlp import OtlpConfig
 from neuron_exporter.config.section import ConfigSection, declare
+from neuron_exporter.config.spool import SpoolConfig
 from neuron_exporter.config.values import (
     NAMES_PROGRAM,
     WHOLE_SECONDS,
@@ -151,21 +152,6 @@ class BudgetConfig(ConfigSection):
         None, "Highest monthly price of the metrics in USD; null is no limit.", reloadable=True
     )
     keep: Patterns = declare([], "Metrics that the budget never drops.", reloadable=True)
-
-
-class SpoolConfig(ConfigSection):
-    """Storage of requests that were not delivered yet."""
-
-    path: str | None = declare(
-        "/var/lib/neuron-exporter/spool.db",
-        "File of undelivered requests; null keeps them in memory.",
-    )
-    max_bytes: Annotated[Size, min_bytes(64 * 1024)] = declare(
-        "256MiB", "Size limit of the spool, at least 64KiB; the oldest requests are dropped."
-    )
-    max_age: Annotated[Duration, between(60, 14 * 86400)] = declare(
-        "14d", "Age at which undelivered requests are dropped, 1m to 14d."
-    )
 
 
 class CloudWatchConfig(ConfigSection):

@@ -15,19 +15,23 @@ from neuron_exporter.model import Machine, Selection
 from neuron_exporter.pipeline.aws_hosts import is_aws_endpoint
 from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.pipeline.source import source_kind
+from neuron_exporter.pipeline.spools import (
+    Clocks,
+    Problem,
+    check_max_age,
+    check_path,
+    opener,
+    placeholders,
+)
 from neuron_exporter.sinks.cloudwatch import dimensions, emf
 from neuron_exporter.sinks.cloudwatch.budget import expected_items, protected_names
-from neuron_exporter.sinks.cloudwatch.datums import MAX_AGE, MAX_AHEAD
+from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES
 from neuron_exporter.sinks.cloudwatch.dimensions import OWNER_DIMENSIONS, owner_dimensions_in
 from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
-from neuron_exporter.sinks.delivery.sink import OnDrop
-from neuron_exporter.sinks.delivery.spool import paths
-from neuron_exporter.sinks.delivery.spool.spool import Spool
-from neuron_exporter.sinks.delivery.transport import AcceptedAges, Transport
+from neuron_exporter.sinks.delivery.transport import Transport
 from neuron_exporter.telemetry import Telemetry
-from neuron_exporter.text import format_duration
 
 Connect = Callable[[str], Transport[PutMetricDataRequest]]
 """Opens a transport to an AWS region."""
@@ -37,12 +41,6 @@ _TASK_DIMENSIONS = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
 
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL")
 """Variables from which botocore takes the endpoint if it is not configured."""
-
-_RETRY_SECONDS = 60.0
-"""Time for the first attempts to send a request."""
-
-_Problem = tuple[str, object, str]
-"""A key, its value, and what is wrong with it."""
 
 
 def select_for_cloudwatch(loaded: LoadedConfig) -> tuple[Selection, list[str]]:
@@ -64,7 +62,7 @@ def select_for_cloudwatch(loaded: LoadedConfig) -> tuple[Selection, list[str]]:
 def check_cloudwatch(loaded: LoadedConfig, selected: Selection | None) -> list[str]:
     """Return the errors of the section; `selected` is None if CloudWatch is off."""
     config = loaded.config.cloudwatch
-    problems: list[_Problem] = [
+    problems: list[Problem] = [
         *dimensions.check(config.namespace, config.dimension_sets, config.extra_dimensions)
     ]
     if selected is not None and config.transport == "emf":
@@ -72,9 +70,11 @@ def check_cloudwatch(loaded: LoadedConfig, selected: Selection | None) -> list[s
         problems += emf.check(config.extra_dimensions, selected.names, labels)
     problems += _check_dimension_sets(loaded.config)
     if selected is not None:
-        problems += [*_check_budget(loaded.config, selected), *_check_max_age(config)]
-    if config.spool.path is not None and (message := paths.problem(config.spool.path)):
-        problems.append(("cloudwatch.spool.path", None, message))
+        problems += [
+            *_check_budget(loaded.config, selected),
+            *check_max_age(NAME, config.spool, "flush_interval", config.flush_interval),
+        ]
+    problems += check_path(NAME, config.spool)
     url = config.endpoint_url
     if url is not None and not url.startswith(("http://", "https://")):
         problems.append(("cloudwatch.endpoint_url", url, "must begin with http:// or https://"))
@@ -125,23 +125,15 @@ def make_cloudwatch_sink(
 
         return PutMetricDataTransport(region, config.endpoint_url)
 
-    def open_spool(machine: Machine, on_drop: OnDrop) -> Spool[PutMetricDataRequest]:
-        # No file for EMF: another process has another standard output.
-        template = "" if is_emf else config.spool.path or ""
-        values = {"task_id": machine.task_id, "pod_uid": machine.pod_uid}
-        return Spool(
-            paths.expand(template, values) if template else None,
-            config.spool.max_bytes,
-            AcceptedAges(min(config.spool.max_age, MAX_AGE), MAX_AHEAD),
-            on_drop,
-            codec=CODEC,
-            destination=(config.namespace, config.region or machine.region),
-            sink=NAME,
-            template=template,
-            clock=wall,
-            monotonic=monotonic,
-        )
-
+    open_spool = opener(
+        NAME,
+        config.spool,
+        ACCEPTED_AGES,
+        CODEC,
+        lambda machine: (config.namespace, config.region or machine.region),
+        Clocks(wall, monotonic),
+        in_memory=is_emf,  # another process has another standard output
+    )
     connect = connect or open_transport
     return CloudWatchSink(
         selected, settings, identity, connect, telemetry, open_spool, wall, monotonic
@@ -175,7 +167,7 @@ def sink_settings(configuration: Config) -> SinkSettings:
         owner_dimensions=owner_dimensions(configuration),
         metric_limit=metric_limit(config),
         keep=config.budget.keep,
-        spool_names=[n for n in paths.PLACEHOLDERS if f"{{{n}}}" in (config.spool.path or "")],
+        spool_names=placeholders(config.spool),
         spread=not is_emf,
         needs_region=not is_emf,
     )
@@ -206,7 +198,7 @@ def owner_dimensions_by_set(configuration: Config) -> Iterable[tuple[str, ...]]:
         yield owner_dimensions_in(names, of_owner, config.extra_dimensions)
 
 
-def _check_dimension_sets(configuration: Config) -> Iterator[_Problem]:
+def _check_dimension_sets(configuration: Config) -> Iterator[Problem]:
     config, of_owner = configuration.cloudwatch, owner_dimensions(configuration)
     known = (*dimensions.MACHINE_DIMENSIONS, *of_owner, *config.extra_dimensions)
     allowed = list(dict.fromkeys(known))
@@ -228,7 +220,7 @@ def _check_dimension_sets(configuration: Config) -> Iterator[_Problem]:
         )
 
 
-def _check_budget(configuration: Config, selected: Selection) -> Iterator[_Problem]:
+def _check_budget(configuration: Config, selected: Selection) -> Iterator[Problem]:
     """Reject a budget smaller than the metrics that are always published."""
     config = configuration.cloudwatch
     limit = metric_limit(config)
@@ -251,20 +243,4 @@ def _check_budget(configuration: Config, selected: Selection) -> Iterator[_Probl
             value,
             f"is less than the {count} metrics that are never dropped: "
             f"{', '.join(protected)} in {len(config.dimension_sets)} dimension set(s)",
-        )
-
-
-def _check_max_age(config: CloudWatchConfig) -> Iterator[_Problem]:
-    """Reject a spool max_age that would expire requests before their first attempt.
-
-    The age of a request counts from the start of its window; it is sent up to two intervals later.
-    """
-    minimum = 2 * config.flush_interval + _RETRY_SECONDS
-    if config.spool.max_age < minimum:
-        interval = format_duration(config.flush_interval)
-        yield (
-            "cloudwatch.spool.max_age",
-            format_duration(config.spool.max_age),
-            f"must be at least {format_duration(minimum)}, which is twice "
-            f"cloudwatch.flush_interval ({interval}) and a minute",
         )

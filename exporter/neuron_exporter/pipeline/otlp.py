@@ -17,11 +17,17 @@ from neuron_exporter.metrics.selection import select_for_prometheus
 from neuron_exporter.model import Layout, Machine, Selection
 from neuron_exporter.pipeline.aws_hosts import is_aws_endpoint
 from neuron_exporter.pipeline.source import source_kind
-from neuron_exporter.sinks.delivery.spool import paths
-from neuron_exporter.sinks.delivery.spool.spool import Spool
+from neuron_exporter.pipeline.spools import (
+    Clocks,
+    Problem,
+    check_max_age,
+    check_path,
+    opener,
+    placeholders,
+)
 from neuron_exporter.sinks.delivery.transport import Transport
 from neuron_exporter.telemetry import Telemetry
-from neuron_exporter.text import format_duration, shown_url
+from neuron_exporter.text import shown_url
 
 if TYPE_CHECKING:  # imported only if the sink is on
     from neuron_exporter.sinks.otlp.request import ExportRequest
@@ -31,13 +37,7 @@ if TYPE_CHECKING:  # imported only if the sink is on
 ConnectOtlp = Callable[[str], "Transport[ExportRequest]"]
 """Opens a transport to an AWS region, which is empty where requests are not signed."""
 
-_RETRY_SECONDS = 60.0
-"""Time for the first attempts to send a request."""
-
 _BYTES_PER_GB = 10**9
-
-_Problem = tuple[str, object, str]
-"""A key, its value, and what is wrong with it."""
 
 
 def select_for_otlp(loaded: LoadedConfig) -> tuple[Selection, list[str]]:
@@ -55,7 +55,7 @@ def check_otlp(loaded: LoadedConfig) -> list[str]:
     """Return the errors of the section, whether or not the sink is on."""
     configuration = loaded.config
     config = configuration.otlp
-    problems: list[_Problem] = []
+    problems: list[Problem] = []
     if config.enabled:
         if config.endpoint is None and config.auth == "none":
             message = (
@@ -63,7 +63,7 @@ def check_otlp(loaded: LoadedConfig) -> list[str]:
                 "CloudWatch"
             )
             problems.append(("otlp.endpoint", None, message))
-        problems += _check_max_age(config)
+        problems += check_max_age("otlp", config.spool, "interval", config.interval)
     problems += _check_headers(config)
     problems += _check_tls(config)
     problems += _check_spool_path(configuration)
@@ -122,22 +122,14 @@ def make_otlp_sink(
         on_rejected = telemetry.otlp_rejected_points.inc
         return OtlpTransport(region, transport_settings(config, environment), on_rejected)
 
-    def open_spool(machine: Machine, on_drop: Callable[[str, int], None]) -> Spool[ExportRequest]:
-        template = config.spool.path or ""
-        values = {"task_id": machine.task_id, "pod_uid": machine.pod_uid}
-        return Spool(
-            paths.expand(template, values) if template else None,
-            config.spool.max_bytes,
-            ACCEPTED_AGES._replace(past=config.spool.max_age),
-            on_drop,
-            codec=CODEC,
-            destination=(settings.endpoint or "", machine.region if settings.sigv4 else ""),
-            sink=NAME,
-            template=template,
-            clock=wall,
-            monotonic=monotonic,
-        )
-
+    open_spool = opener(
+        NAME,
+        config.spool,
+        ACCEPTED_AGES,
+        CODEC,
+        lambda machine: (settings.endpoint or "", machine.region if settings.sigv4 else ""),
+        Clocks(wall, monotonic),
+    )
     connect = connect or open_transport
     return OtlpSink(selected, settings, identity, connect, telemetry, open_spool, wall, monotonic)
 
@@ -156,7 +148,7 @@ def otlp_settings(configuration: Config) -> SinkSettings:
         identity_labels=prometheus.identity_labels,
         monthly_bytes=monthly_bytes(config),
         keep=config.budget.keep,
-        spool_names=[n for n in paths.PLACEHOLDERS if f"{{{n}}}" in (config.spool.path or "")],
+        spool_names=placeholders(config.spool),
         spread=True,
     )
 
@@ -217,7 +209,7 @@ def _check_simulated(loaded: LoadedConfig) -> Iterator[str]:
         yield loaded.problem("source.kind", message)
 
 
-def _check_headers(config: OtlpConfig) -> Iterator[_Problem]:
+def _check_headers(config: OtlpConfig) -> Iterator[Problem]:
     if not config.headers or config.auth == "none":
         return
     from neuron_exporter.sinks.otlp.settings import SIGNATURE_HEADERS
@@ -227,7 +219,7 @@ def _check_headers(config: OtlpConfig) -> Iterator[_Problem]:
             yield f"otlp.headers.{name}", None, "is set by the exporter itself with auth: sigv4"
 
 
-def _check_tls(config: OtlpConfig) -> Iterator[_Problem]:
+def _check_tls(config: OtlpConfig) -> Iterator[Problem]:
     tls = config.tls
     if (tls.cert_file is None) != (tls.key_file is None):
         given, missing = "cert_file", "key_file"
@@ -236,24 +228,11 @@ def _check_tls(config: OtlpConfig) -> Iterator[_Problem]:
         yield f"otlp.tls.{given}", getattr(tls, given), f"needs otlp.tls.{missing}"
 
 
-def _check_spool_path(configuration: Config) -> Iterator[_Problem]:
+def _check_spool_path(configuration: Config) -> Iterator[Problem]:
     config, cloudwatch = configuration.otlp, configuration.cloudwatch
+    problems = list(check_path("otlp", config.spool))
+    yield from problems
     path = config.spool.path
-    if path is None:
-        return
-    if message := paths.problem(path):
-        yield "otlp.spool.path", None, message
-    elif config.enabled and cloudwatch.enabled and path == cloudwatch.spool.path:
+    is_shared = path is not None and path == cloudwatch.spool.path
+    if is_shared and not problems and config.enabled and cloudwatch.enabled:
         yield "otlp.spool.path", path, "must be another file than cloudwatch.spool.path"
-
-
-def _check_max_age(config: OtlpConfig) -> Iterator[_Problem]:
-    """Reject a spool max_age that would expire requests before their first attempt."""
-    minimum = 2 * config.interval + _RETRY_SECONDS
-    if config.spool.max_age < minimum:
-        yield (
-            "otlp.spool.max_age",
-            format_duration(config.spool.max_age),
-            f"must be at least {format_duration(minimum)}, which is twice otlp.interval "
-            f"({format_duration(config.interval)}) and a minute",
-        )
