@@ -22,6 +22,8 @@ MACHINE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-e
 START = 1_700_000_040.0
 MINUTE = 60.0
 ENDPOINT = "http://collector:4318/v1/metrics"
+COMPLETED = "execution_status_total"
+OF_COMPLETED = {"status_type": "completed"}
 DELIVERED = Outcome(Verdict.DELIVERED)
 UNAVAILABLE = Outcome(Verdict.RETRY, "HTTP503", "busy")
 
@@ -125,6 +127,10 @@ class ManualOtlpSink:
         self.wait(50)
         self.offer(*busy(tags, completed))
         self.wait(10)
+
+    def completed(self, tag: str = "app") -> list[tuple[float, float | None]]:
+        """Return the delivered numbers of completed executions of a runtime, with their times."""
+        return self.transport.seconds(COMPLETED, runtime_tag=tag, **OF_COMPLETED)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return the value of one of the exporter's own metrics."""
