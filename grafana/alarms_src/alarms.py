@@ -142,7 +142,8 @@ CONDITIONS: Mapping[str, str] = {
 
 LEFT_OUT: Mapping[str, str] = {
     "NeuronExporterDown": "the rule reads `up`, which Prometheus writes when it scrapes. Without "
-    "scrapes, an exporter that is down cannot be told from one that was scaled in; "
+    "scrapes, CloudWatch sees no difference between an exporter that is down and one that was "
+    "scaled in; "
     "NeuronMachineVanished covers machines whose cores were busy",
     "NeuronDeviceSuspect": "the rule remembers errors since the machine booted in a recorded "
     "series that reads its own past, and CloudWatch records no series; NeuronUncorrectedEcc covers "

@@ -40,7 +40,7 @@ OTHERS = {
     "test_fleet_unseen_over_a_weekend": "silence is no sign without scrapes",
     "test_one_of_two_clusters_unseen": "the same",
     "test_versions_of_a_fleet": "there are no jobs; all exporters of a cluster are one fleet",
-    "test_hang_that_the_next_exporter_does_not_see": "machines are told apart by instance_id only",
+    "test_hang_that_the_next_exporter_does_not_see": "instance_id alone identifies a machine",
     "test_hang_of_another_exporter_of_the_machine": "the same",
     "test_fault_is_a_problem_of_the_machine": "recorded series",
     "test_recorded_series_are_per_cluster": "the same",

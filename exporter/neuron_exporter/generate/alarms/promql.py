@@ -123,8 +123,8 @@ def _check_settings(config: Config) -> None:
         )
     if _IDENTITY not in config.prometheus.identity_labels:
         problems.append(
-            f"prometheus.identity_labels: must have {_IDENTITY}, by which PromQL alarms tell "
-            "machines apart"
+            f"prometheus.identity_labels: must have {_IDENTITY}, by which PromQL alarms identify "
+            "machines"
         )
     if problems:
         raise ConfigError(problems)
