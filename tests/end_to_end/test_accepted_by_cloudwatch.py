@@ -19,21 +19,14 @@ from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
-from tests.support import simulated
+from tests.support import difficult_reports, simulated
+from tests.support.difficult_reports import ABSURD, AWKWARD, MANY_REPORTS
 from tests.support.publishing import PERIOD, Clock, publish, write_simulated
 from tests.support.put_requests import connected
 from tests.support.validating_endpoint import ValidatingEndpoint, validating_endpoint
 
 PRESETS = ("minimal", "standard", "full")
-MANY_REPORTS = 24
 SETS = [["InstanceId", "InstanceType"], ["InstanceType", "Region"]]
-AWKWARD = [
-    "Größe\t\x00\x1b[31m\x7f\u2028 模型 🧠",
-    "x" * 2000,
-    "é" * 2000,
-    "  \r\n a" + " " * 1022 + "b",
-    ":colon",
-]
 
 
 class Front:
@@ -106,23 +99,6 @@ def metric_key(metric: dict[str, Any]) -> tuple[str, frozenset[tuple[str, str]]]
     return metric["MetricName"], dimensions
 
 
-def written(folder: Path, reports: list[dict[str, Any]]) -> Path:
-    """Write these reports to a file."""
-    path = folder / "reports.ndjson"
-    path.write_text("".join(json.dumps(report) + "\n" for report in reports))
-    return path
-
-
-def with_readings(value: Any, reading: float) -> Any:
-    """Replace every number except those that describe the hardware and processes."""
-    if isinstance(value, dict):
-        kept = ("neuron_hardware_info", "pid", "period")
-        return {k: v if k in kept else with_readings(v, reading) for k, v in value.items()}
-    if isinstance(value, list):
-        return [with_readings(each, reading) for each in value]
-    return reading if isinstance(value, int | float) else value
-
-
 @pytest.mark.parametrize("instance_type", SIMULATED_TYPES)
 def test_requests_match_the_dry_run(tmp_path: Path, front: Front, instance_type: str) -> None:
     reports = write_simulated(tmp_path / "r", MANY_REPORTS, "--instance-type", instance_type)
@@ -173,54 +149,38 @@ def test_sets_by_pod_match_the_dry_run(tmp_path: Path, front: Front, instance_ty
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenarios(tmp_path: Path, front: Front, scenario: str) -> None:
-    for instance_type in SIMULATED_TYPES:
-        flags = ("--instance-type", instance_type, "--scenario", scenario, "--runtimes", "7")
-        front.sent(write_simulated(tmp_path / "r", 14, *flags), preset="full")
+    for reports in difficult_reports.with_scenario(tmp_path, scenario):
+        front.sent(reports, preset="full")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults(tmp_path: Path, front: Front, fault: str) -> None:
-    flags = ("--instance-type", "inf2.24xlarge", "--scenario", "mixed", "--faults", fault)
-    front.sent(write_simulated(tmp_path / "r", MANY_REPORTS, *flags), preset="full")
+    front.sent(difficult_reports.with_fault(tmp_path, fault), preset="full")
 
 
 def test_all_faults_at_once(tmp_path: Path, front: Front) -> None:
-    faults = ",".join(name for name in FAULTS if name not in ("crash", "stall"))
-    flags = ("--instance-type", "trn1.2xlarge", "--scenario", "mixed", "--faults", faults)
-    for seed in ("1", "2", "3"):
-        reports = write_simulated(tmp_path / "r", MANY_REPORTS, *flags, "--seed", seed)
+    for reports in difficult_reports.with_all_faults(tmp_path):
         front.sent(reports, preset="full")
 
 
 @pytest.mark.parametrize("capture", captures.all_captures(), ids=lambda path: path.stem)
 def test_recorded_machines(tmp_path: Path, front: Front, capture: Path) -> None:
-    reports = tmp_path / "reports.ndjson"
-    reports.write_bytes((capture.read_bytes().rstrip() + b"\n") * 14)
+    reports = difficult_reports.recorded(tmp_path, capture)
     for preset in PRESETS:
         front.sent(reports, preset=preset)
 
 
-@pytest.mark.parametrize("reading", [10**400, 1e300, 2**63, 1e18, 5e-324, -1])
+@pytest.mark.parametrize("reading", ABSURD)
 def test_absurd_values(tmp_path: Path, front: Front, reading: float) -> None:
     """Impossible numbers do not cost the other values of the request."""
-    reports = written(
-        tmp_path,
-        [
-            with_readings(each, reading) if number % 3 == 1 else each
-            for number, each in enumerate(simulated.reports(14, *simulated.SMALL))
-        ],
-    )
-    front.sent(reports, preset="full")
+    front.sent(difficult_reports.with_absurd_values(tmp_path, reading), preset="full")
 
 
 @pytest.mark.parametrize("text", AWKWARD, ids=range(len(AWKWARD)))
 def test_awkward_identities(tmp_path: Path, front: Front, text: str) -> None:
-    fields = ("instance_name", "instance_availability_zone", "subnet_id", "ultraserver_id")
-    reports = simulated.reports(14, *simulated.SMALL)
-    for report in reports:
-        report["instance_info"].update(dict.fromkeys(fields, text))
+    reports = difficult_reports.with_awkward_identity(tmp_path, text)
     sets = [["InstanceName", "AvailabilityZone", "SubnetId"], ["UltraServerId"]]
-    sent = front.sent(written(tmp_path, reports), dimension_sets=sets)
+    sent = front.sent(reports, dimension_sets=sets)
     assert list(by_set(sent)) == [tuple(names) for names in sets]
 
 

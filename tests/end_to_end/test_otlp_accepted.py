@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests import captures
-from tests.support import simulated
+from tests.support import difficult_reports, simulated
+from tests.support.difficult_reports import ABSURD, AWKWARD, MANY_REPORTS
 from tests.support.otlp_front import OtlpFront, Received, otlp_front
 from tests.support.otlp_points import MAX_ATTRIBUTES, MAX_BYTES, MAX_POINTS
 from tests.support.otlp_publishing import publish_otlp
@@ -26,14 +26,6 @@ from tests.support.publishing import PERIOD, Clock, write_simulated
 from tests.support.sigv4 import Credentials
 
 PRESETS = ("minimal", "standard", "full")
-MANY_REPORTS = 24
-AWKWARD = [
-    "Größe\t\x00\x1b[31m\x7f\u2028 模型 🧠",
-    "x" * 2000,
-    "é" * 2000,
-    "  \r\n a" + " " * 1022 + "b",
-    ":colon",
-]
 
 
 class Front:
@@ -96,23 +88,6 @@ def values_of(requests: Sequence[Received], label: str) -> set[str | None]:
     }
 
 
-def written(folder: Path, reports: list[dict[str, Any]]) -> Path:
-    """Write these reports to a file."""
-    path = folder / "reports.ndjson"
-    path.write_text("".join(json.dumps(report) + "\n" for report in reports))
-    return path
-
-
-def with_readings(value: Any, reading: float) -> Any:
-    """Replace every number except those that describe the hardware and processes."""
-    if isinstance(value, dict):
-        kept = ("neuron_hardware_info", "pid", "period")
-        return {k: v if k in kept else with_readings(v, reading) for k, v in value.items()}
-    if isinstance(value, list):
-        return [with_readings(each, reading) for each in value]
-    return reading if isinstance(value, int | float) else value
-
-
 @pytest.mark.parametrize("instance_type", SIMULATED_TYPES)
 def test_presets(tmp_path: Path, front: Front, instance_type: str) -> None:
     reports = write_simulated(tmp_path / "r", MANY_REPORTS, "--instance-type", instance_type)
@@ -127,57 +102,37 @@ def test_presets(tmp_path: Path, front: Front, instance_type: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenarios(tmp_path: Path, front: Front, scenario: str) -> None:
-    for instance_type in SIMULATED_TYPES:
-        flags = ("--instance-type", instance_type, "--scenario", scenario, "--runtimes", "7")
-        front.sent(write_simulated(tmp_path / "r", 14, *flags))
+    for reports in difficult_reports.with_scenario(tmp_path, scenario):
+        front.sent(reports)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults(tmp_path: Path, front: Front, fault: str) -> None:
-    flags = ("--instance-type", "inf2.24xlarge", "--scenario", "mixed", "--faults", fault)
-    front.sent(write_simulated(tmp_path / "r", MANY_REPORTS, *flags), interval="10s")
+    front.sent(difficult_reports.with_fault(tmp_path, fault), interval="10s")
 
 
 def test_all_faults_at_once(tmp_path: Path, front: Front) -> None:
-    faults = ",".join(name for name in FAULTS if name not in ("crash", "stall"))
-    flags = ("--instance-type", "trn1.2xlarge", "--scenario", "mixed", "--faults", faults)
-    for seed in ("1", "2", "3"):
-        reports = write_simulated(tmp_path / "r", MANY_REPORTS, *flags, "--seed", seed)
+    for reports in difficult_reports.with_all_faults(tmp_path):
         front.sent(reports, interval="5s")
 
 
 @pytest.mark.parametrize("capture", captures.all_captures(), ids=lambda path: path.stem)
 def test_recorded_machines(tmp_path: Path, front: Front, capture: Path) -> None:
-    reports = tmp_path / "reports.ndjson"
-    reports.write_bytes((capture.read_bytes().rstrip() + b"\n") * 14)
+    reports = difficult_reports.recorded(tmp_path, capture)
     for preset in PRESETS:
         front.sent(reports, preset=preset)
 
 
-@pytest.mark.parametrize("reading", [10**400, 1e300, 2**63, 1e18, 5e-324, -1])
+@pytest.mark.parametrize("reading", ABSURD)
 def test_absurd_values(tmp_path: Path, front: Front, reading: float) -> None:
     """Impossible numbers do not cost the other values of the request."""
-    reports = written(
-        tmp_path,
-        [
-            with_readings(each, reading) if number % 3 == 1 else each
-            for number, each in enumerate(simulated.reports(14, *simulated.SMALL))
-        ],
-    )
-    front.sent(reports, interval="5s")
+    front.sent(difficult_reports.with_absurd_values(tmp_path, reading), interval="5s")
 
 
 @pytest.mark.parametrize("text", AWKWARD, ids=range(len(AWKWARD)))
 def test_awkward_identities(tmp_path: Path, front: Front, text: str) -> None:
-    fields = ("instance_name", "instance_availability_zone", "subnet_id", "ultraserver_id")
-    reports = simulated.reports(14, *simulated.SMALL)
-    for report in reports:
-        report["instance_info"].update(dict.fromkeys(fields, text))
-        for runtime in report["neuron_runtime_data"]:
-            runtime["neuron_runtime_tag"] = text
-    sent = front.sent(
-        written(tmp_path, reports), config={"prometheus.runtime_labels": ["runtime_tag"]}
-    )
+    reports = difficult_reports.with_awkward_identity(tmp_path, text)
+    sent = front.sent(reports, config={"prometheus.runtime_labels": ["runtime_tag"]})
     (name,) = values_of(sent, "instance_name") - {None}
     assert name
 

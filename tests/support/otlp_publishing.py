@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from neuron_exporter.config import Override, load
-from neuron_exporter.model import Timestamp
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.readings import NO_READINGS, HardwareReadings
-from tests.support.publishing import PERIOD, Clock
+from tests.support.publishing import PERIOD, Clock, Publisher, replayed
 
 
 def otlp_pipeline(
@@ -33,46 +32,6 @@ def otlp_pipeline(
     return build(load(None, {}, flags), environment={}, clock=clock, hardware=lambda: hardware)
 
 
-class OtlpPublisher:
-    """The real pipeline and transport, with a file of reports as the source. Listens to the source
-    in the intake's place, to give each report its time."""
-
-    def __init__(self, pipeline: Pipeline, clock: Clock, period: float) -> None:
-        assert pipeline.otlp is not None
-        self._pipeline = pipeline
-        self._sink = pipeline.otlp
-        self._clock = clock
-        self._period = period
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline.processor, name)
-
-    def on_line(self, line: memoryview, at: Timestamp) -> float | None:
-        """Take a report at the time that it is, and let a period pass."""
-        covers = self._pipeline.processor.on_line(line, Timestamp(self._clock.now, self._clock.now))
-        if covers is not None:
-            self._pass(self._period)
-        return covers
-
-    def run(self) -> None:
-        """All reports; then two intervals in which none comes; then what a stop sends."""
-        self._pipeline.source.run(self)
-        interval = self._pipeline.config.otlp.interval
-        for _ in range(2):
-            self._pass(interval - self._clock.now % interval)
-            self._pass(0.95 * interval)  # the machine's moment to send has passed
-        self._sink.start()
-        assert self._sink.close(120)
-        status = self._sink.status()
-        assert (status["state"], status["queued requests"]) == ("delivering", "0")
-        dropped = self._pipeline.telemetry.sink_dropped.collect()
-        assert [sample.labels for family in dropped for sample in family.samples] == []
-
-    def _pass(self, seconds: float) -> None:
-        self._clock.now += seconds
-        self._sink.run_once()
-
-
 def publish_otlp(
     url: str,
     clock: Clock,
@@ -83,10 +42,7 @@ def publish_otlp(
 ) -> None:
     """Publish a file of reports, one every `period` seconds, with the driver's readings, and check
     that the exporter neither holds back nor drops anything."""
-    given = {
-        "source.kind": "file",
-        "source.path": str(path),
-        "source.replay.speed": 0,
-        **settings,
-    }
-    OtlpPublisher(otlp_pipeline(url, clock, given, hardware), clock, period).run()
+    pipeline = otlp_pipeline(url, clock, {**replayed(path), **settings}, hardware)
+    interval = pipeline.config.otlp.interval
+    # The machine's moment to send has passed.
+    Publisher(pipeline, pipeline.otlp, clock, period).run(interval, 0.95 * interval)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import resource
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,26 @@ def children_of(pid: int) -> list[int]:
 def descriptors(pid: int | None = None) -> int:
     """Return the number of open file descriptors of a process (default: this one)."""
     return len(os.listdir(f"/proc/{pid or 'self'}/fd"))
+
+
+def assert_leaks_nothing(attempt: Callable[[], object]) -> None:
+    """Assert that forty more attempts leave neither memory nor descriptors behind."""
+
+    def use(times: int) -> tuple[int, int]:
+        for _ in range(times):
+            attempt()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize(), descriptors()
+
+    gc.collect()
+    gc.disable()
+    try:
+        memory, open_before = use(10)
+        later, open_after = use(40)
+    finally:
+        gc.enable()
+    assert later - memory < 4 * 2**20
+    assert open_after <= open_before + 1  # the server may still be closing the last connection
 
 
 def processes_with_open(path: Path) -> list[int]:

@@ -8,11 +8,12 @@ from typing import Any
 
 from neuron_exporter.config import Override, load
 from neuron_exporter.model import Group, Timestamp
-from neuron_exporter.pipeline.build import build
+from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.readings import NO_READINGS, HardwareReadings
 from neuron_exporter.simulator.context import NextAction
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
+from neuron_exporter.sinks.delivery.sink import DeliveringSink
 
 PERIOD = 5
 """Seconds from one report to the next."""
@@ -47,33 +48,15 @@ def write_simulated(path: Path, count: int, *flags: str) -> Path:
 
 
 class Publisher:
-    """The real pipeline and botocore's client, with a file of reports as the source. Listens to the
-    source in the intake's place, to give each report its time."""
+    """The real pipeline and transport, with a file of reports as the source. Listens to the source
+    in the intake's place, to give each report its time."""
 
     def __init__(
-        self,
-        url: str,
-        clock: Clock,
-        path: Path,
-        settings: Mapping[str, Any],
-        period: float,
-        hardware: HardwareReadings,
+        self, pipeline: Pipeline, sink: DeliveringSink[Any] | None, clock: Clock, period: float
     ) -> None:
-        given = {
-            "cloudwatch.enabled": True,
-            "cloudwatch.endpoint_url": url,
-            "cloudwatch.region": "us-east-1",
-            "cloudwatch.budget.max_metrics": None,
-            "cloudwatch.spool.path": None,
-            "source.kind": "file",
-            "source.path": str(path),
-            "source.replay.speed": 0,
-            **settings,
-        }
-        flags = [Override("test", key, value) for key, value in given.items()]
-        self._pipeline = build(
-            load(None, {}, flags), environment={}, clock=clock, hardware=lambda: hardware
-        )
+        assert sink is not None
+        self._pipeline = pipeline
+        self._sink = sink
         self._clock = clock
         self._period = period
 
@@ -87,24 +70,29 @@ class Publisher:
             self._pass(self._period)
         return covers
 
-    def run(self) -> None:
-        """All reports; then two windows in which none comes; then what a stop sends."""
-        sink = self._pipeline.cloudwatch
-        assert sink is not None
+    def run(self, interval: float, *moments: float) -> None:
+        """All reports; then two intervals in which none comes, with a cycle of the sink at each of
+        these moments after an interval's end; then what a stop sends."""
         self._pipeline.source.run(self)
         for _ in range(2):
-            self._pass(self._pipeline.config.cloudwatch.flush_interval + 60)
-        sink.start()
-        assert sink.close(120)
-        status = sink.status()
+            self._pass(interval - self._clock.now % interval)
+            for moment in moments:
+                self._pass(moment)
+        self._sink.start()
+        assert self._sink.close(120)
+        status = self._sink.status()
         assert (status["state"], status["queued requests"]) == ("delivering", "0")
         dropped = self._pipeline.telemetry.sink_dropped.collect()
         assert [sample.labels for family in dropped for sample in family.samples] == []
 
     def _pass(self, seconds: float) -> None:
         self._clock.now += seconds
-        assert self._pipeline.cloudwatch is not None
-        self._pipeline.cloudwatch.run_once()
+        self._sink.run_once()
+
+
+def replayed(path: Path) -> dict[str, Any]:
+    """Return the settings that read a file of reports without waiting."""
+    return {"source.kind": "file", "source.path": str(path), "source.replay.speed": 0}
 
 
 def publish(
@@ -117,4 +105,16 @@ def publish(
 ) -> None:
     """Publish a file of reports, one every `period` seconds, with the driver's readings, and check
     that the exporter neither holds back nor drops anything."""
-    Publisher(url, clock, path, settings, period, hardware).run()
+    given = {
+        "cloudwatch.enabled": True,
+        "cloudwatch.endpoint_url": url,
+        "cloudwatch.region": "us-east-1",
+        "cloudwatch.budget.max_metrics": None,
+        "cloudwatch.spool.path": None,
+        **replayed(path),
+        **settings,
+    }
+    flags = [Override("test", key, value) for key, value in given.items()]
+    pipeline = build(load(None, {}, flags), environment={}, clock=clock, hardware=lambda: hardware)
+    interval = pipeline.config.cloudwatch.flush_interval
+    Publisher(pipeline, pipeline.cloudwatch, clock, period).run(interval, 60)

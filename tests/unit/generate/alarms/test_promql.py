@@ -155,8 +155,8 @@ def test_machines_need_their_id(tmp_path: Path) -> None:
         "prometheus": {"identity_labels": ["instance_type"]},
     }
     assert problems(write(tmp_path, document)) == (
-        "prometheus.identity_labels: must have instance_id, by which PromQL alarms tell machines "
-        "apart",
+        "prometheus.identity_labels: must have instance_id, by which PromQL alarms identify "
+        "machines",
     )
 
 
