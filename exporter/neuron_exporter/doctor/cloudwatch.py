@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject, Verdict
-from neuron_exporter.doctor.remedies import IN_ENVIRONMENT
+from neuron_exporter.doctor.delivery import beside_exporter
+from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.pipeline.cloudwatch import metric_limit, sink_settings
 from neuron_exporter.sinks.cloudwatch.settings import NAME
 
@@ -36,22 +36,11 @@ def check(context: Context) -> Iterator[Finding]:
         else:
             yield SUBJECT.failed(f"{seen}: nothing can be sent{_nothing_sent(context)}", fix)
         return
-    delivers = _delivers(context)
-    for finding in _delivery(context, region):
-        if delivers and finding.verdict is Verdict.FAILED:
-            seen = f"{finding.seen}; the running exporter delivers, so its environment differs"
-            finding = finding._replace(verdict=Verdict.WARNING, seen=seen, fix=IN_ENVIRONMENT)
-        yield finding
+    yield from beside_exporter(context, NAME, _delivery(context, region))
     if context.send:
         from neuron_exporter.doctor import aws
 
         yield aws.send_one(context.config.cloudwatch, region)
-
-
-def _delivers(context: Context) -> bool:
-    """Return whether the running exporter delivers to CloudWatch."""
-    scraped = context.scraped
-    return scraped is not None and scraped.value("neuron_exporter_sink_up", sink=NAME) == 1
 
 
 def _nothing_sent(context: Context) -> str:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from neuron_exporter.doctor.context import Context
-from neuron_exporter.doctor.finding import Finding, Subject, Verdict
-from neuron_exporter.doctor.remedies import IN_ENVIRONMENT
+from neuron_exporter.doctor.delivery import beside_exporter, delivers
+from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.pipeline.otlp import (
     endpoint,
     shown_endpoint,
@@ -16,8 +16,7 @@ from neuron_exporter.pipeline.otlp import (
     why_unusable,
 )
 from neuron_exporter.sinks.delivery import aws_errors
-from neuron_exporter.sinks.delivery.transport import Outcome
-from neuron_exporter.sinks.delivery.transport import Verdict as Result
+from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.text import safe_message
 
 SUBJECT = Subject("otlp")
@@ -63,18 +62,7 @@ def check(context: Context) -> Iterator[Finding]:
         else:
             yield SUBJECT.failed(f"{seen}: nothing can be sent", fix)
         return
-    delivers = _delivers(context)
-    for finding in _delivery(context, region):
-        if delivers and finding.verdict is Verdict.FAILED:
-            seen = f"{finding.seen}; the running exporter delivers, so its environment differs"
-            finding = finding._replace(verdict=Verdict.WARNING, seen=seen, fix=IN_ENVIRONMENT)
-        yield finding
-
-
-def _delivers(context: Context) -> bool:
-    """Return whether the running exporter delivers by OTLP."""
-    scraped = context.scraped
-    return scraped is not None and scraped.value("neuron_exporter_sink_up", sink=_NAME) == 1
+    yield from beside_exporter(context, _NAME, _delivery(context, region))
 
 
 def _budget(context: Context) -> Iterator[Finding]:
@@ -119,14 +107,14 @@ def _send_nothing(context: Context, region: str) -> Finding:
     finally:
         opened.close()
     where = f"{shown_endpoint(config)}{f' in {region}' if region else ''}"
-    if outcome.verdict is Result.DELIVERED:
+    if outcome.verdict is Verdict.DELIVERED:
         return SUBJECT.ok(f"{where} accepts a request (without metrics)")
     seen = f"{outcome.code}: {safe_message(outcome.message)}" if outcome.message else outcome.code
-    if outcome.verdict is Result.REJECTED:
+    if outcome.verdict is Verdict.REJECTED:
         seen = f"{where} rejects a request without metrics: {seen}"
         if not outcome.message.startswith("HTTP 400"):
             return SUBJECT.failed(seen, _FIX_REJECTED)
-        if _delivers(context):
+        if delivers(context, _NAME):
             return SUBJECT.ok(f"{seen}; the running exporter delivers")
         return SUBJECT.warning(seen, f"ignore this if metrics arrive; otherwise {_FIX_REJECTED}")
     return SUBJECT.failed(f"{where} does not accept requests: {seen}", _fix(context, outcome))

@@ -1,10 +1,10 @@
 """Encoding of snapshots as bodies of OTLP's ExportMetricsServiceRequest.
 
-The messages are few and flat, so that they are written without a library: protobuf's classes cost
-2 MiB of memory. What is constant is encoded once: the resource, the head of each metric, and the
-attributes of each point. Times and values have a fixed size and are appended in each interval:
-protobuf merges the parts of a message wherever it is cut (protobuf's encoding guide). Numbers of
-fields are those of opentelemetry-proto 1.x, which do not change.
+The messages are few and flat, and protobuf's classes cost memory, so that no library writes them.
+What is constant is encoded once: the resource, the head of each metric, and the attributes of each
+point. Times and values have a fixed size and are appended in each interval: protobuf merges the
+parts of a message wherever it is cut (protobuf's encoding guide). Numbers of fields are those of
+opentelemetry-proto 1.x, which do not change.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _parse_success(response: Response) -> tuple[int, str] | None:
         return _parse_json_success(response.body)
     if not response.body:
         return 0, ""
-    # Imported by the first response with content: protobuf costs 2 MiB of memory.
+    # Imported by the first response with content: protobuf costs memory.
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
         ExportMetricsServiceResponse,

@@ -158,7 +158,7 @@ class _LazyClient:
         endpoint = settings.endpoint or ""
         if settings.sigv4:
             gc.collect()  # the previous session consists of cycles, and the collector runs rarely
-            # Imported when it is needed: botocore costs 10 MiB of memory.
+            # Imported only for signatures: botocore costs memory.
             from neuron_exporter.sinks.delivery.signing import Signer
 
             signer = Signer(_SERVICE, self._region)
