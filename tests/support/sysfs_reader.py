@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,8 +33,14 @@ class Rig:
             first_pause=first_pause,
         )
         self.errors: list[str] = []
+        self._others = set(threading.enumerate())
         self.reader.problems.on_error = self.errors.append
         self.reader.start()
+
+    def threads(self) -> int:
+        """Return the number of threads of this reader."""
+        new = set(threading.enumerate()) - self._others
+        return sum(thread.name == "hardware" for thread in new)
 
     def wait_for(self, condition: Callable[[], T]) -> T:
         """Wait for a true value, with the ticks of the main thread."""
@@ -58,7 +65,9 @@ class Rig:
         start = int(file.read_text())
         for total in (start + 1, start + 2):
             set_value(file, str(total))
-            self.wait_for(lambda: self.reader.readings().devices[device].ecc_repairable == total)  # noqa: B023
+            self.wait_for_readings(
+                lambda found, total=total: device in found and found[device].ecc_repairable == total
+            )
 
     def close(self) -> None:
         """Stop the reader."""
@@ -102,10 +111,15 @@ def hang(file: Path) -> None:
 
 
 def answer(pipe: Path, text: str) -> None:
-    """Let an access to a pipe end, and put a file in its place for the next one."""
-    with pipe.open("w") as writer:
-        set_value(pipe, text)
-        writer.write(f"{text}\n")
+    """Let the access to a pipe end, if there is one, and put a file in its place for the next."""
+    replaced = pipe.with_name("replaced")
+    replaced.hardlink_to(pipe)
+    set_value(pipe, text)
+    writer = writer_of_opened(replaced)
+    replaced.unlink()
+    if writer is not None:
+        os.write(writer, f"{text}\n".encode())
+        os.close(writer)
 
 
 def writer_of_opened(pipe: Path) -> int | None:

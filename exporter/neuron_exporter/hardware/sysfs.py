@@ -64,7 +64,6 @@ class SysfsReader:
         self.problems = Problems()
         self.setting = setting
         self.cores_interval = cores_interval
-        self.wake = threading.Event()
         self._period = period
         self._min_interval = min_interval
         self._file_timeout = file_timeout
@@ -87,8 +86,10 @@ class SysfsReader:
 
     def stop(self) -> None:
         """Start no further pass. A thread that hangs is left behind."""
-        self._is_running = False
-        self.wake.set()
+        with self._lock:
+            self._is_running = False
+            if self._worker is not None:
+                self._worker.is_over.set()
 
     def configure(self, setting: bool | str) -> None:
         """Change the setting. What was read below another folder is dropped."""
@@ -100,7 +101,6 @@ class SysfsReader:
                 self._devices = {}
                 self._has_seen_root = False
                 self._published = NO_READINGS, -math.inf
-            self.wake.set()
             self.check()
 
     def check(self) -> None:
@@ -128,8 +128,10 @@ class SysfsReader:
 
     def _abandon(self) -> None:
         """Let the worker end at its next access, and count it until then. The lock is held."""
-        if self._worker is not None and self._worker.path:
-            self._abandoned.add(self._worker)
+        if self._worker is not None:
+            self._worker.is_over.set()
+            if self._worker.path:
+                self._abandoned.add(self._worker)
         self._worker = None
 
     def readings(self) -> HardwareReadings:
@@ -199,14 +201,10 @@ class SysfsReader:
         interval = self.interval
         return interval if self._has_seen_root else max(interval, LOOK_INTERVAL)
 
-    def is_current(self, worker: _Worker) -> bool:
-        """Return whether the worker is to go on."""
-        return self._is_running and self._worker is worker
-
     def fail(self, worker: _Worker, error: Exception) -> None:
         """Stop because of a bug, unless it is that of a worker that has been replaced."""
-        if self.is_current(worker):
-            self._is_running = False
+        if not worker.is_over.is_set():
+            self.stop()
             self.problems.off(f"internal error: {error!r}")
 
 
@@ -231,6 +229,8 @@ class _Worker:
         self.began = 0.0
         self.is_late = False
         """Whether the access has been reported as one that hangs."""
+        self.is_over = threading.Event()
+        """Set once the worker is to make no further pass."""
 
     @property
     def age(self) -> float:
@@ -255,12 +255,11 @@ class _Worker:
         """Read until the reader stops or has another worker."""
         reader = self._reader
         try:
-            while reader.is_current(self):
-                reader.wake.clear()
+            while not self.is_over.is_set():
                 began = time.thread_time()
                 readings = self._pass()
                 reader.publish(self, readings, time.thread_time() - began)
-                reader.wake.wait(reader.pause())
+                self.is_over.wait(reader.pause())
         except _Abandoned:
             return
         except Exception as error:  # noqa: BLE001 (the exporter goes on without these values)

@@ -8,7 +8,6 @@ from typing import Any
 
 from neuron_exporter.facts.driver_files import DEVICE_FILES
 from neuron_exporter.hardware.sysfs import MAX_HANGING
-from tests.support.processes import threads
 from tests.support.sysfs_reader import (
     POWER,
     REPAIRABLE,
@@ -33,7 +32,6 @@ def test_a_hanging_device_costs_only_itself(tmp_path: Path, log: list[Any]) -> N
     tree = write_tree(tmp_path / "sysfs", range(3), 8)
     with reading(tree) as rig:
         rig.wait_for_readings(lambda found: len(found) == 3)
-        before = len(threads("hardware"))
         (tree / "neuron1" / "unknown").touch()  # which another search would report
         pipes = [place(tree, 0, path) for path in (POWER, REPAIRABLE, FAILED, HEALTH)]
         for pipe in pipes:
@@ -41,18 +39,14 @@ def test_a_hanging_device_costs_only_itself(tmp_path: Path, log: list[Any]) -> N
         rig.wait_for_readings(lambda found: [*found] == [1, 2])
         rig.wait_for_passes(tree, 1)
         rig.wait_for_passes(tree, 2)
-        (event,) = events(log, "sysfs_file_hangs")
-        assert len(threads("hardware")) == before + 1
+        assert len(events(log, "sysfs_file_hangs")) == 1
+        assert rig.threads() == 2
         assert not events(log, "sysfs_paths_unclear")
         for pipe in pipes:
-            value = "POWER_STATUS_VALID,1,0.00,0.00,77.00" if pipe == pipes[0] else "0"
-            if str(pipe) != event["file"]:  # no thread has opened it
-                set_value(pipe, value)
-        opened = Path(event["file"])
-        answer(opened, "POWER_STATUS_VALID,1,0.00,0.00,77.00" if opened == pipes[0] else "0")
+            answer(pipe, "POWER_STATUS_VALID,1,0.00,0.00,77.00" if pipe == pipes[0] else "0")
         found = rig.wait_for_readings(lambda found: 0 in found)
         assert found[0].power["avg"] == 0.77
-        wait_for(lambda: len(threads("hardware")) == before)
+        rig.wait_for(lambda: rig.threads() == 1)
         assert rig.errors.count("hanging") == len(events(log, "sysfs_file_hangs")) == 1
 
 
@@ -61,12 +55,11 @@ def test_a_slow_device_is_left_out_for_some_time(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "sysfs", range(2), 2)
     with reading(tree, first_pause=3600.0) as rig:
         rig.wait_for_readings(lambda found: len(found) == 2)
-        before = len(threads("hardware"))
         pipe = place(tree, 0, REPAIRABLE)
         hang(pipe)
         rig.wait_for_readings(lambda found: [*found] == [1])
         answer(pipe, "1")
-        rig.wait_for(lambda: len(threads("hardware")) == before)
+        rig.wait_for(lambda: rig.threads() == 1)
         rig.wait_for_passes(tree, 1)
         assert [*rig.reader.readings().devices] == [1]
 
@@ -77,18 +70,17 @@ def test_many_hanging_devices_end_all_reading(tmp_path: Path, log: list[Any]) ->
     tree = write_tree(tmp_path / "sysfs", range(MAX_HANGING + 1))
     with reading(tree) as rig:
         rig.wait_for_readings(lambda found: len(found) == MAX_HANGING + 1)
-        before = len(threads("hardware"))
         pipes = [place(tree, device, REPAIRABLE) for device in range(MAX_HANGING + 1)]
         for pipe in pipes:
             hang(pipe)
         rig.wait_for(lambda: events(log, "sysfs_off"))
-        assert len(threads("hardware")) == before - 1 + MAX_HANGING
-        hanging = {each["file"] for each in events(log, "sysfs_file_hangs")}
-        assert len(hanging) == MAX_HANGING
-        for pipe in pipes:  # one was never opened
-            answer(pipe, "1") if str(pipe) in hanging else set_value(pipe, "1")
-        rig.wait_for_readings(lambda found: len(found) == MAX_HANGING + 1)
-        wait_for(lambda: len(threads("hardware")) == before)
+        assert rig.threads() == MAX_HANGING
+        assert len(events(log, "sysfs_file_hangs")) == MAX_HANGING
+        for pipe in pipes:
+            answer(pipe, "1")
+        rig.wait_for(lambda: rig.threads() == 1)
+        for device in range(MAX_HANGING + 1):
+            rig.wait_for_passes(tree, device)
         assert len(events(log, "sysfs_off")) == 1
 
 
@@ -96,7 +88,6 @@ def test_a_reload_during_a_hang(tmp_path: Path, log: list[Any]) -> None:
     """A thread that hangs below a former folder counts: a new folder is read with another one, but
     not with more than a few, however many reloads there are."""
     trees = [write_tree(tmp_path / f"{number}", [0]) for number in range(MAX_HANGING + 1)]
-    before = len(threads("hardware"))
     writers = []
     with reading(False, file_timeout=3600.0) as rig:
         for tree in trees[:MAX_HANGING]:
@@ -106,13 +97,13 @@ def test_a_reload_during_a_hang(tmp_path: Path, log: list[Any]) -> None:
             writers.append(wait_for(lambda: writer_of_opened(pipe)))  # noqa: B023
         for count, tree in enumerate(trees[::-1], start=1):
             rig.reader.configure(str(tree))
-            assert len(threads("hardware")) == before + MAX_HANGING
+            assert rig.threads() == MAX_HANGING
             assert len(events(log, "sysfs_off")) == count
         rig.reader.configure(str(trees[-1]))
         for writer in writers:
             os.close(writer)
         rig.wait_for_readings(lambda found: found[0].power)
-    wait_for(lambda: len(threads("hardware")) == before)
+    wait_for(lambda: not rig.threads())
 
 
 def test_what_an_abandoned_thread_read_is_not_published(tree: Path) -> None:
@@ -138,6 +129,6 @@ def test_a_stop_waits_for_no_file(tree: Path) -> None:
         rig.wait_for_readings(lambda found: 1 not in found)
         rig.reader.stop()
         rig.reader.check()
-        wait_for(lambda: len(threads("hardware")) == 1)  # the one that hangs
+        wait_for(lambda: rig.threads() == 1)  # the one that hangs
     answer(place(tree, 1, POWER), "1")
-    wait_for(lambda: not threads("hardware"))
+    wait_for(lambda: not rig.threads())

@@ -11,7 +11,6 @@ import pytest
 
 from neuron_exporter.facts.driver_files import DEVICE_FILES
 from tests.support.mounts import remount, tmpfs
-from tests.support.processes import threads
 from tests.support.sysfs_reader import POWER, REPAIRABLE, events, place, reading, set_value
 from tests.support.sysfs_tree import write_tree
 from tests.support.waiting import wait_for
@@ -144,7 +143,7 @@ def test_a_setting_that_changes(tree: Path, tmp_path: Path) -> None:
     """A reload starts, moves and ends the reading."""
     other = write_tree(tmp_path / "other", [5], 2)
     with reading(False) as rig:
-        assert not threads("hardware")
+        assert not rig.threads()
         assert math.isnan(rig.reader.up())
         rig.reader.configure(str(tree))
         rig.wait_for_readings(lambda found: [*found] == [0, 1])
@@ -153,4 +152,4 @@ def test_a_setting_that_changes(tree: Path, tmp_path: Path) -> None:
         rig.wait_for_readings(lambda found: [*found] == [5])
         rig.reader.configure(False)
         assert not rig.reader.readings().devices
-        wait_for(lambda: not threads("hardware"))
+        wait_for(lambda: not rig.threads())
