@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.exporter_states import HARDWARE, OLDEST, STATES, crash_loop, own_samples
+from tests.support.promql_alarms import check_with_alarms
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, identifies
 from tests.support.rule_frames import (
     STEP,
@@ -84,14 +85,16 @@ def test_state_fires_its_alert(
         # A loss stays visible for an hour.
         ends = onset + 3500 if name == "rejected" else (len(faulty) - 1) * STEP
         expected += [alerts_firing(ends, *names), alerts_fired(ends, *names)]
-        check(tmp_path, {"healthy:9415": healthy, "faulty:9415": frames}, *expected)
+        check_with_alarms(tmp_path, {"healthy:9415": healthy, "faulty:9415": frames}, *expected)
     (alert,) = names
     at = onset + list(expectations)[-1]
     assert identifies(annotations(tmp_path, {"faulty:9415": faulty}, alert, at), "faulty:9415")
     if len(states[name]) > 1 and name != "rejected":
         short = list(faulty)
         short[BEFORE + 6 :] = extend(first, healthy[BEFORE + 6 :])
-        check(tmp_path, {"healthy:9415": healthy, "faulty:9415": short}, alerts_fired(4500))
+        check_with_alarms(
+            tmp_path, {"healthy:9415": healthy, "faulty:9415": short}, alerts_fired(4500)
+        )
 
 
 def test_crash_loop(healthy: list[Frame], tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_crash_loop(healthy: list[Frame], tmp_path: Path) -> None:
         *extend(crashes[0], healthy[:BEFORE]),
         *extend_each(crashes, healthy[BEFORE:]),
     ]
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes(frames, BEFORE + 3)},
         alerts_fired(BEFORE * STEP),
@@ -117,7 +120,7 @@ def test_crash_loop(healthy: list[Frame], tmp_path: Path) -> None:
         *extend(crashes[0], healthy[:BEFORE]),
         *extend(crashes[2], healthy[BEFORE:]),
     ]
-    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": once}, alerts_fired(4500))
+    check_with_alarms(tmp_path, {"healthy:9415": healthy, "faulty:9415": once}, alerts_fired(4500))
 
 
 def extend_each(states: list[Frame], machine: list[Frame]) -> list[Frame]:
@@ -163,22 +166,29 @@ def test_machine_vanished(healthy: list[Frame], tmp_path: Path) -> None:
     """
     other = with_instance_id(healthy, "i-other")
     vanished: Frames = [*other[:BEFORE], *[{}] * 80]
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": vanished},
         alerts_fired(BEFORE * STEP + 540),
         alerts_firing(BEFORE * STEP + 690, "NeuronMachineVanished"),
         alerts_fired((BEFORE + 79) * STEP, "NeuronMachineVanished"),
+        is_one_machine=True,
     )
     with stdin_exporter(tmp_path) as exporter:
         idle = with_instance_id(exporter.feed(reports(BEFORE, "--scenario", "idle")), "i-idle")
     drained: Frames = [*idle, *[{}] * 80]
-    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": drained}, alerts_fired(1400))
+    check_with_alarms(
+        tmp_path,
+        {"healthy:9415": healthy, "faulty:9415": drained},
+        alerts_fired(1400),
+        is_one_machine=True,
+    )
     moved: Frames = [{}] * (BEFORE + 4) + other[:80]
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": vanished, "moved:9415": moved},
         alerts_fired((BEFORE + 79) * STEP),
+        is_one_machine=True,
     )
 
 
@@ -218,7 +228,7 @@ def test_backlog_of_a_day(states: Mapping[str, list[Frame]], tmp_path: Path) -> 
     assert states["unauthorized"][0].get(OLDEST) == 0
     # promtool's clock starts at 0, so the request is as old as the frames.
     waiting[OLDEST] = 1.0
-    check(
+    check_with_alarms(
         tmp_path,
         {"faulty:9415": [waiting] * 400},
         alerts_fired(23 * 3600, "NeuronPublishFailing"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.promtool import alerts_fired, alerts_firing, annotations, check
+from tests.support.promql_alarms import check_with_alarms
+from tests.support.promtool import alerts_fired, alerts_firing, annotations
 from tests.support.rule_frames import (
     STEP,
     Frames,
@@ -94,7 +95,7 @@ def test_hang_ends_with_an_execution_after_a_restart_of_the_exporter(tmp_path: P
     faulty = simulate(
         tmp_path, FRAMES_PER_HOUR, *BUSY, "--script", str(script), restart_at=ONSET + 80
     )
-    check(
+    check_with_alarms(
         tmp_path,
         {"faulty:9415": faulty},
         alerts_firing(end * STEP - 30, "NeuronHang"),

@@ -10,7 +10,8 @@ import pytest
 from grpclib.const import Status
 
 from tests.support.kubelet import CORE, KubeletServer, PodResource, kubelet_server
-from tests.support.promtool import alerts_fired, alerts_firing, annotations, check
+from tests.support.promql_alarms import check_with_alarms
+from tests.support.promtool import alerts_fired, alerts_firing, annotations
 from tests.support.rule_frames import (
     STEP,
     Frame,
@@ -82,7 +83,7 @@ def test_idle_allocated_cores(tmp_path: Path, healthy: Frames) -> None:
     """The alert fires after half an hour, even if scrapes fail; not for busy cores or without a
     kubelet."""
     idle = simulate_allocated(tmp_path / "idle", *IDLE, allocated=[TRAIN])
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes(idle, 30, 90)},
         alerts_fired(1770),
@@ -95,7 +96,7 @@ def test_idle_allocated_cores(tmp_path: Path, healthy: Frames) -> None:
         },
     )
     busy = simulate_allocated(tmp_path / "busy", *BUSY, allocated=[TRAIN])
-    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": busy}, alerts_fired(END))
+    check_with_alarms(tmp_path, {"healthy:9415": healthy, "faulty:9415": busy}, alerts_fired(END))
 
 
 def test_allocated_cores_without_a_runtime(tmp_path: Path, healthy: Frames) -> None:
@@ -103,7 +104,7 @@ def test_allocated_cores_without_a_runtime(tmp_path: Path, healthy: Frames) -> N
     onset = 20
     flags = (*BUSY, "--runtimes", "2", "--faults", f"runtime-exit@{onset}")
     waiting = simulate_allocated(tmp_path / "waiting", *flags, allocated=[TRAIN])
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes(waiting, 30, 90)},
         alerts_fired(onset * STEP + 1100),
@@ -118,7 +119,7 @@ def test_process_of_no_living_pod_holds_cores(tmp_path: Path, healthy: Frames) -
     """The kubelet has allocated nothing, but runtimes use the cores."""
     free = PodResource("other", "cpu", [0])
     held = simulate_allocated(tmp_path / "held", *BUSY, "--runtimes", "2", allocated=[free])
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes(held, 30, 90)},
         alerts_fired(570),
@@ -145,7 +146,7 @@ def test_pod_that_ends_has_ten_minutes_to_release_its_cores(
         )
         frames += exporter.feed(lines[21:50])
         frames += exporter.feed(idle[50:])
-    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": frames}, alerts_fired(END))
+    check_with_alarms(tmp_path, {"healthy:9415": healthy, "faulty:9415": frames}, alerts_fired(END))
 
 
 def shown_value(shown: Frame, name: str) -> set[float]:
@@ -162,7 +163,7 @@ def test_owners_that_were_known(tmp_path: Path, healthy: Frames) -> None:
         unknown = feed_until(exporter, lines[40], lambda shown: not is_known(shown))
         unknown += exporter.feed(lines[41:])
     onset = len(known) * STEP
-    check(
+    check_with_alarms(
         tmp_path,
         {"healthy:9415": healthy, "faulty:9415": with_failed_scrapes([*known, *unknown], 60, 90)},
         alerts_fired(onset + 1170),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.promql_alarms import check_alarms, check_with_alarms
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check, identifies
 from tests.support.rule_frames import (
     STEP,
@@ -68,6 +69,20 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     return healthy_hour(tmp_path_factory.mktemp("healthy"))
 
 
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Frames]:
+    """Return an hour of a machine with each fault."""
+    return {
+        fault: simulate(
+            tmp_path_factory.mktemp(fault),
+            FRAMES_PER_HOUR,
+            *BUSY,
+            *("--faults", f"{fault}@{ONSET}"),
+        )
+        for fault in FAULTS
+    }
+
+
 @pytest.mark.parametrize(
     "scenario", ["idle", "inference", "training", "compile", "mixed", "long-executions"]
 )
@@ -88,14 +103,40 @@ def test_tolerated_faults_fire_no_alert(fault: str, tmp_path: Path, healthy: Fra
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_fires_its_alert(fault: str, tmp_path: Path, healthy: Frames) -> None:
+def test_fault_fires_its_alert(
+    fault: str, tmp_path: Path, healthy: Frames, faulty: Mapping[str, Frames]
+) -> None:
     """The alert fires after its time and until the end, even if scrapes fail, and no other does."""
-    faulty = simulate(tmp_path, FRAMES_PER_HOUR, *BUSY, "--faults", f"{fault}@{ONSET}")
-    check_alerts(tmp_path, healthy, faulty, FAULTS[fault])
-    check_alerts(tmp_path, healthy, with_failed_scrapes(faulty, *MISSED), FAULTS[fault])
+    frames = faulty[fault]
+    check_alerts(tmp_path, healthy, frames, FAULTS[fault])
+    check_alerts(tmp_path, healthy, with_failed_scrapes(frames, *MISSED), FAULTS[fault])
     for name in list(FAULTS[fault].values())[-1]:
-        found = annotations(tmp_path, {"faulty:9415": faulty}, name, (FRAMES_PER_HOUR - 1) * STEP)
+        found = annotations(tmp_path, {"faulty:9415": frames}, name, (FRAMES_PER_HOUR - 1) * STEP)
         assert identifies(found, "i-01d8f565651a7e0ff (faulty:9415)")
+
+
+MINUTE = 60
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_alarms_with_points_of_every_minute(
+    fault: str, tmp_path: Path, healthy: Frames, faulty: Mapping[str, Frames]
+) -> None:
+    """With the default of `otlp.interval`, an alarm is at most two minutes later."""
+    machines = {"healthy:9415": healthy, "faulty:9415": faulty[fault]}
+    every = {name: frames[:: MINUTE // STEP] for name, frames in machines.items()}
+    ever = {name for names in FAULTS[fault].values() for name in names}
+    end = FRAMES_PER_HOUR * STEP - MINUTE
+    at, names = list(FAULTS[fault].items())[-1]
+    check_alarms(
+        tmp_path,
+        every,
+        alerts_fired(ONSET * STEP),
+        alerts_firing(ONSET * STEP + at + 2 * MINUTE, *names),
+        alerts_firing(end, *names),
+        alerts_fired(end, *ever),
+        step=MINUTE,
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -161,7 +202,7 @@ def test_latency_is_compared_with_its_baseline(tmp_path: Path) -> None:
     script.write_text(f"- {{at: {BASELINE * STEP}s, fault: latency-spikes, for: 1h}}")
     count = BASELINE + 80
     frames = simulate(tmp_path, count, "--scenario", "inference", "--script", str(script))
-    check(
+    check_with_alarms(
         tmp_path,
         {"faulty:9415": with_failed_scrapes(frames, BASELINE + 20, BASELINE + 50)},
         alerts_fired(BASELINE * STEP + 570),

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import wraps
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-
-import pytest
 
 from neuron_exporter.generate.alarms.promql import read_alarms
 from tests.support import promtool
 from tests.support.promtool import Machines, Target
 from tests.support.rule_frames import STEP, Frame, Frames
 
-LEFT_OUT = read_alarms().left_out.keys()
+_ALARMS = read_alarms()
+
+_INTERVAL = min(alarm.interval for alarm in _ALARMS.alarms)
 
 _ID = re.compile(r',?instance_id="[^"]*"')
 _OF_ALERTS = "group by (alertname)"
@@ -29,15 +26,11 @@ _ALIVE: Frame = {"neuron_exporter_up": 1.0}
 """What is known of a machine after its last frame."""
 
 
-class AnnotationsAreRead(Exception):
-    """The test goes on with the annotations of alerts, which alarms do not have."""
-
-
 def write_rules(folder: Path) -> str:
     """Write the alarms as alerting rules, and return the path."""
     rules = [
         {"alert": alarm.name, "expr": alarm.query, "for": f"{alarm.pending}s"}
-        for alarm in read_alarms().alarms
+        for alarm in _ALARMS.alarms
     ]
     path = folder / "promql-alarms.yml"
     path.write_text(json.dumps({"groups": [{"name": "alarms", "rules": rules}]}))
@@ -111,67 +104,40 @@ def _values(name: str, frames: Frames) -> list[str]:
     return values
 
 
-class AlarmsInPlaceOfAlerts:
-    """Replacement for the functions of `promtool` in a module of tests on alerts."""
+def check_with_alarms(
+    folder: Path,
+    machines: Machines,
+    *expected: Mapping[str, Any],
+    step: int = STEP,
+    is_one_machine: bool = False,
+) -> None:
+    """Check the alerts over these targets, and the alarms over what OTLP would deliver.
 
-    def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, keep_ids: bool = False
-    ) -> None:
-        monkeypatch.setattr(promtool, "RULES", [write_rules(folder)])
-        monkeypatch.setattr(
-            promtool, "series", lambda machines: otlp_series(machines, keep_ids=keep_ids)
-        )
-        self._monkeypatch = monkeypatch
-        self.checked = 0
-
-    def patch(self, *modules: ModuleType) -> None:
-        """Let these modules check alarms."""
-        for module in modules:
-            self._monkeypatch.setattr(module, "check", self._check)
-            if hasattr(module, "annotations"):
-                self._monkeypatch.setattr(module, "annotations", _no_annotations)
-
-    def _check(
-        self, folder: Path, machines: Machines, *expected: Mapping[str, Any], step: int = STEP
-    ) -> None:
-        kept = [_without_left_out(each) for each in expected if "ALERTS" in each["expr"]]
-        self.checked += len(kept)
-        promtool.check(folder, machines, *kept, step=step)
+    Args:
+        is_one_machine: whether targets with the same instance_id are one machine; for alarms, each
+            is another one by default.
+    """
+    promtool.check(folder, machines, *expected, step=step)
+    check_alarms(folder, machines, *expected, step=step, is_one_machine=is_one_machine)
 
 
-def runs_to_the_annotations(test: Callable[..., None]) -> Callable[..., None]:
-    """Return the test of an alert without what follows on annotations."""
-
-    @wraps(test)
-    def run(*args: Any, **fixtures: Any) -> None:
-        with suppress(AnnotationsAreRead):
-            test(*args, **fixtures)
-
-    return run
-
-
-def _no_annotations(*_: object) -> Sequence[Mapping[str, str]]:
-    raise AnnotationsAreRead
+def check_alarms(
+    folder: Path,
+    machines: Machines,
+    *expected: Mapping[str, Any],
+    step: int = STEP,
+    is_one_machine: bool = False,
+) -> None:
+    """Check the alarms alone, by what is expected of the alerts that are alarms, too."""
+    kept = [_without_left_out(each) for each in expected if "ALERTS" in each["expr"]]
+    assert kept
+    delivered = otlp_series(machines, keep_ids=is_one_machine)
+    promtool.check_rules(folder, [write_rules(folder)], delivered, kept, step, _INTERVAL)
 
 
 def _without_left_out(expected: Mapping[str, Any]) -> Mapping[str, Any]:
     if not expected["expr"].startswith(_OF_ALERTS):
         return expected
     samples: Iterable[Mapping[str, Any]] = expected["exp_samples"]
-    names = {f'{{alertname="{name}"}}' for name in LEFT_OUT}
+    names = {f'{{alertname="{name}"}}' for name in _ALARMS.left_out}
     return {**expected, "exp_samples": [each for each in samples if each["labels"] not in names]}
-
-
-def adopt(modules: Iterable[ModuleType], others: Iterable[str]) -> dict[str, Callable[..., None]]:
-    """Return the tests of modules, without the others, by names that tell the modules apart."""
-    others = set(others)
-    return {
-        f"{name}_{_subject(module)}": runs_to_the_annotations(test)
-        for module in modules
-        for name, test in vars(module).items()
-        if name.startswith("test_") and callable(test) and name not in others
-    }
-
-
-def _subject(module: ModuleType) -> str:
-    return module.__name__.rpartition("test_")[2]

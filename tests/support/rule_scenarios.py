@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.promtool import alerts_fired, alerts_firing, check
+from tests.support.promql_alarms import check_with_alarms
+from tests.support.promtool import alerts_fired, alerts_firing
 from tests.support.rule_frames import STEP, Frames, simulate
 
 FRAMES_PER_HOUR = 240
@@ -27,7 +28,7 @@ def healthy_hour(folder: Path) -> Frames:
 def check_alerts(
     folder: Path, healthy: Frames, faulty: Frames, expectations: Mapping[int, tuple[str, ...]]
 ) -> None:
-    """Check which alerts fire at times after the onset, in seconds.
+    """Check which alerts and alarms fire at times after the onset, in seconds.
 
     At the end, the alerts of the last time fire, and no others than these have fired before.
     """
@@ -38,4 +39,4 @@ def check_alerts(
         alerts_firing(ONSET * STEP + after, *names) for after, names in expectations.items()
     ]
     expected += [alerts_firing(end, *last), alerts_fired(end, *ever)]
-    check(folder, {"healthy:9415": healthy, "faulty:9415": faulty}, *expected)
+    check_with_alarms(folder, {"healthy:9415": healthy, "faulty:9415": faulty}, *expected)

@@ -8,6 +8,7 @@ import pytest
 
 from neuron_exporter.facts.driver_files import HARDWARE_ERRORS
 from neuron_exporter.facts.problems import BY_REASON, MINOR_FAULTS
+from tests.support.promql_alarms import check_with_alarms
 from tests.support.promtool import (
     Target,
     alerts_fired,
@@ -40,7 +41,7 @@ def test_missing_device(tmp_path: Path) -> None:
     """The alert fires within seven minutes, and not for a device that is reset."""
     lost: Frames = [*[devices(16)] * 20, *[devices(15)] * 60]
     reset: Frames = [*[devices(16)] * 20, *[devices(15)] * 12, *[devices(16)] * 48]
-    check(
+    check_with_alarms(
         tmp_path,
         {"lost:9415": lost, "reset:9415": reset},
         alerts_fired(20 * STEP + 300),
@@ -55,7 +56,7 @@ def test_task_with_some_of_the_devices_misses_none(tmp_path: Path) -> None:
     """An exporter in an ECS task sees the devices of its task only."""
     core = f'neuroncore_utilization_ratio{{neuroncore="0",task_family="train",{MACHINE}}}'
     sidecar: Frame = {**devices(4), core: 0.5}
-    check(tmp_path, {"sidecar:9415": [sidecar] * 80}, alerts_fired(79 * STEP))
+    check_with_alarms(tmp_path, {"sidecar:9415": [sidecar] * 80}, alerts_fired(79 * STEP))
 
 
 def machine(boot: float, errors: float) -> Frame:
@@ -69,6 +70,8 @@ RESTARTED = machine(-DAY, 0.0)
 """The same machine after a restart of the exporter, which forgets its counters."""
 
 HOUR = 3600 // STEP
+MINUTE = 60
+"""Interval of frames in seconds where hours pass."""
 
 
 def test_device_is_suspect_until_the_machine_reboots(tmp_path: Path) -> None:
@@ -76,33 +79,34 @@ def test_device_is_suspect_until_the_machine_reboots(tmp_path: Path) -> None:
     rebooted = machine(5.0 * 3600, 0.0)
     frames: Frames = [
         *[BEFORE] * 40,
-        *[BAD] * (2 * HOUR),
+        *[BAD] * (2 * 60),
         *[None] * 4,
-        *[RESTARTED] * (3 * HOUR - 44),
+        *[RESTARTED] * (3 * 60 - 44),
         *[None] * 20,
-        *[rebooted] * (2 * HOUR),
+        *[rebooted] * (2 * 60),
     ]
     check(
         tmp_path,
         {"bad:9415": frames},
-        alerts_fired(40 * STEP),
-        alerts_firing(40 * STEP + 180, "NeuronDeviceSuspect", "NeuronUncorrectedEcc"),
-        alerts_firing(40 * STEP + 4000, "NeuronDeviceSuspect"),
+        alerts_fired(40 * MINUTE),
+        alerts_firing(40 * MINUTE + 180, "NeuronDeviceSuspect", "NeuronUncorrectedEcc"),
+        alerts_firing(40 * MINUTE + 4000, "NeuronDeviceSuspect"),
         alerts_firing(5 * 3600 - 60, "NeuronDeviceSuspect"),
-        alerts_firing(5 * 3600 + 20 * STEP + 90),
-        alerts_firing(len(frames) * STEP - STEP),
+        alerts_firing(5 * 3600 + 20 * MINUTE + 90),
+        alerts_firing(len(frames) * MINUTE - MINUTE),
+        step=MINUTE,
     )
-    (found,) = annotations(tmp_path, {"bad:9415": frames}, "NeuronDeviceSuspect", 3 * 3600)
+    (found,) = annotations(tmp_path, {"bad:9415": frames}, "NeuronDeviceSuspect", 3 * 3600, MINUTE)
     assert found["summary"] == "Neuron device 3 of i-1 (bad:9415) had uncorrected memory errors."
 
 
 def test_device_stays_suspect_if_the_exporter_returns_elsewhere(tmp_path: Path) -> None:
     """The next pod of a node has another address, until the node reboots with a third pod."""
-    end = 7 * HOUR
+    end = 7 * 60
     pods: dict[str, Frames] = {
-        "a:9415": [*[BEFORE] * 40, *[BAD] * 40, *[{}] * (end - 80)],
-        "b:9415": [*[{}] * 84, *[RESTARTED] * (4 * HOUR - 84), *[{}] * (3 * HOUR)],
-        "c:9415": [*[{}] * (4 * HOUR + 20), *[machine(4.0 * 3600, 0.0)] * (3 * HOUR - 20)],
+        "a:9415": [*[BEFORE] * 10, *[BAD] * 10, *[{}] * (end - 20)],
+        "b:9415": [*[{}] * 21, *[RESTARTED] * (4 * 60 - 21), *[{}] * (3 * 60)],
+        "c:9415": [*[{}] * (4 * 60 + 5), *[machine(4.0 * 3600, 0.0)] * (3 * 60 - 5)],
     }
     check(
         tmp_path,
@@ -110,9 +114,10 @@ def test_device_stays_suspect_if_the_exporter_returns_elsewhere(tmp_path: Path) 
         alerts_firing(2 * 3600, "NeuronDeviceSuspect"),
         alerts_firing(4 * 3600 - 60, "NeuronDeviceSuspect"),
         alerts_firing(5 * 3600 + 60),
-        alerts_firing(end * STEP - STEP),
+        alerts_firing(end * MINUTE - MINUTE),
+        step=MINUTE,
     )
-    (found,) = annotations(tmp_path, pods, "NeuronDeviceSuspect", 2 * 3600)
+    (found,) = annotations(tmp_path, pods, "NeuronDeviceSuspect", 2 * 3600, MINUTE)
     assert "(b:9415)" in found["summary"]
 
 
@@ -132,7 +137,7 @@ def test_device_of_a_replaced_machine_is_not_suspect(tmp_path: Path) -> None:
 
 def test_errors_soon_after_the_boot_count(tmp_path: Path) -> None:
     frames: Frames = [*[machine(0.0, 0.0)] * 8, *[machine(0.0, 1.0)] * (3 * HOUR)]
-    check(
+    check_with_alarms(
         tmp_path,
         {"new:9415": frames},
         alerts_firing(2 * 3600, "NeuronDeviceSuspect"),
@@ -168,7 +173,7 @@ def test_hardware_fault(tmp_path: Path, kind: str) -> None:
         "bad:9415": with_failed_scrapes(frames, 40, 41, 90, 150),
         "well:9415": [errors(kind, 0.0)] * len(frames),
     }
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(40 * STEP),
@@ -186,7 +191,7 @@ def test_errors_of_executions_are_no_hardware_fault(tmp_path: Path) -> None:
     """A later exporter may count more kinds of a core's errors."""
     name = f'neuroncore_hardware_errors_total{{neuroncore="0",error_type="timeout",{MACHINE}}}'
     frames: Frames = [{"neuron_exporter_up": 1.0, name: float(number)} for number in range(HOUR)]
-    check(tmp_path, {"a:9415": frames}, alerts_fired(3600 - STEP))
+    check_with_alarms(tmp_path, {"a:9415": frames}, alerts_fired(3600 - STEP))
 
 
 def health(value: float, *owner: str) -> Frame:
@@ -214,7 +219,7 @@ def test_unhealthy_device(tmp_path: Path) -> None:
         "silent:9415": [errors("", 0.0)] * len(frames),
     }
     alert = "NeuronDeviceUnhealthy"
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(40 * STEP + 300),
@@ -245,7 +250,7 @@ def test_failing_resets(tmp_path: Path) -> None:
         "well:9415": [frame(float(number), 0.0) for number in range(len(frames))],
     }
     alert = "NeuronResetFailing"
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(40 * STEP),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.promql_alarms import check_with_alarms
 from tests.support.promtool import alerts_fired, alerts_firing, annotations, check
 from tests.support.rule_frames import STEP, Frame, Frames
 
@@ -38,7 +39,7 @@ def executions(error_type: str = "", **per_minute: float) -> list[Frame]:
 @pytest.mark.parametrize("error_type", ["hardware", "runtime"])
 def test_failures_of_the_machine_are_critical(error_type: str, tmp_path: Path) -> None:
     frames = executions(error_type, completed=1000, completed_with_err=20)
-    check(
+    check_with_alarms(
         tmp_path,
         {"bad:9415": frames},
         alerts_fired(270),
@@ -48,7 +49,7 @@ def test_failures_of_the_machine_are_critical(error_type: str, tmp_path: Path) -
 
 
 def test_timeouts_are_critical_if_they_are_many(tmp_path: Path) -> None:
-    check(
+    check_with_alarms(
         tmp_path,
         {"slow:9415": executions(completed=1000, timed_out=20)},
         alerts_firing(450, "NeuronErrorRatio", "NeuronTimeouts"),
@@ -69,7 +70,7 @@ def test_failures_of_the_workload_are_a_warning(
     error_type: str, status: str, tmp_path: Path
 ) -> None:
     frames = executions(error_type, completed=1000, **{status: 20})
-    check(
+    check_with_alarms(
         tmp_path,
         {"input:9415": frames},
         alerts_fired(270),
@@ -80,7 +81,7 @@ def test_failures_of_the_workload_are_a_warning(
 
 def test_few_failures_among_few_executions_fire_nothing(tmp_path: Path) -> None:
     """One `incorrect_input` in four minutes is a quarter of all executions of an idle service."""
-    check(
+    check_with_alarms(
         tmp_path,
         {
             "idle:9415": executions(completed=0.75, incorrect_input=0.25),
@@ -92,19 +93,23 @@ def test_few_failures_among_few_executions_fire_nothing(tmp_path: Path) -> None:
 
 def test_share_of_timeouts(tmp_path: Path) -> None:
     """0.5 % of timeouts fire an alert, 0.05 % do not."""
-    check(
+    check_with_alarms(
         tmp_path,
         {"many:9415": executions(completed=3980, timed_out=20)},
         alerts_fired(270),
         alerts_firing(450, "NeuronTimeouts"),
         alerts_fired(END, "NeuronTimeouts"),
     )
-    check(tmp_path, {"few:9415": executions(completed=8000, timed_out=4)}, alerts_fired(END))
+    check_with_alarms(
+        tmp_path, {"few:9415": executions(completed=8000, timed_out=4)}, alerts_fired(END)
+    )
 
 
 def test_timeouts_among_few_executions_fire_nothing(tmp_path: Path) -> None:
     """One of three executions a minute times out, which was an alert."""
-    check(tmp_path, {"rare:9415": executions(completed=2, timed_out=1)}, alerts_fired(END))
+    check_with_alarms(
+        tmp_path, {"rare:9415": executions(completed=2, timed_out=1)}, alerts_fired(END)
+    )
 
 
 @pytest.mark.parametrize(("per_minute", "expected"), [(30, ["NeuronLatencyHigh"]), (10, [])])
@@ -125,7 +130,7 @@ def test_latency_of_few_executions_is_not_judged(
         }
         for minute in range(count)
     ]
-    check(
+    check_with_alarms(
         tmp_path,
         {"slow:9415": frames},
         alerts_firing((count - 1) * step, *expected),
@@ -161,7 +166,7 @@ def test_restart_of_the_exporter_after_a_hang_fires_nothing(tmp_path: Path) -> N
         *(gap(number, 0.0, 1.0) for number in range(after)),
     ]
     restart = (hang + before) * STEP
-    check(
+    check_with_alarms(
         tmp_path,
         {"ended:9415": ended},
         alerts_firing(hang * STEP - STEP, "NeuronHang"),
@@ -177,7 +182,7 @@ def test_restart_of_the_exporter_during_a_hang_of_long_executions(tmp_path: Path
         *(gap(number + 1, number * STEP) for number in range(after)),
     ]
     restart = hang * STEP
-    check(
+    check_with_alarms(
         tmp_path,
         {"hung:9415": frames},
         alerts_firing(2970, "NeuronHangSuspected"),
@@ -210,13 +215,14 @@ def test_hang_outlives_the_exporter_at_another_address(tmp_path: Path) -> None:
     hang, after = 80, 120
     update = hang * STEP
     pods = moved(hang, after, ends=False)
-    check(
+    check_with_alarms(
         tmp_path,
         pods,
         *(
             alerts_firing(update + seconds, "NeuronHang")
             for seconds in range(-60, after * STEP, 60)
         ),
+        is_one_machine=True,
     )
     (found,) = annotations(tmp_path, pods, "NeuronHang", update + 600)
     assert "llama on i-1 (b:9415)" in found["summary"]
@@ -255,7 +261,7 @@ def test_next_process_with_the_tag_has_no_history(tmp_path: Path) -> None:
     ]
     restart = before * STEP
     reasons = "group by (reason) (instance:neuron_problem:rank)"
-    check(
+    check_with_alarms(
         tmp_path,
         {"a:9415": frames},
         alerts_fired(restart + 890),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.promql_alarms import check_with_alarms
 from tests.support.promtool import Target, alerts_fired, alerts_firing, annotations, check
 from tests.support.rule_frames import STEP, Frame, Frames
 
@@ -18,14 +19,14 @@ UP: Frame = {"neuron_exporter_up": 1.0}
 def test_spool_size(tmp_path: Path) -> None:
     """The alert fires above 128 MiB, regardless of the requests' age."""
     full: Frame = {'neuron_exporter_spool_bytes{sink="otlp"}': 2.0**27 + 1, **UP}
-    check(
+    check_with_alarms(
         tmp_path,
         {"full:9415": [full] * 120},
         alerts_fired(870),
         alerts_firing(960, "NeuronSpoolFilling"),
     )
     half: Frame = {'neuron_exporter_spool_bytes{sink="otlp"}': 2.0**27, **UP}
-    check(tmp_path, {"half:9415": [half] * 120}, alerts_fired(1790))
+    check_with_alarms(tmp_path, {"half:9415": [half] * 120}, alerts_fired(1790))
 
 
 def test_certificate_ends_within_two_weeks(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_certificate_ends_within_two_weeks(tmp_path: Path) -> None:
         "new:9415": [{expiry: 15.0 * DAY, **UP}] * 120,
         "over:9415": [{expiry: -1.0, **UP}] * 120,
     }
-    check(
+    check_with_alarms(
         tmp_path,
         frames,
         alerts_fired(870),
@@ -64,7 +65,7 @@ def test_memory_limit_of_the_container(tmp_path: Path) -> None:
         "peak:9415": [memory(99.0 if 40 <= number < 60 else 60.0) for number in range(120)],
         "unlimited:9415": [{"process_resident_memory_bytes": 1e9, **UP}] * 120,
     }
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(870),
@@ -105,7 +106,7 @@ def sink(*, last_success: float | None, errors: int = 0) -> Frame:
 def test_sink_that_is_down(frame: Frame, expected: list[str], tmp_path: Path) -> None:
     """A window may take an hour, and none ends before."""
     end = 239 * STEP
-    check(tmp_path, {"a:9415": [frame] * 240}, alerts_fired(end, *expected))
+    check_with_alarms(tmp_path, {"a:9415": [frame] * 240}, alerts_fired(end, *expected))
     rank = {
         "expr": 'count(instance:neuron_problem:rank{reason="sink_failing"})',
         "eval_time": f"{end}s",
@@ -128,7 +129,7 @@ def test_crashes_for_several_reasons_are_one_loop(tmp_path: Path) -> None:
         "loop:9415": [*[restarted(0, 0)] * 20, *[restarted(2, 1)] * 30],
         "twice:9415": [*[restarted(0, 0)] * 20, *[restarted(1, 1, missing=9)] * 30],
     }
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(19 * STEP),
@@ -167,7 +168,7 @@ def test_failing_groups(tmp_path: Path) -> None:
         **{f"{group}:9415": [failing(group, each) for each in reports] for group in unneeded},
     }
     seconds = (1080, 1380, 1410, 1500, 1770)
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(870),
@@ -179,7 +180,7 @@ def test_failing_groups(tmp_path: Path) -> None:
 def test_dropped_log_lines(tmp_path: Path) -> None:
     dropped = "neuron_exporter_log_lines_dropped_total"
     frames: Frames = [{dropped: float(max(0, number - 40)), **UP} for number in range(100)]
-    check(
+    check_with_alarms(
         tmp_path,
         {"loud:9415": frames, "quiet:9415": [{dropped: 7.0, **UP}] * 100},
         alerts_fired(40 * STEP + 240),
@@ -192,7 +193,7 @@ def test_dropped_dimension_sets(tmp_path: Path) -> None:
     dropped = "neuron_exporter_cloudwatch_dropped_dimension_sets"
     waiting: Frames = [{dropped: float(number < 8), **UP} for number in range(120)]
     machines = {"unknown:9415": [{dropped: 1.0, **UP}] * 120, "new:9415": waiting}
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(870),

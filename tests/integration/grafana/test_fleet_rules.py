@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import dashboards
+from tests.support.promql_alarms import check_with_alarms
 from tests.support.promtool import Target, alerts_fired, alerts_firing, annotations, check
 from tests.support.rule_frames import STEP, Frame, Frames
 
@@ -27,7 +28,7 @@ def test_loss_fires_once(tmp_path: Path) -> None:
     assert failed % 2 == 0
     frames[failed] = None
     frames[failed + 61 : failed + 67] = [None] * 6
-    check(
+    check_with_alarms(
         tmp_path,
         {"faulty:9415": frames},
         alerts_firing(21 * STEP + 60, "NeuronPublishLoss"),
@@ -49,7 +50,7 @@ def test_other_jobs_fire_nothing(tmp_path: Path) -> None:
         # The same job in another cluster is not one of exporters.
         Target("there:8000", cluster="other"): [other] * FRAMES_PER_HOUR,
     }
-    check(tmp_path, machines, alerts_fired(3600))
+    check_with_alarms(tmp_path, machines, alerts_fired(3600))
 
 
 def test_fleet_unseen_over_a_weekend(tmp_path: Path) -> None:
@@ -70,13 +71,13 @@ def test_paused_machine_is_not_an_unseen_fleet(tmp_path: Path) -> None:
     down: Frame = {**well, "neuron_exporter_up": 0.0}
     paused: Frames = [*[well] * 20, *[{**down, state % "paused": 1.0}] * (2 * FRAMES_PER_HOUR)]
     failed: Frames = [*[well] * 20, *[{**down, state % "exited": 1.0}] * (2 * FRAMES_PER_HOUR)]
-    check(
+    check_with_alarms(
         tmp_path,
         {"a:9415": paused},
         alerts_fired(20 * STEP + 3600),
         alerts_firing(20 * STEP + 7000, "NeuronSourcePaused"),
     )
-    check(
+    check_with_alarms(
         tmp_path,
         {"a:9415": failed},
         alerts_firing(20 * STEP + 7000, "NeuronFleetUnseen", "NeuronSourceDown"),
@@ -155,7 +156,7 @@ def test_machine_vanished_among_similar_ones(labels: str, tmp_path: Path) -> Non
     """Another cluster has a machine of the same job, instance and id; this one has others."""
     machines = clusters(staying_machine(labels), vanishing_machine(labels))
     machines[Target("10.0.0.9:9415", cluster="other")] = staying_machine("")
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_firing(20 * STEP + 690, "NeuronMachineVanished"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import dashboards
+from tests.support.promql_alarms import check_with_alarms
 from tests.support.promtool import (
     Target,
     alerts_fired,
@@ -98,7 +99,7 @@ def test_machine_far_below_the_median(
     """
     behind = with_failed_scrapes(slow("i-9", busy, rate), ONSET + 20, ONSET + 50, COUNT - 10)
     machines = job(behind)
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(ONSET * STEP + 600),
@@ -115,15 +116,15 @@ def test_machine_far_below_the_median(
 def test_machine_that_catches_up_is_no_straggler(tmp_path: Path) -> None:
     """It was slow for eight minutes."""
     short = machine("i-9", (0, 0.8, 10.0), (ONSET, 0.1, 1.0), (ONSET + 32, 0.8, 10.0))
-    check(tmp_path, job(short), alerts_fired(END))
+    check_with_alarms(tmp_path, job(short), alerts_fired(END))
 
 
 def test_machines_that_differ_less_are_no_stragglers(tmp_path: Path) -> None:
-    check(tmp_path, job(slow("i-9", 0.5, 6.0)), alerts_fired(END))
+    check_with_alarms(tmp_path, job(slow("i-9", 0.5, 6.0)), alerts_fired(END))
 
 
 def test_of_two_machines_neither_is_a_straggler(tmp_path: Path) -> None:
-    check(tmp_path, job(slow("i-9", 0.1, 1.0), others=1), alerts_fired(END))
+    check_with_alarms(tmp_path, job(slow("i-9", 0.1, 1.0), others=1), alerts_fired(END))
 
 
 @pytest.mark.parametrize("labels", ["", 'job_id="none"'])
@@ -132,7 +133,7 @@ def test_processes_without_a_job_are_not_compared(tmp_path: Path, labels: str) -
         f"m{index}:9415": machine(f"i-{index}", (0, busy, 10.0), labels=labels)
         for index, busy in enumerate((0.8, 0.8, 0.1))
     }
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(END),
@@ -149,7 +150,7 @@ def test_job_that_waits_as_a_whole_has_no_straggler(tmp_path: Path) -> None:
         f"m{index}:9415": machine(f"i-{index}", (0, busy, 0.0))
         for index, busy in enumerate((0.08, 0.08, 0.0))
     }
-    check(tmp_path, machines, alerts_fired(END))
+    check_with_alarms(tmp_path, machines, alerts_fired(END))
 
 
 def test_few_executions_are_not_compared(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_few_executions_are_not_compared(tmp_path: Path) -> None:
         f"m{index}:9415": machine(f"i-{index}", (0, 0.8, rate))
         for index, rate in enumerate((0.005, 0.005, 0.001))
     }
-    check(tmp_path, machines, alerts_fired(END))
+    check_with_alarms(tmp_path, machines, alerts_fired(END))
 
 
 def test_machine_with_fewer_of_the_jobs_processes_is_no_straggler(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_machine_with_fewer_of_the_jobs_processes_is_no_straggler(tmp_path: Path
     machines = {
         f"m{index}:9415": well(f"i-{index}", cores=cores) for index, cores in enumerate((8, 8, 2))
     }
-    check(tmp_path, machines, alerts_fired(END))
+    check_with_alarms(tmp_path, machines, alerts_fired(END))
 
 
 def test_machine_on_which_the_job_ends_is_no_straggler(tmp_path: Path) -> None:
@@ -184,20 +185,20 @@ def test_machine_on_which_the_job_ends_is_no_straggler(tmp_path: Path) -> None:
         *[{**HEALTHY, **idle}] * (COUNT - ONSET - kept),
     ]
     ended: Frames = [*frames[:ONSET], *after]
-    check(tmp_path, job(ended), alerts_fired(END))
+    check_with_alarms(tmp_path, job(ended), alerts_fired(END))
 
 
 def test_machine_that_joins_late_has_time_to_compile(tmp_path: Path) -> None:
     """It is idle for 15 minutes after it has joined."""
     late = machine("i-9", (0, 0.0, 0.0), (ONSET + 60, 0.8, 10.0))
     joins: Frames = [*[HEALTHY] * ONSET, *late[ONSET:]]
-    check(tmp_path, job(joins), alerts_fired(END))
+    check_with_alarms(tmp_path, job(joins), alerts_fired(END))
 
 
 def test_machine_that_never_catches_up_after_it_has_joined(tmp_path: Path) -> None:
     late = machine("i-9", (0, 0.0, 0.0))
     joins: Frames = [*[HEALTHY] * ONSET, *late[ONSET:]]
-    check(
+    check_with_alarms(
         tmp_path,
         job(joins),
         alerts_fired(ONSET * STEP + 1170),
@@ -212,7 +213,7 @@ def test_equal_ids_in_two_clusters_are_two_jobs(tmp_path: Path) -> None:
         for cluster, busy in (("one", 0.9), ("other", 0.2))
         for index in range(2)
     }
-    check(
+    check_with_alarms(
         tmp_path,
         machines,
         alerts_fired(END),
@@ -246,7 +247,7 @@ def test_other_jobs_on_the_same_machines(tmp_path: Path) -> None:
         name: [with_other(*pair) for pair in zip(frames, other, strict=True)]
         for name, frames in machines.items()
     }
-    check(tmp_path, both, alerts_firing(END, ALERT))
+    check_with_alarms(tmp_path, both, alerts_firing(END, ALERT))
     (found,) = annotations(tmp_path, both, ALERT, END)
     assert "job 4711" in found["summary"]
 
