@@ -4,7 +4,8 @@ VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
-APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends
+APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get -o DPkg::Lock::Timeout=300 \
+	install -y -q --no-install-recommends
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
 .PHONY: help demo check test lint test-image test-workloads golden dashboards-preview bench soak fuzz release publish lock clean
@@ -81,6 +82,12 @@ systemd:
 strace:
 	$(call debian,strace,strace)
 
+# One after the other, since apt holds a lock.
+.PHONY: debian
+debian:
+	@MAKEFLAGS= $(MAKE) --no-print-directory prometheus alertmanager containerd victoria-metrics chromium \
+		docker-registry systemd strace
+
 # In an environment of its own: it needs old libraries, and newer versions do not start on 3.11.
 LOCALSTACK := .localstack
 LOCALSTACK_VERSION := 4.9.2
@@ -148,7 +155,8 @@ demo: $(VENV)/runtime
 # Most tests mostly wait for processes, so more of them than there are cores run at once. Files run
 # in the order of their names: the long tests, in end_to_end/, begin first.
 WORKERS := 4
-test: lint prometheus alertmanager localstack checkov victoria-metrics grafana-schema helm chromium containerd docker-registry systemd strace
+test:
+	@$(MAKE) --no-print-directory -j 4 lint debian localstack checkov grafana-schema helm
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 
 from neuron_exporter.generate.alarms.alarms import as_yaml
-from tests.support.alarm_templates import COMMITTED, FLEET, committed, make_template
+from tests.support.alarm_templates import (
+    COMMITTED,
+    FLEET,
+    SERVICE,
+    committed,
+    make_template,
+    sidecar,
+)
 from tests.support.fleet import CREDENTIALS, publish
 from tests.support.waiting import wait_for
 
@@ -171,3 +179,12 @@ def test_alarms_that_localstack_does_not_evaluate(account: Account) -> None:
     wait_for_state(account, "silent", "OK", "DeviceMemory", "UncorrectedEcc")
     found = account.states("silent")
     assert {key for key, value in found.items() if value == "INSUFFICIENT_DATA"} == NOT_EVALUATED
+
+
+def test_alarms_of_tasks(account: Account, tmp_path: Path) -> None:
+    """The alarm on heartbeats of tasks is stored; its expression is not evaluated."""
+    template = make_template(sidecar(tmp_path), instance_type="inf2.xlarge")
+    account.create("tasks", as_yaml(template), **SERVICE)
+    found = account.states("tasks").keys()
+    assert {"Heartbeats", "NeuronFleetUnhealthy"} <= found
+    assert "UncorrectedEcc" not in found

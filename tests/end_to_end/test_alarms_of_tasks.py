@@ -9,15 +9,13 @@ from typing import Any
 import boto3
 import pytest
 
-from neuron_exporter.generate.alarms.alarms import as_yaml
 from tests.support.alarm_evaluator import PublishedValues, SeriesKey, state, stats
-from tests.support.alarm_templates import make_template, write
+from tests.support.alarm_templates import SERVICE, make_template, sidecar
 from tests.support.cloudformation import Stack
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.fleet import CREDENTIALS, PERIOD, START, TASK, publish
 
 BUSY = ("--instance-type", "inf2.xlarge", "--scenario", "training", "--runtimes", "1")
-SERVICE = {"ClusterName": "here", "ServiceName": TASK.service}
 RUNNING = SeriesKey("ECS/ContainerInsights", "RunningTaskCount", frozenset(SERVICE.items()), "None")
 MINUTES = 20
 STOPS = 10
@@ -34,18 +32,6 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(tmp_path: Path) -> Path:
     """Return the configuration of a sidecar whose exporter can be missed."""
     return sidecar(tmp_path)
-
-
-def sidecar(folder: Path, **settings: Any) -> Path:
-    """Write the configuration of a sidecar."""
-    document = {
-        "enabled": True,
-        "scope": "task",
-        "include": ["ExporterHeartbeat"],
-        "dimension_sets": [[*SERVICE]],
-        **settings,
-    }
-    return write(folder, {"cloudwatch": document})
 
 
 def stack(config: Path, **parameters: Any) -> Stack:
@@ -190,25 +176,3 @@ def test_moto_accepts_the_alarm_and_has_its_series(
         MetricDataQueries=queries, StartTime=START, EndTime=START + 60
     )["MetricDataResults"]
     assert {each["Id"]: each["Values"] for each in found} == {"tasks": [1.0], "beats": [1.0]}
-
-
-def test_localstack_creates_the_stack(config: Path, localstack: str) -> None:
-    """It stores the alarm on heartbeats, whose expression it does not evaluate."""
-    client = boto3.client("cloudformation", region_name="us-east-1", endpoint_url=localstack)
-    try:
-        client.create_stack(
-            StackName="tasks",
-            TemplateBody=as_yaml(make_template(config, instance_type="inf2.xlarge")),
-            Parameters=[
-                {"ParameterKey": name, "ParameterValue": value} for name, value in SERVICE.items()
-            ],
-        )
-        client.get_waiter("stack_create_complete").wait(
-            StackName="tasks", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-        )
-        listed = client.describe_stack_resources(StackName="tasks")["StackResources"]
-        keys = {each["LogicalResourceId"] for each in listed}
-        assert {"Heartbeats", "NeuronFleetUnhealthy"} <= keys
-        assert "UncorrectedEcc" not in keys
-    finally:
-        client.close()

@@ -93,7 +93,7 @@ def rig(tmp_path: Path, endpoint: Endpoint) -> Callable[..., Any]:
         with otlp_front(allow_repeats=True) as front:
             front.allows_empty = True
             config = {
-                "source": simulated(),
+                "source": simulated("--instance-type", "inf2.xlarge"),
                 "identity": {"instance_id": "i-0123456789abcdef0"},
                 "cloudwatch": {
                     "enabled": True,

@@ -80,12 +80,13 @@ def test_state_fires_its_alert(
     onset = BEFORE * STEP if len(states[name]) > 1 else 0
     expectations = EXPECTED[name]
     names = list(expectations.values())[-1]
-    for frames in (faulty, with_failed_scrapes(faulty, *failed)):
-        expected = [alerts_firing(onset + after, *fire) for after, fire in expectations.items()]
-        # A loss stays visible for an hour.
-        ends = onset + 3500 if name == "rejected" else (len(faulty) - 1) * STEP
-        expected += [alerts_firing(ends, *names), alerts_fired(ends, *names)]
-        check_with_alarms(tmp_path, {"healthy:9415": healthy, "faulty:9415": frames}, *expected)
+    expected = [alerts_firing(onset + after, *fire) for after, fire in expectations.items()]
+    # A loss stays visible for an hour.
+    ends = onset + 3500 if name == "rejected" else (len(faulty) - 1) * STEP
+    expected += [alerts_firing(ends, *names), alerts_fired(ends, *names)]
+    check(tmp_path, {"healthy:9415": healthy, "faulty:9415": faulty}, *expected)
+    missed = with_failed_scrapes(faulty, *failed)
+    check_with_alarms(tmp_path, {"healthy:9415": healthy, "faulty:9415": missed}, *expected)
     (alert,) = names
     at = onset + list(expectations)[-1]
     assert identifies(annotations(tmp_path, {"faulty:9415": faulty}, alert, at), "faulty:9415")

@@ -16,7 +16,6 @@ from tests.support.rule_frames import (
     reports,
     simulate,
     stdin_exporter,
-    with_failed_scrapes,
 )
 from tests.support.rule_scenarios import (
     BUSY,
@@ -69,8 +68,7 @@ def test_one_hanging_workload_among_others(tmp_path: Path, healthy: Frames) -> N
     lines = reports(FRAMES_PER_HOUR, *BUSY, "--runtimes", "2")
     lines[ONSET:] = [change(line, share=99.0, runtimes=FIRST) for line in lines[ONSET:]]
     faulty = feed(tmp_path, lines)
-    for frames in (faulty, with_failed_scrapes(faulty, *MISSED)):
-        check_alerts(tmp_path, healthy, frames, HANGS)
+    check_alerts(tmp_path, healthy, faulty, HANGS, MISSED)
     found = annotations(
         tmp_path, {"faulty:9415": faulty}, "NeuronHang", FRAMES_PER_HOUR * STEP - STEP
     )

@@ -108,8 +108,7 @@ def test_fault_fires_its_alert(
 ) -> None:
     """The alert fires after its time and until the end, even if scrapes fail, and no other does."""
     frames = faulty[fault]
-    check_alerts(tmp_path, healthy, frames, FAULTS[fault])
-    check_alerts(tmp_path, healthy, with_failed_scrapes(frames, *MISSED), FAULTS[fault])
+    check_alerts(tmp_path, healthy, frames, FAULTS[fault], MISSED)
     for name in list(FAULTS[fault].values())[-1]:
         found = annotations(tmp_path, {"faulty:9415": frames}, name, (FRAMES_PER_HOUR - 1) * STEP)
         assert identifies(found, "i-01d8f565651a7e0ff (faulty:9415)")
@@ -152,8 +151,7 @@ def test_lost_device_fires_its_alert(tmp_path: Path, healthy: Frames) -> None:
     machine = ("--instance-type", "inf2.24xlarge", *BUSY, "--faults", f"lost-device@{ONSET}")
     expected = {300: (), 450: ("NeuronDeviceMissing",)}
     faulty = simulate(tmp_path, 120, *machine)
-    check_alerts(tmp_path, healthy, faulty, expected)
-    check_alerts(tmp_path, healthy, with_failed_scrapes(faulty, *MISSED), expected)
+    check_alerts(tmp_path, healthy, faulty, expected, MISSED)
     restarted = simulate(tmp_path, 120, *machine, restart_at=RESTART)
     check_alerts(tmp_path, healthy, restarted, expected)
 
@@ -228,8 +226,7 @@ def test_failing_group_fires_an_alert_while_memory_errors_are_unseen(
     with stdin_exporter(tmp_path) as exporter:
         faulty = exporter.feed(lines)
     expected = {870: (), 1290: ("NeuronGroupFailing",)}
-    for frames in (faulty, with_failed_scrapes(faulty, *MISSED)):
-        check_alerts(tmp_path, healthy, frames, expected)
+    check_alerts(tmp_path, healthy, faulty, expected, MISSED)
     found = annotations(
         tmp_path, {"faulty:9415": faulty}, "NeuronGroupFailing", FRAMES_PER_HOUR * STEP - STEP
     )

@@ -15,10 +15,14 @@ from neuron_exporter.generate.alarms.rules import FLEET_RULES
 from neuron_exporter.simulator.hardware import hardware
 from neuron_exporter.simulator.system_section import instance_info
 from tests.support.cloudformation import Stack
+from tests.support.fleet import TASK
 from tests.support.paths import ROOT
 
 FLEET = ROOT / "ecs" / "exporter-fleet.yaml"
 COMMITTED = ROOT / "ecs" / "alarms.yaml"
+
+SERVICE = {"ClusterName": "here", "ServiceName": TASK.service}
+"""Parameters of the alarms on the tasks of a service."""
 
 MACHINE = instance_info(hardware("inf2.xlarge"), seed=0)["instance_id"]
 """Instance id of the first simulated machine."""
@@ -55,6 +59,18 @@ def write(folder: Path, document: Mapping[str, Any]) -> Path:
     path = folder / "exporter.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
+
+
+def sidecar(folder: Path, **settings: Any) -> Path:
+    """Write the configuration of a sidecar."""
+    document = {
+        "enabled": True,
+        "scope": "task",
+        "include": ["ExporterHeartbeat"],
+        "dimension_sets": [[*SERVICE]],
+        **settings,
+    }
+    return write(folder, {"cloudwatch": document})
 
 
 CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from neuron_exporter.simulator.faults import FAULTS
 from neuron_exporter.simulator.hardware import SIMULATED_TYPES
+from neuron_exporter.simulator.scenarios import SCENARIOS
 from tests.support import simulated
 from tests.support.publishing import write_simulated
 
@@ -35,8 +36,9 @@ def written(folder: Path, reports: list[dict[str, Any]]) -> Path:
 
 
 def with_scenario(folder: Path, scenario: str) -> Iterator[Path]:
-    """Yield reports of each type of machine in a scenario."""
-    for instance_type in SIMULATED_TYPES:
+    """Yield reports of every third type of machine in a scenario. All scenarios have all types."""
+    first = [*SCENARIOS].index(scenario) % 3
+    for instance_type in [*SIMULATED_TYPES][first::3]:
         flags = ("--instance-type", instance_type, "--scenario", scenario, "--runtimes", "7")
         yield write_simulated(folder / "r", 14, *flags)
 

@@ -18,8 +18,6 @@ from tests.support.rule_frames import STEP, Frame, Frames
 
 _ALARMS = read_alarms()
 
-_INTERVAL = min(alarm.interval for alarm in _ALARMS.alarms)
-
 _ID = re.compile(r',?instance_id="[^"]*"')
 _OF_ALERTS = "group by (alertname)"
 _ALIVE: Frame = {"neuron_exporter_up": 1.0}
@@ -132,7 +130,7 @@ def check_alarms(
     kept = [_without_left_out(each) for each in expected if "ALERTS" in each["expr"]]
     assert kept
     delivered = otlp_series(machines, keep_ids=is_one_machine)
-    promtool.check_rules(folder, [write_rules(folder)], delivered, kept, step, _INTERVAL)
+    promtool.check_rules(folder, [write_rules(folder)], delivered, kept, step)
 
 
 def _without_left_out(expected: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from tests.support.rule_frames import STEP, Frame
 
 pytestmark = pytest.mark.usefixtures("needs_prometheus")
 
-COUNT = 20
+COUNT = 21
 VARIABLES = {
     **dict.fromkeys(("cluster", "job", "type"), ".*"),
     "machine": "i-1",

@@ -24,8 +24,8 @@ def test_loss_fires_once(tmp_path: Path) -> None:
     lost: Frame = {**HEALTHY, LOST: 3.0}
     frames: list[Frame | None] = [*[HEALTHY] * 20, *[lost] * (4 * FRAMES_PER_HOUR)]
     failed = 20 + 2 * FRAMES_PER_HOUR
-    # Rules are evaluated at every second scrape.
-    assert failed % 2 == 0
+    # Rules are evaluated at every fourth scrape.
+    assert failed % 4 == 0
     frames[failed] = None
     frames[failed + 61 : failed + 67] = [None] * 6
     check_with_alarms(
