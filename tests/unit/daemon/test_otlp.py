@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from neuron_exporter.daemon.reload import reconfigure
 from neuron_exporter.daemon.routes import SNAPSHOT, routes
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.web import Request
-from tests.support.endpoint import cloudwatch_endpoint
-from tests.support.otlp_front import hang, otlp_front
+from tests.support.endpoint import accept, cloudwatch_endpoint
+from tests.support.otlp_front import otlp_front
 from tests.support.waiting import wait_for
 
 KEY = "geheimnis-0123456789"
@@ -142,7 +144,13 @@ def test_simulated_values_are_announced() -> None:
 
 @pytest.mark.usefixtures("fake_credentials")
 def test_sinks_end_together(tmp_path: Path) -> None:
-    """An endpoint that hangs until the end of the time does not take it from the other sink."""
+    """While one endpoint hangs, the other sink sends what it has."""
+    released = threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        released.wait(120)
+        accept(handler)
+
     with otlp_front() as front, cloudwatch_endpoint() as cloudwatch:
         cloudwatch.answer = hang
         parts = built(
@@ -154,11 +162,15 @@ def test_sinks_end_together(tmp_path: Path) -> None:
             cloudwatch__spool__path=str(tmp_path / "cloudwatch.db"),
             identity__instance_type="trn1.2xlarge",
         )
-        with daemon_of(parts, stop_seconds=6.0) as daemon:
+        with daemon_of(parts, stop_seconds=120.0) as daemon:
             for sender in parts.senders:
                 sender.start()
             daemon._reader.start()
             wait_for(lambda: parts.processor.status().reports > 0)
-            daemon._stop()
-        assert cloudwatch.connections > 0
-        assert {point.name for point in front.points} >= {"neuroncore_utilization_ratio"}
+            stop = threading.Thread(target=daemon._stop)
+            stop.start()
+            wait_for(lambda: cloudwatch.connections)
+            wait_for(lambda: "neuroncore_utilization_ratio" in {each.name for each in front.points})
+            assert stop.is_alive()
+            released.set()
+            stop.join()
