@@ -44,7 +44,10 @@ def children_of(pid: int) -> list[int]:
 
 
 def descriptors(pid: int | None = None) -> int:
-    """Return the number of open file descriptors of a process (default: this one)."""
+    """Return the number of open file descriptors of a process (default: this one).
+
+    Of this one, compare the number with `<=`: earlier tests may still have some that end.
+    """
     return len(os.listdir(f"/proc/{pid or 'self'}/fd"))
 
 

@@ -36,7 +36,7 @@ def running_server(folder: WebConfigFolder, **sections: Any) -> Iterator[Running
     finally:
         server.close()
         wait_for(lambda: threads("http", "http-worker") == [])
-        wait_for(lambda: descriptors() == before)
+        wait_for(lambda: descriptors() <= before)
 
 
 class RunningServer:

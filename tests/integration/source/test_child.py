@@ -211,7 +211,7 @@ def test_grandchild_outside_the_group() -> None:
         assert not alive(daemon)
         assert daemon not in children_of(os.getpid())
         assert threads("stderr") == []
-        assert descriptors() == before
+        assert descriptors() <= before
 
 
 def test_grandchild_that_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_grandchild_that_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> No
 
             assert alive(daemon)
             assert threads("stderr") == []
-            assert descriptors() == before
+            assert descriptors() <= before
         finally:
             os.kill(daemon, signal.SIGKILL)
             os.waitpid(daemon, 0)
@@ -235,7 +235,7 @@ def test_grandchild_that_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> No
 def test_fifty_children_leak_nothing() -> None:
     """Neither descriptors, threads nor zombies remain, whether children exit or are stopped."""
     pids = []
-    before = descriptors(), threads("stderr")
+    before = descriptors()
     for number in range(50):
         command = ("/bin/true",) if number % 2 else ("/bin/sleep", "60")
         with started(*command) as process:
@@ -243,7 +243,8 @@ def test_fifty_children_leak_nothing() -> None:
             if number % 2:
                 read_all(process)
 
-    assert (descriptors(), threads("stderr")) == before
+    assert descriptors() <= before
+    assert not threads("stderr")
     assert not set(pids) & set(children_of(os.getpid()))
 
 
@@ -265,13 +266,14 @@ def test_spawn_error(tmp_path: Path, name: str, reason: str) -> None:
     script(tmp_path / "no_interpreter", "").write_text("#!/nowhere/sh\n")
     script(tmp_path / "no_program", "").write_text("just text\n")
     path = str(tmp_path / name)
-    before = descriptors(), children_of(os.getpid())
+    before, children = descriptors(), children_of(os.getpid())
 
     with pytest.raises(SpawnError) as caught:
         Child([path], ENVIRONMENT, lambda _: None)
 
     assert str(caught.value) == f"{path}: {reason}"
-    assert (descriptors(), children_of(os.getpid())) == before
+    assert descriptors() <= before
+    assert children_of(os.getpid()) == children
 
 
 def test_spawn_error_without_descriptors() -> None:

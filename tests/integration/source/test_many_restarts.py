@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -29,6 +30,11 @@ def own_metric(pipeline: Pipeline, name: str, **labels: str) -> float:
 def own_resources() -> tuple[int, int]:
     """Return the numbers of open descriptors and of threads."""
     return descriptors(), thread_count(os.getpid())
+
+
+def is_within(now: Iterable[int], before: Iterable[int]) -> bool:
+    """Return whether no number has grown; those of other tests may sink meanwhile."""
+    return all(each <= limit for each, limit in zip(now, before, strict=True))
 
 
 def executions(pipeline: Pipeline) -> float:
@@ -62,7 +68,7 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
             pids.add(pid)
             # The pipes of the child before may be open for a moment.
             resources = resources or own_resources()
-            wait_for(lambda: own_resources() == resources, every=0.002)  # noqa: B023
+            wait_for(lambda: is_within(own_resources(), resources), every=0.002)  # noqa: B023
             if child_number <= KILLS:
                 os.kill(pid, signal.SIGKILL if child_number % 2 else signal.SIGTERM)
 

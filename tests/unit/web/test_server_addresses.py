@@ -115,7 +115,7 @@ def test_one_bind_error_closes_all() -> None:
         before = descriptors()
         with pytest.raises(BindError, match=f"cannot listen on 127.0.0.1:{other.port}: Address"):
             Server(["127.0.0.1:0", f"127.0.0.1:{other.port}"], ROUTES, lambda: None)
-        assert descriptors() == before
+        assert descriptors() <= before
 
 
 def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:

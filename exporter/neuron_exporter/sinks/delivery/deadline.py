@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 CONNECT_TIMEOUT = 2
@@ -80,14 +81,15 @@ class _Attempt(threading.Thread, Generic[T]):
 
     def run(self) -> None:
         """Make the call."""
-        try:
-            result = self._call()
-        except _Abort:
-            return
-        except BaseException as error:  # noqa: BLE001 (raised again in the waiting thread)
-            self._finish(error=error)
-        else:
-            self._finish(result)
+        with suppress(_Abort):  # which may come as late as in _finish
+            try:
+                result = self._call()
+            except _Abort:
+                raise
+            except BaseException as error:  # noqa: BLE001 (raised again in the waiting thread)
+                self._finish(error=error)
+            else:
+                self._finish(result)
 
     def _finish(self, *results: T, error: BaseException | None = None) -> None:
         with self._lock:

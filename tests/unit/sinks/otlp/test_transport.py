@@ -74,7 +74,7 @@ def test_connection_is_reused(front: OtlpFront, transport: OtlpTransport) -> Non
         assert attempt(transport).verdict is not Verdict.DELIVERED
         front.recover()
         assert_delivered(transport)
-    assert descriptors() == before
+    assert descriptors() <= before
     assert front.connections <= 2  # one more after the long message, which is not read
 
 
