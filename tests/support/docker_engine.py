@@ -134,8 +134,9 @@ class EngineContainer(RunningContainer):
 
     @property
     def url(self) -> str:
-        """URL at which this machine reaches the exporter."""
-        return self.reached_at or super().url
+        """URL at which this machine reaches the exporter, once it has started."""
+        own = super().url  # a published port accepts connections before the exporter does
+        return self.reached_at or own
 
     def inspect(self) -> dict[str, Any]:
         """Return what the engine knows about the container."""
