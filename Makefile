@@ -157,6 +157,8 @@ demo: $(VENV)/runtime
 WORKERS := 4
 test:
 	@$(MAKE) --no-print-directory -j 4 lint debian localstack checkov grafana-schema helm
+	@# Hundreds of processes start. Where PYTHONDONTWRITEBYTECODE is set, each would compile it all.
+	@$(VENV)/bin/python -m compileall -q exporter
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint
