@@ -133,8 +133,10 @@ class OwnerLookup:
 
     def _run(self) -> None:
         pause = _MIN_PAUSE
-        while not self._stopping.is_set():
+        while True:
             self._changed.clear()
+            if self._stopping.is_set():  # asked after clear(), so that no stop is lost
+                return
             began = self._clock()
             pids = self._pids
             self._run_round(frozenset(pids), pids)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 
+import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.identity.owners.lookup import (
@@ -60,6 +61,21 @@ def test_new_process_starts_round() -> None:
         lookup.observe(frozenset({7}), frozenset())
         assert lookup.owners().lookup_enabled
         wait_for(lambda: lookup.owners().by_pid == {7: RED})
+
+
+def test_stop_between_two_rounds_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = FakeProvider(all_red)
+    lookup = OwnerLookup([provider])
+
+    class Stopping(threading.Event):
+        def clear(self) -> None:
+            lookup.stop()
+            super().clear()
+
+    monkeypatch.setattr(lookup, "_changed", Stopping())
+    lookup.start()
+    wait_for(lambda: not lookup._thread.is_alive())
+    assert provider.queries == []
 
 
 class FastEvent(threading.Event):
