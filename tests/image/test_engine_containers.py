@@ -79,7 +79,6 @@ def test_published_port(engine: Engine, network: str) -> None:
     """In a network of its own, a published port reaches the exporter's default address."""
     with engine.container("--publish=127.0.0.1::9415", network=network) as running:
         address = engine.output("port", running.name, "9415/tcp")
-        running.wait_for_event("started")
         running.reached_at = f"http://{address}"
         running.wait_for_value("neuron_exporter_up", 1)
         assert running.stop_within(30) == 0

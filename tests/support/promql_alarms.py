@@ -35,15 +35,15 @@ def write_rules(folder: Path) -> str:
     return str(path)
 
 
-def otlp_series(machines: Machines, *, keep_ids: bool = False) -> list[dict[str, str]]:
+def otlp_series(machines: Machines, *, is_one_machine: bool = False) -> list[dict[str, str]]:
     """Return the series that exporters at these targets would deliver.
 
     Every series has the labels of its machine, and a resource attribute of its exporter. A failed
     scrape stands for a point that is missing. A series that ends becomes stale.
 
     Args:
-        keep_ids: whether targets with the same instance_id are one machine; by default, each is
-            another one.
+        is_one_machine: whether targets with the same instance_id are one machine; by default, each
+            is another one.
     """
     found = []
     longest = max(map(len, machines.values()))
@@ -53,9 +53,9 @@ def otlp_series(machines: Machines, *, keep_ids: bool = False) -> list[dict[str,
         for name in sorted({name for each in frames if each for name in each}):
             labels = {"cluster": target.cluster, "service_instance_id": target.instance}
             known = _ID.search(name)
-            if not (keep_ids and known):
+            if not (is_one_machine and known):
                 labels["instance_id"] = f"i-{target.instance}"
-                if keep_ids:
+                if is_one_machine:
                     labels["instance_id"] = _only_id(frames)
             found.append(
                 {
@@ -129,7 +129,7 @@ def check_alarms(
     """Check the alarms alone, by what is expected of the alerts that are alarms, too."""
     kept = [_without_left_out(each) for each in expected if "ALERTS" in each["expr"]]
     assert kept
-    delivered = otlp_series(machines, keep_ids=is_one_machine)
+    delivered = otlp_series(machines, is_one_machine=is_one_machine)
     promtool.check_rules(folder, [write_rules(folder)], delivered, kept, step)
 
 

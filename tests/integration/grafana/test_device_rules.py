@@ -71,7 +71,7 @@ RESTARTED = machine(-DAY, 0.0)
 
 HOUR = 3600 // STEP
 MINUTE = 60
-"""Interval of frames in seconds where hours pass."""
+"""Interval of frames in seconds where hours pass, so that an hour has 60."""
 
 
 def test_device_is_suspect_until_the_machine_reboots(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from neuron_exporter.sinks.delivery.deadline import _Attempt
-from tests.support.waiting import wait_for
 
 
 def succeed() -> int:
@@ -25,15 +24,14 @@ def test_abort_while_the_call_ends(
     unhandled: list[object] = []
     monkeypatch.setattr(threading, "excepthook", unhandled.append)
     attempt = _Attempt(call, "attempt")
-    ending = threading.Event()
+    ending, aborted = threading.Event(), threading.Event()
     finish = attempt._finish
 
     def finish_later(*results: int, error: BaseException | None = None) -> None:
         ending.set()
-        wait_for(lambda: aborted.is_set(), every=0.001)
+        aborted.wait(60)
         finish(*results, error=error)
 
-    aborted = threading.Event()
     monkeypatch.setattr(attempt, "_finish", finish_later)
     attempt.start()
     assert ending.wait(60)
