@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.otlp_receiver import otlp_receiver
 from tests.benchmarks.pacing import wait_until
 from tests.benchmarks.programs import (
     AWS_SCRIPT,
@@ -25,6 +24,7 @@ from tests.benchmarks.tables import Row, print_rounds
 from tests.captures import THIRTY_TWO_RUNTIMES
 from tests.support.endpoint import cloudwatch_endpoint
 from tests.support.kubelet import CORE, PodResource, kubelet_server
+from tests.support.otlp_receiver import otlp_receiver
 
 _PERIOD = 5.0
 _REPORTS = 12

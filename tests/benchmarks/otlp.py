@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from tests.benchmarks.otlp_receiver import OtlpReceiver, otlp_receiver
 from tests.benchmarks.pacing import REPORTS_PER_SECOND, paced, warm_up
 from tests.benchmarks.programs import Build, Program, exporter
 from tests.benchmarks.reports import moving
 from tests.benchmarks.tables import print_table
 from tests.captures import THIRTY_TWO_RUNTIMES
 from tests.support.endpoint import cloudwatch_endpoint
+from tests.support.otlp_receiver import OtlpReceiver, otlp_receiver
 
 _WARM_UP = 10
 """Seconds until memory has settled."""

@@ -16,8 +16,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tests.benchmarks.otlp_receiver import OtlpReceiver
 from tests.support.endpoint import Endpoint
+from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.paths import ROOT
 from tests.support.processes import children_of
 from tests.support.waiting import wait_for

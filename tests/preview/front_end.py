@@ -73,7 +73,10 @@ class FrontEnd:
     def _plugins(self, kind: str) -> dict[str, dict[str, Any]]:
         folder = self.public / "app" / "plugins" / kind
         found: dict[str, dict[str, Any]] = {}
-        for path in sorted(folder.glob("*/plugin.json")):
+        paths = sorted(folder.glob("*/plugin.json"))
+        if not paths:
+            raise FileNotFoundError(f"the front end is incomplete: no {folder}/*/plugin.json")
+        for path in paths:
             document = json.loads(path.read_text())
             name = document["id"]
             found[name] = {

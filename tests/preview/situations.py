@@ -12,6 +12,7 @@ from tests.support.endpoint import reject
 from tests.support.exporter import simulated
 from tests.support.kubelet import CORE, PodResource
 from tests.support.modified_simulator import modified_simulator
+from tests.support.otlp_receiver import otlp_receiver
 from tests.support.validating_endpoint import validating_endpoint
 from tests.support.waiting import wait_for
 
@@ -131,12 +132,14 @@ def situations(folder: Path) -> Iterator[Fleet]:
     with ExitStack() as stack:
         accepting, rejecting = (stack.enter_context(validating_endpoint()) for _ in range(2))
         rejecting.answer = reject(403, "AccessDenied")
+        receiver = stack.enter_context(otlp_receiver())
         machines = {
             name: Machine(
                 _labels(name),
                 _source(number, situation, folder / f"sysfs-{name}"),
                 {
                     **_publishing((rejecting if name == "unpublished" else accepting).url),
+                    "otlp": {"enabled": True, "endpoint": receiver.url, "interval": "10s"},
                     **(_reading(folder / f"sysfs-{name}") if situation.has_files else {}),
                 },
                 situation.pods,
