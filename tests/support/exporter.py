@@ -163,14 +163,15 @@ def running_exporter(
     within: Sequence[str] = (),
 ) -> Iterator[RunningExporter]:
     """Run the exporter with this configuration, on a free port unless it names another. `within` is
-    a command that runs the command behind it."""
+    a command that runs the command behind it. Temporary files, which remain where the exporter is
+    killed, are in the folder as well."""
     path = write_config(folder, config)
     process = subprocess.Popen(
         [*within, *EXPORTER, "run", "--config", str(path), *flags],
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        env=clean_environment(**(environment or {})),
+        env=clean_environment(**{"TMPDIR": str(folder), **(environment or {})}),
     )
     with closing(RunningExporter(process, tls)) as exporter:
         yield exporter
