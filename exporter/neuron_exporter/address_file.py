@@ -41,9 +41,11 @@ class AddressFile:
 
     def write(self, url: str) -> None:
         """Write a URL, unless the file already contains it."""
-        if not run_directory.own_directory() or url == self._url:
+        if url == self._url:
             return
         self._url = url
+        if not run_directory.own_directory():
+            return
         with suppress(OSError), run_directory.opened() as directory:
             # Replacing the file is atomic: a reader never sees half of a URL.
             new = f"{_NAME}.new"

@@ -50,9 +50,18 @@ def reap_orphans() -> None:
     The main thread must call this: adopted processes are its children. Those that other threads
     have started are not, so that a library gets the status of its own process.
     """
+    if not _has_ended_children():
+        return  # the usual case, at a tenth of the cost of reading /proc
     with _lock:
         for pid in _children(str(os.getpid())):
             _reap(pid)
+
+
+def _has_ended_children() -> bool:
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # there are no children
+        return False
 
 
 def _children(thread: str) -> Iterator[int]:
