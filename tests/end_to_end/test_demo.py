@@ -98,7 +98,8 @@ def test_demo_until_signal(
     assert total is not None
     assert tables
     assert int(total[1]) == sum(int(datums) for datums, _ in tables)
-    assert int(total[2]) == max(int(metrics) for _, metrics in tables)
+    # On a busy machine, each window may lack another metric.
+    assert int(total[2]) >= max(int(metrics) for _, metrics in tables)
     assert int(total[3]) == len(tables)
     assert any(row.split()[:1] == ["NeuronCoreUtilization"] for row in tables_shown)
 
