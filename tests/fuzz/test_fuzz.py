@@ -133,7 +133,7 @@ def test_memory_after_a_million_invalid_lines(tmp_path: Path) -> None:
     rng = random.Random(1)
     garbage = [mutate(rng.choice(SHORT)[:2000], seed).replace(b"\n", b"") for seed in range(500)]
     block = b"".join(line + b"\n" for line in garbage)
-    with programs.exporter(None) as exporter:
+    with programs.exporter(None, programs.Build()) as exporter:
 
         def feed(blocks: int) -> float:
             for _ in range(blocks):
