@@ -132,8 +132,9 @@ class WakeupPipe:
         self._stop_requested = False
 
     def __del__(self) -> None:
-        os.close(self._reading)
-        os.close(self._writing)
+        with suppress(AttributeError):  # there is no pipe: a signal, or no descriptor was free
+            os.close(self._reading)
+            os.close(self._writing)
 
     def fileno(self) -> int:
         """Return the descriptor, which is readable after `wake` or `request_stop`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -197,3 +199,15 @@ def test_stop_request_persists(pipe: Pipe) -> None:
     assert pipe.wakeup.wait(60)
     assert pipe.wakeup.stop_requested()
     assert pipe.stream.read_available(60) is ReadResult.SILENCE
+
+
+def test_pipe_without_descriptors_fails_with_one_error() -> None:
+    code = (
+        "import os, resource\n"
+        "from neuron_exporter.source.stream import WakeupPipe\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) - 1, 64))\n"
+        "try: WakeupPipe()\n"
+        "except OSError as error: print(error.strerror)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("Too many open files\n", "")
