@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def layer_of(module: str) -> tuple[int, str]:
     raise AssertionError(f"{package} has no layer: add it to LAYERS")
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Return every module by its name below the package; the package itself is the empty name."""
     return {
@@ -53,6 +55,7 @@ def modules() -> dict[str, Path]:
     }
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Return what a module imports from the package, by names below the package."""
     found = set()
