@@ -91,7 +91,7 @@ def test_demo_until_signal(
 
     assert process.returncode == 0
     assert errors == ""
-    wait_for(lambda: not any(map(alive, started)))
+    assert not any(map(alive, started))
     *tables_shown, last = rest.splitlines()
     total = TOTAL.fullmatch(last)
     tables = TABLE.findall("\n".join(tables_shown))

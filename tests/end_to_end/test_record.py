@@ -172,7 +172,7 @@ def test_signal_ends_with_complete_lines(tmp_path: Path, name: str, number: sign
     assert content(path) == LINE * count
     assert f"recorded {count} report" in errors.decode().splitlines()[-1]
     assert started
-    wait_for(lambda: not any(map(alive, started)))
+    assert not any(map(alive, started))
 
 
 def test_closed_pipe_ends_recording(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_closed_pipe_ends_recording(tmp_path: Path) -> None:
         assert process.wait(60) == 0
     assert errors == b""
     assert started
-    wait_for(lambda: not any(map(alive, started)))
+    assert not any(map(alive, started))
 
 
 def test_signal_ends_recording_with_stuck_reader(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_signal_ends_recording_with_stuck_reader(tmp_path: Path) -> None:
         wait_for(lambda: is_writing_output(process.pid))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 1
-    wait_for(lambda: not any(map(alive, started)))
+    assert not any(map(alive, started))
 
 
 def is_writing_output(pid: int) -> bool:
