@@ -51,7 +51,7 @@ def reap_orphans() -> None:
     have started are not, so that a library gets the status of its own process.
     """
     if not _has_ended_children():
-        return  # the usual case, at a tenth of the cost of reading /proc
+        return  # the usual case, in which /proc need not be read
     with _lock:
         for pid in _children(str(os.getpid())):
             _reap(pid)
