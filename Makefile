@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 APT := DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get -o DPkg::Lock::Timeout=300 \
 	install -y -q --no-install-recommends
+# Without its cache of compiled modules, Python compiles all tests in each process that runs them.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(VENV)/bin/pip install -q --disable-pip-version-check
 
 .PHONY: help demo check test lint test-image test-workloads golden dashboards-preview bench soak fuzz release publish lock clean
@@ -157,8 +159,6 @@ demo: $(VENV)/runtime
 WORKERS := 4
 test:
 	@$(MAKE) --no-print-directory -j 4 lint debian localstack checkov grafana-schema helm
-	@# Hundreds of processes start. Where PYTHONDONTWRITEBYTECODE is set, each would compile it all.
-	@$(VENV)/bin/python -m compileall -q exporter
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint

@@ -36,6 +36,9 @@ for _name in [*os.environ]:
     ):
         del os.environ[_name]
 
+# jsonschema imports it for formats that no schema here has. Its grammars take seconds to build.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 # No test depends on the speed of the machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("default"), max_examples=10_000)
