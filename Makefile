@@ -168,9 +168,6 @@ lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
-	@# Its warnings about parts of lines that need no exception are shown after a failure only.
-	@$(VENV)/bin/bandit -q -c pyproject.toml -r exporter docker 2>$(VENV)/bandit.log || \
-		{ cat $(VENV)/bandit.log; exit 1; }
 
 # Without these packages or root, the tests of the image are skipped with a message.
 IMAGE := .image

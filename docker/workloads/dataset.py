@@ -146,7 +146,7 @@ def generate(count: int, seed: int) -> Iterator[str]:
     Prices rise with income, fall with the distance to the sea, and contain noise. One row in a
     hundred has an empty cell.
     """
-    rng = random.Random(seed)  # nosec B311 # random houses
+    rng = random.Random(seed)  # noqa: S311 # random houses
     yield ",".join((*NUMERIC, PRICE, PROXIMITY)) + "\n"
     for number in range(count):
         inland = rng.random()

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from neuron_exporter import run_directory
 
-LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # nosec B104 # compared
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # compared
 """Hosts that mean every address, with the loopback address that reaches them."""
 
 _NAME = "url"

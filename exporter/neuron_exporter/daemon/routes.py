@@ -115,7 +115,7 @@ class Endpoints:
 
     def metrics(self, request: Request) -> Response:
         """Return the series of the hardware and of the exporter in the negotiated format."""
-        assert self._pipeline.prometheus is not None  # nosec B101 # the route exists only with the sink
+        assert self._pipeline.prometheus is not None  # noqa: S101 # the route exists only with the sink
         started, now = time.perf_counter(), time.monotonic()
         telemetry, sink = self._pipeline.telemetry, self._pipeline.prometheus
         format = negotiate(request.header("Accept"))

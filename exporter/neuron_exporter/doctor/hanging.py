@@ -48,7 +48,7 @@ def run_until_silent(command: Sequence[str], timeout: float) -> Output:
         OSError: it cannot be started.
     """
     with _started(command, subprocess.DEVNULL) as process:
-        assert process.stdout is not None  # nosec B101 # for the type checker
+        assert process.stdout is not None  # noqa: S101 # for the type checker
         descriptor, out = process.stdout.fileno(), bytearray()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)

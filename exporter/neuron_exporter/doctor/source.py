@@ -90,7 +90,7 @@ def _program(context: Context) -> Finding:
 
 def _from_metrics(context: Context) -> Iterator[Finding]:
     scraped = context.scraped
-    assert scraped is not None  # nosec B101 # the caller checked
+    assert scraped is not None  # noqa: S101 # the caller checked
     state = scraped.source_state
     if state != SourceState.OK:
         seen = f"not started a second time: the source of the running exporter is {state}"

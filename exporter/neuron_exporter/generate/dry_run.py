@@ -217,7 +217,7 @@ class _DryRun:
 
     @property
     def _sink(self) -> CloudWatchSink:
-        assert self._pipeline.cloudwatch is not None  # nosec B101 # enabled by dry_run
+        assert self._pipeline.cloudwatch is not None  # noqa: S101 # enabled by dry_run
         return self._pipeline.cloudwatch
 
     def _count_per_entity(self) -> int:

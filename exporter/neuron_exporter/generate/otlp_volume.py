@@ -140,7 +140,7 @@ class _OtlpRun:
         self._pipeline = build_offline(
             inputs, lambda: self._now, connect_otlp=lambda _: self._transport
         )
-        assert self._pipeline.otlp is not None  # nosec B101 # enabled by otlp_volume
+        assert self._pipeline.otlp is not None  # noqa: S101 # enabled by otlp_volume
         self._sink = self._pipeline.otlp
 
     def run(self) -> None:

@@ -37,7 +37,7 @@ _TAGS = {"instance_name": "Name", "auto_scaling_group": "aws:autoscaling:groupNa
 FIELDS = frozenset({*_DOCUMENT, *_TAGS, "subnet_id"})
 
 _IPV4, _IPV6 = "http://169.254.169.254", "http://[fd00:ec2::254]"
-_TOKEN_SECONDS = "60"  # nosec B105 # a lifetime; every lookup requests a new token
+_TOKEN_SECONDS = "60"  # noqa: S105 # a lifetime; every lookup requests a new token
 _TOKEN = re.compile(rb"[!-;=?-~]{1,1024}")
 
 

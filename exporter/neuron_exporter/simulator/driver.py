@@ -174,7 +174,7 @@ class Driver:
         return files
 
     def _idle_files(self, device: int, seed: int) -> dict[str, str]:
-        rng = random.Random(f"{seed}:serial:{device}")  # nosec B311 # a simulation
+        rng = random.Random(f"{seed}:serial:{device}")
         neighbours = ", ".join(map(str, _neighbours(device, self._hardware.devices)))
         return {
             **idle_device(self._architecture, device, self.cores_per_device),

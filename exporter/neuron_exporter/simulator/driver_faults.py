@@ -26,8 +26,8 @@ def count_memory_errors(driver: Driver, context: FaultContext) -> None:
     only those that exceed the others.
     """
     for device in driver.devices:
-        rng = random.Random(f"{context.seed}:ecc:{device}")  # nosec B311 # a simulation
-        own = random.Random(f"{context.seed}:repairable:{device}")  # nosec B311 # a simulation
+        rng = random.Random(f"{context.seed}:ecc:{device}")
+        own = random.Random(f"{context.seed}:repairable:{device}")
         totals = {kind: events(rng, *bounds) for kind, bounds in ECC_SECONDS.items()}
         totals[REPAIRABLE] = events(own, *_REPAIRABLE_SECONDS)
         before = context.elapsed - driver.seconds
@@ -58,6 +58,6 @@ def reload_driver(driver: Driver, context: FaultContext) -> None:
 
 def fail_components(driver: Driver, context: FaultContext) -> None:
     """Report two components of the first device as unhealthy."""
-    rng = random.Random(f"{context.seed}:unhealthy")  # nosec B311 # a simulation
+    rng = random.Random(f"{context.seed}:unhealthy")
     failed = sorted(rng.sample(range(len(COMPONENTS)), 2))
     driver.unhealthy[driver.devices[0]] = tuple(COMPONENTS[each] for each in failed)

@@ -59,7 +59,7 @@ class Machine:
         return self._schedule.plan(number, at)
 
     def _report(self, plan: ReportPlan) -> dict[str, Any]:
-        rng = random.Random(f"{self._options.seed}:{plan.number}")  # nosec B311 # a simulation
+        rng = random.Random(f"{self._options.seed}:{plan.number}")
         periods = self._periods(plan, rng)
         processes = self._running(plan)
         work = [
@@ -146,7 +146,7 @@ class Machine:
     def _rng(self, process: Process, plan: ReportPlan, purpose: str) -> random.Random:
         """Return a generator of this process, so that other processes do not influence it."""
         seed = f"{self._options.seed}:{process.pid}:{plan.number}:{purpose}"
-        return random.Random(seed)  # nosec B311 # a simulation
+        return random.Random(seed)
 
 
 def _short_periods(groups: Iterable[Group], rng: random.Random) -> dict[Group, float]:

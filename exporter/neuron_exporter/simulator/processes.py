@@ -190,7 +190,7 @@ def make_processes(
     first_report: int,
 ) -> list[Process]:
     """Return the long-running processes of a rollout. Each rollout has new process ids."""
-    rng = random.Random(f"{seed}:processes:{rollout}")  # nosec B311 # a simulation
+    rng = random.Random(f"{seed}:processes:{rollout}")
     bounds = [at * hardware.cores // runtimes for at in range(runtimes + 1)] if runtimes else []
     # With more processes than cores, each process has a share of one core.
     owned = [tuple(range(low, max(high, low + 1))) for low, high in pairwise(bounds)]
@@ -218,7 +218,7 @@ def make_helpers(number: int, hardware: Hardware, seed: int) -> list[Process]:
     first_report = number - number % _HELPER_INTERVAL
     if not first_report or number - first_report >= _HELPER_LIFETIME:
         return []
-    rng = random.Random(f"{seed}:helper:{first_report}")  # nosec B311 # a simulation
+    rng = random.Random(f"{seed}:helper:{first_report}")
     core = rng.randrange(hardware.cores)
     return [
         Process(

@@ -90,7 +90,7 @@ def lose_device(report: Report, context: FaultContext) -> None:
 
 def lost_device(seed: int, devices: int) -> int:
     """Return the device that is missing."""
-    rng = random.Random(f"{seed}:lost-device")  # nosec B311 # a simulation
+    rng = random.Random(f"{seed}:lost-device")
     return rng.randrange(devices)
 
 
@@ -142,7 +142,7 @@ def _ecc(
     hardware = report["system_data"].get("neuron_hw_counters")
     for device in (hardware or {}).get("neuron_devices") or ():
         index = device["neuron_device_index"]
-        rng = random.Random(f"{context.seed}:ecc:{index}")  # nosec B311 # a simulation
+        rng = random.Random(f"{context.seed}:ecc:{index}")
         for kind, (low, high) in ECC_SECONDS.items():
             yield device, kind, events(rng, low, high)
 

@@ -76,7 +76,7 @@ class Schedule:
                 continue
             first = index not in self._began
             began = self._began.setdefault(index, at)
-            rng = random.Random(f"{self._options.seed}:{each.fault.name}:{number}")  # nosec B311 # a simulation
+            rng = random.Random(f"{self._options.seed}:{each.fault.name}:{number}")
             occurs = (
                 first
                 if each.timing in (Timing.ONCE, Timing.FIRST)
@@ -89,7 +89,7 @@ class Schedule:
 
 
 def _from_flags(options: Options) -> list[_Occurrence]:
-    rng = random.Random(f"{options.seed}:faults")  # nosec B311 # a simulation
+    rng = random.Random(f"{options.seed}:faults")
     occurrences = []
     for requested in options.faults:
         fault = FAULTS[requested.name]

@@ -38,7 +38,7 @@ class Backoff:
     ) -> None:
         self._first = first
         self._max_delay = max_delay
-        self._rng = rng or random.Random()  # nosec B311 # jitter needs no secure randomness
+        self._rng = rng or random.Random()  # noqa: S311 # jitter needs no secure randomness
         self._delay = 0.0
 
     def next(self) -> float:
@@ -77,7 +77,7 @@ class Child:
         if reason:
             self._process.communicate()
             raise SpawnError(f"{command[0]}: {reason}")
-        assert self._process.stdout is not None  # nosec B101 # for the type checker
+        assert self._process.stdout is not None  # noqa: S101 # for the type checker
         self.stdout: int = self._process.stdout.fileno()
         self._reaped: WakeupPipe | None = WakeupPipe()
         # Unless its standard error is read, the child blocks after writing 64 KiB to it.
@@ -150,7 +150,7 @@ class Child:
         pass_on(rest)
 
     def _read_stderr(self, reaped: int) -> Iterator[bytes]:
-        assert self._process.stderr is not None  # nosec B101 # for the type checker
+        assert self._process.stderr is not None  # noqa: S101 # for the type checker
         fd = self._process.stderr.fileno()
         poll = select.poll()
         for each in (fd, reaped):

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     # Python ignores SIGPIPE, and exec keeps that; restore the default for the program.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        os.execv(program, arguments[2:])  # nosec B606 # no shell is intended
+        os.execv(program, arguments[2:])  # noqa: S606 # no shell is intended
     except OSError as error:
         os.write(status, (error.strerror or str(error)).encode())
         sys.exit(126)

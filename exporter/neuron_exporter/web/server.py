@@ -205,7 +205,7 @@ def _listen(address: str, *, owns_port: bool) -> socket.socket:
             except OSError as error:
                 if error.errno not in _NO_IPV6:
                     raise
-                host = "0.0.0.0"  # nosec B104 # configured
+                host = "0.0.0.0"  # noqa: S104 # configured
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         # If a name resolves to both kinds of addresses, listen on IPv4.
         family, _, _, _, resolved = min(found, key=lambda each: each[0] is not socket.AF_INET)

@@ -93,7 +93,7 @@ class Store(Database):
         others = 0
         try:
             others = self._connection.execute(
-                "INSERT INTO temp.others SELECT id FROM requests"  # nosec B608 # constants
+                "INSERT INTO temp.others SELECT id FROM requests"  # noqa: S608 # constants
                 f" WHERE NOT coalesce({_IS_OWN}, 0) LIMIT ?",
                 (*self._own, MAX_OTHERS + 1),
             ).rowcount
@@ -119,7 +119,7 @@ class Store(Database):
         with self._change():
             self._connection.executemany(_DELETE, ((each,) for each in obsolete))
             cursor = self._connection.execute(
-                f"UPDATE requests SET in_flight = 0 WHERE in_flight = 1 AND id NOT IN ({marks})",  # nosec B608 # marks only
+                f"UPDATE requests SET in_flight = 0 WHERE in_flight = 1 AND id NOT IN ({marks})",  # noqa: S608 # marks only
                 kept,
             )
             self._count()
@@ -134,7 +134,7 @@ class Store(Database):
                 pages = 2 + len(row.payload) // (PAGE_SIZE - 300)
                 dropped += self._make_room(_SPARE_PAGES + pages)
                 cursor = self._connection.execute(
-                    f"INSERT INTO requests (in_flight, {_ROW_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # nosec B608 # constants
+                    f"INSERT INTO requests (in_flight, {_ROW_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 # constants
                     (in_flight, *row),
                 )
                 ids.append(cursor.lastrowid or 0)
@@ -147,7 +147,7 @@ class Store(Database):
         """Return the next pending request to send with a stamp in these bounds."""
         with self._access():
             found = self._connection.execute(
-                f"SELECT failures, stamp, id FROM requests WHERE {_PENDING}"  # nosec B608 # constants
+                f"SELECT failures, stamp, id FROM requests WHERE {_PENDING}"  # noqa: S608 # constants
                 " AND stamp BETWEEN ? AND ? ORDER BY failures, stamp, id LIMIT 1",
                 (earliest, latest),
             ).fetchone()
@@ -159,7 +159,7 @@ class Store(Database):
         """Mark a pending request as in flight and return it."""
         with self._change():
             row = self._connection.execute(
-                f"SELECT {_ROW_COLUMNS} FROM requests WHERE id = ? AND {_IS_OWN}",  # nosec B608 # constants
+                f"SELECT {_ROW_COLUMNS} FROM requests WHERE id = ? AND {_IS_OWN}",  # noqa: S608 # constants
                 (row_id, *self._own),
             ).fetchone()
             if row is None:
@@ -191,7 +191,7 @@ class Store(Database):
         for condition, bound in (("stamp < ?", earliest), ("stamp > ?", latest)):
             with self._access():
                 ids = self._connection.execute(
-                    f"SELECT id FROM requests WHERE in_flight = 0 AND {condition}"  # nosec B608 # constants
+                    f"SELECT id FROM requests WHERE in_flight = 0 AND {condition}"  # noqa: S608 # constants
                     " ORDER BY stamp LIMIT ?",
                     (bound, self.max_batch_bytes // PAGE_SIZE),
                 ).fetchall()
@@ -205,7 +205,7 @@ class Store(Database):
     def oldest(self) -> float | None:
         """Return the stamp of the oldest pending request."""
         with self._access():
-            stamp = self._one(f"SELECT stamp FROM requests WHERE {_PENDING} ORDER BY stamp LIMIT 1")  # nosec B608 # constants
+            stamp = self._one(f"SELECT stamp FROM requests WHERE {_PENDING} ORDER BY stamp LIMIT 1")  # noqa: S608 # constants
         if stamp is not None:
             self._require_number(stamp)
         return stamp  # type: ignore[no-any-return]
@@ -218,7 +218,7 @@ class Store(Database):
                 self._limit_steps()
                 before = None
                 for row_id, *row in self._connection.execute(
-                    f"SELECT id, {_ROW_COLUMNS} FROM requests WHERE {_IS_OWN} ORDER BY id {order}",  # nosec B608 # constants
+                    f"SELECT id, {_ROW_COLUMNS} FROM requests WHERE {_IS_OWN} ORDER BY id {order}",  # noqa: S608 # constants
                     self._own,
                 ):
                     if before is not None and sign * (row_id - before) <= 0:
@@ -268,5 +268,5 @@ class Store(Database):
         self.pending -= len(deleted) - others
 
     def _count(self) -> None:
-        self.pending = int(self._one(f"SELECT count(*) FROM requests WHERE {_PENDING}"))  # nosec B608 # constants
+        self.pending = int(self._one(f"SELECT count(*) FROM requests WHERE {_PENDING}"))  # noqa: S608 # constants
         self.others = int(self._one("SELECT count(*) FROM temp.others"))
