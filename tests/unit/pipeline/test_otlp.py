@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,6 @@ from neuron_exporter.pipeline.otlp import (
 from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.sinks.otlp.request import ExportRequest
 from neuron_exporter.sinks.otlp.settings import HeaderFile
-from tests.support.commands import clean_environment
 from tests.support.otlp_points import read_points
 from tests.support.reports import cores, executions, report, runtime
 
@@ -180,33 +176,6 @@ def test_simulated_values(keys: Mapping[str, Any], *, is_refused: bool) -> None:
         assert "otlp.allow_simulated" in line
     else:
         assert built(keys).otlp is not None
-
-
-WITHOUT_PROTOBUF = """
-import sys
-sys.modules["opentelemetry"] = None
-from neuron_exporter.config import ConfigError, Override, load
-from neuron_exporter.pipeline.build import build
-flags = {"otlp.enabled": IS_ON, "otlp.endpoint": "http://127.0.0.1:4318"}
-try:
-    build(load(flags=[Override("test", *each) for each in flags.items()]), environment={})
-except ConfigError as error:
-    print(error)
-assert "google.protobuf" not in sys.modules
-assert "neuron_exporter.sinks.otlp.sink" not in sys.modules
-"""
-
-
-@pytest.mark.parametrize("is_on", [True, False])
-def test_missing_extra(*, is_on: bool) -> None:
-    """One line names the package to install; without OTLP, nothing of it is imported."""
-    program = textwrap.dedent(WITHOUT_PROTOBUF).replace("IS_ON", str(is_on))
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True, text=True, check=True, env=clean_environment(),
-    ).stdout  # fmt: skip
-    line = 'test: otlp.enabled: needs the extra `otlp` (pip install "neuron-exporter[otlp]")\n'
-    assert printed == (line if is_on else "")
 
 
 # Warnings

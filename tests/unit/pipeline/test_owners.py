@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
 
 from neuron_exporter.config import LoadedConfig, Override, load
 from neuron_exporter.pipeline import owners as owner_factory
-from tests.support.exporter import clean_environment
 
 NOWHERE = "http://127.0.0.1:1"
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -79,56 +75,3 @@ def test_pod_labels_outside_a_pod_are_a_warning() -> None:
     config = loaded(kubernetes=True, pod_labels=["team"])
     (warning,) = owner_factory.owner_warnings(config, {})
     assert "KUBERNETES_SERVICE_HOST is not set" in warning
-
-
-WITHOUT_GRPC = """
-    import sys
-    sys.modules["grpclib"] = None  # as where the extra is not installed
-    from neuron_exporter.pipeline import owners as owner_factory
-    from neuron_exporter.config import Override, load
-    flags = [Override("test", "identity.kubernetes", VALUE)]
-    config = load(flags=flags)
-    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    print(list(owner_factory.check_owners(config)))
-    print(list(owner_factory.owner_warnings(config, pod)))
-    lookup = owner_factory.make_owner_lookup(config.config, pod)
-    print(list(lookup.status()))
-"""
-
-
-def without_grpc(value: str) -> list[str]:
-    """Return the errors, the warnings and the providers where gRPC cannot be imported."""
-    program = textwrap.dedent(WITHOUT_GRPC).replace("VALUE", value)
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True, text=True, check=True, env=clean_environment(),
-    ).stdout.splitlines()  # fmt: skip
-
-
-def test_missing_kubernetes_extra() -> None:
-    """`auto` warns and keeps the container logs; `true` is an error that names the extra."""
-    problems, warnings, names = without_grpc("'auto'")
-    assert problems == "[]"
-    assert "needs the extra `kubernetes`" in warnings
-    assert names == "['containers']"
-    problems, _, _ = without_grpc("True")
-    assert "needs the extra `kubernetes`" in problems
-
-
-def test_grpc_is_imported_only_in_kubernetes() -> None:
-    program = textwrap.dedent(
-        """
-        import sys
-        from neuron_exporter.config import load
-        from neuron_exporter.pipeline import owners
-        from neuron_exporter.pipeline.build import build
-        owners.DEFAULT_KUBELET_SOCKET = "/nonexistent/kubelet.sock"
-        build(load())
-        assert "grpclib" not in sys.modules and "google.protobuf" not in sys.modules
-        import os
-        os.environ["KUBERNETES_SERVICE_HOST"] = "10.0.0.1"
-        build(load())
-        assert "grpclib" in sys.modules
-        """
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, env=clean_environment())

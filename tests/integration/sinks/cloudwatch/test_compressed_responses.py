@@ -7,27 +7,15 @@ import json
 import socket
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
-from typing import Any
 
 import pytest
 
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
 from neuron_exporter.sinks.delivery.transport import Verdict
+from tests.support.attempts import DATUM
 from tests.support.cloudwatch_sinks import request_of
 from tests.support.endpoint import Answer, Endpoint
-
-DATUM: dict[str, Any] = {"MetricName": "NeuronCoreUtilization", "Value": 7.0}
-
-
-@pytest.fixture
-def transport(endpoint: Endpoint, fake_credentials: None) -> Iterator[PutMetricDataTransport]:
-    """A connected transport to the endpoint, with fake credentials."""
-    opened = PutMetricDataTransport("us-east-1", endpoint.url)
-    assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
-    yield opened
-    opened.close()
 
 
 def encoded(body: bytes, coding: str = "gzip", status: int = 200, cut: int = 0) -> Answer:
