@@ -162,7 +162,7 @@ test:
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint
-	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) tests/unit $(ARGS)
+	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) --hypothesis-profile=quick tests/unit $(ARGS)
 
 lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .

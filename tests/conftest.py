@@ -41,6 +41,7 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 # No test depends on the speed of the machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("default"), max_examples=25)
 settings.register_profile("fuzz", settings.get_profile("default"), max_examples=10_000)
 settings.load_profile("default")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ def make_template(config: Path, **options: Any) -> dict[str, Any]:
 
 def committed() -> dict[str, Any]:
     """Return the committed template."""
+    return deepcopy(_committed())
+
+
+@cache
+def _committed() -> dict[str, Any]:
     template: dict[str, Any] = yaml.safe_load(COMMITTED.read_text())
     return template
 

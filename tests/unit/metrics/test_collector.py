@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -79,7 +79,6 @@ def test_text_cannot_forge_exposition_lines() -> None:
     assert 999 not in values
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(min_size=1, max_size=80))
 def test_any_text_makes_a_valid_exposition(text: str) -> None:
     for family in text_string_to_metric_families(exposed(hostile(text * 5))):

@@ -8,7 +8,7 @@ import pytest
 
 from neuron_exporter.facts.problems import HANG_HISTORY_SECONDS
 from neuron_exporter.metrics.report_period import MIN_LIFETIME
-from tests.support.reports import Harness, cores, executions, group, report, runtime
+from tests.support.reports import Harness, Samples, cores, executions, group, report, runtime
 
 PERIOD = 5.0
 GAP = "neuron_execution_gap_seconds"
@@ -42,7 +42,8 @@ class Gaps:
     def after(self, *runtimes: dict[str, Any], reports: int = 1) -> dict[str, Any]:
         """Return the gaps after this many equal reports."""
         for _ in range(reports):
-            samples = self.harness.samples(report(*runtimes))
+            collected = self.harness.collect(report(*runtimes))
+        samples = Samples(collected.snapshot)
         self.longest = {tag: value for (tag,), value in samples.values(LONGEST).items()}
         return {tag: value for (tag,), value in samples.values(GAP).items()}
 
@@ -106,11 +107,14 @@ def test_history_ends_after_six_hours() -> None:
     gaps.after(working(), reports=59)
     gaps.after(working(completed=1))
     assert gaps.longest == {"a": 300}
-    gaps.after(working(completed=1), reports=int(HANG_HISTORY_SECONDS / PERIOD))
+    gaps.harness.now += HANG_HISTORY_SECONDS - 2 * PERIOD
+    gaps.after(working(completed=1), reports=2)
     assert gaps.longest == {"a": 300}
-    gaps.after(working(completed=1), reports=int(900 / PERIOD))
+    gaps.harness.now += 900
+    gaps.after(working(completed=1))
     assert gaps.longest == {"a": 5}
-    gaps.after(working(busy=0), reports=int((HANG_HISTORY_SECONDS + 2 * 900) / PERIOD))
+    gaps.harness.now += HANG_HISTORY_SECONDS + 2 * 900
+    gaps.after(working(busy=0))
     assert gaps.longest == {}
 
 

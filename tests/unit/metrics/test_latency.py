@@ -6,7 +6,7 @@ from collections import defaultdict
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuron_exporter.metrics.latency import INTERPOLATED, distribution
@@ -59,7 +59,6 @@ def test_documented_errors(form: str) -> None:
     assert stated == pytest.approx(measured, abs=0.1)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 10**6), st.sets(st.sampled_from(sorted(ALL)), min_size=1))
 def test_counts_sum_to_completed_executions(completed: int, names: set[str]) -> None:
     """Counts are whole, and the lowest and highest latency are kept."""

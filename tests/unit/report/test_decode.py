@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuron_exporter.report import ReportError, decode
@@ -244,13 +244,11 @@ def _of_group(snapshot: Any, name: str) -> dict[Any, Any]:
     }
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(paths(complete_report())), values)
 def test_any_value_at_any_path(path: tuple[Any, ...], value: Any) -> None:
     check(complete_report(), path, value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 3), st.data())
 def test_any_value_in_simulated_reports(seed: int, data: st.DataObject) -> None:
     options = parse(["--instance-type", "inf1.xlarge", "--scenario", "mixed", "--seed", str(seed)])
@@ -259,7 +257,6 @@ def test_any_value_in_simulated_reports(seed: int, data: st.DataObject) -> None:
     check(document, path, data.draw(values))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes(line: bytes) -> None:
     try:

@@ -204,7 +204,7 @@ def test_all_problems_without_secrets(folder: WebConfigFolder) -> None:
     assert "hunter2" not in "".join(found)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.text(alphabet=" \n\t:-{}[],&*?|>!%@`'\"#ab1~<", max_size=60), st.binary()))
 def test_any_content_is_handled(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "web.yml"

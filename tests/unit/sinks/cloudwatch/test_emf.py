@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neuron_exporter.metrics.selection import select_for_cloudwatch
@@ -164,7 +164,6 @@ READINGS = st.dictionaries(
 ).map(lambda found: Counter({float(value): count for value, count in found.items()}))
 
 
-@settings(max_examples=40)
 @given(READINGS)
 def test_downsampling_error_is_bounded(full: Counter[float]) -> None:
     thin = downsample(sorted(full.items()))

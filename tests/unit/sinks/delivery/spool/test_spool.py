@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -47,7 +47,6 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> SpoolHarness:
         min_size=1,
     )
 )
-@settings(max_examples=50, deadline=None)
 def test_unpack_reverses_pack(datums: list[Datum]) -> None:
     written = PutMetricDataRequest("N", "us-east-1", START, datums)
     read = unpack(pack(written))
