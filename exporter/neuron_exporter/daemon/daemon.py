@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -229,14 +230,21 @@ class Daemon:
 
 @contextmanager
 def _log_thread_exceptions() -> Iterator[None]:
-    """Log the exceptions that end other threads, in place of the traceback on stderr."""
+    """Log the exceptions that end other threads, in place of the traceback on stderr. One that
+    ends a thread, such as the abort of an attempt, may come in a destructor, and is ignored there
+    without a message."""
 
     def write(args: threading.ExceptHookArgs) -> None:
         name = "unknown" if args.thread is None else args.thread.name
         _log.error("thread_died", thread=name, error=repr(args.exc_value))
 
+    def write_unless_exit(args: sys.UnraisableHookArgs) -> None:
+        if not isinstance(args.exc_value, SystemExit):
+            before_ignored(args)
+
     before, threading.excepthook = threading.excepthook, write
+    before_ignored, sys.unraisablehook = sys.unraisablehook, write_unless_exit
     try:
         yield
     finally:
-        threading.excepthook = before
+        threading.excepthook, sys.unraisablehook = before, before_ignored

@@ -48,7 +48,8 @@ class Attempts(Generic[T]):
             DeadlineExceeded: after `seconds`. A later result of the call is ignored.
             TooManyStuckCalls: at once; the call was not started.
         """
-        self._stuck = [each for each in self._stuck if each.is_alive()]
+        # Python ignores an abort that comes in a destructor, so each is aborted again.
+        self._stuck = [each for each in self._stuck if each.is_alive() and each.abort()]
         if len(self._stuck) >= MAX_STUCK:
             raise TooManyStuckCalls(
                 f"{len(self._stuck)} earlier attempts are stuck, probably in a DNS lookup"

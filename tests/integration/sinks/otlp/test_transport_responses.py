@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from neuron_exporter.sinks.delivery.transport import Verdict
+from neuron_exporter.sinks.otlp import connection
 from neuron_exporter.sinks.otlp.transport import OtlpTransport
 from tests.support.otlp_attempts import assert_delivered, attempt
 from tests.support.otlp_front import Answer, OtlpFront, hang, raw
@@ -106,13 +107,14 @@ def test_status_of_a_lost_error_is_enough(front: OtlpFront, transport: OtlpTrans
     ids=["silent", "status", "header", "body"],
 )
 def test_slow_response_exceeds_deadline(
-    front: OtlpFront, transport: OtlpTransport, answer: Answer
+    front: OtlpFront, transport: OtlpTransport, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "READ_TIMEOUT", 5.0)  # after which a silent one ends
     assert_delivered(transport)
     front.respond_with(answer)
     outcome = attempt(transport, deadline=0.5)
     while not front.failed:  # on a busy machine
-        outcome = attempt(transport, deadline=5)
+        outcome = attempt(transport, deadline=3)
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "Overdue")
     assert outcome.message.startswith("no result after ")
     front.recover()
@@ -122,7 +124,7 @@ def test_slow_response_exceeds_deadline(
 
 # An attempt that is aborted while it connects drops its socket, which Python closes with a warning.
 @pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored in. <(socket|function):pytest.PytestUnraisableExceptionWarning"
 )
 def test_aborted_attempts_leak_nothing(front: OtlpFront, transport: OtlpTransport) -> None:
     assert_delivered(transport)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from neuron_exporter.sinks.delivery.deadline import _Attempt
+from neuron_exporter.daemon.daemon import _log_thread_exceptions
+from neuron_exporter.sinks.delivery.deadline import Attempts, _Attempt
+from tests.support.waiting import wait_for
 
 
 def succeed() -> int:
@@ -41,3 +43,33 @@ def test_abort_while_the_call_ends(
     assert unhandled == []
     assert attempt.results == []
     assert attempt.error is None
+
+
+def test_abort_in_a_destructor_is_silent_and_repeated() -> None:
+    """Python ignores what a destructor raises, and would print it."""
+    is_in_destructor, has_left_destructor = threading.Event(), threading.Event()
+    attempts = Attempts[int]("attempt")
+
+    class Slow:
+        def __del__(self) -> None:
+            is_in_destructor.set()
+            try:
+                wait_for(lambda: False)
+            finally:
+                has_left_destructor.set()
+
+    def call() -> int:
+        Slow()
+        return wait_for(lambda: 0)
+
+    stuck = _Attempt(call, "stuck")
+    attempts._stuck.append(stuck)
+    stuck.start()
+    with _log_thread_exceptions():
+        assert is_in_destructor.wait(60)
+        assert stuck.abort()
+        assert has_left_destructor.wait(60)
+        assert attempts.run(succeed, 60) == 1
+        stuck.join(60)
+    assert not stuck.is_alive()
+    assert stuck.error is None
