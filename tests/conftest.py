@@ -75,6 +75,21 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """Let the servers of a busy machine respond late; tests of time limits set their own."""
+    from neuron_exporter.sinks.cloudwatch import put_metric_data
+    from neuron_exporter.sinks.delivery import aws_session
+    from neuron_exporter.sinks.otlp import connection, transport
+
+    with pytest.MonkeyPatch.context() as patch:
+        for attempts in (put_metric_data, transport):
+            patch.setattr(attempts, "ATTEMPT_SECONDS", 60.0)
+        for reads in (aws_session, connection):
+            patch.setattr(reads, "READ_TIMEOUT", 30.0)
+        yield
+
+
 class Golden:
     """Golden files: compares text with a committed file, or writes the file."""
 
