@@ -230,13 +230,16 @@ class Daemon:
 
 @contextmanager
 def _log_thread_exceptions() -> Iterator[None]:
-    """Log the exceptions that end other threads, in place of the traceback on stderr. One that
-    ends a thread, such as the abort of an attempt, may come in a destructor, and is ignored there
-    without a message."""
+    """Log the exceptions that end other threads, in place of the traceback on stderr.
+
+    A SystemExit, such as the abort of an attempt, is no failure, and is not printed where Python
+    ignores it in a destructor.
+    """
 
     def write(args: threading.ExceptHookArgs) -> None:
-        name = "unknown" if args.thread is None else args.thread.name
-        _log.error("thread_died", thread=name, error=repr(args.exc_value))
+        if not isinstance(args.exc_value, SystemExit):
+            name = "unknown" if args.thread is None else args.thread.name
+            _log.error("thread_died", thread=name, error=repr(args.exc_value))
 
     def write_unless_exit(args: sys.UnraisableHookArgs) -> None:
         if not isinstance(args.exc_value, SystemExit):

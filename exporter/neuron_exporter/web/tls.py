@@ -54,7 +54,7 @@ class ServerTls:
         context.set_alpn_protocols(["http/1.1"])
         with _as_file(certificate) as certificate_path, _as_file(key) as key_path:
             # Without a password argument, OpenSSL would prompt for one on the terminal.
-            context.load_cert_chain(certificate_path, key_path, password="")  # none
+            context.load_cert_chain(certificate_path, key_path, password="")
         if client_ca:
             # `cadata` must be ASCII, but text between the certificates may be anything.
             text = client_ca.decode("latin-1").encode("ascii", "replace")

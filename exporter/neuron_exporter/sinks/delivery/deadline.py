@@ -91,6 +91,8 @@ class _Attempt(threading.Thread, Generic[T]):
                 self._finish(error=error)
             else:
                 self._finish(result)
+        with suppress(_Abort), self._lock:
+            self._finished = True  # so that an aborted call is not aborted again
 
     def _finish(self, *results: T, error: BaseException | None = None) -> None:
         with self._lock:

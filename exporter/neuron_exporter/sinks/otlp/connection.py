@@ -68,7 +68,7 @@ class TlsFiles(NamedTuple):
         if self.certificate:
             try:
                 # Without a password argument, OpenSSL would prompt for one on the terminal.
-                context.load_cert_chain(self.certificate, self.key, password="")  # no secret
+                context.load_cert_chain(self.certificate, self.key, password="")
             except (OSError, ValueError) as error:
                 names = " and ".join(filter(None, (self.certificate, self.key)))
                 raise TlsFileError(f"client certificate {names}: {_reason(error)}") from None

@@ -7,6 +7,7 @@ import json
 import socket
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -16,6 +17,15 @@ from neuron_exporter.sinks.delivery.transport import Verdict
 from tests.support.attempts import DATUM
 from tests.support.cloudwatch_sinks import request_of
 from tests.support.endpoint import Answer, Endpoint
+
+
+@pytest.fixture
+def transport(endpoint: Endpoint, fake_credentials: None) -> Iterator[PutMetricDataTransport]:
+    """A connected transport to the endpoint, with fake credentials."""
+    opened = PutMetricDataTransport("us-east-1", endpoint.url)
+    assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
+    yield opened
+    opened.close()
 
 
 def encoded(body: bytes, coding: str = "gzip", status: int = 200, cut: int = 0) -> Answer:

@@ -73,7 +73,7 @@ def test_slow_response_exceeds_deadline(
 
 # An attempt that is aborted while it connects drops its socket, which Python closes with a warning.
 @pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <(socket|function):pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored in. <(socket|function Weak):pytest.PytestUnraisableExceptionWarning"
 )
 def test_aborted_attempts_leak_nothing(
     endpoint: Endpoint, transport: PutMetricDataTransport
