@@ -78,6 +78,7 @@ def missing(reason: str) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
     """Let the servers of a busy machine respond late; tests of time limits set their own."""
+    from neuron_exporter.doctor import aws
     from neuron_exporter.sinks.cloudwatch import put_metric_data
     from neuron_exporter.sinks.delivery import aws_session
     from neuron_exporter.sinks.otlp import connection, transport
@@ -85,7 +86,8 @@ def _patience() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for attempts in (put_metric_data, transport):
             patch.setattr(attempts, "ATTEMPT_SECONDS", 60.0)
-        for reads in (aws_session, connection):
+        patch.setattr(aws, "TIMEOUT", 60.0)
+        for reads in (aws, aws_session, connection):
             patch.setattr(reads, "READ_TIMEOUT", 30.0)
         yield
 
