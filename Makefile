@@ -161,19 +161,8 @@ test:
 	@$(MAKE) --no-print-directory -j 4 lint debian localstack checkov grafana-schema helm
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Each of four processes collects its part of the unit tests only. A worker of pytest-xdist, as in
-# `make test`, would collect all of them, and spend as long on messages about most as on running them.
-UNIT_TESTS = $(VENV)/bin/python -m pytest -q --hypothesis-profile=quick
-UNIT_1 := sinks
-UNIT_2 := simulator doctor
-UNIT_3 := metrics pipeline web
-UNIT_4 := $(filter-out $(UNIT_1) $(UNIT_2) $(UNIT_3), $(notdir $(wildcard tests/unit/[!_]*)))
-.PHONY: unit-1 unit-2 unit-3 unit-4
 check: lint
-	@$(if $(ARGS),$(UNIT_TESTS) tests/unit $(ARGS), \
-		$(MAKE) --no-print-directory -j 4 --output-sync unit-1 unit-2 unit-3 unit-4)
-unit-1 unit-2 unit-3 unit-4: unit-%:
-	@$(UNIT_TESTS) -o cache_dir=.pytest_cache/$* $(addprefix tests/unit/,$(UNIT_$*))
+	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) --hypothesis-profile=quick tests/unit $(ARGS)
 
 lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .
