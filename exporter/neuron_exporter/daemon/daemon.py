@@ -24,6 +24,7 @@ from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.pipeline.otlp import shown_endpoint
 from neuron_exporter.pipeline.source import dropped_names, source_kind
 from neuron_exporter.run_directory import own_directory
+from neuron_exporter.sinks.delivery.deadline import Abort
 from neuron_exporter.source import SourceError
 from neuron_exporter.source.orphans import reap_orphans
 from neuron_exporter.text import format_duration
@@ -232,21 +233,21 @@ class Daemon:
 def _log_thread_exceptions() -> Iterator[None]:
     """Log the exceptions that end other threads, in place of the traceback on stderr.
 
-    A SystemExit, such as the abort of an attempt, is no failure, and is not printed where Python
-    ignores it in a destructor.
+    The abort of an attempt is no failure. It may end the attempt's thread late, or come in a
+    destructor, where Python would print it.
     """
 
     def write(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.exc_value, SystemExit):
+        if not isinstance(args.exc_value, Abort):
             name = "unknown" if args.thread is None else args.thread.name
             _log.error("thread_died", thread=name, error=repr(args.exc_value))
 
-    def write_unless_exit(args: sys.UnraisableHookArgs) -> None:
-        if not isinstance(args.exc_value, SystemExit):
+    def write_ignored(args: sys.UnraisableHookArgs) -> None:
+        if not isinstance(args.exc_value, Abort):
             before_ignored(args)
 
     before, threading.excepthook = threading.excepthook, write
-    before_ignored, sys.unraisablehook = sys.unraisablehook, write_unless_exit
+    before_ignored, sys.unraisablehook = sys.unraisablehook, write_ignored
     try:
         yield
     finally:

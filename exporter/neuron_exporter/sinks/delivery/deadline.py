@@ -30,7 +30,7 @@ class TooManyStuckCalls(Exception):
     """The call was not started because too many earlier ones are stuck."""
 
 
-class _Abort(SystemExit):
+class Abort(SystemExit):
     """Raised in a thread that exceeds its deadline. No library catches it, no hook prints it."""
 
 
@@ -82,16 +82,16 @@ class _Attempt(threading.Thread, Generic[T]):
 
     def run(self) -> None:
         """Make the call."""
-        with suppress(_Abort):  # which may come as late as in _finish
+        with suppress(Abort):  # which may come as late as in _finish
             try:
                 result = self._call()
-            except _Abort:
+            except Abort:
                 raise
             except BaseException as error:  # noqa: BLE001 (raised again in the waiting thread)
                 self._finish(error=error)
             else:
                 self._finish(result)
-        with suppress(_Abort), self._lock:
+        with suppress(Abort), self._lock:
             self._finished = True  # so that an aborted call is not aborted again
 
     def _finish(self, *results: T, error: BaseException | None = None) -> None:
@@ -108,6 +108,6 @@ class _Attempt(threading.Thread, Generic[T]):
         with self._lock:
             if not self._finished and self.ident is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self.ident), ctypes.py_object(_Abort)
+                    ctypes.c_ulong(self.ident), ctypes.py_object(Abort)
                 )
             return not self._finished
