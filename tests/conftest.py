@@ -82,11 +82,12 @@ def _patience() -> Iterator[None]:
     from neuron_exporter.sinks.cloudwatch import put_metric_data
     from neuron_exporter.sinks.delivery import aws_session
     from neuron_exporter.sinks.otlp import connection, transport
+    from tests.support.attempts import PATIENT
 
     with pytest.MonkeyPatch.context() as patch:
         for attempts in (put_metric_data, transport):
-            patch.setattr(attempts, "ATTEMPT_SECONDS", 60.0)
-        patch.setattr(aws, "TIMEOUT", 60.0)
+            patch.setattr(attempts, "ATTEMPT_SECONDS", PATIENT)
+        patch.setattr(aws, "TIMEOUT", PATIENT)
         for reads in (aws, aws_session, connection):
             patch.setattr(reads, "READ_TIMEOUT", 30.0)
         yield

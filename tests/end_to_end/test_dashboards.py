@@ -251,8 +251,8 @@ PROBLEMS: Mapping[str, str] = {
     "compile": "sink_failing",
     "hang": "stalled",
 }
-"""The worst problem of each machine that is not well. The hang is `hung` after a
-quarter of an hour."""
+"""The worst problem of each machine that is not well. After a quarter of an hour, the hanging one
+is `hung`."""
 
 
 def test_fleet_names_the_machines_that_are_not_well(machines: Rig) -> None:

@@ -8,10 +8,8 @@ from neuron_exporter.sinks.delivery.transport import Outcome, Verdict
 from neuron_exporter.sinks.otlp import transport as api
 from neuron_exporter.sinks.otlp.request import ExportRequest
 from neuron_exporter.sinks.otlp.transport import OtlpTransport
+from tests.support.attempts import PATIENT
 from tests.support.otlp_requests import request_of
-
-PATIENT = 60.0
-"""Deadline in seconds of attempts that a busy machine must not abort."""
 
 
 def attempt(

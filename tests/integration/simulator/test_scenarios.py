@@ -112,7 +112,7 @@ def test_mixed() -> None:
 def test_capacity_is_not_exceeded(instance_type: str, scenario: str, count: int) -> None:
     """Memory and utilization stay within the machine's capacity (helpers add up to 5 %)."""
     flags = ("--instance-type", instance_type, "--scenario", scenario, "--runtimes", str(count))
-    for report in reports(6, *flags)[::5]:
+    for report in reports(11, *flags)[::5]:
         assert max(memory(report).values()) <= hardware(instance_type).core_memory
         assert host_memory(report) < 1
         assert max(busy(report).values()) < 105

@@ -363,7 +363,7 @@ def test_value_does_not_fit_tag(config: ConfigFile, tag: str) -> None:
         assert len(caught.value.problems) == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.text(alphabet=" \n\t:-{}[],&*?|>!%@`'\"#ab1~<", max_size=60), st.binary()))
 def test_any_file_is_loaded_or_rejected(config: ConfigFile, text: str | bytes) -> None:
     with suppress(ConfigError):

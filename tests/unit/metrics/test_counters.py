@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_exporter.facts.report_names import ERROR_TYPES, STATUSES
@@ -204,6 +204,7 @@ workers = st.lists(
 )
 
 
+@settings(max_examples=150)
 @given(workers, st.lists(st.sampled_from([0, 5, 300, 700]), min_size=12, max_size=12))
 def test_no_counter_ever_falls(reports: list[Any], pauses: list[int]) -> None:
     harness = Harness()

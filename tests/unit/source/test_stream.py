@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_exporter.source import stream
@@ -61,6 +61,7 @@ def split(data: bytes, size: int) -> list[bytes]:
     st.integers(0, 80),
     st.sampled_from([16, 64, 64 * 1024]),
 )
+@settings(max_examples=300)
 def test_split_arbitrary_chunks(chunks: list[bytes], max_line: int, initial_buffer: int) -> None:
     """The lines are those of `bytes.split`, without empty and too long ones."""
     expected = [line for line in b"".join(chunks).split(b"\n") if line]
