@@ -7,25 +7,14 @@ import json
 import socket
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
 from neuron_exporter.sinks.delivery.transport import Verdict
-from tests.support.attempts import DATUM
-from tests.support.cloudwatch_sinks import request_of
+from tests.support.attempts import attempt
 from tests.support.endpoint import Answer, Endpoint
-
-
-@pytest.fixture
-def transport(endpoint: Endpoint, fake_credentials: None) -> Iterator[PutMetricDataTransport]:
-    """A connected transport to the endpoint, with fake credentials."""
-    opened = PutMetricDataTransport("us-east-1", endpoint.url)
-    assert opened.send(request_of(DATUM)).verdict is Verdict.DELIVERED
-    yield opened
-    opened.close()
 
 
 def encoded(body: bytes, coding: str = "gzip", status: int = 200, cut: int = 0) -> Answer:
@@ -59,14 +48,14 @@ def test_compressed_success(
 ) -> None:
     endpoint.answer = encoded(body, coding)
     for _ in range(3):
-        assert transport.send(request_of(DATUM)).verdict is Verdict.DELIVERED
+        assert attempt(transport).verdict is Verdict.DELIVERED
     assert endpoint.connections == 1
 
 
 def test_compressed_rejection(endpoint: Endpoint, transport: PutMetricDataTransport) -> None:
     refusal = json.dumps({"__type": "InvalidParameterValue", "message": "no"}).encode()
     endpoint.answer = encoded(gzip.compress(refusal), status=400)
-    outcome = transport.send(request_of(DATUM))
+    outcome = attempt(transport)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "InvalidParameterValue")
 
 
@@ -89,7 +78,7 @@ def test_compressed_wrong_response(
 ) -> None:
     endpoint.answer = responder
     tracemalloc.start()
-    outcome = transport.send(request_of(DATUM))
+    outcome = attempt(transport)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "UnexpectedAnswer")

@@ -29,7 +29,7 @@ from tests.support.waiting import wait_for
 DEADLINE = 0.8
 HTML = "<!DOCTYPE html><html><body>Please log in to use this network</body></html>"
 
-pytestmark = pytest.mark.usefixtures("quick_attempts")
+pytestmark = pytest.mark.usefixtures("fake_credentials")
 
 
 def drips(fast: bytes, slow: bytes) -> Answer:
