@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from neuron_exporter.pipeline.build import Pipeline
 from neuron_exporter.pipeline.otlp import shown_endpoint
 from neuron_exporter.pipeline.source import dropped_names, source_kind
 from neuron_exporter.run_directory import own_directory
-from neuron_exporter.sinks.delivery.deadline import Abort
+from neuron_exporter.sinks.delivery.deadline import Abort, silent_aborts
 from neuron_exporter.source import SourceError
 from neuron_exporter.source.orphans import reap_orphans
 from neuron_exporter.text import format_duration
@@ -86,7 +85,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal, the end of input or a failed thread; return the exit status."""
-        with _log_thread_exceptions(), Signals(self._events.put):
+        with silent_aborts(), _log_thread_exceptions(), Signals(self._events.put):
             for warning in self._pipeline.warnings:
                 _log.warning("setting_doubtful", setting=warning)
             self._server.start()
@@ -231,24 +230,16 @@ class Daemon:
 
 @contextmanager
 def _log_thread_exceptions() -> Iterator[None]:
-    """Log the exceptions that end other threads, in place of the traceback on stderr.
-
-    The abort of an attempt is no failure. It may end the attempt's thread late, or come in a
-    destructor, where Python would print it.
-    """
+    """Log the exceptions that end other threads, in place of the traceback on stderr. The abort of
+    an attempt, which may end the attempt's thread late, is no failure."""
 
     def write(args: threading.ExceptHookArgs) -> None:
         if not isinstance(args.exc_value, Abort):
             name = "unknown" if args.thread is None else args.thread.name
             _log.error("thread_died", thread=name, error=repr(args.exc_value))
 
-    def write_ignored(args: sys.UnraisableHookArgs) -> None:
-        if not isinstance(args.exc_value, Abort):
-            before_ignored(args)
-
     before, threading.excepthook = threading.excepthook, write
-    before_ignored, sys.unraisablehook = sys.unraisablehook, write_ignored
     try:
         yield
     finally:
-        threading.excepthook, sys.unraisablehook = before, before_ignored
+        threading.excepthook = before

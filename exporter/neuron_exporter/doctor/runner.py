@@ -36,6 +36,7 @@ from neuron_exporter.doctor.finding import (
     redact,
 )
 from neuron_exporter.doctor.remedies import AS_EXPORTER
+from neuron_exporter.sinks.delivery.deadline import silent_aborts
 
 
 class Check(NamedTuple):
@@ -96,10 +97,11 @@ def run_doctor(
     context = Context(environment, path, send=send, is_bundled=is_bundled, parse_run=parse_run)
     findings = []
     try:
-        for finding in map(redact, run_checks(context)):
-            findings.append(finding)
-            if not json:
-                print(as_line(finding), flush=True)
+        with silent_aborts():
+            for finding in map(redact, run_checks(context)):
+                findings.append(finding)
+                if not json:
+                    print(as_line(finding), flush=True)
         print(as_json(findings) if json else as_summary(findings))
         for line in writer.write(context, findings) if writer is not None else ():
             print(line, file=sys.stderr)

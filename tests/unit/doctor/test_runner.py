@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from neuron_exporter import log
 from neuron_exporter.doctor import runner
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Subject, Verdict
-from neuron_exporter.doctor.runner import CHECKS, Check, exit_status, run_checks
+from neuron_exporter.doctor.runner import CHECKS, Check, exit_status, run_checks, run_doctor
+from neuron_exporter.sinks.delivery.deadline import Abort
 
 
 def passing(context: Context) -> Iterator[Finding]:
@@ -72,6 +75,24 @@ def test_hanging_check(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert last.subject == "passing"
     release.set()
+
+
+def test_abort_in_a_destructor_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    monkeypatch.setattr(log, "configure", lambda _: None)
+
+    class Connection:
+        def __del__(self) -> None:
+            raise Abort
+
+    def connect(context: Context) -> Iterator[Finding]:
+        Connection()
+        yield Subject("passing").ok("seen")
+
+    monkeypatch.setattr(runner, "CHECKS", (Check(Subject("passing"), connect, 60.0),))
+    assert run_doctor(None, {}, lambda _: None, json=True, send=False, bundle=None) == 0
+    assert printed == []
 
 
 def test_every_check_has_a_timeout() -> None:

@@ -7,9 +7,10 @@ endpoint that sends one byte per second, or a resolver that hangs, would block t
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 CONNECT_TIMEOUT = 2
@@ -32,6 +33,21 @@ class TooManyStuckCalls(Exception):
 
 class Abort(SystemExit):
     """Raised in a thread that exceeds its deadline. No library catches it, no hook prints it."""
+
+
+@contextmanager
+def silent_aborts() -> Iterator[None]:
+    """Print no abort that comes in a destructor, whose exceptions Python prints and ignores."""
+
+    def write(args: sys.UnraisableHookArgs) -> None:
+        if not isinstance(args.exc_value, Abort):
+            before(args)
+
+    before, sys.unraisablehook = sys.unraisablehook, write
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class Attempts(Generic[T]):

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from neuron_exporter.daemon.daemon import _log_thread_exceptions
-from neuron_exporter.sinks.delivery.deadline import Attempts, _Attempt
+from neuron_exporter.sinks.delivery.deadline import Attempts, _Attempt, silent_aborts
 from tests.support.waiting import wait_for
 
 
@@ -63,7 +62,7 @@ def test_abort_in_a_destructor_is_silent_and_repeated() -> None:
     stuck = _Attempt(call, "stuck")
     attempts._stuck.append(stuck)
     stuck.start()
-    with _log_thread_exceptions():
+    with silent_aborts():
         assert is_in_destructor.wait(60)
         assert stuck.abort()
         assert has_left_destructor.wait(60)
