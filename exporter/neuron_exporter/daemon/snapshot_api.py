@@ -88,7 +88,7 @@ class _Document:
         with self._lock:
             now = time.monotonic()
             latest, before = self.pipeline.processor.snapshots()
-            fresh = None if latest is None or not latest.as_of(now).shape else latest
+            fresh = None if latest is None or latest.as_of(now) is not latest else latest
             is_new = fresh is not self._encoded_snapshot
             if is_new or now - self._built_at >= _CACHE_SECONDS:
                 self._build(latest, fresh, before, now)

@@ -91,6 +91,16 @@ def test_document_before_first_report(api: Api) -> None:
     assert document["reading"] == {}
 
 
+def test_report_without_published_series_is_fresh(clock: ManualClock) -> None:
+    """The source is not taken for silent."""
+    api = Api(clock, prometheus__preset="none", prometheus__include=["execution_status_total"])
+    api.feed(report())
+    document = api.document()
+    assert document["source"]["state"] == "ok"
+    assert document["source"]["is_fresh"]
+    assert document["problems"] == []
+
+
 def test_unchanged_document_is_not_sent_again(api: Api) -> None:
     api.feed()
     first = api.get()
