@@ -168,7 +168,16 @@ def test_silent_server() -> None:
         assert (status, message) == (1, "unhealthy: no response within 5 s")
 
 
-@pytest.mark.parametrize("answer", [b"rubbish", b"HTTP/1.1 500 No\r\n\r\n", b"", b"\x15\x03\x01"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"rubbish",
+        b"HTTP/1.1 500 No\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok",
+        b"",
+        b"\x15\x03\x01",
+    ],
+)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_invalid_response(scheme: str, answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:

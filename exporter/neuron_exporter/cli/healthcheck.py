@@ -12,6 +12,7 @@ import signal
 import ssl
 from binascii import b2a_base64
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NoReturn
@@ -179,7 +180,9 @@ class _Client:
     def get(self, path: str) -> tuple[int, str]:
         """Return status and first line of the response."""
         response = self._request(path)
-        return response.status, response.read(10_000).decode("utf-8", "replace").partition("\n")[0]
+        with self._reading(path):
+            body = response.read(10_000).decode("utf-8", "replace")
+        return response.status, body.partition("\n")[0]
 
     def lines(self, path: str) -> Iterator[str]:
         """Yield the lines of the response; raise Unhealthy if it is an error."""
@@ -188,9 +191,14 @@ class _Client:
             raise Unhealthy(f"{self.url}{path} is not served (prometheus.enabled)")
         if response.status != 200:
             raise Unhealthy(f"{self.url}{path}: {response.status}")
-        try:
+        with self._reading(path):
             for line in response:
                 yield line.decode("utf-8", "replace")
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        try:
+            yield
         except (OSError, HTTPException) as error:
             raise Unhealthy(f"{self.url}{path}: {_reason(error)}") from None
 
