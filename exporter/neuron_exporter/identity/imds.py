@@ -68,10 +68,13 @@ def lookup(base: str, missing: Set[str]) -> LookupResult:
         errors.append(f"no identity document: {error}")
     try:
         fields |= session.tags({field: tag for field, tag in _TAGS.items() if field in missing})
-        if "subnet_id" in missing:
-            fields["subnet_id"] = session.subnet()
     except RequestFailed as error:
         errors.append(str(error))
+    if "subnet_id" in missing:
+        try:
+            fields["subnet_id"] = session.subnet()
+        except RequestFailed as error:
+            errors.append(str(error))
     return LookupResult(Machine(**fields), "; ".join(errors))
 
 

@@ -60,13 +60,15 @@ def test_without_tags(tags: dict[str, str], error: str) -> None:
     assert error in result.error
 
 
-def test_subnet() -> None:
+@pytest.mark.parametrize("missing", [{"subnet_id"}, {"subnet_id", "instance_name"}])
+def test_subnet(missing: set[str]) -> None:
+    """It is looked up also where tags are not exposed, which is EC2's default."""
     responses = metadata.imds_responses()
     responses["/latest/meta-data/mac"] = respond("02:29:96:8f:6a:2d")
     path = "/latest/meta-data/network/interfaces/macs/02:29:96:8f:6a:2d/subnet-id"
     responses[path] = respond("subnet-0a1b")
     with metadata.imds(responses) as server:
-        assert imds.lookup(server.url, frozenset({"subnet_id"})).machine.subnet_id == "subnet-0a1b"
+        assert imds.lookup(server.url, missing).machine.subnet_id == "subnet-0a1b"
 
 
 @pytest.mark.parametrize(
