@@ -43,7 +43,6 @@ class AddressFile:
         """Write a URL, unless the file already contains it."""
         if url == self._url:
             return
-        self._url = url
         if not run_directory.own_directory():
             return
         with suppress(OSError), run_directory.opened() as directory:
@@ -54,6 +53,7 @@ class AddressFile:
             with open(os.open(new, flags, 0o600, dir_fd=directory), "w", encoding="utf-8") as file:
                 file.write(f"{url}\n")
             os.replace(new, _NAME, src_dir_fd=directory, dst_dir_fd=directory)
+            self._url = url
 
     def remove(self) -> None:
         """Remove the file."""
