@@ -33,6 +33,7 @@ from neuron_exporter.metrics.sums import (
     USAGES,
     columns_by_name,
     host_shares,
+    readable,
     shares,
 )
 from neuron_exporter.metrics.tables import (
@@ -50,7 +51,14 @@ from neuron_exporter.metrics.tables import (
     version_table,
 )
 from neuron_exporter.model import Entity, EntityKind, Group, Machine, Owners
-from neuron_exporter.report.schema import HardwareInfo, MemoryInfo, Report, SystemData, VcpuUsage
+from neuron_exporter.report.schema import (
+    UNREADABLE,
+    HardwareInfo,
+    MemoryInfo,
+    Report,
+    SystemData,
+    VcpuUsage,
+)
 
 _MACHINE = [Entity(())]
 
@@ -258,7 +266,7 @@ class ReportAggregation:
 
     def _machine(self) -> MachineTable:
         totals = self._counters.totals
-        cpus = self._cpu.usage_data
+        cpus = self._cpu.usage_data or {}
         vcpu = host_shares(self._cpu.average_usage if self._has_cpu_shares else None)
         memory = self._memory
         total, used = memory.memory_total_bytes, memory.memory_used_bytes
@@ -273,7 +281,7 @@ class ReportAggregation:
             vcpu={name: [vcpu.get(name)] for name in USAGES},
             vcpu_utilization=[min(1.0, sum(vcpu.values())) if len(vcpu) == 2 else None],
             context_switches=[self._counters.context_switches],
-            vcpu_count=[float(len(cpus)) if cpus else None],
+            vcpu_count=[float(len(cpus)) if cpus and UNREADABLE not in cpus else None],
             memory_total=[total],
             memory_used=[used],
             memory_utilization=[min(1.0, used / total) if total and used is not None else None],
@@ -301,7 +309,7 @@ class ReportAggregation:
         return expected if own is None else min(own, expected)
 
     def _cpus(self) -> CpuTable:
-        cpus = (self._cpu.usage_data if self._has_cpu_shares else None) or {}
+        cpus = readable((self._cpu.usage_data if self._has_cpu_shares else None) or {})
         vcpus = [host_shares(cpu) for cpu in cpus.values()]
         return CpuTable(
             [Entity((("cpu", str(cpu)),)) for cpu in cpus],

@@ -39,6 +39,16 @@ def test_host_cpu_ratio_with_missing_part_is_absent() -> None:
     assert samples.value("system_vcpu_utilization_ratio") is None
 
 
+def test_unreadable_names_of_cpus() -> None:
+    """How many there are is unknown, and those with a readable name have series."""
+    busy = average(user=10)
+    cpus = {"0": busy, "x": busy, "y": busy}
+    usage = group(average_usage=busy, usage_data=cpus)
+    samples = Harness().samples(report(system_data={"vcpu_usage": usage}))
+    assert samples.value("system_vcpu_count") is None
+    assert set(samples.values("system_cpu_usage_ratio")) == {("0", "user"), ("0", "system")}
+
+
 def test_host_memory() -> None:
     info = group(
         memory_total_bytes=200, memory_used_bytes=50, swap_total_bytes=0, swap_used_bytes=None
