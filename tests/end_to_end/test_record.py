@@ -133,6 +133,21 @@ def test_recording_without_reports(
     assert not path.exists()
 
 
+def test_output_without_reports_that_was_moved(tmp_path: Path) -> None:
+    path = tmp_path / "reports"
+    recording = subprocess.Popen(
+        [*EXPORTER, "record", "--source", "stdin", "--output", str(path)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=shell_environment(),
+    )
+    wait_for(path.exists)
+    path.rename(tmp_path / "moved")
+    _, err = recording.communicate(timeout=60)
+    assert (recording.returncode, err.splitlines()[-1]) == (1, b"recorded 0 reports")
+    assert b"Traceback" not in err
+
+
 def test_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "reports"
     limited = ["bash", "-c", 'ulimit -f 64; exec "$@"', "bash", *EXPORTER]

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from neuron_exporter.cli.common import (
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         recorder.abandon()
     if output is not None and not recorder.lines:
-        os.unlink(output)
+        with suppress(FileNotFoundError):  # it may have been moved
+            os.unlink(output)
     target = f" to {output}" if output and recorder.lines else ""
     print(f"recorded {_count(recorder.reports, 'report')}{target}", file=sys.stderr)
     if recorder.lines_dropped:
