@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from neuron_exporter.text import format_duration, parse_duration, safe_message
@@ -133,7 +135,8 @@ def _parse_run(words: Sequence[str]) -> RunArguments | None:
     from neuron_exporter.doctor.context import RunArguments
 
     try:
-        args = make_parser("run").parse_args(words)
+        with redirect_stderr(StringIO()):
+            args = make_parser("run").parse_args(words)
     except SystemExit:
         return None
     return RunArguments(args.config, overrides(args))

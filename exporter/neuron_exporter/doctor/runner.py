@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from neuron_exporter import log
+from neuron_exporter.config import ConfigError
 from neuron_exporter.doctor import (
     cloudwatch,
     configuration,
@@ -144,6 +145,9 @@ def _run_here(check: Check, context: Context) -> Iterator[Finding]:
     except OSError as error:
         context.incomplete.add(check.subject)
         yield check.subject.warning(f"the check is incomplete: {describe(error)}", AS_EXPORTER)
+    except ConfigError:
+        context.incomplete.add(check.subject)
+        yield check.subject.skipped("settings that it needs are invalid (see configuration)")
     except Exception as error:  # noqa: BLE001 (a bug in one check must not stop the others)
         context.incomplete.add(check.subject)
         seen = f"the check itself failed: {type(error).__name__}"

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from neuron_exporter.cli.doctor import run
+from neuron_exporter.cli.doctor import _parse_run, run
 from neuron_exporter.cli.registry import make_parser
 from neuron_exporter.doctor import health
+from neuron_exporter.doctor.context import RunArguments
 
 CHECK = ["--check", "devices"]
 
@@ -17,6 +18,12 @@ def answer(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str]:
     """Return the exit status of the doctor, and its output."""
     status = run(make_parser("doctor").parse_args([*CHECK, *flags]))
     return status, capsys.readouterr().out
+
+
+def test_arguments_of_another_version_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _parse_run(["--config", "x.yaml"]) == RunArguments("x.yaml", [])
+    assert _parse_run(["--flag-of-tomorrow"]) is None
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

@@ -42,6 +42,23 @@ def test_exception_in_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found[1].seen == "the check itself failed: KeyError"
 
 
+def test_invalid_settings_in_a_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are the user's error, which the configuration's check describes, and no bug."""
+    path = tmp_path / "exporter.yaml"
+    path.write_text("source: {kind: file}\n")
+    monkeypatch.setattr(
+        runner,
+        "CHECKS",
+        tuple(each for each in CHECKS if each.subject in ("configuration", "source")),
+    )
+    invalid, source = run_checks(Context({}, str(path)))
+    assert invalid.subject == "configuration"
+    assert invalid.seen == f'{path}:1: source.path: is required for source.kind "file"'
+    assert source == Subject("source").skipped(
+        "settings that it needs are invalid (see configuration)"
+    )
+
+
 def test_missing_permission_in_a_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The finding names the path, the reason and the user."""
 
