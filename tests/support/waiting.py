@@ -10,12 +10,17 @@ T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 60.0, every: float = 0.02) -> T:
-    """Return the first true value of `condition`; fail if there is none within `seconds`."""
-    until = time.monotonic() + seconds
+    """Return the first true value of `condition`; fail if there is none within `seconds`.
+
+    It is evaluated every `every` seconds, and less often the longer it has been false, so that a
+    wait leaves the processor to what it waits for.
+    """
+    started = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > until:
+        waited = time.monotonic() - started
+        if waited > seconds:
             raise AssertionError(f"no true value of {condition} in {seconds} s: last was {value!r}")
-        time.sleep(every)
+        time.sleep(max(every, min(waited / 50, 0.25)))
