@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -297,7 +296,10 @@ def test_masked_recording_has_equal_values(tmp_path: Path) -> None:
     for each in (lines, masked):
         config = {"source": {"kind": "stdin"}}
         with running_exporter(tmp_path, config, stdin=subprocess.PIPE) as exporter:
-            os.write(exporter.process.stdin.fileno(), each)  # type: ignore[union-attr]
+            stdin = exporter.process.stdin
+            assert stdin is not None
+            stdin.write(each)
+            stdin.flush()
             exporter.wait_for_value("neuron_exporter_reports_total", 12)
             exposed.append(
                 {
