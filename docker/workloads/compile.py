@@ -190,7 +190,7 @@ def _compile(options: argparse.Namespace, location: str, file: Path) -> None:
     example = _example(options, network)
     print(f"compiling {options.network} {list(example.shape)} for {target}", flush=True)
     started = time.monotonic()
-    traced = trace(target, module, example, shlex.split(options.compiler_args))
+    traced = trace(target, module, example, options.compiler_args)
     seconds = time.monotonic() - started
     content = io.BytesIO()
     try:
@@ -292,12 +292,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="random weights, torchvision's pretrained weights (default), or a file",
     )
     parser.add_argument(
-        "--batch", type=_batch, default=1, metavar="N", help="inputs per execution (default 1)"
+        "--batch",
+        type=runner.integer(1, 1024),
+        default=1,
+        metavar="N",
+        help="inputs per execution (default 1)",
     )
     model_store.add_target_flag(parser)
     parser.add_argument(
         "--compiler-args",
-        default="",
+        type=_words,
+        default=[],
         metavar="ARGS",
         help="arguments for Neuron's compiler, as in --compiler-args='--auto-cast none'",
     )
@@ -317,10 +322,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _batch(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1024 (got {text!r})")
-    return int(text)
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be words as in a shell: {error} (got {text!r})"
+        ) from None
 
 
 def _tolerance(text: str) -> float:

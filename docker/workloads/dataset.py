@@ -54,7 +54,7 @@ def read(source: str) -> tuple[list[Row], str]:
         UserError: the source cannot be read or has invalid values.
     """
     if source == SKLEARN:
-        return _clean(_fetch_sklearn(), source)
+        return _clean(enumerate(_fetch_sklearn(), 2), source)
     try:
         with open(source, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -62,16 +62,17 @@ def read(source: str) -> tuple[list[Row], str]:
             missing = [each for each in (*NUMERIC, PROXIMITY) if each not in columns]
             if missing:
                 raise UserError(f"{source}: missing columns: {', '.join(missing)}")
-            return _clean(reader, source)
+            # The DictReader's own number is that of a blank line that precedes the record.
+            return _clean(((reader.reader.line_num, record) for record in reader), source)
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error):
         raise UserError(f"{source} is not a CSV file") from None
 
 
-def _clean(records: Iterable[dict[str, Any]], source: str) -> tuple[list[Row], str]:
+def _clean(records: Iterable[tuple[int, dict[str, Any]]], source: str) -> tuple[list[Row], str]:
     rows, incomplete, islands = [], 0, 0
-    for line, record in enumerate(records, 2):
+    for line, record in records:
         proximity = record[PROXIMITY]
         if not proximity or any(record[name] in (None, "") for name in NUMERIC):
             incomplete += 1

@@ -202,12 +202,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     data = "a CSV file, or `sklearn` for scikit-learn's copy"
     location = "a path or s3://BUCKET/KEY"
+    positive = runner.integer(1, 10**6)
 
     command = commands.add_parser("sample", help="print generated houses as CSV")
-    command.add_argument("--rows", type=_positive, default=2000, metavar="N", help="default 2000")
-    command.add_argument(
-        "--seed", type=_positive, default=SEED, metavar="N", help=f"default {SEED}"
-    )
+    command.add_argument("--rows", type=positive, default=2000, metavar="N", help="default 2000")
+    command.add_argument("--seed", type=positive, default=SEED, metavar="N", help=f"default {SEED}")
 
     command = commands.add_parser("train", help="train the model")
     command.add_argument("--data", required=True, help=data)
@@ -219,7 +218,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     for flag, default in (("--epochs", EPOCHS), ("--batch", BATCH), ("--seed", SEED)):
         command.add_argument(
-            flag, type=_positive, default=default, metavar="N", help=f"default {default}"
+            flag, type=positive, default=default, metavar="N", help=f"default {default}"
         )
 
     command = commands.add_parser("compile", help="compile the checkpoint with compile.py")
@@ -228,7 +227,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     command.add_argument("--model", default="housing.pt", metavar="LOCATION", help=location)
     command.add_argument("--example", metavar="PATH", help="saved input for the check")
-    command.add_argument("--batch", type=_positive, default=1, metavar="N", help="default 1")
+    command.add_argument("--batch", type=positive, default=1, metavar="N", help="default 1")
     model_store.add_target_flag(command)
 
     command = commands.add_parser("predict", help="print prices predicted by the compiled model")
@@ -236,12 +235,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument("--data", required=True, help=data)
     model_store.add_target_flag(command)
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**6:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1000000 (got {text!r})")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -248,11 +248,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--duration", type=_positive, metavar="SECONDS", help="default: until stopped"
     )
     load.add_argument(
-        "--batch", type=_count, metavar="N", help="inputs per request (default: the model's batch)"
+        "--batch",
+        type=runner.integer(1, 65536),
+        metavar="N",
+        help="inputs per request (default: the model's batch)",
     )
     load.add_argument(
         "--metrics-port",
-        type=_port,
+        type=runner.integer(0, 65535),
         metavar="PORT",
         help=f"port for Prometheus; 0 selects a free port (default {METRICS_PORT})",
     )
@@ -275,18 +278,6 @@ def _positive(text: str) -> float:
             f"must be a positive number of at most 1000000 (got {text!r})"
         )
     return number
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65536:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 65536 (got {text!r})")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 65535 (got {text!r})")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,8 @@
-"""Common behaviour of the programs: exit status, one-line errors, and signals."""
+"""Common behaviour of the programs: flags, exit status, one-line errors, and signals."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -43,6 +44,19 @@ def run(name: str, work: Callable[[], None]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 1
     return 0
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Return a type of flags: an integer within limits."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be an integer from {low} to {high} (got {text!r})"
+            )
+        return int(text)
+
+    return parse
 
 
 def _discard_output() -> None:

@@ -121,6 +121,25 @@ def test_invalid_flags_exit_with_status_2(programs: Programs, flags: tuple[str, 
     assert done.err.startswith("usage: compile.py")
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (
+            ("--compiler-args='-O1",),
+            "argument --compiler-args: must be words as in a shell: No closing quotation "
+            '(got "\'-O1")',
+        ),
+        (("--batch", "1025"), "argument --batch: must be an integer from 1 to 1024 (got '1025')"),
+    ],
+)
+def test_flags_are_checked_before_anything_is_loaded(
+    tmp_path: Path, flags: tuple[str, ...], expected: str
+) -> None:
+    done = Programs(Path(sys.executable), tmp_path).run("compile.py", *RANDOM, *flags)
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == f"compile.py: error: {expected}"
+
+
 def test_missing_bucket_fails_before_compiling(programs: Programs, bucket: Bucket) -> None:
     with_s3 = Programs(programs.python, programs.folder, **bucket.environment)
     done = with_s3.run("compile.py", *RANDOM, "--model", "s3://no-such-bucket/m.pt")

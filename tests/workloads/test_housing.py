@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,22 @@ def test_invalid_data(programs: Programs, content: str | None, expected: str) ->
     assert expected in done.err
     assert len(done.err.splitlines()) == 1
     assert file_names(programs.folder) == before
+
+
+def test_errors_and_prices_have_the_line_of_the_file(tmp_path: Path) -> None:
+    """Blank lines and lines within quotation marks count, as in an editor."""
+    programs = Programs(Path(sys.executable), tmp_path)
+    quoted = ROW.replace("NEAR BAY", '"NEAR BAY"').replace("452600", '"452600\n"')
+    lines = [HEADER, "", "", ROW, quoted, "", ROW]
+    (tmp_path / "houses.csv").write_text("\n".join(lines) + "\n")
+    code = "import dataset, json; print(json.dumps(dataset.read('houses.csv')[0]))"
+    assert [line for line, _, _ in programs.evaluate(code)] == [4, 6, 8]
+    lines[-1] = ROW.replace("880", "many")
+    (tmp_path / "houses.csv").write_text("\n".join(lines) + "\n")
+    done = programs.run("housing.py", "train", "--data", "houses.csv")
+    assert done.err == (
+        "housing.py: houses.csv, line 8: total_rooms must be a number (got 'many')\n"
+    )
 
 
 def test_unavailable_scikit_learn_data_is_an_error(programs: Programs) -> None:
