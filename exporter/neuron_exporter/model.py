@@ -357,6 +357,11 @@ class Snapshot:
     `values` are in the order of `shape`, None where a series is absent now: idle runtimes have no
     latency, and the shape does not change for that. `shape` stays the same object while the set of
     series is unchanged. The values may be shown for `fresh_for` seconds.
+
+    Attributes:
+        kinds: Kinds of entities that the selected rows describe, also those without one now.
+        cores_per_device: Number of logical cores of each device, None if it is unknown. It does not
+            depend on the selected rows.
     """
 
     shape: Shape
@@ -365,6 +370,8 @@ class Snapshot:
     fresh_for: float
     machine: Machine
     health: Health
+    kinds: frozenset[EntityKind]
+    cores_per_device: int | None
 
     def is_fresh_at(self, wall: float) -> bool:
         """Return whether the values may be shown at a moment (Unix seconds)."""

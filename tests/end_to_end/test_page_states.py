@@ -23,6 +23,7 @@ from tests.support.web_config import bcrypt_hash
 OFFLINE = {"imds": False, "ecs": False}
 CRASHING = re.compile("Live|Crash loop")
 SCHEMES = ("light", "dark")
+NOTHING = "\N{EN DASH}"
 
 
 def machine(*flags: str) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def test_stale(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         expect(page.locator("#cores-none")).to_contain_text("the last report is stale")
         expect(page.locator(".cell:visible")).to_have_count(0)
         expect(page.locator("#runtimes-table")).to_be_hidden()
+        expect(page.locator(".chart b")).to_have_text([NOTHING] * 3)
         expect(page.locator("#age")).to_contain_text("last report")
         assert "neuroncore_utilization_ratio{" not in exporter.get("/metrics")[1]
         assert_readable(page)
@@ -153,6 +155,24 @@ def test_connection_lost(browser: Browser, tmp_path: Path) -> None:
         with running_exporter(tmp_path, again):
             expect(page.locator("#state-word")).to_have_text("Live")
             expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_history_after_a_restart(browser: Browser, tmp_path: Path) -> None:
+    """Until the first report, the line ends with the last point, which is no current value."""
+    with (
+        running_exporter(tmp_path, machine()) as first,
+        opened_page(browser, first.url, errors=("ERR_CONNECTION_REFUSED",)) as page,
+    ):
+        expect(page.locator(".chart b").first).to_have_text(re.compile("%$"))
+        assert first.stop() == 0
+        silent = {"command": ["sleep", "3600"], "period": "1s"}
+        listen = {"listen": f"127.0.0.1:{first.port}"}
+        again = {"source": silent, "identity": OFFLINE, "prometheus": listen}
+        with running_exporter(tmp_path, again):
+            expect(page.locator("#state-word")).to_have_text("No data")
+            expect(page.locator(".chart b")).to_have_text([NOTHING] * 3)
+            line = page.locator(".chart path").first
+            expect(line).to_have_attribute("d", re.compile(r"[ML]240\.0 [\d.]+(h\.01)?$"))
 
 
 @pytest.fixture

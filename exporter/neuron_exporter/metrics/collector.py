@@ -180,6 +180,8 @@ class Collector:
             fresh_for=self._period.fresh_for,
             machine=machine,
             health=Health(SourceState.OK if self._inventory.has_driver else SourceState.NO_DRIVER),
+            kinds=frozenset(rows_by_kind),
+            cores_per_device=self._inventory.cores_per_device,
         )
         status = aggregation.status
         return CollectResult(

@@ -1,14 +1,14 @@
 // The heat map of all cores, the details of the selected core, and a table of all cores.
 
 import { attribute, bars, byId, children, facts, fill, make, showContentOr, text } from "./dom.js";
-import { NO_VALUE, bytes, duration, eccEvents, flops, missingReason, owner, percent, plural, sum, words } from "./format.js";
+import { NO_VALUE, bytes, defined, duration, eccEvents, flops, missingReason, owner, percent, plural, sum, words } from "./format.js";
 
 const CATEGORIES = ["model_code", "constants", "tensors", "model_shared_scratchpad", "runtime_memory"];
 let selected = null;
 let latest = [];
 let hardware = {};
 let devicesByNumber = new Map();
-let stalled = new Map(); // seconds without the end of an execution, by core
+let stalled = new Map(); // seconds without an execution ending, by core
 
 const memoryOf = (core) => (core.memory_bytes ? sum(Object.values(core.memory_bytes)) : undefined);
 const level = (share) => (share === undefined ? "none" : String(Math.min(10, Math.ceil(share * 10 - 1e-9))));
@@ -27,28 +27,29 @@ export function showCores(snapshot) {
   byId("all").hidden = !cores.length;
   text(byId("cores-about"), summary(cores) + (stalled.size ? `; dashed: no execution has ended for ${duration(Math.max(...stalled.values()))}` : ""));
   if (!cores.length) return;
-  const groups = Map.groupBy ? Map.groupBy(cores, (core) => core.device ?? 0) : grouped(cores);
+  const groups = grouped(cores, devices);
   const grid = byId("devices");
-  attribute(grid, "data-size", groups.size <= 2 ? "few" : groups.size <= 8 ? "some" : "many");
-  const cards = children(grid, groups.size, makeDevice);
-  [...groups].forEach(([number, own], at) => showDevice(cards[at], number, own, devicesByNumber.get(number)));
+  attribute(grid, "data-size", groups.length <= 2 ? "few" : groups.length <= 8 ? "some" : "many");
+  const cards = children(grid, groups.length, makeDevice);
+  groups.forEach(([number, own], at) => showDevice(cards[at], number, own, devicesByNumber.get(number)));
   if (!cores.some((core) => core.core === selected)) selected = cores[0].core;
   showSelection();
   if (byId("all").open) showTable();
 }
 
-function grouped(cores) {
-  const groups = new Map();
-  for (const core of cores) groups.set(core.device ?? 0, [...(groups.get(core.device ?? 0) ?? []), core]);
-  return groups;
+// Cores by device, which may be unknown. Devices without known cores are shown for their values.
+function grouped(cores, devices) {
+  const some = devices.filter((each) => each.memory_used_bytes || sum(eccEvents([each])));
+  const numbers = new Set([...cores, ...some].map((each) => each.device));
+  return [...numbers].map((number) => [number, cores.filter((core) => core.device === number)]);
 }
 
 function summary(cores) {
   if (!cores.length) return "";
-  const devices = new Set(cores.map((core) => core.device)).size;
+  const devices = new Set(defined(cores.map((core) => core.device))).size;
   const physical = hardware.physical_cores_per_core;
   const logical = physical > 1 ? `, each of ${physical} physical cores` : "";
-  return `${plural(cores.length, "core")} on ${plural(devices, "device")}${logical}`;
+  return `${plural(cores.length, "core")}${devices ? ` on ${plural(devices, "device")}` : ""}${logical}`;
 }
 
 function makeDevice() {
@@ -60,8 +61,9 @@ function makeDevice() {
 
 function showDevice(card, number, cores, device = {}) {
   const [title, bar, cells] = card.children;
-  attribute(card, "aria-label", `Device ${number}`);
-  text(title.firstChild, `Device ${number}`);
+  const name = number >= 0 ? `Device ${number}` : "Cores";
+  attribute(card, "aria-label", name);
+  text(title.firstChild, name);
   const [uncorrected, corrected] = eccEvents([device]);
   text(title.children[1], uncorrected ? `${uncorrected} uncorrected ECC` : corrected ? `${corrected} corrected ECC` : "");
   attribute(title.children[1], "data-tone", uncorrected ? "bad" : "");
@@ -84,7 +86,7 @@ function showCell(button, core, device) {
   const gap = stalled.get(core.core);
   attribute(button, "data-stalled", String(gap !== undefined));
   const mark = gap === undefined ? "" : `, no execution has ended for ${duration(gap)}`;
-  attribute(button, "aria-label", `Core ${core.core} of device ${device}: ${busy}${mark}`);
+  attribute(button, "aria-label", `Core ${core.core}${device >= 0 ? ` of device ${device}` : ""}: ${busy}${mark}`);
   text(button.firstChild, String(core.core));
   text(button.lastChild, share === undefined ? NO_VALUE : (100 * share).toFixed(0));
 }
@@ -111,7 +113,7 @@ function showCore(core) {
   if (uncorrected + corrected) rows.push(["ECC of device", `${uncorrected} uncorrected, ${corrected} corrected`, uncorrected ? "bad" : ""]);
   const speed = core.effective_flops ?? core.flops;
   if (speed !== undefined) rows.push([core.effective_flops === undefined ? "Speed" : "Effective speed", flops(speed)]);
-  rows.push(["Runtimes", runtimesOf(core).join(", ") || "none"]);
+  if (core.runtimes) rows.push(["Runtimes", runtimesOf(core).join(", ") || "none"]);
   if (core.allocated !== undefined) rows.push(["Allocated", core.allocated ? "to a pod" : "no"]);
   if (core.owner) rows.push(["Owner", owner(core.owner)]);
   rows.push(["Device memory", bytes(memoryOf(core))]);

@@ -63,11 +63,10 @@ Samples = Mapping[tuple[str, EntityKind], list[_Sample]]
 def build_reading(snapshot: Snapshot, previous: Snapshot | None) -> Document:
     """Return the hardware state in a snapshot, with rates since the `previous` one."""
     samples = _by_metric(snapshot, previous)
-    hardware = _hardware(samples)
     core_runtimes = list(_core_runtimes(samples))
     return {
-        "hardware": hardware,
-        "cores": _cores(samples, core_runtimes, hardware.get("cores_per_device", 0)),
+        "hardware": _hardware(samples),
+        "cores": _cores(samples, core_runtimes, snapshot),
         "devices": _devices(samples),
         "runtimes": _runtimes(samples, core_runtimes),
         "executions": _executions(samples),
@@ -144,9 +143,10 @@ def _core_runtimes(samples: Samples) -> Iterator[_CoreRuntime]:
 
 
 def _cores(
-    samples: Samples, core_runtimes: Iterable[_CoreRuntime], per_device: int
+    samples: Samples, core_runtimes: Iterable[_CoreRuntime], snapshot: Snapshot
 ) -> list[Document]:
-    """Return every core with a value, in order."""
+    """Return every core with a value, in order. `runtimes` is left out where they are unknown."""
+    per_device = snapshot.cores_per_device
     cores: dict[int, Document] = defaultdict(dict)
 
     def document_of(sample: _Sample) -> Document:
@@ -172,6 +172,10 @@ def _cores(
     for sample in samples.get(("neuroncore_allocated", EntityKind.CORE), ()):
         document_of(sample)["allocated"] = bool(sample.value)
         _set_owner(document_of(sample), sample.series.owner)
+    if EntityKind.CORE_RUNTIME in snapshot.kinds:
+        for core in cores.values():
+            if "utilization" in core:  # otherwise, the runtimes could not be read
+                core["runtimes"] = []
     for each in core_runtimes:
         runtime = {"tag": each.tag, "pid": each.pid}
         cores[each.core].setdefault("runtimes", []).append(runtime)

@@ -105,6 +105,12 @@ export function sum(values) {
   return values.reduce((total, value) => total + value, 0);
 }
 
+// Statuses and errors count the same failures; one may be unknown.
+export function failures({ failed, errors }) {
+  if (!failed && !errors) return undefined;
+  return Math.max(...[failed, errors].map((each) => sum(Object.values(each ?? {}))));
+}
+
 // Returns the reason why a group has no values.
 export function missingReason(snapshot, group, what) {
   if (!snapshot.source.is_fresh) {
@@ -113,5 +119,5 @@ export function missingReason(snapshot, group, what) {
       : `No ${what}: the last report is stale.`;
   }
   const missing = snapshot.missing.find((each) => each.group === group);
-  return missing ? `No ${what}: ${group}: ${missing.reason}.` : `No ${what} in the last report.`;
+  return missing ? `No ${what}: ${group}: ${missing.reason}.` : `No ${what}: the last report has none that a sink publishes.`;
 }

@@ -20,7 +20,7 @@ function highest(values) {
 }
 
 export function showHistory({ reading, source }) {
-  const at = source.last_report_at;
+  const at = source.last_report_at ?? points.at(-1)?.at; // null after a restart
   if (source.is_fresh && at !== points.at(-1)?.at) {
     if (at < points.at(-1)?.at) points.length = 0; // the exporter's clock was set back
     points.push({ at, values: CHARTS.map(([, , read]) => read(reading)) });
@@ -36,7 +36,7 @@ export function showHistory({ reading, source }) {
     const [title, now, note] = cards[index].firstChild.children;
     const top = limit ?? highest(points.map((each) => each.values[index]));
     text(title, name);
-    text(now, format(points.at(-1).values[index]));
+    text(now, format(source.is_fresh ? points.at(-1).values[index] : undefined));
     text(note, top === undefined ? about : `${about}; top ${format(top)}`);
     attribute(cards[index].querySelector("path"), "d", line(index, at, span, top || 1, pause));
   });

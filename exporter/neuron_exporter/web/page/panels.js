@@ -1,11 +1,15 @@
 // All panels other than cores and runtimes: figures, memory, errors, sinks, source, machine, log.
 
 import { attribute, bars, byId, children, facts, make, pill, showContentOr, text } from "./dom.js";
-import { NO_VALUE, bytes, defined, dollars, duration, eccEvents, integer, mean, missingReason, moment, number, percent, plural, sum, words } from "./format.js";
+import { NO_VALUE, bytes, defined, dollars, duration, eccEvents, failures, integer, mean, missingReason, moment, number, percent, plural, sum, words } from "./format.js";
 
-function failures({ executions = {}, devices = [] }) {
-  if (!executions.by_status && !executions.errors && !devices.some((each) => each.ecc_events)) return undefined;
-  return sum(Object.values(executions.failed ?? {})) + eccEvents(devices)[0];
+// Returns the errors, and of what: a sink may publish only one kind.
+function errors({ executions = {}, devices = [] }) {
+  const failed = failures(executions);
+  const ecc = devices.some((each) => each.ecc_events) ? eccEvents(devices)[0] : undefined;
+  const known = defined([failed, ecc]);
+  const kind = known.length !== 1 ? "" : ecc === undefined ? "of executions " : "of memory ";
+  return [known.length ? sum(known) : undefined, `${kind}since start`];
 }
 
 function publishing({ sinks: { cloudwatch }, exporter }, since) {
@@ -22,12 +26,12 @@ export function showFigures(snapshot, since) {
   const memory = defined(devices.map((each) => each.memory_used_bytes));
   const capacity = hardware.devices && hardware.memory_per_device_bytes
     ? hardware.devices * hardware.memory_per_device_bytes : undefined;
-  const bad = failures(reading);
+  const [bad, kind] = errors(reading);
   const tiles = [
     ["Utilization", percent(mean(shares), 1), "mean of all cores"],
     ["Cores in use", shares.length ? `${shares.filter((each) => each > 0).length}` : NO_VALUE, shares.length ? `of ${shares.length}` : ""],
     ["Executions", number(executions.completed_per_second), "per second"],
-    ["Errors", integer(bad), "since start", bad ? "bad" : ""],
+    ["Errors", integer(bad), kind, bad ? "bad" : ""],
     ["Device memory", memory.length ? bytes(sum(memory)) : NO_VALUE, capacity ? `of ${bytes(capacity)}` : ""],
     ["CloudWatch", ...publishing(snapshot, since)],
   ];

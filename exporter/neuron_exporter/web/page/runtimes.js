@@ -1,7 +1,7 @@
 // The table of runtimes.
 
 import { attribute, byId, children, make, showContentOr, text } from "./dom.js";
-import { NO_VALUE, bytes, duration, integer, latency, missingReason, number, owner, plural, ranges, sum } from "./format.js";
+import { NO_VALUE, bytes, duration, failures, integer, latency, missingReason, number, owner, plural, ranges } from "./format.js";
 
 const COLUMNS = [
   ["Runtime", (each) => each.tag || "(no tag)", "wide"],
@@ -19,15 +19,10 @@ const COLUMNS = [
   ["Host memory", (each) => bytes(each.host_memory_bytes), "number"],
 ];
 
-function failures(runtime) {
-  if (!runtime.executions && !runtime.errors) return undefined;
-  return Math.max(sum(Object.values(runtime.failed ?? {})), sum(Object.values(runtime.errors ?? {})));
-}
-
 export function showRuntimes(snapshot) {
-  const { runtimes = [] } = snapshot.reading;
-  const running = snapshot.source.is_fresh && snapshot.reading.cores?.length;
-  const reason = running ? "No process is using the Neuron devices." : missingReason(snapshot, "execution_stats", "runtimes");
+  const { runtimes = [], cores = [] } = snapshot.reading;
+  const unused = cores.length && cores.every((each) => each.runtimes?.length === 0);
+  const reason = unused ? "No process is using the Neuron devices." : missingReason(snapshot, "execution_stats", "runtimes");
   const table = byId("runtimes-table");
   showContentOr(byId("runtimes-none"), table, runtimes.length ? "" : reason);
   text(byId("runtimes-about"), runtimes.length ? `${plural(runtimes.length, "runtime")} (runtimes with equal labels are merged)` : "");

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Layout, Owner, Owners
 from neuron_exporter.web.page import build_reading
 from tests.support.reports import Harness, cores, ecc, executions, memory, report, runtime
@@ -32,8 +33,24 @@ def test_core() -> None:
     assert (first["utilization"], second["utilization"], third["utilization"]) == (0.5, 0.25, 0.0)
     assert first["memory_bytes"]["tensors"] == 10
     assert first["runtimes"] == [{"tag": "a", "pid": 7}]
-    assert "runtimes" not in third
+    assert third["runtimes"] == []
     assert document["hardware"] == {"devices": 2, "cores_per_device": 2}
+
+
+def test_core_with_cloudwatch_alone() -> None:
+    """The device is known without metrics of the hardware; the runtimes are not."""
+    harness = Harness()
+    harness.collector.set_rows(select_for_cloudwatch("standard", [], [])[0].rows)
+    document = reading(harness, report(runtime(7, "a", **GROUPS)))
+    assert document["hardware"] == {}
+    assert [core["device"] for core in document["cores"]] == [0, 0, 1, 1]
+    assert all("runtimes" not in core for core in document["cores"])
+
+
+def test_core_of_unknown_device() -> None:
+    counters = cores(_0=50, _1=0)
+    busy = report(runtime(7, "a", neuroncore_counters=counters), neuron_hardware_info=None)
+    assert all("device" not in core for core in reading(Harness(), busy)["cores"])
 
 
 def test_core_with_several_runtimes() -> None:
@@ -108,7 +125,7 @@ def test_rates() -> None:
 
 
 def test_gap_of_executions() -> None:
-    """A runtime whose cores are busy without the end of an execution is stalled after 30 s."""
+    """A runtime whose cores are busy without an execution ending is stalled after 30 s."""
     stuck = runtime(7, "a", neuroncore_counters=cores(_0=99), execution_stats=executions(0))
     seconds = [
         (each["execution_gap_seconds"], each["is_stalled"])
