@@ -42,7 +42,7 @@ NO_EXECUTION_SECONDS = (
     Step(HANG_WARNING_SECONDS, "dark-yellow"),
     Step(HANG_CRITICAL_SECONDS, "red"),
 )
-"""Times without the end of an execution: from which on it may be a hang, and is one.
+"""Times without an execution ending that may be a hang, and that are one.
 
 Both are the shortest. The limits of a runtime with long executions are higher.
 """

@@ -114,8 +114,8 @@ def _overview() -> list[Panel]:
         common.average_utilization(MACHINE),
         panels.stat(
             "No execution for",
-            "Longest time for which cores of a process have been busy without the end of an "
-            "execution. Yellow may be a hang, red is one, unless executions of this length are "
+            "Longest time for which cores of a process have been busy without an execution "
+            "ending. Yellow may be a hang, red is one, unless executions of this length are "
             "usual for the process; Problems says which.",
             query(f"max({_GAP})"),
             unit="s",
@@ -184,7 +184,7 @@ def _executions() -> list[Panel]:
         ),
         *common.executions_and_errors(MACHINE),
         panels.graph(
-            "Time without the end of an execution",
+            "Time without an execution ending",
             "By process, while its cores are busy. A regular sawtooth is normal for long "
             "executions; a line that only rises is a hang.",
             query(f"max by (runtime_tag, pod, task_family) ({_GAP})", _RUNTIME),

@@ -69,8 +69,8 @@ def cores() -> list[Panel]:
         panels.timeline(
             "Utilization of each core",
             "One band per core, the darker the busier; a gap means that the core was not read. "
-            f"From {STALLED_SECONDS} s without the end of an execution on, the cores of a process "
-            "are yellow, and red once that is a hang.",
+            f"After {STALLED_SECONDS} s without an execution ending, the cores of a process are "
+            "yellow, and red once that is a hang.",
             query(pad_core(_bands()), "core {{core}}"),
             hangs=True,
             unit="percentunit",

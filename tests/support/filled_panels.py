@@ -41,7 +41,7 @@ FILLED: Mapping[str, Mapping[str, frozenset[str] | set[str]]] = {
         "Latency": EXECUTING,
         "Latency on the device": EXECUTING,
         "No execution for": BUSY,
-        "Time without the end of an execution": BUSY,
+        "Time without an execution ending": BUSY,
         # The group has an error there, so its readings are not exported.
         "CPU of processes": BUSY - {"garbage"},
         "Host memory of processes": BUSY,

@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 Severity = Literal["critical", "warning", "info"]
-"""`critical` pages the on-call engineer, `warning` is for working hours, `info` for information."""
+"""`critical` pages the on-call engineer, `warning` is for working hours, `info` needs no action."""
 
 STALLED_SECONDS = 30
-"""Time for which cores are busy without the end of an execution, from which on it is shown."""
+"""Seconds for which cores must be busy without an execution ending before this is shown."""
 
 HANG_UTILIZATION = 0.5
 """Utilization above which a core counts as busy although no execution ends."""
@@ -82,7 +82,7 @@ retries, is none."""
 
 
 class HangLimits(NamedTuple):
-    """Seconds without the end of an execution after which busy cores warn, and hang."""
+    """Seconds of busy cores without an execution ending until a warning, and until a hang."""
 
     warning: float
     critical: float

@@ -1,4 +1,4 @@
-"""Alerts on what the exporter delivers to CloudWatch and by OTLP."""
+"""Alerts on what the exporter delivers to CloudWatch and over OTLP."""
 
 from __future__ import annotations
 

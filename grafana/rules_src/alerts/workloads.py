@@ -141,8 +141,9 @@ ALERTS = (
         summary="No execution of {{ with $labels.runtime_tag }}{{ . }} on {{ end }}"
         f"{MACHINE_NAME} has ended for {{{{ $value | humanizeDuration }}}}.",
         description="NeuronCores{{ with $labels.runtime_tag }} of {{ . }}{{ end }} on "
-        f"{MACHINE_NAME} have been busy for {{{{ $value | humanizeDuration }}}} without the end of "
-        "an execution. In the last six hours, executions ended at most a third of this time apart.",
+        f"{MACHINE_NAME} have been busy for {{{{ $value | humanizeDuration }}}} without an "
+        "execution ending. In the last six hours, executions ended at most a third of this time "
+        "apart.",
         rationale="A runtime without history, which may be in its first long execution, has no "
         "warning before NeuronHang.",
     ),

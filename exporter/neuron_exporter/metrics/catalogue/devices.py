@@ -103,7 +103,8 @@ DEVICES: tuple[MetricSpec, ...] = (
     ),
     counter(
         "neurondevice_resets_total",
-        "Resets of the Neuron device or of its cores by result: the highest count of a core.",
+        "Resets of the Neuron device or of its cores, by result; where cores differ, the highest "
+        "count.",
         "resets",
         entity_kind=EntityKind.DEVICE,
         group=None,

@@ -106,13 +106,13 @@ RUNTIMES: tuple[MetricSpec, ...] = (
     ),
     _gap(
         "neuron_execution_gap_seconds",
-        "Seconds for which cores of the runtime have been busy without the end of an execution.",
+        "Seconds for which the runtime's cores have been busy while no execution ended.",
         "gap",
     ),
     _gap(
         "neuron_execution_gap_max_seconds",
-        "Longest of these gaps that a completed execution has ended in the last six hours; absent "
-        "if none has.",
+        "Longest neuron_execution_gap_seconds that ended with a completed execution in the last "
+        "six hours; absent if none did.",
         "longest_gap",
     ),
     _latencies(
