@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from neuron_exporter.config import ConfigError
 from neuron_exporter.facts.instance_types import InstanceType
+from neuron_exporter.facts.partitions import Partition, partition_of
 from neuron_exporter.generate.ecs.devices import device_mappings
 
 Node = dict[str, Any]
@@ -91,6 +92,11 @@ class DeploymentTarget(NamedTuple):
 
     account: str
     region: str
+
+    @property
+    def partition(self) -> Partition:
+        """The partition of AWS, which has a domain of its own and is named in ARNs."""
+        return partition_of(self.region)
 
 
 def exporter(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
 from neuron_exporter.config.variables import variable_name
+from neuron_exporter.facts.partitions import REGION as REGION_NAME
 from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.containers import (
     IN_IMAGE,
@@ -86,7 +87,7 @@ def task_definition(
         raise ConfigError([f"--into: needs --with none and --launch sidecar (got {into!r})"])
     row, count = find_type(instance_type)
     tag = __version__ if tools == IN_IMAGE else f"{__version__}-toolless"
-    image = image or f"{account}.dkr.ecr.{region}.amazonaws.com/neuron-exporter:{tag}"
+    image = image or f"{account}.dkr.ecr.{region}.{target.partition.domain}/neuron-exporter:{tag}"
     constraint = {"type": "memberOf", "expression": f"attribute:ecs.instance-type == {row.name}"}
     common: Node = {
         # On the host, since a volume of the task would be deleted with it: if a task ends during an
@@ -150,7 +151,7 @@ def task_definition(
 
 def _head(family: str, workload: str, target: DeploymentTarget, *, network: str) -> Node:
     def role(name: str) -> str:
-        return f"arn:aws:iam::{target.account}:role/{name}-{target.region}"
+        return f"arn:{target.partition.name}:iam::{target.account}:role/{name}-{target.region}"
 
     return {
         "family": family,
@@ -172,7 +173,7 @@ def _check_options(
     problems = []
     if not re.fullmatch(r"[0-9]{12}", target.account):
         problems.append(f"--account: must be the 12 digits of an account (got {target.account!r})")
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", target.region):
+    if not REGION_NAME.fullmatch(target.region):
         problems.append(f'--region: must be a region such as "us-east-1" (got {target.region!r})')
     if launch in _DAEMONS:
         if workload != "none":

@@ -14,7 +14,6 @@ from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.devices import format_devices, parse_devices
 from neuron_exporter.generate.ecs.task_definition import task_definition
-from neuron_exporter.simulator.hardware import hardware
 from tests.support.task_definitions import (
     EXAMPLES,
     committed,
@@ -25,7 +24,6 @@ from tests.support.task_definitions import (
 
 SIDECARS = [name for name in EXAMPLES if name.endswith("sidecar")]
 DAEMONS = [name for name in EXAMPLES if name.endswith("daemon")]
-WHOLE = [name for name, row in INSTANCE_TYPES.items() if row.devices and row.memory_gib]
 
 
 def workload_of(definition: dict[str, Any]) -> dict[str, Any]:
@@ -102,28 +100,6 @@ def test_placement_constraint(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("instance_type", WHOLE)
-def test_tasks_for_all_devices_and_a_daemon_fit(instance_type: str) -> None:
-    """With half a GiB for the agent, in CPUs and in memory."""
-    row, machine = INSTANCE_TYPES[instance_type], hardware(instance_type)
-    assert row.devices is not None
-    daemon = exporter_of(make_definition(instance_type, "none", "daemon"))
-    tasks = [
-        container
-        for index in range(row.devices)
-        for container in make_definition(instance_type, "compile", "sidecar", str(index))[
-            "containerDefinitions"
-        ]
-    ]
-    memory = sum(each["memory"] for each in [*tasks, daemon])
-    cpu = sum(each["cpu"] for each in [*tasks, daemon])
-    assert memory + 512 <= machine.memory / 2**20 * 0.925
-    assert cpu <= machine.vcpus * 1024
-    assert memory >= 0.75 * machine.memory / 2**20, (
-        "most of the memory must be left to the workloads"
-    )
-
-
 def test_memory_for_neuron_monitor() -> None:
     """The measured exporter and GOMEMLIMIT leave an eighth of the limit."""
     child = 0.6 * containers.MEMORY_MIB
@@ -190,6 +166,29 @@ def test_options() -> None:
     role = "arn:aws:iam::000000000007:role/neuron-execution-eu-west-1"
     assert definition["executionRoleArn"] == role
     assert workload["logConfiguration"]["options"]["awslogs-region"] == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "domain"),
+    [
+        ("us-east-1", "aws", "amazonaws.com"),
+        ("us-gov-west-1", "aws-us-gov", "amazonaws.com"),
+        ("cn-northwest-1", "aws-cn", "amazonaws.com.cn"),
+        ("eusc-de-east-1", "aws-eusc", "amazonaws.eu"),
+        ("us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov"),
+    ],
+)
+def test_roles_and_registry_are_in_the_partition_of_the_region(
+    region: str, partition: str, domain: str
+) -> None:
+    definition = task_definition(
+        instance_type="inf2.xlarge", workload="inference", launch="sidecar", region=region
+    )
+    arn = f"arn:{partition}:iam::123456789012:role/neuron"
+    assert definition["executionRoleArn"] == f"{arn}-execution-{region}"
+    assert definition["taskRoleArn"] == f"{arn}-inference-{region}"
+    registry = f"123456789012.dkr.ecr.{region}.{domain}/"
+    assert exporter_of(definition)["image"].startswith(registry)
 
 
 @pytest.mark.parametrize(
