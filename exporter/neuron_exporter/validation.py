@@ -55,6 +55,14 @@ class YamlError(Exception):
         self.line = line
 
 
+class SettingProblem(NamedTuple):
+    """An invalid setting: its key, its value (None is not shown), and what is wrong with it."""
+
+    key: str
+    value: object
+    message: str
+
+
 class Document(NamedTuple):
     """The value of a YAML text (None for an empty one), the line of every key and list item, and
     the repeated keys with their lines."""

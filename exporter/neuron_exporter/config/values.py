@@ -83,24 +83,37 @@ def _address(value: Any) -> str:
     return str(value)
 
 
-def _url(value: Any) -> str:
-    example = 'such as "https://collector.example.com:4318"'
+def check_url(value: Any, example: str) -> str:
+    """Return a URL of HTTP that has a host and, if any, a valid port.
+
+    Raises:
+        ValueError: it is another value; the message names an `example`.
+    """
     if not isinstance(value, str) or not value.startswith(("http://", "https://")):
-        raise ValueError(f"must be a URL that begins with http:// or https://, {example}")
+        raise ValueError(f'must be a URL that begins with http:// or https://, such as "{example}"')
     if not value.isascii() or not value.isprintable() or " " in value or "\\" in value:
-        raise ValueError("must be a URL without spaces and other characters that need an escape")
-    if "?" in value or "#" in value:
-        raise ValueError("must be a URL without a query (?) and a fragment (#)")
+        raise ValueError("must be a URL without spaces or other characters that must be escaped")
     try:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = "", None
-    if "@" in value:
-        raise ValueError("must be a URL without user and password, which belong in otlp.headers")
     if not host or port == 0:
-        raise ValueError(f"must be a URL with a host and, if any, a valid port, {example}")
+        raise ValueError(
+            f'must be a URL with a host and, if any, a valid port, such as "{example}"'
+        )
     return value
+
+
+def _url(value: Any) -> str:
+    url = check_url(value, "https://collector.example.com:4318")
+    if "?" in url or "#" in url:
+        raise ValueError("must be a URL without a query (?) or a fragment (#)")
+    if "@" in url:
+        raise ValueError(
+            "must be a URL without a user name or password: put credentials in otlp.headers"
+        )
+    return url
 
 
 def _header_value(value: Any) -> SecretStr | dict[str, str]:
@@ -116,10 +129,10 @@ def _header_value(value: Any) -> SecretStr | dict[str, str]:
     match value:
         case {"file": str(path)} if len(value) == 1:
             if not path.startswith("/") or "\0" in path:
-                raise ValueError("must have an absolute path as its file")
+                raise ValueError("must name a file by its absolute path")
         case {"variable": str(name)} if len(value) == 1:
             if not _VARIABLE.fullmatch(name):
-                raise ValueError('must have a variable\'s name, such as "OTLP_TOKEN"')
+                raise ValueError('must name an environment variable, such as "OTLP_TOKEN"')
         case _:
             raise ValueError("must be text, {file: /PATH} or {variable: NAME}")
     return dict(value)
@@ -217,7 +230,10 @@ HostName = Annotated[
 ]
 Dimension = Annotated[str, Field(min_length=1, max_length=255)]
 _VariableName = Annotated[
-    str, _check(_VARIABLE.fullmatch, 'must be a variable\'s name, such as "AWS_REGION"')
+    str,
+    _check(
+        _VARIABLE.fullmatch, 'must be the name of an environment variable, such as "AWS_REGION"'
+    ),
 ]
 _SecretText = Annotated[
     SecretStr,

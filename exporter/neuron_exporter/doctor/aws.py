@@ -28,6 +28,7 @@ from neuron_exporter.doctor.finding import Finding, Subject, describe
 from neuron_exporter.facts.prices import HOURS_PER_MONTH, METRIC
 from neuron_exporter.sinks.cloudwatch.put_metric_data import PutMetricDataTransport
 from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
+from neuron_exporter.sinks.delivery.aws_errors import DENIED
 from neuron_exporter.sinks.delivery.deadline import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
@@ -196,7 +197,8 @@ def _not_loaded(error: Exception) -> Finding:
     reason = _code(error)
     fix = _FIX_BY_CODE.get(reason, "check the shared credentials file and the role's trust policy")
     if isinstance(error, ConnectionError):
-        through = _through_proxy("https://sts.amazonaws.com")
+        # An unreachable proxy is reported without the endpoint.
+        through = _through_proxy(error.kwargs.get("endpoint_url", "https://sts.amazonaws.com"))
         reason = f"STS cannot be reached{through} ({reason})"
         fix = _FIX_PROXY if through else _FIX_ROUTE
     elif isinstance(error, OSError) and error.filename:  # a token, mostly
@@ -220,7 +222,7 @@ def send_one(config: CloudWatchConfig, region: str) -> Finding:
     if outcome.verdict is Verdict.DELIVERED:
         price = f"{METRIC.tiers[0].usd / HOURS_PER_MONTH:.4f} USD at the first tier"
         return SUBJECT.ok(f"sent {metric}, billed as one metric for this hour ({price})")
-    if outcome.code in ("AccessDenied", "AccessDeniedException", "NotAuthorized"):
+    if outcome.code in DENIED | {"NotAuthorized"}:
         fix = (
             "allow cloudwatch:PutMetricData with the condition cloudwatch:namespace = "
             f"{config.namespace} (the policy is in docs/cloudwatch.md); a VPC endpoint has its own "

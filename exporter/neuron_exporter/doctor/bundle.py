@@ -36,9 +36,10 @@ from neuron_exporter.facts.driver_files import (
     SERIAL_NUMBER,
     UNREACHABLE,
 )
+from neuron_exporter.facts.partitions import REGION
 from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.report import Masker
-from neuron_exporter.report.mask import INSTANCE_TYPE, REGION
+from neuron_exporter.report.mask import INSTANCE_TYPE
 from neuron_exporter.sinks.cloudwatch.dimensions import MACHINE_DIMENSIONS, OWNER_DIMENSIONS
 from neuron_exporter.text import MASK, mask_secrets
 

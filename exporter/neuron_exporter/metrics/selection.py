@@ -22,6 +22,7 @@ from neuron_exporter.model import (
     Selection,
     Series,
 )
+from neuron_exporter.validation import SettingProblem
 
 _PATTERN = re.compile(r"(?P<name>[^{}]+?)(?:\{(?P<labels>[^{}]*)\})?")
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"([^"]*)"\s*')
@@ -31,14 +32,6 @@ _MACHINE_GROUPS = (None, Group.HW_COUNTERS, Group.VCPU_USAGE, Group.MEMORY_INFO)
 """Groups of metrics that all tasks of a machine share; those of the exporter have no group."""
 
 _OWNED = {EntityKind.CORE, EntityKind.DEVICE, *RUNTIME_KINDS}
-
-
-class SelectionProblem(NamedTuple):
-    """Unusable entry of `include`, `exclude` or `budget.keep`, with the key of its list."""
-
-    key: str
-    value: str
-    message: str
 
 
 class _Pattern(NamedTuple):
@@ -52,16 +45,16 @@ def select_for_prometheus(
     exclude: Sequence[str],
     layout: Layout = Layout.CORE,
     keep: Sequence[str] = (),
-) -> tuple[Selection, list[SelectionProblem]]:
+) -> tuple[Selection, list[SettingProblem]]:
     """Select rows and series by Prometheus names and label globs. `keep` is only validated: a
     budget drops a metric with all its series, so its patterns have no labels."""
     available = {row.name: row for row in CATALOGUE if layout in row.layouts}
-    problems: list[SelectionProblem] = []
+    problems: list[SettingProblem] = []
     included = _parse("include", include, available, problems)
     excluded = _parse("exclude", exclude, available, problems)
     kept = _parse("budget.keep", keep, available, problems)
     problems += (
-        SelectionProblem("budget.keep", text, "must have no labels: the budget drops whole metrics")
+        SettingProblem("budget.keep", text, "must have no labels: the budget drops whole metrics")
         for text, pattern in zip(keep, kept, strict=False)
         if pattern.labels
     )
@@ -92,7 +85,7 @@ def select_for_cloudwatch(
     *,
     task_scope: bool = False,
     per_owner: bool = False,
-) -> tuple[Selection, list[SelectionProblem]]:
+) -> tuple[Selection, list[SettingProblem]]:
     """Select rows and metrics by CloudWatch names.
 
     A CloudWatch metric pools all series of its row, so patterns have no labels. `keep` is only
@@ -109,7 +102,7 @@ def select_for_cloudwatch(
         or _is_heartbeat(metric)
     ]
     available = {metric.name: row for row, metric in metrics}
-    problems: list[SelectionProblem] = []
+    problems: list[SettingProblem] = []
     included = _parse("include", include, available, problems, cloudwatch=True)
     excluded = _parse("exclude", exclude, available, problems, cloudwatch=True)
     _parse("budget.keep", keep, available, problems, cloudwatch=True)
@@ -134,11 +127,11 @@ def select_for_cloudwatch(
 
 
 def _explain_task_scope(
-    problem: SelectionProblem, available: Mapping[str, MetricSpec]
-) -> SelectionProblem:
+    problem: SettingProblem, available: Mapping[str, MetricSpec]
+) -> SettingProblem:
     """Return a better message if the pattern names metrics that `task_scope` leaves out."""
     names = {metric.name for row in CATALOGUE for metric in row.cloudwatch} - available.keys()
-    if not any(fnmatchcase(name, problem.value) for name in names):
+    if not any(fnmatchcase(name, str(problem.value)) for name in names):
         return problem
     message = "is a metric of the whole machine, which is not sent with scope: task"
     return problem._replace(message=message)
@@ -158,15 +151,15 @@ def _check_not_empty(
     preset: str,
     include: Sequence[str],
     exclude: Sequence[str],
-    problems: list[SelectionProblem],
+    problems: list[SettingProblem],
 ) -> None:
     if rows or problems:
         return
     if preset == "none" and not include:
         message = "must name the metrics to publish, since the preset is none"
-        problems.append(SelectionProblem("include", "[]", message))
+        problems.append(SettingProblem("include", "[]", message))
     else:
-        problems.append(SelectionProblem("exclude", ", ".join(exclude), "leaves no metric"))
+        problems.append(SettingProblem("exclude", ", ".join(exclude), "leaves no metric"))
 
 
 def _accept_all(_: Series) -> bool:
@@ -190,7 +183,7 @@ def _parse(
     key: str,
     texts: Iterable[str],
     available: dict[str, MetricSpec],
-    problems: list[SelectionProblem],
+    problems: list[SettingProblem],
     *,
     cloudwatch: bool = False,
 ) -> list[_Pattern]:
@@ -200,7 +193,7 @@ def _parse(
         if pattern is not None:
             patterns.append(pattern)
         else:
-            problems.append(SelectionProblem(key, text, message))
+            problems.append(SettingProblem(key, text, message))
     return patterns
 
 

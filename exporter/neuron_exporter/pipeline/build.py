@@ -27,7 +27,7 @@ from neuron_exporter.pipeline.branches import (
 from neuron_exporter.pipeline.cloudwatch import (
     Connect,
     check_cloudwatch,
-    check_simulated,
+    check_endpoint,
     make_cloudwatch_sink,
     select_for_cloudwatch,
 )
@@ -292,7 +292,7 @@ def _runtime_problems(
 ) -> list[str]:
     """Return the errors that depend on where the exporter runs."""
     if not is_dry_run:
-        return [*check_simulated(loaded, environment), *check_runtime(loaded, environment)]
+        return [*check_endpoint(loaded, environment), *check_runtime(loaded, environment)]
     reason = why_unusable() if "otlp" in selections else ""
     return [loaded.problem("otlp.enabled", reason)] if reason else []
 

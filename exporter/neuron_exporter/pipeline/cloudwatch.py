@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuron_exporter.config import LoadedConfig, suggest
 from neuron_exporter.config.schema import CloudWatchConfig, Config
+from neuron_exporter.config.values import check_url
 from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.metrics import selection
 from neuron_exporter.metrics.ecc_state import EccStateFile
@@ -17,7 +18,6 @@ from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.pipeline.source import source_kind
 from neuron_exporter.pipeline.spools import (
     Clocks,
-    Problem,
     check_max_age,
     check_path,
     opener,
@@ -32,6 +32,8 @@ from neuron_exporter.sinks.cloudwatch.settings import NAME, SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.delivery.transport import Transport
 from neuron_exporter.telemetry import Telemetry
+from neuron_exporter.text import shown_value
+from neuron_exporter.validation import SettingProblem
 
 Connect = Callable[[str], Transport[PutMetricDataRequest]]
 """Opens a transport to an AWS region."""
@@ -62,7 +64,7 @@ def select_for_cloudwatch(loaded: LoadedConfig) -> tuple[Selection, list[str]]:
 def check_cloudwatch(loaded: LoadedConfig, selected: Selection | None) -> list[str]:
     """Return the errors of the section; `selected` is None if CloudWatch is off."""
     config = loaded.config.cloudwatch
-    problems: list[Problem] = [
+    problems: list[SettingProblem] = [
         *dimensions.check(config.namespace, config.dimension_sets, config.extra_dimensions)
     ]
     if selected is not None and config.transport == "emf":
@@ -75,10 +77,19 @@ def check_cloudwatch(loaded: LoadedConfig, selected: Selection | None) -> list[s
             *check_max_age(NAME, config.spool, "flush_interval", config.flush_interval),
         ]
     problems += check_path(NAME, config.spool)
-    url = config.endpoint_url
-    if url is not None and not url.startswith(("http://", "https://")):
-        problems.append(("cloudwatch.endpoint_url", url, "must begin with http:// or https://"))
+    if config.endpoint_url is not None and (fault := _fault(config.endpoint_url)):
+        problems.append(SettingProblem("cloudwatch.endpoint_url", config.endpoint_url, fault))
     return [loaded.problem(key, message, value) for key, value, message in problems]
+
+
+def check_endpoint(loaded: LoadedConfig, environment: Mapping[str, str]) -> list[str]:
+    """Return an error if the environment names no valid endpoint, or one that must not be used."""
+    config = loaded.config.cloudwatch
+    if config.enabled and config.transport == "api" and config.endpoint_url is None:
+        name = _endpoint_variable(environment)
+        if name is not None and (fault := _fault(environment[name])):
+            return [f"{name}: {fault} (got {shown_value(environment[name])})"]
+    return check_simulated(loaded, environment)
 
 
 def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> list[str]:
@@ -92,8 +103,8 @@ def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> lis
         or config.allow_simulated
     ):
         return []
-    variables = (environment.get(name) for name in _ENDPOINT_VARIABLES)
-    url = config.endpoint_url or next(filter(None, variables), None)
+    name = _endpoint_variable(environment)
+    url = config.endpoint_url or (None if name is None else environment[name])
     if url is not None and not is_aws_endpoint(url):
         return []
     message = (
@@ -101,6 +112,19 @@ def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> lis
         "cloudwatch.allow_simulated, or cloudwatch.endpoint_url to a server that is not AWS's"
     )
     return [loaded.problem("source.kind", message)]
+
+
+def _endpoint_variable(environment: Mapping[str, str]) -> str | None:
+    return next(filter(environment.get, _ENDPOINT_VARIABLES), None)
+
+
+def _fault(url: str) -> str:
+    """Return why a URL cannot be an endpoint; empty if it can."""
+    try:
+        check_url(url, "https://monitoring.us-east-1.amazonaws.com")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def make_cloudwatch_sink(
@@ -198,7 +222,7 @@ def owner_dimensions_by_set(configuration: Config) -> Iterable[tuple[str, ...]]:
         yield owner_dimensions_in(names, of_owner, config.extra_dimensions)
 
 
-def _check_dimension_sets(configuration: Config) -> Iterator[Problem]:
+def _check_dimension_sets(configuration: Config) -> Iterator[SettingProblem]:
     config, of_owner = configuration.cloudwatch, owner_dimensions(configuration)
     known = (*dimensions.MACHINE_DIMENSIONS, *of_owner, *config.extra_dimensions)
     allowed = list(dict.fromkeys(known))
@@ -209,10 +233,10 @@ def _check_dimension_sets(configuration: Config) -> Iterator[Problem]:
             message = f"unknown dimension; {suggest(name, allowed)}"
             if name in (*OWNER_DIMENSIONS, *configuration.identity.process_labels):
                 message = "is not available with scope task: use PodName or TaskId"
-            yield f"cloudwatch.dimension_sets.{index}", name, message
+            yield SettingProblem(f"cloudwatch.dimension_sets.{index}", name, message)
     used = {name for names in config.dimension_sets for name in names}
     if config.scope == "task" and used.isdisjoint(_TASK_DIMENSIONS):
-        yield (
+        yield SettingProblem(
             "cloudwatch.dimension_sets",
             config.dimension_sets,
             "with scope task, one set must distinguish the tasks of a machine, such as "
@@ -220,7 +244,7 @@ def _check_dimension_sets(configuration: Config) -> Iterator[Problem]:
         )
 
 
-def _check_budget(configuration: Config, selected: Selection) -> Iterator[Problem]:
+def _check_budget(configuration: Config, selected: Selection) -> Iterator[SettingProblem]:
     """Reject a budget smaller than the metrics that are always published."""
     config = configuration.cloudwatch
     limit = metric_limit(config)
@@ -232,13 +256,14 @@ def _check_budget(configuration: Config, selected: Selection) -> Iterator[Proble
     value = budget.max_monthly_usd if by_price else budget.max_metrics
     if limit < 1:
         price = f"{METRIC.tiers[0].usd:.2f} USD"
-        yield key, value, f"is less than the price of one metric ({price} a month)"
+        message = f"is less than the price of one metric ({price} a month)"
+        yield SettingProblem(key, value, message)
         return
     protected = sorted(protected_names(selected, budget.keep))
     items = expected_items(sink_settings(configuration), selected)
     count = sum(name in protected for _, name in items)
     if limit < count:
-        yield (
+        yield SettingProblem(
             key,
             value,
             f"is less than the {count} metrics that are never dropped: "

@@ -19,7 +19,6 @@ from neuron_exporter.pipeline.aws_hosts import is_aws_endpoint
 from neuron_exporter.pipeline.source import source_kind
 from neuron_exporter.pipeline.spools import (
     Clocks,
-    Problem,
     check_max_age,
     check_path,
     opener,
@@ -28,6 +27,7 @@ from neuron_exporter.pipeline.spools import (
 from neuron_exporter.sinks.delivery.transport import Transport
 from neuron_exporter.telemetry import Telemetry
 from neuron_exporter.text import shown_url
+from neuron_exporter.validation import SettingProblem
 
 if TYPE_CHECKING:  # imported only if the sink is on
     from neuron_exporter.sinks.otlp.request import ExportRequest
@@ -55,14 +55,14 @@ def check_otlp(loaded: LoadedConfig) -> list[str]:
     """Return the errors of the section, whether or not the sink is on."""
     configuration = loaded.config
     config = configuration.otlp
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     if config.enabled:
         if config.endpoint is None and config.auth == "none":
             message = (
                 "is required, as the URL of a collector; without one, auth: sigv4 sends to "
                 "CloudWatch"
             )
-            problems.append(("otlp.endpoint", None, message))
+            problems.append(SettingProblem("otlp.endpoint", None, message))
         problems += check_max_age("otlp", config.spool, "interval", config.interval)
     problems += _check_headers(config)
     problems += _check_tls(config)
@@ -209,30 +209,33 @@ def _check_simulated(loaded: LoadedConfig) -> Iterator[str]:
         yield loaded.problem("source.kind", message)
 
 
-def _check_headers(config: OtlpConfig) -> Iterator[Problem]:
+def _check_headers(config: OtlpConfig) -> Iterator[SettingProblem]:
     if not config.headers or config.auth == "none":
         return
     from neuron_exporter.sinks.otlp.settings import SIGNATURE_HEADERS
 
     for name in config.headers:
         if name.lower() in SIGNATURE_HEADERS:
-            yield f"otlp.headers.{name}", None, "is set by the exporter itself with auth: sigv4"
+            message = "is set by the exporter itself with auth: sigv4"
+            yield SettingProblem(f"otlp.headers.{name}", None, message)
 
 
-def _check_tls(config: OtlpConfig) -> Iterator[Problem]:
+def _check_tls(config: OtlpConfig) -> Iterator[SettingProblem]:
     tls = config.tls
     if (tls.cert_file is None) != (tls.key_file is None):
         given, missing = "cert_file", "key_file"
         if tls.cert_file is None:
             given, missing = missing, given
-        yield f"otlp.tls.{given}", getattr(tls, given), f"needs otlp.tls.{missing}"
+        message = f"needs otlp.tls.{missing}"
+        yield SettingProblem(f"otlp.tls.{given}", getattr(tls, given), message)
 
 
-def _check_spool_path(configuration: Config) -> Iterator[Problem]:
+def _check_spool_path(configuration: Config) -> Iterator[SettingProblem]:
     config, cloudwatch = configuration.otlp, configuration.cloudwatch
     problems = list(check_path("otlp", config.spool))
     yield from problems
     path = config.spool.path
     is_shared = path is not None and path == cloudwatch.spool.path
     if is_shared and not problems and config.enabled and cloudwatch.enabled:
-        yield "otlp.spool.path", path, "must be another file than cloudwatch.spool.path"
+        message = "must be another file than cloudwatch.spool.path"
+        yield SettingProblem("otlp.spool.path", path, message)

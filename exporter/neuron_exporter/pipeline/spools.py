@@ -13,12 +13,10 @@ from neuron_exporter.sinks.delivery.spool.rows import Codec
 from neuron_exporter.sinks.delivery.spool.spool import Spool
 from neuron_exporter.sinks.delivery.transport import AcceptedAges, R
 from neuron_exporter.text import format_duration
+from neuron_exporter.validation import SettingProblem
 
 _RETRY_SECONDS = 60.0
 """Time for the first attempts to send a request."""
-
-Problem = tuple[str, object, str]
-"""A key, its value, and what is wrong with it."""
 
 
 class Clocks(NamedTuple):
@@ -65,15 +63,15 @@ def placeholders(config: SpoolConfig) -> list[str]:
     return [name for name in paths.PLACEHOLDERS if f"{{{name}}}" in (config.path or "")]
 
 
-def check_path(section: str, config: SpoolConfig) -> Iterator[Problem]:
+def check_path(section: str, config: SpoolConfig) -> Iterator[SettingProblem]:
     """Yield what is wrong with the path."""
     if config.path is not None and (message := paths.problem(config.path)):
-        yield f"{section}.spool.path", None, message
+        yield SettingProblem(f"{section}.spool.path", None, message)
 
 
 def check_max_age(
     section: str, config: SpoolConfig, interval_key: str, interval: float
-) -> Iterator[Problem]:
+) -> Iterator[SettingProblem]:
     """Reject a max_age that would expire requests before their first attempt.
 
     The age of a request counts from the start of its interval. It is sent up to two intervals
@@ -81,7 +79,7 @@ def check_max_age(
     """
     minimum = 2 * interval + _RETRY_SECONDS
     if config.max_age < minimum:
-        yield (
+        yield SettingProblem(
             f"{section}.spool.max_age",
             format_duration(config.max_age),
             f"must be at least {format_duration(minimum)}, which is twice {section}.{interval_key} "

@@ -1,4 +1,4 @@
-"""Warnings about valid settings that surely do not do what was meant, or have no effect.
+"""Warnings about valid settings that are probably a mistake, or have no effect.
 
 `run` logs them, `check` and `doctor` print them.
 """
@@ -14,6 +14,7 @@ from neuron_exporter.config import LoadedConfig
 from neuron_exporter.config.load import PREFIX
 from neuron_exporter.config.schema import Config
 from neuron_exporter.config.section import keys
+from neuron_exporter.facts.partitions import REGION
 from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.model import Selection
 from neuron_exporter.pipeline.cloudwatch import sink_settings
@@ -52,11 +53,6 @@ _OF_KUBERNETES_SERVICE = re.compile(
     r"|\w+_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*"
 )
 """Variables that Kubernetes sets for a Service whose name begins with `neuron-exporter`."""
-
-_REGION = re.compile(
-    r"[a-z]+(-[a-z]+)?-(central|north|south|(north|south)?(east|west))-[1-9][0-9]?"
-)
-"""Form of the regions in botocore's endpoint data (1.43, 2026-08), in every partition."""
 
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -163,13 +159,13 @@ def _region(loaded: LoadedConfig, environment: Mapping[str, str]) -> Iterator[st
     message = 'is not a region of AWS; regions have the form of "us-east-1"'
     for key, region in configured.items():
         if region:
-            if not _REGION.fullmatch(region):
+            if not REGION.fullmatch(region):
                 yield loaded.problem(key, message, region)
             return
     for name in _REGION_VARIABLES:
         region = environment.get(name)
         if region:
-            if not _REGION.fullmatch(region):
+            if not REGION.fullmatch(region):
                 yield f"{name}: {message} (got {shown_value(region)})"
             return
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
+from neuron_exporter.facts.partitions import REGION
 from neuron_exporter.facts.report_names import KNOWN_NAMES
 from neuron_exporter.report.decode import parse_json
 from neuron_exporter.report.schema import (
@@ -72,10 +73,6 @@ _KNOWN_NAMES = re.compile(
 )
 """Keys of maps: cores, devices, CPUs, subgraphs, physical cores, statuses, errors, percentiles."""
 
-REGION = re.compile(
-    r"(?:[a-z]{2}|us-gov|us-iso[a-z]?|eu-isoe|eusc-de)"
-    r"-(?:central|north|south|(?:north|south)?(?:east|west))-[1-9][0-9]?"
-)
 INSTANCE_TYPE = re.compile(
     r"[a-z]{1,4}[0-9]{1,2}[a-z]{0,6}(?:-[a-z0-9]{1,8})?"
     r"\.(?:nano|micro|small|medium|large|[0-9]{0,3}xlarge|metal(?:-[0-9]{1,3}xl)?)"

@@ -196,7 +196,8 @@ def test_child_gets_only_needed_groups() -> None:
         ),
         (
             {"cloudwatch.endpoint_url": "localhost:5000"},
-            "cloudwatch.endpoint_url: must begin with http:// or https:// (got 'localhost:5000')",
+            "cloudwatch.endpoint_url: must be a URL that begins with http:// or https://, such as "
+            "\"https://monitoring.us-east-1.amazonaws.com\" (got 'localhost:5000')",
         ),
         (
             {"identity.ecs": False, "identity.ecs_services": True},

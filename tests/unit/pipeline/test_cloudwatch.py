@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ def loaded(keys: dict[str, Any]) -> LoadedConfig:
     return load(flags=[Override(f"--{key}", key, value) for key, value in on.items()])
 
 
-def problems(keys: dict[str, Any]) -> list[str]:
-    """Return the errors of these keys."""
+def problems(keys: dict[str, Any], variables: Mapping[str, str] | None = None) -> list[str]:
+    """Return the errors of these keys, in this environment."""
     with pytest.raises(ConfigError) as caught:
-        build(loaded(keys), environment={})
+        build(loaded(keys), environment=variables or {})
     return list(caught.value.problems)
 
 
@@ -253,6 +253,7 @@ def test_budget_drops_are_reported() -> None:
         ),
         ({"cloudwatch.endpoint_url": "https://monitoring.us-east-1.api.aws:443/"}, {}, True),
         ({}, {"AWS_ENDPOINT_URL": "https://monitoring.cn-north-1.amazonaws.com.cn"}, True),
+        ({}, {"AWS_ENDPOINT_URL": "https://monitoring.eusc-de-east-1.amazonaws.eu"}, True),
         ({"cloudwatch.endpoint_url": "http://moto:5000"}, {}, False),
         ({"cloudwatch.endpoint_url": "https://notamazonaws.com"}, {}, False),
         ({}, {"AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:4566"}, False),
@@ -268,6 +269,45 @@ def test_simulated_values_are_not_sent_to_aws(
 ) -> None:
     config = loaded({"source.kind": "simulator", **keys})
     assert bool(check_simulated(config, variables)) == is_refused
+
+
+BROKEN_URLS = {
+    "http://[x": "must be a URL with a host and, if any, a valid port",
+    "http://moto:port": "must be a URL with a host and, if any, a valid port",
+    "https://": "must be a URL with a host and, if any, a valid port",
+    "https://a b": "must be a URL without spaces",
+    "moto:5000": "must be a URL that begins with http:// or https://",
+}
+
+
+@pytest.mark.parametrize("kind", ["simulator", "neuron-monitor"])
+@pytest.mark.parametrize("url", BROKEN_URLS)
+def test_a_broken_url_is_an_error(url: str, kind: str) -> None:
+    (problem,) = problems({"source.kind": kind, "cloudwatch.endpoint_url": url})
+    start = f"--cloudwatch.endpoint_url: cloudwatch.endpoint_url: {BROKEN_URLS[url]}"
+    assert problem.startswith(start)
+    assert problem.endswith(f"(got {url!r})")
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("url", BROKEN_URLS)
+def test_a_broken_url_of_the_environment_is_an_error(url: str, name: str) -> None:
+    for kind in ("simulator", "neuron-monitor"):
+        (problem,) = problems({"source.kind": kind}, {name: url})
+        assert problem.startswith(f"{name}: {BROKEN_URLS[url]}")
+        assert problem.endswith(f"(got {url!r})")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"cloudwatch.endpoint_url": "http://moto:5000"},
+        {"cloudwatch.transport": "emf"},
+        {"cloudwatch.enabled": False},
+    ],
+)
+def test_a_broken_url_that_is_not_used_is_no_error(keys: dict[str, Any]) -> None:
+    build(loaded(keys), environment={"AWS_ENDPOINT_URL": "http://[x"})
 
 
 def test_the_error_names_both_ways_out() -> None:

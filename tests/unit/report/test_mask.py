@@ -110,6 +110,7 @@ def test_no_form_of_a_document_shows_a_secret(document: Any) -> None:
         ("instance_availability_zone", "us-gov-west-1b", "us-east-1a-geheim"),
         ("instance_availability_zone_id", "use1-az6", "geheim-az1"),
         ("instance_region", "ap-southeast-2", "ge-heim-1"),
+        ("instance_region", "us-isof-south-1", "us-geheim-south-1"),
     ],
 )
 def test_types_of_machines_are_kept(key: str, kept: str, masked: str) -> None:

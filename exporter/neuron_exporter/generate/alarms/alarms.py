@@ -21,10 +21,11 @@ from neuron_exporter.generate.alarms.template import build_template
 from neuron_exporter.generate.dry_run import DryRunResult, PublishedSet, dry_run
 from neuron_exporter.generate.offline_pipeline import PLACEHOLDER, replay_settings
 from neuron_exporter.generate.options import Configure, check_instance_id, choose_type
-from neuron_exporter.metrics.selection import SelectionProblem, select_for_cloudwatch
+from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Selection
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.sinks.cloudwatch.dimensions import ONE_MACHINE, sanitize_dimension_value
+from neuron_exporter.validation import SettingProblem
 
 _PSEUDO = {"Region": "AWS::Region", "AccountId": "AWS::AccountId"}
 
@@ -186,7 +187,7 @@ def _leave_out(
     return tuple(rule for rule in rules if rule.name not in absent)
 
 
-def _select(config: CloudWatchConfig, *more: str) -> tuple[Selection, list[SelectionProblem]]:
+def _select(config: CloudWatchConfig, *more: str) -> tuple[Selection, list[SettingProblem]]:
     """Select metrics as the exporter does, and `more` of them."""
     include = [*config.include, *more]
     task_scope = config.scope == "task"

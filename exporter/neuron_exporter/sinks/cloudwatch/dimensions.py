@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from neuron_exporter.model import Machine, Owner
+from neuron_exporter.validation import SettingProblem
 
 MAX_DIMENSIONS = 30
 MAX_NAME_LENGTH = 255
@@ -51,14 +52,6 @@ ONE_MACHINE = frozenset({"InstanceId", "InstanceName", "NodeName", "PodName", "T
 _NAMESPACE = re.compile(r"[A-Za-z0-9 ./#:_-]+")
 
 Dimensions = tuple[tuple[str, str], ...]
-
-
-class Problem(NamedTuple):
-    """A setting that CloudWatch would reject: its key, its value and what is allowed."""
-
-    key: str
-    value: object
-    message: str
 
 
 class DimensionSet(NamedTuple):
@@ -133,7 +126,7 @@ def sanitize_dimension_value(value: str) -> str:
 
 def check(
     namespace: str, dimension_sets: Sequence[Sequence[str]], extra: Mapping[str, str]
-) -> Iterable[Problem]:
+) -> Iterable[SettingProblem]:
     """Yield every setting that CloudWatch would reject."""
     if (
         not _NAMESPACE.fullmatch(namespace)
@@ -145,29 +138,31 @@ def check(
             f"must be 1 to {MAX_NAME_LENGTH} of the characters A-Z a-z 0-9 . - _ / # : and space, "
             "and must not start with : or AWS/"
         )
-        yield Problem("cloudwatch.namespace", namespace, message)
+        yield SettingProblem("cloudwatch.namespace", namespace, message)
     for name, value in extra.items():
         key = f"cloudwatch.extra_dimensions.{name}"
         if not name.isascii() or not name.isprintable() or not 1 <= len(name) <= MAX_NAME_LENGTH:
             message = f"the name must be 1 to {MAX_NAME_LENGTH} printable ASCII characters"
-            yield Problem(key, name, message)
+            yield SettingProblem(key, name, message)
         if not name.strip() or name.startswith(":"):
-            yield Problem(key, name, "the name must not be blank or start with :")
+            yield SettingProblem(key, name, "the name must not be blank or start with :")
         if not value.strip() or sanitize_dimension_value(value) != value.strip():
-            yield Problem(key, value, f"must be 1 to {MAX_VALUE_LENGTH} printable ASCII characters")
+            yield SettingProblem(
+                key, value, f"must be 1 to {MAX_VALUE_LENGTH} printable ASCII characters"
+            )
     first_with: dict[frozenset[str], int] = {}
     for index, names in enumerate(dimension_sets):
         key = f"cloudwatch.dimension_sets.{index}"
         count = len({*names, *extra})
         if count > MAX_DIMENSIONS:
             message = f"must have at most {MAX_DIMENSIONS} dimensions, extra_dimensions included"
-            yield Problem(key, count, message)
+            yield SettingProblem(key, count, message)
         if len(set(names)) != len(names):
-            yield Problem(key, list(names), "must not name a dimension twice")
+            yield SettingProblem(key, list(names), "must not name a dimension twice")
         first = first_with.setdefault(frozenset({*names, *extra}), index)
         if first != index:
             message = (
                 "would count everything twice: with extra_dimensions it is the same set as "
                 f"dimension_sets.{first}, {list(dimension_sets[first])}"
             )
-            yield Problem(key, list(names), message)
+            yield SettingProblem(key, list(names), message)

@@ -19,9 +19,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from neuron_exporter.sinks.cloudwatch.datums import Datum
-from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions, Problem
+from neuron_exporter.sinks.cloudwatch.dimensions import Dimensions
 from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 from neuron_exporter.sinks.delivery.transport import Outcome, Verdict, split
+from neuron_exporter.validation import SettingProblem
 
 MAX_VALUES = 100
 MAX_METRICS = 100
@@ -141,7 +142,7 @@ class EmfTransport:
 
 def check(
     extra: Mapping[str, str], names: Iterable[str], process_labels: Iterable[str] = ()
-) -> Iterable[Problem]:
+) -> Iterable[SettingProblem]:
     """Yield the extra dimensions and process labels that EMF cannot express. `names` are the names
     of the metrics."""
     reserved = {_METADATA, *names}
@@ -150,14 +151,14 @@ def check(
     for key, name in keys.items():
         if name in reserved:
             message = "with transport emf, the name must not be that of a metric or _aws"
-            yield Problem(key, name, message)
+            yield SettingProblem(key, name, message)
     size = len(_json(extra)) + len(_json([*extra]))
     if size > MAX_DIMENSION_BYTES:
         message = (
             f"with transport emf, must have at most {MAX_DIMENSION_BYTES} bytes as JSON, each "
             "name counted twice"
         )
-        yield Problem("cloudwatch.extra_dimensions", f"{size} bytes", message)
+        yield SettingProblem("cloudwatch.extra_dimensions", f"{size} bytes", message)
 
 
 def documents(namespace: str, datums: Iterable[Datum]) -> Iterator[bytes]:

@@ -108,7 +108,8 @@ class ByteBudget:
         state = frozenset(status.suppressed), status.exceeded
         if state == self._logged:
             return
-        usd = {"wanted_monthly_usd": _usd(status.wanted), "budget_usd": _usd(status.limit or 0)}
+        budget = None if status.limit is None else _usd(status.limit)
+        usd = {"wanted_monthly_usd": _usd(status.wanted), "budget_usd": budget}
         if any(state):
             dropped = sorted(status.suppressed)
             _log.warning(

@@ -64,4 +64,5 @@ def test_a_change_is_logged_once() -> None:
         budget.admit(SIZES, NOW)
     assert [event["event"] for event in log] == ["over_budget", "within_budget"]
     assert log[0]["dropped"] == [LAST]
+    assert [event["budget_usd"] for event in log] == [0.0, None]
     assert budget.rows() == {"volume": "0.0 USD a month at most"}

@@ -82,19 +82,36 @@ def test_missing_token(
     assert "correct the variable" in finding.fix
 
 
-def test_token_that_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without STS a token is no credential, so that nothing can be sent."""
+@pytest.fixture
+def token(fake_credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the credentials by a token that STS must exchange, behind a proxy that is closed."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     (tmp_path / "token").write_text("a.b.c")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
     monkeypatch.setenv("HTTPS_PROXY", "http://me:geheim@127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("token")
+def test_token_that_cannot_be_exchanged() -> None:
+    """Without STS a token is no credential, so that nothing can be sent."""
     (finding,) = aws.check_credentials("us-east-1")
     assert finding.verdict is Verdict.FAILED
     assert finding.seen == (
         "loading credentials failed: STS cannot be reached through the proxy 127.0.0.1:1 "
         "(HTTPS_PROXY) (ProxyConnectionError)"
+    )
+
+
+@pytest.mark.usefixtures("token")
+def test_sts_that_has_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint decides, which is of another domain in each partition."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://127.0.0.1:1")
+    (finding,) = aws.check_credentials("eusc-de-east-1")
+    assert finding.seen == (
+        "loading credentials failed: STS cannot be reached (EndpointConnectionError)"
     )
 
 
