@@ -25,7 +25,7 @@ from neuron_exporter import __version__
 from neuron_exporter.build_info import revision
 
 SCHEMA_VERSION = "3"
-"""Raised when a metric, a label or a label value is renamed or changes its meaning."""
+"""Incremented when a metric, a label or a label value is renamed or changes its meaning."""
 
 OWN_LABELS = frozenset(
     {

@@ -1,8 +1,10 @@
-"""Text helpers: durations and sizes, and untrusted or secret text made safe to show."""
+"""Text helpers: durations, sizes and numbers, and untrusted or secret text made safe to show."""
 
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from decimal import Decimal
 from reprlib import Repr
 from typing import Any
@@ -67,7 +69,7 @@ _SUSPICIOUS = re.compile(
 )
 
 
-# Durations and sizes
+# Durations, sizes and numbers
 
 
 def parse_duration(text: str) -> float:
@@ -91,6 +93,18 @@ def parse_size(text: str) -> int:
     if not match:
         raise ValueError('must be a size such as "16MiB", "256MiB" or "64kB"')
     return int(Decimal(match[1] or match[0]) * _BYTES[match[2] or "B"])
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of a command line's whole numbers within these bounds."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+        if not low <= number <= high:
+            raise ArgumentTypeError(f"must be a whole number from {low} to {high} (got {text!r})")
+        return number
+
+    return parse
 
 
 def format_duration(seconds: float) -> str:

@@ -30,20 +30,6 @@ class PrintVersion(argparse.Action):
         parser.exit()
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers within these bounds."""
-
-    def parse(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(
-                f"must be a number from {low} to {high} (got {text!r})"
-            )
-        return number
-
-    return parse
-
-
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--config` and `--source`."""
     parser.add_argument("--config", metavar="FILE", help="configuration file (YAML)")

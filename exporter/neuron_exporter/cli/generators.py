@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from neuron_exporter.cli.common import OK, load_config, whole
+from neuron_exporter.cli.common import OK, load_config
+from neuron_exporter.text import whole
 
 if TYPE_CHECKING:
     from neuron_exporter.generate.options import Configure

@@ -1,7 +1,8 @@
 """`neuron-exporter healthcheck`: check the health of the exporter in this container.
 
 The container engine runs it once a minute, within the memory limit of the exporter. So it imports
-argparse and http.client, and no module of the exporter beyond the command line.
+argparse and http.client, and of the exporter only the command line and modules as small as
+address_file.
 """
 
 from __future__ import annotations

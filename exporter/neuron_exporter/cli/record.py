@@ -16,8 +16,8 @@ from neuron_exporter.cli.common import (
     configure_log,
     load_config,
     source_overrides,
-    whole,
 )
+from neuron_exporter.text import whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,9 @@ from neuron_exporter.cli.common import (
     add_source_arguments,
     configure_log,
     source_overrides,
-    whole,
     with_all_problems,
 )
+from neuron_exporter.text import whole
 
 if TYPE_CHECKING:
     from neuron_exporter.config import Override

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neuron_exporter.daemon.report_judge import Finding, ReportJudge
+from neuron_exporter.daemon.report_judge import ActiveProblem, ReportJudge
 from neuron_exporter.facts.problems import (
     BY_REASON,
     CRASH_LOOP_RESTARTS,
@@ -69,19 +69,19 @@ class ProblemMonitor:
         found = [*self._source(is_fresh), *self._restarts(now), *self._sinks(sinks, time.time())]
         if is_fresh:
             with self._lock:
-                found += self._reports.findings
+                found += self._reports.problems
         if is_simulated:
-            found.append(Finding(SIMULATED.reason, "", self._started))
+            found.append(ActiveProblem(SIMULATED.reason, "", self._started))
         return [_as_json(each) for each in sorted(found, key=_badness)]
 
-    def _source(self, is_fresh: bool) -> Iterator[Finding]:
+    def _source(self, is_fresh: bool) -> Iterator[ActiveProblem]:
         status = self._processor.status()
         if status.state in _SILENT_BY_INTENT or (is_fresh and status.state not in _NO_HARDWARE):
             return
         detail = ": ".join(filter(None, (status.state.replace("_", " "), status.reason)))
-        yield Finding("source_down", detail, self._reported_at)
+        yield ActiveProblem("source_down", detail, self._reported_at)
 
-    def _restarts(self, now: float) -> Iterator[Finding]:
+    def _restarts(self, now: float) -> Iterator[ActiveProblem]:
         crashes = [
             each for each in list(self._processor.restarts) if each[1] not in HARMLESS_RESTARTS
         ]
@@ -89,14 +89,14 @@ class ProblemMonitor:
         if len(recent) >= CRASH_LOOP_RESTARTS:
             reasons = ", ".join(dict.fromkeys(each.replace("_", " ") for each in recent))
             detail = f"{len(recent)} restarts in {CRASH_LOOP_SECONDS // 60} min: {reasons}"
-            yield Finding("crash_loop", detail, loop_begin([at for at, _ in crashes]))
+            yield ActiveProblem("crash_loop", detail, loop_begin([at for at, _ in crashes]))
 
-    def _sinks(self, sinks: Mapping[str, Mapping[str, Any]], now: float) -> Iterator[Finding]:
+    def _sinks(self, sinks: Mapping[str, Mapping[str, Any]], now: float) -> Iterator[ActiveProblem]:
         for name, sink in sinks.items():
             failing_since = sink.get("failing_since")
             if failing_since is not None and now - failing_since >= SINK_FAILING_SECONDS:
                 since = sink["last_success_at"] or self._started
-                yield Finding("sink_failing", f"{name}: {sink['state']}", since)
+                yield ActiveProblem("sink_failing", f"{name}: {sink['state']}", since)
 
 
 def loop_begin(crashes: list[Timestamp]) -> float:
@@ -110,16 +110,16 @@ def loop_begin(crashes: list[Timestamp]) -> float:
     return crashes[begin].wall
 
 
-def _badness(finding: Finding) -> int:
-    return -_PROBLEMS[finding.reason].rank
+def _badness(active: ActiveProblem) -> int:
+    return -_PROBLEMS[active.reason].rank
 
 
-def _as_json(finding: Finding) -> dict[str, Any]:
-    problem = _PROBLEMS[finding.reason]
+def _as_json(active: ActiveProblem) -> dict[str, Any]:
+    problem = _PROBLEMS[active.reason]
     return {
         "reason": problem.reason,
-        "severity": finding.severity or problem.severity,
+        "severity": active.severity or problem.severity,
         "text": problem.text,
-        "detail": finding.detail,
-        "since": round(finding.since, 3),
+        "detail": active.detail,
+        "since": round(active.since, 3),
     }

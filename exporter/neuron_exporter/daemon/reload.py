@@ -106,7 +106,7 @@ def reconfigure(
     """Apply a configuration, except for its log level, and return the changes.
 
     Counters keep their values. neuron-monitor is restarted if its groups change. Metrics that are
-    new in CloudWatch begin with the next window. Not thread-safe.
+    new in CloudWatch begin with the window that is open. Not thread-safe.
 
     Raises:
         ConfigError: it is invalid, or a change requires a restart; nothing was applied.

@@ -52,8 +52,9 @@ _JUDGED = frozenset(
 _READINGS = {"hung": _GAP, "stalled": _GAP, "memory_full": _MEMORY, "device_unhealthy": _HEALTH}
 
 
-class Finding(NamedTuple):
-    """A problem that is there, since a Unix time. A severity of None is that of the problem."""
+class ActiveProblem(NamedTuple):
+    """A problem that is present, and since when (Unix time). A severity of None: the problem's
+    own."""
 
     reason: str
     detail: str
@@ -101,10 +102,12 @@ class _Uncorrected:
 
 
 class ReportJudge:
-    """Judge of one report after the other. `findings` are those of the latest, in any order."""
+    """Judge of one report after the other."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[Finding, float]] = {}  # with the time of their last reading
+        self._found: dict[
+            str, tuple[ActiveProblem, float]
+        ] = {}  # with the time of their last reading
         self._shape: Shape | None = None
         self._columns: dict[str, list[_Column]] = {}
         self._is_of_task = False
@@ -117,9 +120,9 @@ class ReportJudge:
         self._judged_at = 0.0
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """The findings of the latest report."""
-        return tuple(finding for finding, _ in self._found.values())
+    def problems(self) -> tuple[ActiveProblem, ...]:
+        """The problems in the latest report, in any order."""
+        return tuple(active for active, _ in self._found.values())
 
     def judge(self, snapshot: Snapshot) -> None:
         """Judge the next report."""
@@ -141,12 +144,12 @@ class ReportJudge:
         )
         before = self._found if now - self._judged_at <= snapshot.fresh_for else {}
         self._found = {each.reason: (each, now) for each in found}
-        for reason, (finding, read_at) in before.items():
+        for reason, (active, read_at) in before.items():
             if reason in self._found:  # a problem keeps its begin while it lasts
                 latest, _ = self._found[reason]
-                self._found[reason] = latest._replace(since=finding.since), now
+                self._found[reason] = latest._replace(since=active.since), now
             elif now - read_at <= KEPT_SECONDS and self._is_unread(reason, snapshot):
-                self._found[reason] = finding, read_at
+                self._found[reason] = active, read_at
         self._judged_at = now
 
     def _is_unread(self, reason: str, snapshot: Snapshot) -> bool:
@@ -159,16 +162,16 @@ class ReportJudge:
             if isinstance(value, int | float):
                 yield column, value
 
-    def _missing_devices(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _missing_devices(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         if self._is_of_task:
             return  # an exporter in an ECS task sees the devices of its task only
         expected = [value for _, value in self._values(_EXPECTED, snapshot)]
         present = [value for _, value in self._values(_PRESENT, snapshot)]
         if expected and present and present[0] < expected[0]:
             detail = f"{present[0]:.0f} of {expected[0]:.0f} are present"
-            yield Finding("device_missing", detail, snapshot.taken_at.wall)
+            yield ActiveProblem("device_missing", detail, snapshot.taken_at.wall)
 
-    def _ecc(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _ecc(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         now = snapshot.taken_at
         corrected: dict[str, float] = {}
         uncorrected: dict[str, float] = {}
@@ -184,7 +187,7 @@ class ReportJudge:
         bad = self._uncorrected
         if bad:
             is_recent = any(now.monotonic - each.last <= ECC_SECONDS for each in bad.values())
-            yield Finding(
+            yield ActiveProblem(
                 "uncorrected_ecc",
                 _listed("device", sorted(bad, key=int)),
                 min(each.first for each in bad.values()),
@@ -193,18 +196,20 @@ class ReportJudge:
         risen = self._corrected.increases(now.monotonic, corrected)
         many = [device for device, count in risen.items() if count > CORRECTED_ECC_PER_HOUR]
         if many:
-            yield Finding("corrected_ecc", _listed("device", many), now.wall)
+            yield ActiveProblem("corrected_ecc", _listed("device", many), now.wall)
 
-    def _health(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _health(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         unhealthy: dict[str, list[str]] = {}
         for column, value in self._values(_HEALTH, snapshot):
             if not value:
                 unhealthy.setdefault(column.number, []).append(column.split)
         if unhealthy:
             devices = [f"{index} ({', '.join(names)})" for index, names in unhealthy.items()]
-            yield Finding("device_unhealthy", _listed("device", devices), snapshot.taken_at.wall)
+            yield ActiveProblem(
+                "device_unhealthy", _listed("device", devices), snapshot.taken_at.wall
+            )
 
-    def _hardware_faults(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _hardware_faults(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         now = snapshot.taken_at
         columns = self._columns.get(_ERRORS, ())
         values = tuple([snapshot.values[column.at] for column in columns])
@@ -224,9 +229,9 @@ class ReportJudge:
         if self._faults:
             since = min(first for first, _ in self._faults.values())
             cores = sorted(self._faults, key=int)
-            yield Finding("hardware_faults", _listed("core", cores), since)
+            yield ActiveProblem("hardware_faults", _listed("core", cores), since)
 
-    def _gaps(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _gaps(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         longest = {column.labels: value for column, value in self._values(_LONGEST, snapshot)}
         hung: dict[str, float] = {}
         stalled: dict[str, float] = {}
@@ -242,11 +247,15 @@ class ReportJudge:
         wall = snapshot.taken_at.wall
         if hung:
             severity: Severity = "critical" if is_critical else "warning"
-            yield Finding("hung", _listed("runtime", hung), wall - max(hung.values()), severity)
+            yield ActiveProblem(
+                "hung", _listed("runtime", hung), wall - max(hung.values()), severity
+            )
         if stalled:
-            yield Finding("stalled", _listed("runtime", stalled), wall - max(stalled.values()))
+            yield ActiveProblem(
+                "stalled", _listed("runtime", stalled), wall - max(stalled.values())
+            )
 
-    def _failing(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _failing(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         counts = {column.split: value for column, value in self._values(_EXECUTIONS, snapshot)}
         ended = self._failures.increases(snapshot.taken_at.monotonic, counts)
         failed = {name: ended[name] for name in FAILED_STATUSES if ended.get(name)}
@@ -254,16 +263,16 @@ class ReportJudge:
         if number >= MIN_FAILURES and number > ERROR_RATIO * total:
             most = max(failed, key=failed.__getitem__).replace("_", " ")
             detail = f"{number / total:.1%} in the last minutes, most of them {most}"
-            yield Finding("failing", detail, snapshot.taken_at.wall)
+            yield ActiveProblem("failing", detail, snapshot.taken_at.wall)
 
-    def _memory(self, snapshot: Snapshot) -> Iterator[Finding]:
+    def _memory(self, snapshot: Snapshot) -> Iterator[ActiveProblem]:
         full = [
             column.number
             for column, ratio in self._values(_MEMORY, snapshot)
             if ratio > DEVICE_MEMORY_RATIO
         ]
         if full:
-            yield Finding("memory_full", _listed("device", full), snapshot.taken_at.wall)
+            yield ActiveProblem("memory_full", _listed("device", full), snapshot.taken_at.wall)
 
 
 def _columns(shape: Shape) -> dict[str, list[_Column]]:

@@ -22,8 +22,9 @@ LAST_DRIVER_FOR_INF1 = (2, 21)
 2.21.* when they find such a device."""
 
 EXPORTER_NEED = 96 * 2**20
-"""Bytes that the exporter and its supervisor need on a full machine. Without the supervisor, as in
-k8s/base, the exporter needs at most 70 MiB. The project's tests enforce both bounds."""
+"""Bytes that the exporter and its supervisor need at most, on the largest machine. Without the
+supervisor, as in k8s/base, the exporter needs at most 70 MiB. The project's tests enforce both
+bounds."""
 
 NEURON_MONITOR_NEED = 256 * 2**20
 """Bytes that AWS's manifest for neuron-monitor requests (k8s-neuron-monitor-daemonset.yml,
@@ -87,7 +88,8 @@ def compare_limit(limit: int | None, need: int) -> Finding:
     """Compare a memory limit with the need (bytes)."""
     if limit is None:
         return MEMORY.skipped("no memory limit is set, or none is visible here")
-    seen = f"the limit is {limit // _MIB} MiB; a full machine needs {need // _MIB} MiB"
+    needed = f"up to {need // _MIB} MiB are needed on the largest machine"
+    seen = f"the limit is {limit // _MIB} MiB; {needed}"
     if limit >= need:
         return MEMORY.ok(seen)
     return MEMORY.warning(seen, f"raise the container's memory limit to {need // _MIB} MiB")

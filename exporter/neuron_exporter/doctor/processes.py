@@ -11,13 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from neuron_exporter.identity.owners.process_labels import HOST_PID_NAMESPACE
 from neuron_exporter.proxies import exempt_local_services
 
 SCAN_TIMEOUT = 2.0
 """Seconds for a scan of /proc; a machine with a workload has several thousand processes."""
-
-_HOST_PID_NAMESPACE = "pid:[4026531836]"
-"""The host's pid namespace: `PROC_PID_INIT_INO` of the kernel's include/linux/proc_ns.h."""
 
 _RELEVANT_VARIABLES = (
     *("NEURON_EXPORTER__", "AWS_", "ECS_CONTAINER_METADATA"),
@@ -104,7 +102,7 @@ def find_open_devices(proc: Path = Path("/proc")) -> OpenDevices:
 
 def in_host_pid_namespace(proc: Path = Path("/proc")) -> bool:
     """Return whether all processes of the machine are visible, under the ids of the host."""
-    return _namespace(proc, "self", "pid") == _HOST_PID_NAMESPACE
+    return _namespace(proc, "self", "pid") == f"pid:[{HOST_PID_NAMESPACE}]"
 
 
 def _devices_open(descriptors: Path) -> Iterator[int]:

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from neuron_exporter.model import Group, SourceState
 
 BY_STATE: Mapping[SourceState, str] = {
-    SourceState.STARTING: "wait: neuron-monitor has one minute to send its first report",
+    SourceState.STARTING: (
+        "wait: neuron-monitor has one minute, or three periods if that is longer, to send its "
+        "first report"
+    ),
     SourceState.OK: "nothing",
     SourceState.MISSING_PROGRAM: (
         "install `aws-neuronx-tools` or set `source.command`; the exporter keeps looking for the "

@@ -135,7 +135,7 @@ def _losses(scraped: ScrapedMetrics) -> Iterator[Finding]:
         reasons = ", ".join(f"{key} {count:.0f}" for key, count in sorted(counts.items()) if count)
         if reasons:
             seen = f"{counted} since its start: {reasons}"
-            yield SUBJECT.warning(seen, "the log names each kind once")
+            yield SUBJECT.warning(seen, "see the log: the first loss of each kind is logged")
 
 
 def _reloads(scraped: ScrapedMetrics) -> Iterator[Finding]:

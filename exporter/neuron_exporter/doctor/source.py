@@ -142,7 +142,7 @@ def _sample(context: Context) -> Iterator[Finding]:
     if sample.report is not None and context.identity is not None:
         context.identity.observe(sample.report.instance_info or sample.report.instance_data)
     if sample.state is SourceState.OK:
-        yield SUBJECT.ok(f"it sends reports: {len(sample.line):,} bytes")
+        yield SUBJECT.ok(f"it sends reports (the last one: {len(sample.line):,} bytes)")
     else:
         seen = f"{sample.state.value}: {sample.detail}" if sample.detail else sample.state.value
         yield SUBJECT.failed(seen, for_sampled_state(sample.state))

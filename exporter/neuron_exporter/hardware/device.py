@@ -36,7 +36,7 @@ _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 T = TypeVar("T")
 
 
-class Disk(Protocol):
+class FileAccess(Protocol):
     """Access to files that may hang."""
 
     def begin(self, path: str) -> None:
@@ -48,13 +48,17 @@ class Disk(Protocol):
 
 class Device:
     """A device, and what was found and read of it so far. Used by one thread at a time, with its
-    own `disk`."""
+    own `files`."""
 
     def __init__(
-        self, folder: str, disk: Disk, problems: Problems, cores_interval: float = CORES_INTERVAL
+        self,
+        folder: str,
+        files: FileAccess,
+        problems: Problems,
+        cores_interval: float = CORES_INTERVAL,
     ) -> None:
         self._folder = folder
-        self.disk = disk
+        self.files = files
         self._problems = problems
         self._cores_interval = cores_interval
         self._device_files: dict[str, str] = {}
@@ -73,7 +77,7 @@ class Device:
             now - self._searched_at >= SEARCH_INTERVAL
             and (self._is_incomplete or identity != self._identity)
         ):
-            found = find_files(self._folder, self.disk.begin)
+            found = find_files(self._folder, self.files.begin)
             self._problems.unclear(found.unclear)
             self._device_files = self._absolute(found.device)
             self._core_files = {core: self._absolute(each) for core, each in found.cores.items()}
@@ -126,7 +130,7 @@ class Device:
 
     def _parsed(self, path: str, parse: Callable[[str], T]) -> T | None:
         try:
-            text = self.disk.read(path)
+            text = self.files.read(path)
         except OSError as error:
             if error.errno in _GONE:
                 self._is_incomplete = True

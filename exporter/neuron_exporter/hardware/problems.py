@@ -35,8 +35,8 @@ class Problems:
         """Report that no files are read any more."""
         self._log_once("sysfs_off", "", reason=reason)
 
-    def allow_off(self) -> None:
-        """Log the next time that no files are read, as the setting is another one."""
+    def rearm_off(self) -> None:
+        """Log `sysfs_off` again the next time it occurs: the setting has changed."""
         self._logged.discard(("sysfs_off", ""))
 
     def hanging(self, path: str) -> None:

@@ -24,13 +24,13 @@ MIN_INTERVAL = 5.0
 """Minimum seconds between two passes over the files."""
 
 MIN_LIFETIME = 15.0
-"""Minimum seconds for which readings are valid; they are for three intervals."""
+"""Readings are valid for three intervals, but for at least this many seconds."""
 
 LOOK_INTERVAL = 60.0
 """Seconds until a folder that has never been there is looked for again."""
 
 MAX_HANGING = 3
-"""Number of abandoned threads, each at another device, from which on no files are read."""
+"""Once this many abandoned threads hang, each at another device, no files are read."""
 
 MAX_DEVICES = 64
 
@@ -74,7 +74,7 @@ class SysfsReader:
         self._pauses = Pauses(first_pause)
         self._devices: dict[int, Device] = {}
         self._published: tuple[HardwareReadings, float] = NO_READINGS, -math.inf
-        self._seconds = math.nan
+        self._pass_cpu_seconds = math.nan
         self._has_seen_root = False
 
     # Called by other threads
@@ -95,7 +95,7 @@ class SysfsReader:
         """Change the setting. What was read below another folder is dropped."""
         if setting != self.setting:
             self.setting = setting
-            self.problems.allow_off()
+            self.problems.rearm_off()
             with self._lock:
                 self._abandon()
                 self._devices = {}
@@ -146,9 +146,9 @@ class SysfsReader:
             return math.nan
         return float(bool(self.readings().devices))
 
-    def seconds(self) -> float:
+    def pass_cpu_seconds(self) -> float:
         """Return the CPU time of the last pass (s); NaN before the first."""
-        return self._seconds
+        return self._pass_cpu_seconds
 
     @property
     def interval(self) -> float:
@@ -191,7 +191,7 @@ class SysfsReader:
         self.exchange(worker, "")
         with self._lock:
             if self._worker is worker:
-                self._seconds = seconds
+                self._pass_cpu_seconds = seconds
                 if readings is not None:
                     self._has_seen_root = True
                     self._published = readings, time.monotonic()
@@ -221,7 +221,7 @@ class _Worker:
         self._must_exist = reader.setting != "auto"
         self._devices = dict(devices)
         for device in devices.values():
-            device.disk = self
+            device.files = self
         self.path = ""
         """Path that is accessed now; empty if none is."""
         self.folder = ""

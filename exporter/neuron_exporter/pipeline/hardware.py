@@ -29,7 +29,7 @@ def make_sysfs_reader(
         telemetry.sysfs_errors.labels(reason)
     reader.problems.on_error = lambda reason: telemetry.sysfs_errors.labels(reason).inc()
     telemetry.sysfs_up.set_function(reader.up)
-    telemetry.sysfs_read_seconds.set_function(reader.seconds)
+    telemetry.sysfs_read_seconds.set_function(reader.pass_cpu_seconds)
     return reader
 
 

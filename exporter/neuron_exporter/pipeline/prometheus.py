@@ -35,7 +35,7 @@ def check_labels(loaded: LoadedConfig) -> Iterator[str]:
                 message = "must have a name of letters, digits and _, as in team or cost_center"
                 yield loaded.problem(key, message)
             elif name in used or name.startswith(_OF_PODS):
-                yield loaded.problem(key, "is a label of the exporter's series")
+                yield loaded.problem(key, "is already a label of the exporter's series")
             elif not value:
                 yield loaded.problem(key, "must not be empty", value)
     for name, variable in of_processes.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from neuron_exporter.simulator.hardware import SIMULATED_TYPES, Hardware, hardwa
 from neuron_exporter.simulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from neuron_exporter.simulator.script import MAX_RUNTIMES, ScriptError, Step
 from neuron_exporter.simulator.sysfs import LAYOUTS
+from neuron_exporter.text import whole
 
 DEFAULT_INSTANCE_TYPE = "trn1.32xlarge"
 
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--runtimes",
-        type=_integer(0, MAX_RUNTIMES),
+        type=whole(0, MAX_RUNTIMES),
         metavar="N",
         help="number of runtimes (default: the scenario's)",
     )
@@ -163,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="another variation of the same load (default 0)",
     )
-    add("--reports", type=_integer(1, 10**9), metavar="N", help="stop after N reports")
+    add("--reports", type=whole(1, 10**9), metavar="N", help="stop after N reports")
     add(
         "--speed",
         type=_speed,
@@ -206,16 +207,6 @@ def _directory(text: str) -> Path:
     if not text:
         raise ArgumentTypeError("must be the path of a directory (got '')")
     return Path(text)
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text) if re.fullmatch("[0-9]{1,19}", text) else -1
-        if not low <= number <= high:
-            raise ArgumentTypeError(f"must be a whole number from {low} to {high} (got {text!r})")
-        return number
-
-    return parse
 
 
 def _speed(text: str) -> float:

@@ -11,7 +11,7 @@ SILENCE_TIMEOUT = 15.0
 """Minimum time without a report before the source counts as stalled, in seconds."""
 
 START_TIMEOUT = 60.0
-"""Maximum time until the first report, in seconds."""
+"""Minimum time without a first report before the source counts as stalled, in seconds."""
 
 START_UP_PERIOD = 0.5
 """A report with a shorter period is neuron-monitor's first, which covers only milliseconds. The

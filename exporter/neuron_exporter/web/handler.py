@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from neuron_exporter import __version__
+from neuron_exporter.compression import FAST, compress
 from neuron_exporter.log import get_logger
 from neuron_exporter.web.access import Access
-from neuron_exporter.web.compression import accepts_gzip, compress
 from neuron_exporter.web.connections import Connection
 from neuron_exporter.web.protection import BusyError
 from neuron_exporter.web.strictness import (
@@ -179,8 +179,8 @@ class Handler(BaseHTTPRequestHandler):
             *(f"{name}: {value}" for name, value in response.headers.items()),
         ]
         accepted = self.headers.get("Accept-Encoding", "") if hasattr(self, "headers") else ""
-        if length >= _MIN_COMPRESSED_BYTES and accepts_gzip(accepted):
-            parts = (compress(parts),)
+        if length >= _MIN_COMPRESSED_BYTES and _accepts_gzip(accepted):
+            parts = (compress(parts, FAST),)
             length = len(parts[0])
             head.append("Content-Encoding: gzip")
         if response.status == 401:
@@ -198,3 +198,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             for part in parts:
                 self.wfile.write(part)
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Return whether an Accept-Encoding header allows gzip. A named coding overrides "*"."""
+    allowed = {}
+    for part in header.lower().split(","):
+        coding, _, quality = part.partition(";")
+        is_zero = quality.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+        allowed[coding.strip()] = not is_zero
+    return allowed.get("gzip", allowed.get("*", False))

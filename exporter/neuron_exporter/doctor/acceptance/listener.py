@@ -18,8 +18,8 @@ PROGRESS_INTERVAL = 60.0
 
 
 class AcceptanceListener:
-    """Collect the evidence, and record the reports. End a source that has sent none yet when it
-    wants to start anew."""
+    """Collect the evidence, and record the reports. Stop a source that wants to restart before it
+    has sent a report."""
 
     def __init__(
         self,

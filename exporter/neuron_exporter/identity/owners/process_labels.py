@@ -1,9 +1,9 @@
 """Labels of processes, from variables in their environment.
 
 /proc/PID/environ has the environment with which a program was started, and nothing that it sets
-later (proc_pid_environ(5)). Its mode is 0400, so that another user's needs CAP_DAC_READ_SEARCH, and
-it needs the right to trace the process: the same user with no fewer capabilities, or CAP_SYS_PTRACE
-(ptrace(2), PTRACE_MODE_READ_FSCREDS).
+later (proc_pid_environ(5)). Its mode is 0400, so reading another user's needs CAP_DAC_READ_SEARCH;
+reading any also needs the right to trace the process: the same user with no fewer capabilities, or
+CAP_SYS_PTRACE (ptrace(2), PTRACE_MODE_READ_FSCREDS).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_HOST_PIDS = "the host's process ids are not visible here"
 
 HIDDEN = "hidden (hidepid), which needs CAP_SYS_PTRACE"
 
-_HOST_NAMESPACE = 0xEFFFFFFC
+HOST_PID_NAMESPACE = 0xEFFFFFFC
 """Inode of the host's pid namespace (Linux, include/linux/proc_ns.h: PROC_PID_INIT_INO)."""
 
 _TIMEOUT = 1.0
@@ -56,7 +56,10 @@ class ProcessLabelProvider:
     name = "process labels"
 
     def __init__(
-        self, variables: Mapping[str, str], proc: Path = PROC, host_namespace: int = _HOST_NAMESPACE
+        self,
+        variables: Mapping[str, str],
+        proc: Path = PROC,
+        host_namespace: int = HOST_PID_NAMESPACE,
     ) -> None:
         self._variables = {
             label: re.compile(rb"(?:\A|\0)" + variable.encode() + rb"=([^\0]*)\0")

@@ -16,11 +16,16 @@ from botocore.parsers import ResponseParserError
 
 from neuron_exporter.sinks.cloudwatch.datums import encode
 from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
-from neuron_exporter.sinks.cloudwatch.response import UnexpectedAnswer, verify_responses
+from neuron_exporter.sinks.cloudwatch.response import verify_responses
 from neuron_exporter.sinks.delivery import aws_errors
 from neuron_exporter.sinks.delivery.aws_session import make_session
 from neuron_exporter.sinks.delivery.deadline import Attempts, DeadlineExceeded, TooManyStuckCalls
-from neuron_exporter.sinks.delivery.transport import ATTEMPT_SECONDS, Outcome, Verdict
+from neuron_exporter.sinks.delivery.transport import (
+    ATTEMPT_SECONDS,
+    Outcome,
+    UnexpectedAnswer,
+    Verdict,
+)
 from neuron_exporter.text import mask_credentials
 
 _SERVICE = "cloudwatch"
@@ -97,14 +102,18 @@ class PutMetricDataTransport:
             if client.sending and (code in _REJECTED or status == 413):
                 return Outcome(Verdict.REJECTED, code, str(error))
             ambiguous = client.sending and status in _AMBIGUOUS_STATUSES
-            own = client.sending and status < 500 and code not in _NOT_OF_REQUEST
-            return Outcome(Verdict.RETRY, code, str(error), ambiguous=ambiguous, of_request=own)
+            of_request = client.sending and status < 500 and code not in _NOT_OF_REQUEST
+            return Outcome(
+                Verdict.RETRY, code, str(error), ambiguous=ambiguous, of_request=of_request
+            )
         except Exception as error:  # noqa: BLE001 (botocore raises anything for odd responses)
             # After connecting, the request can be the cause: its size may lead to a timeout.
-            own = client.sending and isinstance(error, _AFTER_CONNECTING)
+            of_request = client.sending and isinstance(error, _AFTER_CONNECTING)
             code = type(error).__name__
             message = mask_credentials(str(error))  # it may contain the endpoint's URL
-            return Outcome(Verdict.RETRY, code, message, ambiguous=own, of_request=own)
+            return Outcome(
+                Verdict.RETRY, code, message, ambiguous=of_request, of_request=of_request
+            )
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:

@@ -9,12 +9,7 @@ import msgspec
 from botocore.awsrequest import AWSResponse
 from urllib3.exceptions import HTTPError
 
-MAX_RESPONSE_SIZE = 64 * 1024
-"""Bytes that are read of a response, decoded; CloudWatch's have less than 1 KiB."""
-
-
-class UnexpectedAnswer(Exception):
-    """The response is not CloudWatch's, or was lost. The request may have arrived."""
+from neuron_exporter.sinks.delivery.transport import MAX_RESPONSE_SIZE, UnexpectedAnswer
 
 
 def verify_responses(client: Any, operation: str, on_send: Callable[[], None]) -> None:

@@ -21,8 +21,8 @@ _ENDPOINT_PREFIXES = ("monitoring", "sts")
 
 
 def make_session(operations: Mapping[str, str]) -> Session:
-    """Return a session whose clients call one operation of each of these services, and any of the
-    others.
+    """Return a session. Clients of the services in `operations` can call only the named operation,
+    clients of other services any.
 
     Credentials are looked up when they are first used, in files and over the network.
     """

@@ -10,6 +10,9 @@ ATTEMPT_SECONDS = 8.0
 """Time limit of one attempt, including the lookup of credentials. Two attempts fit into an orderly
 stop."""
 
+MAX_RESPONSE_SIZE = 64 * 1024
+"""Bytes that are read of a response, decoded; those of receivers have less than 1 KiB."""
+
 T = TypeVar("T")
 
 
@@ -37,6 +40,10 @@ class Verdict(Enum):
     DELIVERED = "delivered"
     RETRY = "retried"
     REJECTED = "rejected"
+
+
+class UnexpectedAnswer(Exception):
+    """The response is not the receiver's, or was lost. The request may have arrived."""
 
 
 class Outcome(NamedTuple):

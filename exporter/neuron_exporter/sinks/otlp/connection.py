@@ -17,19 +17,12 @@ from urllib3.util import make_headers
 
 from neuron_exporter.proxies import is_local
 from neuron_exporter.sinks.delivery.deadline import CONNECT_TIMEOUT, READ_TIMEOUT
-
-MAX_RESPONSE_SIZE = 64 * 1024
-"""Bytes that are read of a response, decoded; those of receivers have less than 1 KiB."""
-
+from neuron_exporter.sinks.delivery.transport import MAX_RESPONSE_SIZE, UnexpectedAnswer
 
 MAX_IDLE = 30.0
 """Seconds after which a kept connection is not used again. Many servers close it after a minute,
 which is the default interval, and the request would be lost on the way. A new connection also
 follows a name that has moved."""
-
-
-class UnexpectedAnswer(Exception):
-    """The response is not a receiver's, or was lost. The request may have arrived."""
 
 
 class TlsFileError(Exception):
@@ -45,7 +38,8 @@ class Response(NamedTuple):
 
 
 class TlsFiles(NamedTuple):
-    """PEM files: of the trusted authorities (the system's without), and of the client."""
+    """PEM files: the trusted authorities (None: the system's), and the client's certificate and
+    key."""
 
     ca: str | None = None
     certificate: str | None = None

@@ -24,15 +24,13 @@ class HeaderError(Exception):
     """A header has no usable value. The message names the header and its file, never the value."""
 
 
-def read_headers(headers: Mapping[str, HeaderValue], omitted: Collection[str]) -> dict[str, str]:
-    """Return the values of all headers but the omitted ones, which are in lower case.
+def read_headers(headers: Mapping[str, HeaderValue]) -> dict[str, str]:
+    """Return the values of all headers.
 
     Raises:
         HeaderError: a file cannot be read, or a value is illegal.
     """
-    return {
-        name: _value(name, value) for name, value in headers.items() if name.lower() not in omitted
-    }
+    return {name: _value(name, value) for name, value in headers.items()}
 
 
 def mask_values(text: str, values: Collection[str]) -> str:

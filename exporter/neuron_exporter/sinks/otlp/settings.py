@@ -14,26 +14,10 @@ NAME = "otlp"
 METRICS_PATH = "/v1/metrics"
 """Path of the metrics at an endpoint whose URL has none."""
 
-RESERVED_HEADERS = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "te",
-        "transfer-encoding",
-        "user-agent",
-    }
-)
-"""Headers that the transport alone sets, in lower case."""
-
 SIGNATURE_HEADERS = frozenset(
     {"authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"}
 )
-"""Headers of a signature, in lower case."""
+"""Headers of a signature, in lower case. The configuration refuses them with `sigv4`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +37,8 @@ class TransportSettings:
     Attributes:
         endpoint: URL; None for CloudWatch's in the region.
         sigv4: Whether requests are signed for CloudWatch.
-        headers: Values of additional headers, which may be secret.
+        headers: Values of additional headers, which may be secret. The configuration refuses the
+            headers that the transport sets itself.
         gzip: Whether bodies are compressed.
         ca_file: PEM file of the trusted authorities; None for the system's, or for botocore's if
             requests are signed.

@@ -8,26 +8,25 @@ from collections.abc import Callable, Sequence
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from neuron_exporter import __version__
+from neuron_exporter.compression import SMALL, compress
 from neuron_exporter.sinks.delivery import aws_errors
 from neuron_exporter.sinks.delivery.deadline import Attempts, DeadlineExceeded, TooManyStuckCalls
-from neuron_exporter.sinks.delivery.transport import ATTEMPT_SECONDS, Outcome, Verdict
-from neuron_exporter.sinks.otlp.compression import compress
+from neuron_exporter.sinks.delivery.transport import (
+    ATTEMPT_SECONDS,
+    Outcome,
+    UnexpectedAnswer,
+    Verdict,
+)
 from neuron_exporter.sinks.otlp.connection import (
     Connection,
     Response,
     TlsFileError,
     TlsFiles,
-    UnexpectedAnswer,
 )
 from neuron_exporter.sinks.otlp.headers import HeaderError, mask_values, read_headers
 from neuron_exporter.sinks.otlp.request import ExportRequest
 from neuron_exporter.sinks.otlp.response import Mask, classify, has_same_time, unexpected
-from neuron_exporter.sinks.otlp.settings import (
-    RESERVED_HEADERS,
-    SIGNATURE_HEADERS,
-    TransportSettings,
-    metrics_url,
-)
+from neuron_exporter.sinks.otlp.settings import TransportSettings, metrics_url
 from neuron_exporter.text import safe_message
 
 _SERVICE, _DATA_NAME = "monitoring", "cloudwatch"
@@ -95,9 +94,11 @@ class OtlpTransport:
             return unexpected(mask(str(error))).outcome
         except Exception as error:  # noqa: BLE001 (an attempt's bug must not cost the request)
             # After connecting, the request can be the cause: its size may lead to a timeout.
-            own = client.sending and isinstance(error, _AFTER_CONNECTING)
+            of_request = client.sending and isinstance(error, _AFTER_CONNECTING)
             code, message = type(error).__name__, safe_message(mask(str(error)))
-            return Outcome(Verdict.RETRY, code, message, ambiguous=own, of_request=own)
+            return Outcome(
+                Verdict.RETRY, code, message, ambiguous=of_request, of_request=of_request
+            )
         outcome, rejected = classify(response, mask)
         if rejected:
             self._on_rejected(rejected)
@@ -130,15 +131,14 @@ class _LazyClient:
     def post(self, request: ExportRequest) -> Response:
         """Send a request. Raises the exceptions of `connection`, `headers` and `signing`."""
         self.sending = False
-        omitted = RESERVED_HEADERS | (SIGNATURE_HEADERS if self._settings.sigv4 else frozenset())
-        headers = read_headers(self._settings.headers, omitted)
+        headers = read_headers(self._settings.headers)
         self.secrets = tuple(headers.values())
         headers["Content-Type"] = "application/x-protobuf"
         headers["User-Agent"] = f"neuron-exporter/{__version__}"
         body = request.body
         if self._settings.gzip:
             headers["Content-Encoding"] = "gzip"
-            body = compress(body)
+            body = compress([body], SMALL)
         if not self._url:
             self._prepare()
         if self._sign is not None:
