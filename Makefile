@@ -161,8 +161,10 @@ test:
 	@$(MAKE) --no-print-directory -j 4 lint debian localstack checkov grafana-schema helm
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# Unit tests wait for nothing, and each process spends some seconds to collect them.
 check: lint
-	@$(VENV)/bin/python -m pytest -q -n $(WORKERS) --hypothesis-profile=quick tests/unit $(ARGS)
+	@$(VENV)/bin/python -m pytest -q -n auto --maxprocesses $(WORKERS) --hypothesis-profile=quick \
+		tests/unit $(ARGS)
 
 lint: $(VENV)/dev
 	@$(VENV)/bin/ruff format --check .

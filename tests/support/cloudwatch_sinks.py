@@ -1,10 +1,12 @@
-"""CloudWatch sinks with a recording transport and clocks that a test sets."""
+"""CloudWatch sinks with a recording transport, in real time or with clocks that a test sets."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from neuron_exporter.metrics.selection import select_for_cloudwatch
 from neuron_exporter.model import Machine, Selection, Timestamp
@@ -153,3 +155,70 @@ class ManualSink:
     def dropped(self, reason: str) -> float:
         """Return the number of requests dropped for a reason."""
         return self.value("sink_dropped_requests_total", reason=reason) or 0.0
+
+
+class RunningSink:
+    """A sink with short windows that runs in real time."""
+
+    def __init__(self, transport: Transport, machine: Machine = MACHINE, **settings: Any) -> None:
+        self.machine = machine
+        self.regions: list[str] = []
+        self.telemetry = Telemetry()
+        self.sink = CloudWatchSink(
+            STANDARD,
+            SinkSettings(
+                **{
+                    "namespace": "NeuronExporter",
+                    "region": None,
+                    "interval": 0.4,
+                    "dimension_sets": [["InstanceId", "InstanceType"]],
+                    "spread": False,
+                    **settings,
+                }
+            ),
+            lambda: self.machine,
+            lambda region: self.regions.append(region) or transport,  # type: ignore[func-returns-value]
+            self.telemetry,
+            memory_spool(),
+        )
+        self.sink.start()
+        self._bench = Harness()
+
+    def offer(self, completed: int) -> None:
+        """Offer a report with so many executions."""
+        busy = runtime(execution_stats=executions(completed))
+        snapshot = self._bench.collect(report(busy)).snapshot
+        self.sink.offer(replace(snapshot, taken_at=Timestamp(time.time(), time.monotonic())))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the value of one of the exporter's own metrics."""
+        return self.telemetry.registry.get_sample_value(
+            f"neuron_exporter_{name}", {"sink": "cloudwatch", **labels}
+        )
+
+
+@contextmanager
+def running_sinks() -> Iterator[Callable[..., RunningSink]]:
+    """Yield a function that starts sinks; close them afterwards."""
+    started: list[RunningSink] = []
+
+    def make(*arguments: Any, **settings: Any) -> RunningSink:
+        started.append(RunningSink(*arguments, **settings))
+        return started[-1]
+
+    yield make
+    for running in started:
+        assert running.sink.close(60)
+
+
+class SummingTransport(RecordingTransport):
+    """A transport that also sums metrics by the names of their dimensions."""
+
+    def sums(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the sum of a metric by the names of its dimensions."""
+        found: dict[tuple[str, ...], float] = {}
+        for datum in self.delivered:
+            if datum["MetricName"] == name:
+                names = tuple(each["Name"] for each in datum["Dimensions"])
+                found[names] = found.get(names, 0.0) + datum["Value"]
+        return found

@@ -1,11 +1,12 @@
-"""Hand-made windows, and their datums."""
+"""Hand-made windows, and their datums; snapshots of another time."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
-from neuron_exporter.model import Selection
+from neuron_exporter.model import Selection, Snapshot, Timestamp
 from neuron_exporter.sinks.cloudwatch.datums import (
     Datum,
     build_datums,
@@ -35,3 +36,8 @@ def heartbeat_datums(window: Window, selection: Selection, *sets: Dimensions) ->
 
 def _dimension_sets(sets: Iterable[Dimensions]) -> list[DimensionSet]:
     return [DimensionSet(tuple(name for name, _ in each), each) for each in sets]
+
+
+def at(snapshot: Snapshot, wall: float) -> Snapshot:
+    """Return the snapshot as if it had been taken at another time."""
+    return replace(snapshot, taken_at=Timestamp(wall, wall))

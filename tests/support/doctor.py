@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,12 @@ import pytest
 import yaml
 
 from neuron_exporter.config import Override, load
+from neuron_exporter.doctor import owners
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.identity.owners.container_logs import ContainerLogProvider
+from neuron_exporter.identity.owners.pod_labels import PodLabelProvider
+from neuron_exporter.pipeline import owners as owner_factory
 from neuron_exporter.pipeline.build import build
 from neuron_exporter.pipeline.identity import make_identity
 from tests.support.commands import shell_environment
@@ -56,9 +61,36 @@ def make_context(environment: Mapping[str, str] | None = None, **settings: Any) 
     return Context(environment, loaded=loaded, pipeline=pipeline, identity=identity)
 
 
+def unknown_machine(**variables: str) -> Context:
+    """Return the context of an unknown machine with these environment variables."""
+    return make_context(
+        variables,
+        cloudwatch__enabled=True,
+        cloudwatch__dimension_sets=[["InstanceId"], ["ClusterName"], ["InstanceName"]],
+    )
+
+
+def hide_kubernetes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Look in this folder, which does not exist, for what Kubernetes keeps on a machine."""
+    for module in (owners, owner_factory):
+        monkeypatch.setattr(module, "DEFAULT_KUBELET_SOCKET", str(folder / "kubelet.sock"))
+    in_folder = {
+        "ContainerLogProvider": partial(ContainerLogProvider, folder),
+        "PodLabelProvider": partial(PodLabelProvider, account=folder),
+    }
+    for name, provider in in_folder.items():
+        monkeypatch.setattr(owner_factory, name, provider)
+
+
 def seen_with(findings: Iterable[Finding], verdict: Verdict) -> list[str]:
     """Return what was seen by the findings with this verdict."""
     return [finding.seen for finding in findings if finding.verdict is verdict]
+
+
+def field(findings: list[Finding], name: str) -> Finding:
+    """Return the finding about a field."""
+    (found,) = [each for each in findings if each.seen.startswith(f"{name} is ")]
+    return found
 
 
 class DoctorResult(NamedTuple):

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import fsum
 from random import Random
+
+import pytest
+
+from neuron_exporter.metrics.latency import distribution
+from neuron_exporter.model import Distribution
+from neuron_exporter.sinks.cloudwatch.buckets import RELATIVE_ERROR
 
 REPORTED = (0, 1, 25, 50, 75, 99, 100)
 """Percentiles in neuron-monitor's reports."""
 
 EXECUTIONS = 1000
 """Executions in a report."""
+
+PERCENTS = (0.1, *range(1, 100), 99.5, 99.9, 99.99)
 
 DISTRIBUTIONS: Mapping[str, Callable[[Random], float]] = {
     "lognormal, sigma 0.3": lambda random: random.lognormvariate(-5, 0.3),
@@ -57,3 +66,22 @@ def quantile(values: Mapping[float, float], percent: float) -> float:
         if reached >= target:
             return value
     raise AssertionError("an empty distribution")
+
+
+def assert_within_error(values: Mapping[float, float], exact: Mapping[float, float]) -> None:
+    """Extremes, number and sum are equal, and each percentile is within the error."""
+    assert (min(values), max(values)) == (min(exact), max(exact))
+    assert sum(values.values()) == sum(exact.values())
+    assert min(values.values()) >= 1
+    sums = [fsum(value * count for value, count in each.items()) for each in (values, exact)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-12, abs=0)
+    for percent in PERCENTS:
+        wanted = quantile(exact, percent)
+        assert abs(quantile(values, percent) - wanted) <= RELATIVE_ERROR * wanted * (1 + 1e-9)
+
+
+def from_percentiles(completed: float, percentiles: dict[str, float]) -> Distribution:
+    """Return the distribution of one runtime."""
+    pairs = distribution([(completed, percentiles)])
+    assert pairs is not None
+    return pairs

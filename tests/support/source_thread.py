@@ -1,8 +1,9 @@
-"""A listener that records what a source reports, and sources that run in a thread."""
+"""A listener that records what a source reports, sources that run in a thread, and their input."""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -125,3 +126,30 @@ def record_waits(patch: pytest.MonkeyPatch) -> list[float]:
 
     patch.setattr(WakeupPipe, "wait", record)
     return waits
+
+
+class Input:
+    """A pipe in place of standard input."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+        self._open = True
+
+    def write(self, data: bytes) -> None:
+        """Write to the pipe."""
+        os.write(self._writing, data)
+
+    def end(self) -> None:
+        """End the input."""
+        if self._open:
+            os.close(self._writing)
+            self._open = False
+
+
+@contextmanager
+def open_input() -> Iterator[Input]:
+    """Yield an input and close it afterwards."""
+    pipe = Input()
+    yield pipe
+    pipe.end()
+    os.close(pipe.reading)

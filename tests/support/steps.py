@@ -38,9 +38,10 @@ def run_step(
     """Run a command in a folder and print its duration; it must succeed. Those in `programs` come
     before others."""
     path = [programs, Path(sys.executable).parent, os.environ["PATH"]]
+    name = _assigned_name(command)
     started = time.monotonic()
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
+        ["bash", "-o", "pipefail", "-c", f'{command} && printf %s "${name}"' if name else command],
         cwd=folder,
         env=shell_environment(PATH=os.pathsep.join(map(str, filter(None, path))), **variables),
         capture_output=True,
@@ -50,6 +51,17 @@ def run_step(
     assert done.returncode == 0, f"{command}: {done.stderr}"
     print(f"{time.monotonic() - started:.1f} s: {command}")
     return done
+
+
+def assigned(command: str, done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Return the variable that a command has set, for later commands, which have other shells."""
+    name = _assigned_name(command)
+    return {name: done.stdout} if name else {}
+
+
+def _assigned_name(command: str) -> str:
+    found = re.match(r"([A-Z]+)=\$\(", command)
+    return found[1] if found else ""
 
 
 def aws_variables(url: str) -> dict[str, str]:

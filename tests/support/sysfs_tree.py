@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from neuron_exporter.facts.driver_files import DEVICE_FILES, UNHEALTHY
 from neuron_exporter.simulator.sysfs import ARCHITECTURES, Tree, idle_device
 
 POWER = "POWER_STATUS_VALID,1759968000,10.50,31.00,20.25"
@@ -39,3 +40,11 @@ def write_tree(
         files[device][f"stats/hardware/{name}"] = f"{total}\n"
     Tree(root, "moved" if is_moved else "old").write(files)
     return root
+
+
+def write_health(root: Path, device: int, text: str) -> Path:
+    """Write the driver's file on the health of a device."""
+    path = root / f"neuron{device}" / DEVICE_FILES[UNHEALTHY]
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path

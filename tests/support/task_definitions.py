@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import botocore.session
+from botocore.validate import ParamValidator
+
 from neuron_exporter.generate.ecs.task_definition import task_definition
 from tests.support.paths import ROOT
 
@@ -61,3 +64,11 @@ def exporter_of(definition: Mapping[str, Any]) -> Node:
 def environment_of(container: Mapping[str, Any]) -> dict[str, str]:
     """Return the environment of a container."""
     return {each["name"]: each["value"] for each in container["environment"]}
+
+
+def problems_of(definition: Node) -> str:
+    """Return what botocore's model of the operation for Managed Daemons finds wrong, unknown keys
+    included."""
+    model = botocore.session.get_session().get_service_model("ecs")
+    shape = model.operation_model("RegisterDaemonTaskDefinition").input_shape
+    return str(ParamValidator().validate(definition, shape).generate_report())

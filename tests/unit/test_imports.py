@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import PACKAGE
 
 LAYERS: list[set[str]] = [
-    {"build_info", "malloc", "text", "run_directory"},
+    {"build_info", "compression", "malloc", "text", "run_directory"},
     {
         *("model", "log", "readings", "telemetry", "facts"),
         *("address_file", "output", "own_files", "proxies", "validation"),

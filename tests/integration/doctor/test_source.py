@@ -52,7 +52,7 @@ def test_healthy_source() -> None:
     (simulated,) = [each for each in findings if each.verdict is not Verdict.OK]
     assert simulated.seen == "the reports are simulated or replayed, not measured on this machine"
     assert program == f"the program is {sys.executable}"
-    assert report.startswith("it sends reports: ")
+    assert report.startswith("it sends reports (the last one: ")
     assert period.endswith(" (source.period is 1s)")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,18 @@ def test_compose_publishes_ports_on_loopback_only() -> None:
         tag = service["image"].partition(":")[2]
         assert tag, "an image without a version"
         assert tag != "latest"
+
+
+def test_compose_cloudwatch_has_the_exporters_protocol() -> None:
+    """The exporter's botocore sends JSON to CloudWatch. The first moto that reads it is 5.1.12
+    (getmoto/moto#9253); tests run with at least that version, too."""
+    server, _, tag = services()["cloudwatch"]["image"].partition(":")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (needed,) = re.findall(r"moto\[.*\]>=(.*)", "\n".join(project["optional-dependencies"]["dev"]))
+    versions = [tag, needed, importlib.metadata.version("moto")]
+    assert server == "motoserver/moto"
+    for version in versions:
+        assert tuple(map(int, version.split("."))) >= (5, 1, 12), versions
 
 
 @pytest.mark.usefixtures("needs_prometheus")

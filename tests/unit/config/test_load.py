@@ -197,7 +197,7 @@ def test_all_errors_at_once(config: ConfigFile) -> None:
         ("cloudwatch: {dimension_sets: [['']]}", "dimension_sets.0.0: must not be empty (got '')"),
         ("cloudwatch: {dimension_sets: [[A, B], [B, A]]}", "must not name a set of dimensions"),
         ("cloudwatch: {extra_dimensions: {Env: yes}}", "extra_dimensions.Env: must be text: put"),
-        ("source: {environment: {A-B: x}}", "must be a variable's name, such as \"AWS_REGION\""),
+        ("source: {environment: {A-B: x}}", "must be the name of an environment variable, such as"),
         ("cloudwatch: {budget: {max_metrics: 1.5}}", "must be a whole number (got 1.5)"),
         ("cloudwatch: {budget: {max_monthly_usd: 0}}", "must be more than 0 (got 0)"),
         ("cloudwatch: {spool: {max_bytes: 1KiB}}", "must be at least 65536 bytes (got '1KiB')"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from neuron_exporter.daemon.report_judge import KEPT_SECONDS, MAX_LISTED, Finding, ReportJudge
+from neuron_exporter.daemon.report_judge import KEPT_SECONDS, MAX_LISTED, ActiveProblem, ReportJudge
 from neuron_exporter.facts.problems import CORRECTED_ECC_PER_HOUR, MIN_FAILURES
 from neuron_exporter.model import Machine, Owner, Owners
 from neuron_exporter.readings import DeviceReadings, HardwareReadings
@@ -31,10 +31,10 @@ class Judged:
         self.harness = Harness()
         self.judge = ReportJudge()
 
-    def findings(self, document: dict[str, Any], **more: Any) -> dict[str, Finding]:
-        """Return the findings after a report, by reason."""
+    def problems(self, document: dict[str, Any], **more: Any) -> dict[str, ActiveProblem]:
+        """Return the problems after a report, by reason."""
         self.judge.judge(self.harness.collect(document, **more).snapshot)
-        return {each.reason: each for each in self.judge.findings}
+        return {each.reason: each for each in self.judge.problems}
 
 
 def with_ecc(*devices: dict[str, float]) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def with_executions(completed: int, failed: int) -> dict[str, Any]:
 )
 def test_share_and_number_of_failures(completed: int, failed: int, is_failing: bool) -> None:
     judged = Judged()
-    assert judged.findings(with_executions(100, 0)) == {}
-    found = judged.findings(with_executions(completed, failed))
+    assert judged.problems(with_executions(100, 0)) == {}
+    found = judged.problems(with_executions(completed, failed))
     assert bool(found) is is_failing
     if is_failing:
         assert found["failing"].detail == "100.0% in the last minutes, most of them timed out"
@@ -60,45 +60,45 @@ def test_share_and_number_of_failures(completed: int, failed: int, is_failing: b
 
 def test_failures_are_forgotten() -> None:
     judged = Judged()
-    judged.findings(with_executions(100, 0))
-    assert judged.findings(with_executions(0, 50))
-    found = [bool(judged.findings(with_executions(1, 0))) for _ in range(63)]
+    judged.problems(with_executions(100, 0))
+    assert judged.problems(with_executions(0, 50))
+    found = [bool(judged.problems(with_executions(1, 0))) for _ in range(63)]
     assert (found[0], found[-1]) == (True, False)
     assert found == sorted(found, reverse=True)
 
 
 def test_corrected_errors_per_hour_and_device() -> None:
     judged = Judged()
-    judged.findings(with_ecc({}, {}))
+    judged.problems(with_ecc({}, {}))
     half = CORRECTED_ECC_PER_HOUR / 2
     both = {"mem_ecc_corrected": half, "sram_ecc_corrected": half}
-    assert judged.findings(with_ecc(both, both)) == {}
+    assert judged.problems(with_ecc(both, both)) == {}
     more = {**both, "mem_ecc_corrected": half + 1}
-    found = judged.findings(with_ecc(both, more))
+    found = judged.problems(with_ecc(both, more))
     assert found["corrected_ecc"].detail == "device 1"
     judged.harness.now += 3600
-    assert judged.findings(with_ecc(both, more)) == {}
+    assert judged.problems(with_ecc(both, more)) == {}
 
 
 def test_uncorrected_error_is_a_warning_after_an_hour() -> None:
     judged = Judged()
-    judged.findings(with_ecc({"mem_ecc_uncorrected": 3}))  # the first reading is no event
-    assert judged.judge.findings == ()
+    judged.problems(with_ecc({"mem_ecc_uncorrected": 3}))  # the first reading is no event
+    assert judged.judge.problems == ()
     bad = with_ecc({"mem_ecc_uncorrected": 4})
-    first = judged.findings(bad)["uncorrected_ecc"]
+    first = judged.problems(bad)["uncorrected_ecc"]
     assert first.severity is None
     judged.harness.now += 3600
-    later = judged.findings(bad)["uncorrected_ecc"]
+    later = judged.problems(bad)["uncorrected_ecc"]
     assert (later.severity, later.since) == ("warning", first.since)
-    again = judged.findings(with_ecc({"sram_ecc_uncorrected": 1, "mem_ecc_uncorrected": 4}))
+    again = judged.problems(with_ecc({"sram_ecc_uncorrected": 1, "mem_ecc_uncorrected": 4}))
     assert again["uncorrected_ecc"].severity is None
 
 
 def test_listed_names_are_bounded() -> None:
     judged = Judged()
     devices = [{"mem_ecc_uncorrected": 1.0}] * (MAX_LISTED + 12)
-    judged.findings(with_ecc(*({} for _ in devices)))
-    found = judged.findings(with_ecc(*devices))
+    judged.problems(with_ecc(*({} for _ in devices)))
+    found = judged.problems(with_ecc(*devices))
     assert found["uncorrected_ecc"].detail == "devices 0, 1, 2, 3 and 12 more"
 
 
@@ -110,7 +110,7 @@ def test_task_that_sees_its_own_devices_only(owner: Owner, is_missing: bool) -> 
     document = report(runtime(7, "a", neuroncore_counters=cores(_0=50.0)))
     owners = Owners(by_core={0: owner})
     machine = Machine(instance_type="trn1.32xlarge")
-    found = Judged().findings(document, machine=machine, owners=owners)
+    found = Judged().problems(document, machine=machine, owners=owners)
     assert ("device_missing" in found) is is_missing
 
 
@@ -126,12 +126,12 @@ def test_problem_stays_while_its_reading_is_missing() -> None:
 
     full, empty = (with_memory(memory({"0": {"tensors": used}})) for used in (96, 1))
     unread = with_memory(group("failed"))
-    first = judged.findings(full)["memory_full"]
-    assert judged.findings(unread)["memory_full"] == first
-    assert judged.findings(full)["memory_full"] == first
-    assert judged.findings(empty) == {}
-    judged.findings(full)
-    found = [bool(judged.findings(unread)) for _ in range(int(KEPT_SECONDS / 5) + 1)]
+    first = judged.problems(full)["memory_full"]
+    assert judged.problems(unread)["memory_full"] == first
+    assert judged.problems(full)["memory_full"] == first
+    assert judged.problems(empty) == {}
+    judged.problems(full)
+    found = [bool(judged.problems(unread)) for _ in range(int(KEPT_SECONDS / 5) + 1)]
     assert (found[0], found[-2:]) == (True, [True, False])
 
 
@@ -158,28 +158,28 @@ def test_hardware_fault_is_a_problem_for_an_hour() -> None:
     judged = Judged()
     # Errors from before the exporter started are no event, nor are those of other machines.
     before = with_errors(hw_nc_ue_error=3, hw_collectives_error=1)
-    assert judged.findings(FOUR_CORES, hardware=before) == {}
+    assert judged.problems(FOUR_CORES, hardware=before) == {}
     bad = with_errors(hw_nc_ue_error=4, hw_collectives_error=2)
-    found = judged.findings(FOUR_CORES, hardware=bad)["hardware_faults"]
+    found = judged.problems(FOUR_CORES, hardware=bad)["hardware_faults"]
     assert (found.detail, found.severity) == ("core 3", None)
-    later = judged.findings(FOUR_CORES, hardware=bad)["hardware_faults"]
+    later = judged.problems(FOUR_CORES, hardware=bad)["hardware_faults"]
     assert later.since == found.since
     judged.harness.now += 3600
-    assert judged.findings(FOUR_CORES, hardware=bad) == {}
+    assert judged.problems(FOUR_CORES, hardware=bad) == {}
 
 
 def test_minor_hardware_faults_are_no_problem() -> None:
     judged = Judged()
-    judged.findings(FOUR_CORES, hardware=with_errors())
+    judged.problems(FOUR_CORES, hardware=with_errors())
     minor = with_errors(hw_collectives_error=1, hw_repairable_hbm_ue_error=1)
-    assert judged.findings(FOUR_CORES, hardware=minor) == {}
+    assert judged.problems(FOUR_CORES, hardware=minor) == {}
 
 
 def test_unhealthy_device_names_its_components() -> None:
     judged = Judged()
     well = DeviceReadings(health={"hbm": 1.0, "sram": 1.0})
     bad = DeviceReadings(health={"hbm": 0.0, "sram": 0.0})
-    assert judged.findings(FOUR_CORES, hardware=readings(well, well)) == {}
-    found = judged.findings(FOUR_CORES, hardware=readings(well, bad))["device_unhealthy"]
+    assert judged.problems(FOUR_CORES, hardware=readings(well, well)) == {}
+    found = judged.problems(FOUR_CORES, hardware=readings(well, bad))["device_unhealthy"]
     assert found.detail == "device 1 (hbm, sram)"
-    assert judged.findings(FOUR_CORES, hardware=readings(well, well)) == {}
+    assert judged.problems(FOUR_CORES, hardware=readings(well, well)) == {}

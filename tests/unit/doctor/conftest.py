@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from neuron_exporter.doctor import owners
 from neuron_exporter.identity import local_http
 from neuron_exporter.identity.owners import kubelet
-from neuron_exporter.identity.owners.container_logs import ContainerLogProvider
-from neuron_exporter.identity.owners.pod_labels import PodLabelProvider
-from neuron_exporter.pipeline import owners as owner_factory
+from tests.support.doctor import hide_kubernetes
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +27,4 @@ def no_folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_kubernetes_node(monkeypatch: pytest.MonkeyPatch, no_folder: Path) -> None:
     """Hide what Kubernetes keeps on the machine that runs the tests."""
-    for module in (owners, owner_factory):
-        monkeypatch.setattr(module, "DEFAULT_KUBELET_SOCKET", str(no_folder / "kubelet.sock"))
-    in_folder = {
-        "ContainerLogProvider": partial(ContainerLogProvider, no_folder),
-        "PodLabelProvider": partial(PodLabelProvider, account=no_folder),
-    }
-    for name, provider in in_folder.items():
-        monkeypatch.setattr(owner_factory, name, provider)
+    hide_kubernetes(monkeypatch, no_folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from neuron_exporter.doctor import device_faults
 from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.device_faults import HARDWARE_PROBLEMS, check
 from neuron_exporter.doctor.finding import Verdict
-from neuron_exporter.facts.driver_files import DEVICE_FILES, UNHEALTHY
 from neuron_exporter.facts.problems import BY_REASON
 from tests.support.doctor import make_context, seen_with
+from tests.support.sysfs_tree import write_health
 
 
 def context_of(root: Path, snapshot: Mapping[str, Any] | None = None) -> Context:
@@ -33,14 +32,6 @@ def health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of a driver whose devices 0 and 1, which are in /dev, have no health."""
     monkeypatch.setattr(device_faults, "present_devices", lambda: frozenset({0, 1}))
     return tmp_path
-
-
-def write_health(root: Path, device: int, text: str) -> Path:
-    """Write the driver's file on the health of a device."""
-    path = root / f"neuron{device}" / DEVICE_FILES[UNHEALTHY]
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    return path
 
 
 def test_problems_exist() -> None:
@@ -97,18 +88,3 @@ def test_files_that_must_not_be_read(health: Path) -> None:
 
 def test_no_driver(health: Path) -> None:
     assert list(check(context_of(health))) == []
-
-
-def test_file_that_hangs(health: Path) -> None:
-    """The answer is unknown; what was read before counts."""
-    write_health(health, 0, "hbm\n")
-    hanging = write_health(health, 1, "\n")
-    hanging.unlink()
-    os.mkfifo(hanging)
-    context = context_of(health)
-    findings = list(check(context))
-    assert seen_with(findings, Verdict.FAILED) == ["neuron0 is unhealthy: hbm"]
-    assert seen_with(findings, Verdict.WARNING) == [
-        f"neuron1/{DEVICE_FILES[UNHEALTHY]}: no answer in time"
-    ]
-    assert context.incomplete == {"devices"}

@@ -12,7 +12,7 @@ import pytest
 
 from neuron_exporter.doctor import devices as subject
 from neuron_exporter.doctor import probe
-from neuron_exporter.doctor.devices import check_count, check_opens, check_users, explain, open_each
+from neuron_exporter.doctor.devices import check_count, check_opens, check_users, explain
 from neuron_exporter.doctor.finding import Verdict
 from neuron_exporter.doctor.probe import NO_DEVICE
 from neuron_exporter.doctor.processes import OpenDevices
@@ -156,33 +156,6 @@ def test_errors_are_explained(answer: int, words: str, fix: str) -> None:
     reason, what_to_do = explain(answer, Path("/dev/neuron0"))
     assert words in reason
     assert fix in what_to_do
-
-
-HANG, DIE = "time.sleep(3600)", "os.kill(os.getpid(), 9)"
-
-
-@pytest.mark.parametrize(
-    ("printed", "then", "answers"),
-    [
-        ("open 0 open", HANG, [0, -2, -3]),
-        ("open 0", HANG, [0, -3, -3]),
-        ("", HANG, [-3, -3, -3]),
-        ("open 0 open", DIE, [0, -3, -3]),
-        ("open", "raise MemoryError", [-3, -3, -3]),
-        ("", "raise ImportError", [-3, -3, -3]),
-    ],
-)
-def test_hanging_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, then: str, answers: list[int]
-) -> None:
-    """Only a device that was being opened hangs. A process that starts slowly or is killed shows
-    nothing of the driver."""
-    never = tmp_path / "never.py"
-    lines = "".join(f"print({word!r}, flush=True)\n" for word in printed.split())
-    never.write_text(f"import os, time\n{lines}{then}\n")
-    monkeypatch.setattr("neuron_exporter.doctor.probe.__file__", str(never))
-    monkeypatch.setattr("neuron_exporter.doctor.devices._TIMEOUT", 2.0)
-    assert open_each(["a", "b", "c"]) == answers
 
 
 def test_devices_that_were_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:

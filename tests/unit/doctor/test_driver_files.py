@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -37,19 +36,6 @@ def test_unknown_files_are_named(tmp_path: Path) -> None:
     write_tree(tmp_path, [0])
     (tmp_path / "neuron0" / "celsius").write_text("40\n")
     assert seen_with(findings(tmp_path), Verdict.WARNING) == ["not understood: celsius"]
-
-
-def test_file_that_hangs(tmp_path: Path) -> None:
-    """It is named; the others are read."""
-    write_tree(tmp_path, [0])
-    path = tmp_path / "neuron0" / "stats" / "power" / "utilization"
-    path.unlink()
-    os.mkfifo(path)
-    found = findings(tmp_path)
-    assert len(seen_with(found, Verdict.OK)) == 1
-    assert seen_with(found, Verdict.WARNING) == [
-        "neuron0/stats/power/utilization: no answer in time"
-    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Identity, looked up from services that answer, return errors, or stay silent."""
+"""Identity, looked up from services that answer, and from reports."""
 
 from __future__ import annotations
 
@@ -6,37 +6,22 @@ import json
 
 import pytest
 
-from neuron_exporter.doctor.context import Context, Sample
-from neuron_exporter.doctor.finding import Finding, Verdict
+from neuron_exporter.doctor.context import Sample
+from neuron_exporter.doctor.finding import Verdict
 from neuron_exporter.doctor.identity import check
 from neuron_exporter.doctor.scraped import ScrapedMetrics
-from neuron_exporter.identity import local, local_http
+from neuron_exporter.identity import local
 from neuron_exporter.model import SourceState
 from neuron_exporter.report import decode
 from tests.support import metadata
 from tests.support.children import REPORT
-from tests.support.doctor import make_context, seen_with
+from tests.support.doctor import field, make_context, seen_with, unknown_machine
 
 
 @pytest.fixture(autouse=True)
 def _no_dmi(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     """Hide the DMI data of the machine that runs the tests."""
     monkeypatch.setattr(local, "DMI_FOLDER", tmp_path)
-
-
-def unknown_machine(**variables: str) -> Context:
-    """Return the context of an unknown machine with these environment variables."""
-    return make_context(
-        variables,
-        cloudwatch__enabled=True,
-        cloudwatch__dimension_sets=[["InstanceId"], ["ClusterName"], ["InstanceName"]],
-    )
-
-
-def field(findings: list[Finding], name: str) -> Finding:
-    """Return the finding about a field."""
-    (found,) = [each for each in findings if each.seen.startswith(f"{name} is ")]
-    return found
 
 
 def test_fields_name_their_provider() -> None:
@@ -58,22 +43,6 @@ def test_fields_name_their_provider() -> None:
         "instance_type is trn1.32xlarge (EC2 instance metadata)",
         "region is us-west-2 (EC2 instance metadata)",
     ]
-
-
-def test_imds_timeout_suggests_the_hop_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The finding has the command that raises the hop limit."""
-    monkeypatch.setattr(local_http, "TIMEOUT", 1.0)
-    with metadata.imds({"/latest/api/token": metadata.never_respond}) as ec2:
-        findings = list(check(unknown_machine(AWS_EC2_METADATA_SERVICE_ENDPOINT=ec2.url)))
-    (service,) = [each for each in findings if each.seen.startswith("EC2 instance metadata:")]
-    assert service.verdict is Verdict.WARNING
-    assert "no answer within 1 s" in service.seen
-    assert "--http-put-response-hop-limit 2" in service.fix
-    missing = field(findings, "instance_id")
-    assert missing.verdict is Verdict.WARNING
-    assert missing.fix.startswith("set identity.instance_id")
-    assert "no answer within 1 s" in missing.seen
-    assert "ECS task metadata: not in an ECS task" in field(findings, "cluster").seen
 
 
 def test_missing_instance_tags_are_explained() -> None:

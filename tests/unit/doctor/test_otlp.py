@@ -15,27 +15,16 @@ from neuron_exporter.doctor.otlp import check
 from neuron_exporter.doctor.remedies import IN_ENVIRONMENT
 from neuron_exporter.doctor.scraped import ScrapedMetrics
 from tests.support.doctor import make_context
-from tests.support.otlp_front import OtlpFront, aws_error, fail, otlp_front, page, redirect
-from tests.support.sigv4 import Credentials
+from tests.support.otlp_front import OtlpFront, fail, otlp_front, page, redirect
 
 KEY = "geheimnis-0123456789"
 METRICS = "neuron_exporter_build_info 1\n"
-SIGNED: dict[str, Any] = {"otlp__auth": "sigv4", "identity__region": "us-east-1"}
 
 
 @pytest.fixture
 def front() -> Iterator[OtlpFront]:
     """Start a receiver that rejects what CloudWatch's page forbids."""
     with otlp_front() as started:
-        started.allows_empty = True
-        yield started
-
-
-@pytest.fixture
-def signed_front(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpFront]:
-    """Start a receiver that checks signatures; STS is moto's."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto)
-    with otlp_front(credentials=Credentials("test", "test")) as started:
         started.allows_empty = True
         yield started
 
@@ -72,36 +61,6 @@ def test_healthy(front: OtlpFront) -> None:
     (request,) = front.requests
     assert request.headers["X-Key"] == KEY
     assert list(request.points) == []
-
-
-@pytest.mark.usefixtures("fake_credentials")
-def test_signed(signed_front: OtlpFront) -> None:
-    """The credentials have a line of their own, unless CloudWatch's lines are about them."""
-    url = signed_front.url
-    (credentials, sent) = findings(sending_to(url, **SIGNED))
-    assert credentials[1].startswith("credentials of the environment (AWS_ACCESS_KEY_ID): arn:")
-    assert sent[:2] == (
-        Verdict.OK,
-        f"{signed_front.endpoint} in us-east-1 accepts a request (without metrics)",
-    )
-    (only,) = findings(sending_to(url, cloudwatch__enabled=True, **SIGNED))
-    assert only == sent
-
-
-@pytest.mark.usefixtures("fake_credentials")
-@pytest.mark.parametrize(
-    ("code", "remedy"),
-    [
-        ("AccessDenied", "allow the request in the role's policy"),
-        ("ExpiredToken", "check the credentials lines"),
-    ],
-)
-def test_rejected_credentials(signed_front: OtlpFront, code: str, remedy: str) -> None:
-    signed_front.respond_with(aws_error(403, code))
-    context = sending_to(signed_front.url, cloudwatch__enabled=True, **SIGNED)
-    seen, fix = failure(context)
-    assert f"does not accept requests: {code}: HTTP 403" in seen
-    assert fix.startswith(remedy)
 
 
 def test_rejected_header(front: OtlpFront) -> None:

@@ -9,15 +9,12 @@ from typing import Any
 from neuron_exporter.doctor import owners
 from neuron_exporter.doctor.context import Context, Sample
 from neuron_exporter.doctor.finding import Finding, Verdict
-from neuron_exporter.doctor.scraped import ScrapedMetrics
-from neuron_exporter.doctor.source import take_sample
 from neuron_exporter.identity.owners.lookup import OwnersResult
 from neuron_exporter.identity.owners.process_labels import HIDDEN, NO_HOST_PIDS
 from neuron_exporter.model import SourceState
 from tests.support import metadata
 from tests.support.cgroups import process_in
 from tests.support.doctor import make_context, seen_with
-from tests.support.exporter import SIMULATOR
 from tests.support.kubelet import CORE, DEVICE, PodClaim, PodResource, kubelet_server
 from tests.support.reports import HARDWARE, cores, decode_document, report, runtime
 
@@ -38,22 +35,6 @@ def sampled(environment: Mapping[str, str], *pids: int, **more: Any) -> Context:
 def all_findings(context: Context) -> list[Finding]:
     """Return all findings about owners."""
     return [*owners.check(context)]
-
-
-def test_owners_in_reports() -> None:
-    """Pods are found in a sampled report, or in the labels of the running exporter."""
-    context = make_context(source__command=[*SIMULATOR, "--kubernetes"], source__period="1s")
-    context.sample = take_sample(context)
-    in_reports, providers = all_findings(context)
-    assert in_reports.verdict is Verdict.OK
-    assert "neuron_k8s_info has the pods of" in in_reports.seen
-    assert providers.seen.startswith("no owner provider")
-
-    context = make_context()
-    context.scraped = ScrapedMetrics(
-        'neuron_exporter_build_info{version="1"} 1\nneuroncore_utilization_ratio{pod="a"} 1\n'
-    )
-    assert all_findings(context)[0].verdict is Verdict.OK
 
 
 def test_owner_dimensions_without_provider() -> None:

@@ -119,13 +119,6 @@ def test_another_program_answers(answer: tuple[int, str]) -> None:
     assert seen.startswith("another program answers at ")
 
 
-def test_silent_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        context = make_context(prometheus__listen=f"127.0.0.1:{silent.getsockname()[1]}")
-        (seen,) = seen_with(check(context), Verdict.FAILED)
-    assert "does not answer" in seen
-
-
 def test_unreadable_state_is_skipped() -> None:
     (seen,) = seen_with(check(make_context(prometheus__listen="127.0.0.1:0")), Verdict.SKIPPED)
     assert "the port is unknown" in seen

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 import pytest
-from botocore.session import Session
 
 from neuron_exporter.generate.metrics_md import as_markdown, as_text
 from neuron_exporter.metrics.catalogue import CATALOGUE
@@ -112,12 +111,6 @@ def test_label_names(row: MetricSpec) -> None:
     for name in label_names(row):
         assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
         assert name not in {"job", "instance", "le", "quantile"}
-
-
-@pytest.mark.parametrize("metric", CLOUDWATCH_METRICS, ids=lambda metric: metric.name)
-def test_cloudwatch_units(metric: CloudWatchMetric) -> None:
-    units = Session().get_service_model("cloudwatch").shape_for("StandardUnit").enum
-    assert metric.unit in units
 
 
 @pytest.mark.parametrize("metric", CLOUDWATCH_METRICS, ids=lambda metric: metric.name)

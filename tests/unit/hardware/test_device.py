@@ -16,20 +16,20 @@ from tests.support.sysfs_tree import write_tree
 POWER = DEVICE_FILES["utilization"]
 
 
-class Disk:
+class NotedFiles:
     """Access to files that never hang, with the paths that were accessed."""
 
     def __init__(self) -> None:
-        self.folders: list[str] = []
-        self.files: list[str] = []
+        self.begun: list[str] = []
+        self.was_read: list[str] = []
 
     def begin(self, path: str) -> None:
         """Note an access to a folder."""
-        self.folders.append(path)
+        self.begun.append(path)
 
     def read(self, path: str) -> str:
         """Return the content of a file."""
-        self.files.append(path)
+        self.was_read.append(path)
         return Path(path).read_text().strip()
 
 
@@ -38,15 +38,15 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = write_tree(folder, [0], 2) / "neuron0"
-        self.disk, self.problems = Disk(), Problems()
-        self._device = Device(str(self.folder), self.disk, self.problems)
+        self.files, self.problems = NotedFiles(), Problems()
+        self._device = Device(str(self.folder), self.files, self.problems)
         self._now = 1000.0
 
     def read(self, seconds: float, identity: int = 1) -> DeviceReadings:
         """Read the device some seconds later."""
         self._now += seconds
-        self.disk.folders.clear()
-        self.disk.files.clear()
+        self.files.begun.clear()
+        self.files.was_read.clear()
         return self._device.read(identity, self._now)
 
 
@@ -56,7 +56,7 @@ def rig(tmp_path: Path) -> Rig:
     made = Rig(tmp_path)
     made.read(0)
     made.read(SEARCH_INTERVAL)
-    assert made.disk.folders
+    assert made.files.begun
     return made
 
 
@@ -64,11 +64,11 @@ def test_files_are_searched_rarely(rig: Rig) -> None:
     """Only a change of the folder or a missing file leads to a search, once a minute at most."""
     for seconds, identity in ((1, 1), (600, 1), (5, 2)):
         rig.read(seconds, identity)
-        assert bool(rig.disk.folders) == (identity == 2)
+        assert bool(rig.files.begun) == (identity == 2)
     rig.read(SEARCH_INTERVAL - 1, 3)
-    assert not rig.disk.folders
+    assert not rig.files.begun
     rig.read(1, 3)
-    assert rig.disk.folders
+    assert rig.files.begun
 
 
 def test_files_that_appear_and_move_are_found(rig: Rig) -> None:
@@ -95,18 +95,18 @@ def test_files_of_a_driver_that_is_being_loaded(tmp_path: Path) -> None:
 def test_files_of_cores_are_read_less_often(rig: Rig) -> None:
     """A failed reset counts at all cores, so that one of their files is enough."""
     rig.read(CORES_INTERVAL)
-    cores = [path for path in rig.disk.files if "neuron_core" in path]
+    cores = [path for path in rig.files.was_read if "neuron_core" in path]
     assert len(cores) == 2 * (6 + 1) + 1
     for seconds in (5, CORES_INTERVAL - 6):
         rig.read(seconds)
-        assert not any("neuron_core" in path for path in rig.disk.files)
+        assert not any("neuron_core" in path for path in rig.files.was_read)
     rig.read(1)
-    assert len([path for path in rig.disk.files if "neuron_core" in path]) == len(cores)
+    assert len([path for path in rig.files.was_read if "neuron_core" in path]) == len(cores)
 
 
 def test_the_serial_number_is_read_once(rig: Rig) -> None:
     assert rig.read(5).serial_number == "9ff5434815c8bd80"
-    assert not any(path.endswith("/info/serial_number") for path in rig.disk.files)
+    assert not any(path.endswith("/info/serial_number") for path in rig.files.was_read)
 
 
 def test_a_serial_number_that_is_read_later(tmp_path: Path) -> None:

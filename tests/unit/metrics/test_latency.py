@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from random import Random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neuron_exporter.metrics.latency import INTERPOLATED, distribution
-from neuron_exporter.model import Distribution
-from neuron_exporter.sinks.cloudwatch.buckets import LogarithmicBuckets
 from neuron_exporter.sinks.cloudwatch.datums import MAX_VALUES
-from tests.support.documents import table
-from tests.support.latencies import DISTRIBUTIONS, REPORTED, errors, quantile, simulate_report
+from tests.support.latencies import REPORTED, from_percentiles, quantile
 
 ALL = {"p0": 1.0, "p1": 2.0, "p100": 9.0, "p25": 3.0, "p50": 4.0, "p75": 5.0, "p99": 8.0}
-
-
-def from_percentiles(completed: float, percentiles: dict[str, float]) -> Distribution:
-    """Return the distribution of one runtime."""
-    pairs = distribution([(completed, percentiles)])
-    assert pairs is not None
-    return pairs
 
 
 @pytest.mark.parametrize("percent", [1, 25, 50, 75, 99, 100])
@@ -36,27 +23,6 @@ def test_ranks_between_percentiles_are_interpolated() -> None:
     assert 2 < quantile(pairs, 10) < 3
     assert 5 < quantile(pairs, 90) < quantile(pairs, 95) < quantile(pairs, 98) < 8
     assert 8 < quantile(pairs, 99.8) < 9
-
-
-@pytest.mark.parametrize("form", DISTRIBUTIONS)
-def test_documented_errors(form: str) -> None:
-    """The largest errors in thirty windows, with those of the buckets, are those of
-    docs/cloudwatch.md."""
-    random = Random(1)
-    largest: dict[str, float] = defaultdict(float)
-    for _ in range(30):
-        buckets = LogarithmicBuckets()
-        latencies: list[float] = []
-        for _ in range(12):
-            exact, percentiles = simulate_report(DISTRIBUTIONS[form], random)
-            latencies += exact
-            buckets.add(from_percentiles(len(exact), percentiles))
-        for name, error in errors(buckets.value_counts(), latencies).items():
-            largest[name] = max(largest[name], abs(error))
-    documented = {row[0]: row[1:] for row in table("docs/cloudwatch.md", "| p50 | p90 |")}
-    stated = [float(cell.removesuffix(" %")) for cell in documented[form]]
-    measured = [100 * largest[name] for name in ("p50", "p90", "p95", "p99", "Average")]
-    assert stated == pytest.approx(measured, abs=0.1)
 
 
 @given(st.integers(1, 10**6), st.sets(st.sampled_from(sorted(ALL)), min_size=1))

@@ -9,15 +9,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import (
-    SelectionProblem,
     select_for_cloudwatch,
     select_for_prometheus,
 )
 from neuron_exporter.model import Layout, MetricSpec, Preset, Selection
 from neuron_exporter.sinks.prometheus import PrometheusSink
+from neuron_exporter.validation import SettingProblem
 from tests.support.reports import Harness, cores, memory, report, runtime
 
-Choose = Callable[[str, Sequence[str], Sequence[str]], tuple[Selection, list[SelectionProblem]]]
+Choose = Callable[[str, Sequence[str], Sequence[str]], tuple[Selection, list[SettingProblem]]]
 
 PRESETS = ("minimal", "standard", "full")
 STANDARD_IN_CLOUDWATCH = {
@@ -85,7 +85,7 @@ def test_include_is_an_allow_list_without_a_preset(choose: Choose) -> None:
     selection, problems = choose("none", [name], [])
     assert (names(selection), problems) == ({"neuroncore_utilization_ratio"}, [])
     assert choose("none", [], [])[1] == [
-        SelectionProblem(
+        SettingProblem(
             "include", "[]", "must name the metrics to publish, since the preset is none"
         )
     ]
@@ -201,7 +201,7 @@ def test_all_unusable_patterns_are_reported() -> None:
 @pytest.mark.parametrize("choose", [select_for_prometheus, select_for_cloudwatch])
 def test_empty_selection_is_an_error(choose: Choose) -> None:
     _, problems = choose("full", [], ["*"])
-    assert problems == [SelectionProblem("exclude", "*", "leaves no metric")]
+    assert problems == [SettingProblem("exclude", "*", "leaves no metric")]
 
 
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from grpclib.const import Status
 
 from neuron_exporter.config import Override, load
 from neuron_exporter.facts.problems import RestartReason
 from neuron_exporter.pipeline.build import Pipeline, build
 from neuron_exporter.sinks.exposition import write
 from neuron_exporter.source.memory import LimitedGroup
-from tests.support.kubelet import CORE, PodResource, kubelet_server
 from tests.support.waiting import wait_for
 from tests.support.web_config import WebConfigFolder
 
 EXPIRY = "neuron_exporter_web_certificate_expiry_timestamp_seconds"
-LOOKUP = "neuron_exporter_owner_lookup_up"
 
 
-def built(environment: Mapping[str, str] | None = None, **prometheus: str) -> Pipeline:
+def built(**prometheus: str) -> Pipeline:
     """Build the parts with these keys of `prometheus`."""
     flags = [Override("test", f"prometheus.{key}", value) for key, value in prometheus.items()]
-    return build(load(flags=flags), environment=environment or {})
+    return build(load(flags=flags), environment={})
 
 
 def value(parts: Pipeline, name: str, **labels: str) -> float | None:
@@ -81,18 +76,3 @@ def test_certificate_expiry_is_absent_without_tls(tmp_path: Path) -> None:
     assert value(built(), EXPIRY) is None
     folder = WebConfigFolder(tmp_path)
     assert value(built(web_config_file=folder.write()), EXPIRY) is None
-
-
-def test_each_lookup_of_owners_shows_whether_it_succeeded(tmp_path: Path) -> None:
-    with kubelet_server(tmp_path, PodResource("train", CORE, [0])) as kubelet:
-        parts = built({"NEURON_EXPORTER_KUBELET_SOCKET": str(kubelet.socket)})
-        assert parts.owner_lookup is not None
-        assert value(parts, LOOKUP, provider="kubelet") is None
-        parts.owner_lookup.start()
-        try:
-            for error_code, expected in ((None, 1), (Status.UNAVAILABLE, 0), (None, 1)):
-                kubelet.error_code = error_code
-                wait_for(lambda: value(parts, LOOKUP, provider="kubelet") == expected)  # noqa: B023
-        finally:
-            parts.owner_lookup.stop()
-            wait_for(lambda: all(thread.name != "owners" for thread in threading.enumerate()))

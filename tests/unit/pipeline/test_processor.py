@@ -13,41 +13,10 @@ from neuron_exporter.config import Override, load
 from neuron_exporter.identity.owners.lookup import OwnerLookup, OwnersResult
 from neuron_exporter.metrics.collector import CollectResult
 from neuron_exporter.model import Owners, Snapshot, SourceState, Timestamp
-from neuron_exporter.pipeline.build import Pipeline, build
-from neuron_exporter.pipeline.processor import MAX_LOGGED_KINDS, ReportProcessor
+from neuron_exporter.pipeline.build import build
+from neuron_exporter.pipeline.processor import MAX_LOGGED_KINDS
+from tests.support.report_feed import Feed
 from tests.support.reports import cores, executions, group, report, runtime
-
-
-class Feed:
-    """A processor that is fed by hand, and the events that it logs."""
-
-    def __init__(self, events: list[Any], period: str = "5s") -> None:
-        flags = [Override("--period", "source.period", period)]
-        self.pipeline: Pipeline = build(load(flags=flags), environment={})
-        self.processor: ReportProcessor = self.pipeline.processor
-        self._events = events
-        self._now = 0.0
-
-    def process(self, document: Any, after: float = 5) -> float | None:
-        """Process a report, or a line, that comes after this time."""
-        self._now += after
-        line = document if isinstance(document, bytes) else json.dumps(document).encode()
-        return self.processor.on_line(
-            memoryview(line), Timestamp(1_700_000_000 + self._now, self._now)
-        )
-
-    def new_events(self) -> list[tuple[str, Any]]:
-        """Return the events since the last call, each with its subject."""
-        events = [
-            (e["event"], e.get("group") or e.get("state") or e.get("path") or e.get("reason"))
-            for e in self._events
-        ]
-        self._events.clear()
-        return events
-
-    def counter(self, name: str, **labels: str) -> float | None:
-        """Return one of the exporter's own counters."""
-        return self.pipeline.telemetry.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture
@@ -166,52 +135,6 @@ def test_deep_nesting(feed: Feed, place: str) -> None:
         feed.process(b'{"neuron_runtime_data":[],"%s":{"a":%s}}' % (place.encode(), nested))
         feed.process(b'{"neuron_runtime_data":[],"neuron_hardware_info":{"error":%s}}' % nested)
     assert feed.process(report()) is not None
-
-
-UNKNOWN = "neuron_exporter_unknown_fields_total"
-
-
-def new_fields(*names: str) -> Any:
-    """Return a report with unknown fields in the last of three runtimes."""
-    used = {"neuroncore_utilization": 5, **{name: {"deep": 1} for name in names}}
-    last = runtime(3, "c", neuroncore_counters=group(neuroncores_in_use={"0": used}))
-    return report(runtime(1, "a"), runtime(2, "b"), last)
-
-
-def test_unknown_fields_that_come_and_go(feed: Feed) -> None:
-    """A field is found within a minute, however long the process has run and whatever is known
-    already, and counted once."""
-    hour = int(3600 / 5)
-    for names, expected in (
-        ([], 0),
-        (["new"], 1),  # after an hour
-        ([], 1),  # it is gone
-        (["new"], 1),  # it is back
-        (["new", "newer"], 2),  # another one beside it
-        (["newest"], 3),  # another one in its place
-    ):
-        for _ in range(hour):
-            feed.process(report())
-        for _ in range(13):
-            feed.process(new_fields(*names))
-        assert feed.counter(UNKNOWN) == expected, names
-    paths = [path for event, path in feed.new_events() if event == "unknown_field"]
-    assert [path.rpartition("{}.")[2] for path in paths] == ["new", "newer", "newest"]
-
-
-def test_unknown_field_of_another_version_is_found_at_once(feed: Feed) -> None:
-    feed.process(report())
-    feed.processor.on_restart("exited", 0.0)
-    feed.process(new_fields("new"))
-    assert feed.counter(UNKNOWN) == 1
-
-
-def test_unknown_fields_are_bounded(feed: Feed) -> None:
-    """New names in every scan cost neither memory nor scans for ever."""
-    for number in range(3 * MAX_LOGGED_KINDS):
-        feed.process(new_fields(f"name{number}"), after=60)
-    assert feed.counter(UNKNOWN) == MAX_LOGGED_KINDS
-    assert len(feed.processor._unknown) == MAX_LOGGED_KINDS
 
 
 def test_identity_error_is_reported(feed: Feed) -> None:

@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from neuron_exporter.doctor.acceptance.sysfs import read_tree
-from neuron_exporter.simulator.faults import FAULTS, Timing
-from neuron_exporter.simulator.machine import Machine
-from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.sysfs import Tree
-from tests.support.simulated import Report, busy, executions
-
-Files = dict[int, dict[str, str]]
+from tests.support.simulated import busy, executions
+from tests.support.simulated_driver import INF2, TRN2, Files, after, errors, run
 
 WITH_ECC = """{"period": "5s", "system_metrics": [{"type": "neuron_hw_counters"}],
 "neuron_runtimes": [{"metrics": [{"type": "neuroncore_counters"}, {"type": "execution_stats"}]}]}"""
 ECC_OF_REPORTS = (
     *("mem_ecc_corrected", "mem_ecc_uncorrected", "sram_ecc_corrected", "sram_ecc_uncorrected"),
 )
-TRN2 = ("--instance-type", "trn2.48xlarge")
-INF2 = ("--instance-type", "inf2.24xlarge")
 HARDWARE = "stats/hardware"
 HEALTH = f"{HARDWARE}/health_status"
-
-
-def run(count: int, *flags: str) -> Iterator[tuple[Report, Files]]:
-    """Yield each report with the driver's files at its time."""
-    machine = Machine(parse(["--sysfs", "unused", *flags]))
-    assert machine.driver
-    for number in range(count):
-        report = machine.report(number)
-        yield report, machine.driver.files()
-
-
-def after(count: int, *flags: str) -> Files:
-    """Return the driver's files after some reports."""
-    *_, (_, files) = run(count, *flags)
-    return files
 
 
 def power(files: Files, device: int = 0) -> tuple[str, int, list[float]]:
     """Return the status, the time, and minimum, maximum and mean in percent."""
     status, at, *shares = files[device]["stats/power/utilization"].split(",")
     return status, int(at), [float(each) for each in shares]
-
-
-def errors(files: Files, *names: str) -> int:
-    """Return the total of some errors of all cores."""
-    return sum(
-        int(text)
-        for each in files.values()
-        for path, text in each.items()
-        if path.endswith("/total") and path.split("/")[-2] in names
-    )
 
 
 @pytest.fixture
@@ -100,14 +67,6 @@ def test_same_seed() -> None:
     serials = [{each["info/serial_number"] for each in files.values()} for files in (first, other)]
     assert [len(each) for each in serials] == [6, 6]
     assert not serials[0] & serials[1]
-
-
-@pytest.mark.parametrize("name", [n for n, row in FAULTS.items() if row.timing is not Timing.ONCE])
-def test_reports_do_not_depend_on_the_files(name: str) -> None:
-    flags = (*INF2, "--scenario", "mixed", "--faults", name)
-    machine = Machine(parse([*flags]))
-    for number, (report, _) in enumerate(run(12, *flags)):
-        assert json.dumps(report) == json.dumps(machine.report(number))
 
 
 # Power
@@ -221,16 +180,6 @@ def test_device_reset() -> None:
         for core in range(2):
             text = files[f"neuron_core{core}/stats/other_info/reset_req_count/total"]
             assert text == ("1\n" if device == reset else "0\n")
-
-
-def test_some_resets_fail() -> None:
-    script = "--faults", "device-reset"
-    requested, failed = (
-        errors(after(200, *INF2, *script), name) // 2
-        for name in ("reset_req_count", "reset_fail_count")
-    )
-    assert 20 < requested < 60
-    assert 0 < failed < requested
 
 
 def test_driver_reload() -> None:

@@ -133,17 +133,6 @@ def test_crash_and_stall(write_script: WriteScript) -> None:
     }
 
 
-def test_output_is_independent_of_speed(write_script: WriteScript) -> None:
-    script = write_script(
-        "- {at: 10s, scenario: mixed}\n- {at: 20s, fault: [nulls, garbage], for: 1m}"
-    )
-    flags = ("simulate", "--script", script, "--reports", "9", *SMALL)
-    slow, fast = run(*flags, "--speed", "500"), run(*flags, "--speed", "0")
-    assert slow == fast
-    assert slow.status == 0
-    assert slow != run(*flags, "--speed", "0", "--seed", "1")
-
-
 def test_documented_script(write_script: WriteScript) -> None:
     """The example in docs/simulator.md ends with its crash."""
     steps = load(write_script(block("docs/simulator.md", "yaml", "{at: ")))

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info, Metric
-from prometheus_client import parser as text_parser
-from prometheus_client.openmetrics import parser as open_metrics_parser
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
-from neuron_exporter.metrics.selection import select_for_prometheus
-from neuron_exporter.model import Machine, Snapshot
+from neuron_exporter.model import Machine
 from neuron_exporter.simulator.machine import Machine as SimulatedMachine
 from neuron_exporter.simulator.options import parse
-from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.sinks.exposition import (
     OPEN_METRICS,
     OPEN_METRICS_DRAFT,
@@ -30,9 +25,9 @@ from neuron_exporter.sinks.exposition import (
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.telemetry import Telemetry
 from tests import captures
+from tests.support.exposition_formats import EVERYTHING, assert_equal, both, families
 from tests.support.reports import Harness, cores, executions, report, runtime
 
-EVERYTHING, _ = select_for_prometheus("full", [], [])
 HERE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -44,48 +39,6 @@ PROMETHEUS_3 = (
     "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 )
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-
-
-def exposed(sink: PrometheusSink, snapshot: Snapshot, format: Format) -> str:
-    """Return a scrape in a format, with its end marker."""
-    text = sink.expose(snapshot.taken_at.monotonic, format) + format.end
-    return text.decode()
-
-
-def both(snapshot: Snapshot) -> tuple[str, str]:
-    """Return a snapshot in the text format and in OpenMetrics."""
-    sink = PrometheusSink(EVERYTHING)
-    sink.offer(snapshot)
-    texts = exposed(sink, snapshot, TEXT), exposed(sink, snapshot, OPEN_METRICS)
-    assert exposed(sink, snapshot, TEXT) == texts[0], "one format changed the other's table"
-    return texts
-
-
-def families(text: str) -> list[Metric]:
-    """Parse OpenMetrics with the strict parser."""
-    return list(open_metrics_parser.text_string_to_metric_families(text))
-
-
-def samples(read: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return the values of all samples by name and labels."""
-    return {
-        (sample.name, tuple(sample.labels.items())): sample.value
-        for family in read
-        for sample in family.samples
-    }
-
-
-def assert_equal(text: str, open_metrics: str) -> None:
-    """Assert that both texts have the same families and samples."""
-    plain = list(text_parser.text_string_to_metric_families(text))
-    strict = families(open_metrics)
-    assert samples(strict) == samples(plain)
-    assert samples(strict)
-    for ours in strict:
-        name = ours.name + ("_info" if ours.type == "info" else "")
-        other = next(each for each in plain if each.name == name)
-        assert ours.documentation == other.documentation
-        assert ours.type == ("info" if name != ours.name else other.type)
 
 
 # Negotiation
@@ -136,16 +89,6 @@ def test_content_types() -> None:
 
 
 # Hardware metrics
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("instance_type", ["inf1.xlarge", "trn1.32xlarge", "trn2.48xlarge"])
-def test_simulated_reports_are_equal_in_both_formats(instance_type: str, scenario: str) -> None:
-    machine = SimulatedMachine(parse(["--instance-type", instance_type, "--scenario", scenario]))
-    harness = Harness()
-    for number in range(3):
-        snapshot = harness.collect(machine.report(number), machine=HERE).snapshot
-    assert_equal(*both(snapshot))
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)

@@ -4,98 +4,28 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, generate_latest
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import select_for_prometheus
-from neuron_exporter.model import Health, Machine, MetricKind, Series, Snapshot, SourceState
-from neuron_exporter.simulator.machine import Machine as SimulatedMachine
-from neuron_exporter.simulator.options import parse
-from neuron_exporter.simulator.scenarios import SCENARIOS
+from neuron_exporter.model import Health, Machine, Series, Snapshot, SourceState
 from neuron_exporter.sinks import prometheus
 from neuron_exporter.sinks.exposition import FORMATS, write
-from neuron_exporter.sinks.machine_labels import machine_labels
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from neuron_exporter.telemetry import Telemetry
 from tests import captures
 from tests.support import simulated
-from tests.support.reports import Harness, cores, executions, report, runtime
+from tests.support.prometheus_samples import EVERYTHING, as_prometheus_client_writes, parsed, scrape
+from tests.support.reports import Harness, executions, report, runtime
 
 NOW = 10.0
-EVERYTHING, _ = select_for_prometheus("full", ["*"], [])
 HERE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
-
-
-def scrape(snapshot: Snapshot, sink: PrometheusSink | None = None) -> str:
-    """Return a scrape at the time of the snapshot."""
-    sink = sink or PrometheusSink(EVERYTHING)
-    sink.offer(snapshot)
-    return sink.expose(snapshot.taken_at.monotonic).decode()
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """Return the families with samples: type, help and values by labels."""
-    return {
-        family.name: (
-            family.type,
-            family.documentation,
-            {(s.name, tuple(sorted(s.labels.items()))): s.value for s in family.samples},
-        )
-        for family in text_string_to_metric_families(text)
-        if family.samples
-    }
-
-
-class SnapshotCollector(Collector):
-    """Collector of a snapshot's samples as prometheus_client's own families."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def collect(self) -> Iterable[Metric]:
-        """Return a family for each published row."""
-        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
-        machine = machine_labels(self._snapshot.machine)
-        for series, value in zip(self._snapshot.shape, self._snapshot.values, strict=True):
-            if value is None or not series.spec.layouts:
-                continue
-            labels = dict(series.labels + machine)
-            kind = (
-                CounterMetricFamily if series.spec.kind is MetricKind.COUNTER else GaugeMetricFamily
-            )
-            family = families.setdefault(series.spec.name, kind(series.spec.name, series.spec.help))
-            suffix = "_total" if series.spec.kind is MetricKind.COUNTER else ""
-            family.add_sample(family.name + suffix, labels, value)
-        return families.values()
-
-
-def as_prometheus_client_writes(snapshot: Snapshot) -> str:
-    """Write a snapshot with prometheus_client's registry and writer."""
-    registry = CollectorRegistry()
-    registry.register(SnapshotCollector(snapshot))
-    return generate_latest(registry).decode()
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("instance_type", ["inf1.xlarge", "inf2.24xlarge", "trn1.32xlarge"])
-def test_simulated_reports_equal_prometheus_client(instance_type: str, scenario: str) -> None:
-    machine = SimulatedMachine(parse(["--instance-type", instance_type, "--scenario", scenario]))
-    harness = Harness()
-    for number in range(3):
-        snapshot = harness.collect(machine.report(number), machine=HERE).snapshot
-    assert parsed(scrape(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
@@ -233,38 +163,6 @@ def test_parts_are_small_and_form_the_text() -> None:
         assert b"".join(parts) == sink.expose(snapshot.taken_at.monotonic, format)
         assert len(parts) > len(text) / (128 * 1024)
         assert max(map(len, parts)) < 128 * 1024
-
-
-def test_concurrent_scrapes_see_one_report() -> None:
-    sink, harness = PrometheusSink(EVERYTHING), Harness()
-    snapshots = []
-    for number in range(40):
-        busy = [
-            runtime(
-                pid,
-                str(pid),
-                neuroncore_counters=cores(**{f"_{c}": float(number) for c in range(4)}),
-            )
-            for pid in range(1, 2 + number % 3)
-        ]
-        snapshots.append(harness.collect(report(*busy)).snapshot)
-    wrong: list[str] = []
-
-    def scrape() -> None:
-        for _ in range(200):
-            text = sink.expose(snapshots[0].taken_at.monotonic).decode()
-            values = {v for k, v in parsed(text)["neuroncore_utilization_ratio"][2].items()}
-            if len(values) != 1:
-                wrong.append(text)
-
-    sink.offer(snapshots[0])
-    threads = [threading.Thread(target=scrape) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        for snapshot in snapshots:
-            sink.offer(snapshot)
-    assert not wrong
 
 
 def test_new_shape_renders_only_new_series(monkeypatch: pytest.MonkeyPatch) -> None:

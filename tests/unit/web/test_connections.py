@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from neuron_exporter.web import Request, Response, Server, connections
 from neuron_exporter.web import server as web_server
 from tests.support.clients import Client, get
+from tests.support.connections import Clients, set_limits, short_timeout
 from tests.support.processes import threads
 from tests.support.waiting import wait_for
 
@@ -23,19 +24,8 @@ ROUTES = {"/": lambda _: Response(b"hello\n"), "/huge": lambda _: Response(HUGE)
 
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the real limits, and allow few connections, but slow requests on a busy machine."""
-    assert (connections.MAX_CONNECTIONS, connections.REQUEST_TIMEOUT) == (32, 10.0)
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
-    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 60.0)
-    monkeypatch.setattr(web_server, "_MAX_WAIT", 0.02)
-
-
-@contextmanager
-def short_timeout() -> Iterator[None]:
-    """Abort requests that begin now after a fraction of a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "REQUEST_TIMEOUT", 0.3)
-        yield
+    """Allow few connections, but slow requests."""
+    set_limits(monkeypatch)
 
 
 @pytest.fixture
@@ -53,36 +43,6 @@ def clients(server: Server) -> Iterator[Clients]:
     """Open connections that are closed after the test."""
     with ExitStack() as stack:
         yield Clients(server, stack)
-
-
-class Clients:
-    """Opens connections to a server."""
-
-    def __init__(self, server: Server, stack: ExitStack) -> None:
-        self._server = server
-        self._stack = stack
-
-    def connect(self, sent: bytes = b"", *, receive_buffer: int | None = None) -> Client:
-        """Open a connection and send these bytes."""
-        client = Client(self._server.port, receive_buffer=receive_buffer)
-        self._stack.callback(client.close)
-        client.send(sent)
-        return client
-
-    def connect_idle(self) -> Client:
-        """Open a connection, complete a request on it, and leave it idle."""
-        client = self.connect()
-        assert client.get("/").status == 200
-        wait_for(lambda: self._is_idle(client))
-        return client
-
-    def _is_idle(self, client: Client) -> bool:
-        address = client.socket.getsockname()
-        for each in list(self._server._connections._open):
-            with suppress(OSError):
-                if each.socket.getpeername() == address:
-                    return each.is_idle
-        return False
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
@@ -114,16 +74,6 @@ def test_longest_waiting_is_displaced(server: Server, clients: Clients) -> None:
     assert rest[1].closed()
     others = [rest[0], *rest[2:], *newcomers]
     assert [each.get("/").status for each in others] == [200] * 8
-
-
-def test_idle_connection_stays_open(server: Server, clients: Clients) -> None:
-    """The request timeout does not apply to idle connections."""
-    idle = clients.connect_idle()
-    with short_timeout():
-        for _ in range(2):
-            assert clients.connect().closed()
-
-    assert idle.get("/").status == 200
 
 
 def test_idle_timeout(monkeypatch: pytest.MonkeyPatch, clients: Clients) -> None:

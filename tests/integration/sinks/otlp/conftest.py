@@ -1,4 +1,4 @@
-"""Fixtures of attempts to send by OTLP."""
+"""Fixtures of attempts to send over OTLP."""
 
 from __future__ import annotations
 

@@ -205,12 +205,6 @@ def test_repeated_secret_is_not_shown(front: OtlpFront, tmp_path: Path) -> None:
     transport.close()
 
 
-def test_headers_of_the_transport_have_precedence(front: OtlpFront) -> None:
-    transport = opened(front, headers={"content-type": "text/plain", "CONTENT-ENCODING": "br"})
-    assert_delivered(transport)
-    transport.close()
-
-
 # Proxies
 
 

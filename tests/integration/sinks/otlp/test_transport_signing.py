@@ -15,9 +15,10 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
+from neuron_exporter.config.values import SET_HEADERS
 from neuron_exporter.sinks.delivery.signing import Signer
 from neuron_exporter.sinks.delivery.transport import Verdict
-from neuron_exporter.sinks.otlp.settings import HeaderFile, TransportSettings
+from neuron_exporter.sinks.otlp.settings import SIGNATURE_HEADERS, HeaderFile, TransportSettings
 from neuron_exporter.sinks.otlp.transport import OtlpTransport
 from tests.support.endpoint import respond
 from tests.support.http import serving
@@ -53,7 +54,7 @@ def test_signature_is_accepted(front: OtlpFront, gzip: bool, tmp_path: Path) -> 
         endpoint=front.url,
         sigv4=True,
         gzip=gzip,
-        headers={"X-Extra": HeaderFile(str(value)), "authorization": "Bearer other"},
+        headers={"X-Extra": HeaderFile(str(value))},
     )
     transport = OtlpTransport("eu-west-1", settings)
     for _ in range(2):
@@ -61,6 +62,8 @@ def test_signature_is_accepted(front: OtlpFront, gzip: bool, tmp_path: Path) -> 
     transport.close()
     assert front.rejected == []
     assert front.connections == 1
+    set_by_transport = {name.lower() for name in front.requests[0].headers} - {"x-extra"}
+    assert set_by_transport <= {*SET_HEADERS, *SIGNATURE_HEADERS}  # which the configuration refuses
     scope = front.requests[0].headers["Authorization"]
     assert "/eu-west-1/monitoring/aws4_request" in scope
     assert "content-encoding;" in scope or not gzip

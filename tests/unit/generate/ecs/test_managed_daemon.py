@@ -6,12 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore.validate import ParamValidator
 
 from neuron_exporter.config import ConfigError, load
-from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.generate.ecs.task_definition import task_definition
 from tests.support.task_definitions import (
     MANAGED,
@@ -19,29 +16,14 @@ from tests.support.task_definitions import (
     environment_of,
     exporter_of,
     make_definition,
+    problems_of,
 )
-
-TYPES = [
-    name for name, row in INSTANCE_TYPES.items() if row.devices and row.accelerator != "inferentia"
-]
 
 
 def managed(instance_type: str = "inf2.48xlarge", **options: Any) -> dict[str, Any]:
     """Return the definition for a type."""
     fixed = {"workload": "none", "launch": "managed-daemon"}
     return task_definition(**{"instance_type": instance_type, **fixed, **options})
-
-
-def problems_of(definition: dict[str, Any]) -> str:
-    """Return what botocore's model of the operation finds wrong, unknown keys included."""
-    model = botocore.session.get_session().get_service_model("ecs")
-    shape = model.operation_model("RegisterDaemonTaskDefinition").input_shape
-    return str(ParamValidator().validate(definition, shape).generate_report())
-
-
-@pytest.mark.parametrize("instance_type", TYPES)
-def test_the_api_takes_the_definition_of_each_type(instance_type: str) -> None:
-    assert problems_of(managed(instance_type)) == ""
 
 
 @pytest.mark.parametrize("name", MANAGED)

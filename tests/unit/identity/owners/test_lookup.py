@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 
 import pytest
@@ -17,50 +15,10 @@ from neuron_exporter.identity.owners.lookup import (
     merge,
 )
 from neuron_exporter.model import Allocation, Owner, Owners, Task
+from tests.support.owner_providers import RED, FakeProvider, all_red
 from tests.support.waiting import wait_for
 
-RED, BLUE = Owner(container="red"), Owner(container="blue")
-
-
-class FakeProvider:
-    """A provider that records the processes it is queried for."""
-
-    name = "fake"
-
-    def __init__(self, answer: Callable[[frozenset[int]], OwnersResult]) -> None:
-        self.queries: list[frozenset[int]] = []
-        self._answer = answer
-
-    def lookup(self, pids: frozenset[int]) -> OwnersResult:
-        """Return the prepared result."""
-        self.queries.append(pids)
-        return self._answer(pids)
-
-
-@contextmanager
-def running_lookup(*providers: FakeProvider) -> Iterator[OwnerLookup]:
-    """Run a lookup."""
-    lookup = OwnerLookup(providers)
-    lookup.start()
-    try:
-        yield lookup
-    finally:
-        lookup.stop()
-        wait_for(lambda: all(t.name != "owners" for t in threading.enumerate()))
-
-
-def all_red(pids: frozenset[int]) -> OwnersResult:
-    """Return RED as the owner of every process."""
-    return OwnersResult(Owners(by_pid=dict.fromkeys(pids, RED)))
-
-
-def test_new_process_starts_round() -> None:
-    provider = FakeProvider(all_red)
-    with running_lookup(provider) as lookup:
-        wait_for(lambda: provider.queries)
-        lookup.observe(frozenset({7}), frozenset())
-        assert lookup.owners().lookup_enabled
-        wait_for(lambda: lookup.owners().by_pid == {7: RED})
+BLUE = Owner(container="blue")
 
 
 def test_stop_between_two_rounds_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,8 @@ from neuron_exporter.sinks.cloudwatch.dimensions import (
     sanitize_dimension_value,
 )
 from neuron_exporter.sinks.cloudwatch.window import Window, Windows
-from tests.support.datums import heartbeat_datums, make_window, metric_datums
+from tests.support.datums import at, heartbeat_datums, make_window, metric_datums
 from tests.support.reports import Harness
-from tests.unit.sinks.cloudwatch.test_window import at
 
 STANDARD, _ = select_for_cloudwatch("standard", [], [])
 SET = (("InstanceId", "i-1"), ("InstanceType", "trn1.32xlarge"))

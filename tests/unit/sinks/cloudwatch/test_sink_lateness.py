@@ -1,18 +1,15 @@
-"""Late reports, late identity, slow sinks and slow stops."""
+"""Late reports, late identity and slow sinks."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from neuron_exporter.model import Machine
 from neuron_exporter.sinks.cloudwatch import sink as sink_module
-from neuron_exporter.sinks.cloudwatch.datums import ACCEPTED_AGES
-from neuron_exporter.sinks.cloudwatch.request import CODEC, PutMetricDataRequest
+from neuron_exporter.sinks.cloudwatch.request import PutMetricDataRequest
 from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.cloudwatch.window import MAX_OPEN
@@ -92,51 +89,6 @@ def test_too_many_windows_are_counted() -> None:
         manual.wait(0)
     assert manual.dropped("too_many_windows") == 5
     assert ("delivery_failing", "TooManyWindows") in [(e["event"], e.get("code")) for e in log]
-
-
-class SlowTransport(RecordingTransport):
-    """A transport that delivers slowly."""
-
-    def send(self, request: PutMetricDataRequest) -> Outcome:
-        """Deliver after a second."""
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
-            pass
-        return super().send(request)
-
-
-def test_stop_spools_unsent_windows(tmp_path: Path) -> None:
-    manual = ManualSink(SlowTransport())
-    spool: list[Spool] = []
-
-    def on_disk(_: Machine, dropped: object) -> Spool:
-        clocks = {"clock": lambda: manual.wall, "monotonic": lambda: manual.uptime}
-        spool.append(
-            Spool(
-                tmp_path / "s.db",
-                2**20,
-                ACCEPTED_AGES,
-                manual.sink._status.drop,
-                codec=CODEC,
-                destination=("NeuronExporter", "us-east-1"),
-                sink="test",
-                **clocks,
-            )
-        )
-        return spool[0]
-
-    manual.sink._open_spool = on_disk
-    for number in range(8):
-        manual.offer(1, age=-number * MINUTE)
-    manual.wall += 8 * MINUTE - 1
-    with capture_logs() as log:
-        manual.sink.start()
-        assert manual.sink.close(6)
-    sent = manual.transport.sum_of("ExecutionsCompleted")  # type: ignore[attr-defined]
-    assert 1 <= sent < 8
-    (spooled,) = [event for event in log if event["event"] == "requests_spooled"]
-    assert sent + spooled["requests"] == 8
-    assert "data_lost" not in {event["event"] for event in log}
 
 
 def test_spool_waits_for_task_id() -> None:

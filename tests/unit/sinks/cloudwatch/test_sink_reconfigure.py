@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,29 +13,9 @@ from neuron_exporter.sinks.cloudwatch.settings import SinkSettings
 from neuron_exporter.sinks.cloudwatch.sink import CloudWatchSink
 from neuron_exporter.sinks.delivery import sink as delivery_sink
 from neuron_exporter.telemetry import Telemetry
-from tests.support.cloudwatch_sinks import (
-    MINUTE,
-    START,
-    THROTTLED,
-    RecordingTransport,
-    memory_spool,
-)
+from tests.support.cloudwatch_sinks import MINUTE, START, THROTTLED, SummingTransport, memory_spool
 from tests.support.reports import Harness, executions, report, runtime
 from tests.support.selections import BOTH, COMPLETED, FAILED, select_only
-
-
-class SummingTransport(RecordingTransport):
-    """A transport that also sums metrics by the names of their dimensions."""
-
-    def sums(self, name: str) -> dict[tuple[str, ...], float]:
-        """Return the sum of a metric by the names of its dimensions."""
-        found: dict[tuple[str, ...], float] = {}
-        for datum in self.delivered:
-            if datum["MetricName"] == name:
-                names = tuple(each["Name"] for each in datum["Dimensions"])
-                found[names] = found.get(names, 0.0) + datum["Value"]
-        return found
-
 
 ONE, FLEET = ("InstanceId",), ("ClusterName",)
 
@@ -181,37 +158,6 @@ def test_heartbeat_selected_later_is_not_spooled() -> None:
     taken = reloaded.sink._sender.spool.take()
     assert taken is not None
     assert {datum["MetricName"] for datum in taken.request.items} == {"ExecutionsCompleted"}
-
-
-def test_concurrent_reloads_lose_and_double_nothing() -> None:
-    transport, total = SummingTransport(), 0
-    settings = SinkSettings(
-        namespace="NeuronExporter", region="r", interval=0.2, dimension_sets=[ONE], spread=False
-    )
-    machine = Machine(instance_id="i-1", cluster="c")
-    sink = CloudWatchSink(
-        BOTH, settings, lambda: machine, lambda _: transport, Telemetry(), memory_spool()
-    )
-    harness, stopping = Harness(), threading.Event()
-
-    def reload() -> None:
-        others = itertools.cycle([(COMPLETED, [ONE, FLEET]), (BOTH, [ONE])])
-        while not stopping.wait(0.05):
-            selection, sets = next(others)
-            sink.reconfigure(selection, replace(settings, dimension_sets=sets))
-
-    reloading = threading.Thread(target=reload)
-    sink.start()
-    reloading.start()
-    while len({datum["Timestamp"] for datum in list(transport.delivered)}) < 10:
-        total += 1
-        snapshot = harness.collect(report(runtime(execution_stats=executions(1)))).snapshot
-        sink.offer(replace(snapshot, taken_at=Timestamp(time.time(), time.monotonic())))
-    stopping.set()
-    reloading.join()
-    assert sink.close(60)
-    assert transport.sums("ExecutionsCompleted")[ONE] == total
-    assert transport.sums("ExecutionsCompleted")[FLEET] > 0
 
 
 # The budget

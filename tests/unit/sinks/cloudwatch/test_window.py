@@ -8,20 +8,16 @@ from typing import Any
 import pytest
 
 from neuron_exporter.metrics.selection import select_for_cloudwatch
-from neuron_exporter.model import Health, Owner, Owners, Snapshot, SourceState, Timestamp
+from neuron_exporter.model import Health, Owner, Owners, SourceState
 from neuron_exporter.sinks.cloudwatch.pooling import MACHINE_POOL
 from neuron_exporter.sinks.cloudwatch.window import MAX_OPEN, Windows
+from tests.support.datums import at
 from tests.support.reports import Harness, cores, ecc, executions, report, runtime
 
 MINUTE = 60.0
 START = 1_700_000_040.0
 STANDARD, _ = select_for_cloudwatch("standard", [], [])
 FULL, _ = select_for_cloudwatch("full", [], [])
-
-
-def at(snapshot: Snapshot, wall: float) -> Snapshot:
-    """Return the snapshot as if it had been taken at another time."""
-    return replace(snapshot, taken_at=Timestamp(wall, wall))
 
 
 class Minute:

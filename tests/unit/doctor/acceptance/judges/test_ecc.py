@@ -8,8 +8,8 @@ import pytest
 
 from neuron_exporter.doctor.acceptance.judgement import Result
 from neuron_exporter.doctor.acceptance.sysfs import SysfsTree
+from tests.support.evidence import add, evidence_of, judge, result
 from tests.support.reports import ecc, report
-from tests.unit.doctor.acceptance.evidence import add, evidence_of, judge, result
 
 HELD, CONTRADICTED, NOT_SEEN = Result.HELD, Result.CONTRADICTED, Result.NOT_SEEN
 NAME = "mem_ecc_uncorrected"

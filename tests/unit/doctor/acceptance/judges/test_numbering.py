@@ -11,8 +11,8 @@ from neuron_exporter.doctor.acceptance.judgement import Result
 from neuron_exporter.doctor.acceptance.neuron_ls import NeuronLs, parse
 from neuron_exporter.doctor.acceptance.sysfs import SysfsTree
 from tests.support.device_listing import listing
+from tests.support.evidence import evidence_of, judge, result
 from tests.support.reports import HARDWARE, INSTANCE, cores, group, report, runtime
-from tests.unit.doctor.acceptance.evidence import evidence_of, judge, result
 
 HELD, CONTRADICTED, NOT_SEEN = Result.HELD, Result.CONTRADICTED, Result.NOT_SEEN
 GIB = 2**30

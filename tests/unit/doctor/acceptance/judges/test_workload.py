@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from neuron_exporter.doctor.acceptance.judgement import Result
+from tests.support.evidence import evidence_of, judge, result
 from tests.support.reports import HARDWARE, cores, executions, group, memory, report, runtime
-from tests.unit.doctor.acceptance.evidence import evidence_of, judge, result
 
 HELD, CONTRADICTED, NOT_SEEN = Result.HELD, Result.CONTRADICTED, Result.NOT_SEEN
 

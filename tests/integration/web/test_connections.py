@@ -1,0 +1,46 @@
+"""A connection that stays open without requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from neuron_exporter.web import Response, Server
+from tests.support.connections import Clients, set_limits, short_timeout
+from tests.support.processes import threads
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture(autouse=True)
+def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allow few connections, but slow requests."""
+    set_limits(monkeypatch)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Run a server."""
+    running = Server("127.0.0.1:0", {"/": lambda _: Response(b"hello\n")}, lambda: None)
+    running.start()
+    yield running
+    running.close()
+    wait_for(lambda: threads("http", "http-worker") == [])
+
+
+@pytest.fixture
+def clients(server: Server) -> Iterator[Clients]:
+    """Open connections that are closed after the test."""
+    with ExitStack() as stack:
+        yield Clients(server, stack)
+
+
+def test_idle_connection_stays_open(server: Server, clients: Clients) -> None:
+    """The request timeout does not apply to idle connections."""
+    idle = clients.connect_idle()
+    with short_timeout():
+        for _ in range(2):
+            assert clients.connect().closed()
+
+    assert idle.get("/").status == 200
