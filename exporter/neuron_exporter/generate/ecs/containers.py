@@ -13,7 +13,6 @@ from neuron_exporter.generate.ecs.devices import device_mappings
 Node = dict[str, Any]
 
 NAME = "neuron-exporter"
-PORT = 9415
 LOG_GROUP = "/ecs/neuron"
 SPOOL = "/var/lib/neuron-exporter"
 
@@ -106,10 +105,12 @@ def exporter(
     environment: Mapping[str, str],
     *,
     essential: bool,
+    port: int,
     host_port: int,
     tools: str = IN_IMAGE,
 ) -> Node:
-    """Return the exporter's container. A `host_port` of 0 is any free port."""
+    """Return the exporter's container, which listens on `port`. A `host_port` of 0 is any free
+    port."""
     mounts: list[Node] = [{"sourceVolume": "spool", "containerPath": SPOOL, "readOnly": False}]
     if tools == ON_HOST:
         mounts.append(
@@ -131,7 +132,7 @@ def exporter(
             "tmpfs": [{"containerPath": "/run/neuron-exporter", "size": _TEMPORARY_MIB}],
         },
         "mountPoints": mounts,
-        "portMappings": [{"containerPort": PORT, "hostPort": host_port, "protocol": "tcp"}],
+        "portMappings": [{"containerPort": port, "hostPort": host_port, "protocol": "tcp"}],
         "restartPolicy": {
             "enabled": True,
             "ignoredExitCodes": [_CONFIG_ERROR],
@@ -147,7 +148,7 @@ def exporter(
         },
         # Labels of the usual service discoveries of Prometheus for ECS.
         "dockerLabels": {
-            "ECS_PROMETHEUS_EXPORTER_PORT": str(PORT),
+            "ECS_PROMETHEUS_EXPORTER_PORT": str(port),
             "ECS_PROMETHEUS_METRICS_PATH": "/metrics",
             "ECS_PROMETHEUS_JOB_NAME": "neuron",
         },

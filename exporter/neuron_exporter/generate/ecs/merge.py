@@ -9,7 +9,7 @@ from itertools import chain, count
 from typing import Any
 
 from neuron_exporter.config import ConfigError
-from neuron_exporter.generate.ecs.containers import NAME, PORT, SPOOL, TOOLS, Node
+from neuron_exporter.generate.ecs.containers import NAME, SPOOL, TOOLS, Node
 from neuron_exporter.generate.ecs.definition_values import get, items, wrong
 from neuron_exporter.generate.ecs.rejections import rejections
 from neuron_exporter.generate.ecs.settings import Explain
@@ -78,7 +78,7 @@ def add_sidecar(definition: Node, part: Node, explain: Explain) -> Node:
         case "awsvpc":  # the task has an address of its own
             del port["hostPort"]
         case "host":
-            port["hostPort"] = PORT
+            port["hostPort"] = port["containerPort"]
         case "none":
             message = "must not be none: the exporter could neither publish nor be scraped"
             raise wrong("networkMode", message, "none")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from neuron_exporter.generate.ecs.containers import PORT, Node
+from neuron_exporter.generate.ecs.containers import Node
 from neuron_exporter.generate.ecs.definition_values import get, items, wrong
 from neuron_exporter.text import shown_value
 
@@ -54,7 +54,9 @@ def rejections(definition: Node, others: Mapping[str, Node], exporter: Node) -> 
         count = len(get(definition, key, list) or [])
         if count > limit:
             yield f"{key}: must have at most {limit} entries with the exporter's (got {count})"
-    yield from _about_port(get(definition, "networkMode", str), others)
+    (mapping,) = exporter["portMappings"]
+    mode = get(definition, "networkMode", str)
+    yield from _about_port(mapping["containerPort"], mode, others)
 
 
 def _about_size(
@@ -86,13 +88,13 @@ def _amount(value: Any, key: str, size: _Size) -> float:
     return float(match[1]) * (1024 if match[2] else 1)
 
 
-def _about_port(mode: str | None, others: Mapping[str, Node]) -> Iterator[str]:
+def _about_port(own: int, mode: str | None, others: Mapping[str, Node]) -> Iterator[str]:
     for place, each in others.items():
         for mapping_place, mapping in items(each, "portMappings", place):
             ports = [get(mapping, key, int, mapping_place) for key in ("containerPort", "hostPort")]
             is_udp = get(mapping, "protocol", str, mapping_place) == "udp"
-            if PORT in ports and mode in _SHARING_MODES and not is_udp:
+            if own in ports and mode in _SHARING_MODES and not is_udp:
                 yield (
                     f"{mapping_place}: must not have the exporter's port, since the containers "
-                    f"share their ports with networkMode {mode} (got {PORT})"
+                    f"share their ports with networkMode {mode} (got {own})"
                 )

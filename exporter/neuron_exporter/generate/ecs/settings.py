@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from neuron_exporter.config import Config, Override, load
+from neuron_exporter.config import Config, ConfigError, Override, load
 from neuron_exporter.config.variables import as_variables
 from neuron_exporter.generate.ecs.containers import SPOOL
 from neuron_exporter.generate.options import Configure
@@ -86,6 +86,19 @@ def variables(
     if not merged.config.cloudwatch.enabled and not merged.config.otlp.enabled:
         explain("cloudwatch.enabled is not set: only Prometheus gets metrics")
     return as_variables(merged)
+
+
+def port_of(environment: Mapping[str, str]) -> int:
+    """Return the port of the first address that an exporter with these variables listens on.
+
+    Raises:
+        ConfigError: it is 0, any free port, which a definition cannot map.
+    """
+    address = load(None, environment).config.prometheus.listen[0]
+    port = int(address.rpartition(":")[2])
+    if port == 0:
+        raise ConfigError([f"prometheus.listen: must have a port other than 0 (got {address!r})"])
+    return port
 
 
 def _about_otlp(config: Config, *, is_shared: bool) -> Iterator[str]:

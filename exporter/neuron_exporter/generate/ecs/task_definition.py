@@ -19,7 +19,6 @@ from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.containers import (
     IN_IMAGE,
     ON_HOST,
-    PORT,
     SPOOL,
     DeploymentTarget,
     Node,
@@ -27,7 +26,13 @@ from neuron_exporter.generate.ecs.containers import (
 from neuron_exporter.generate.ecs.devices import ALL, find_type, format_devices, parse_devices
 from neuron_exporter.generate.ecs.managed_daemon import as_managed, check_managed
 from neuron_exporter.generate.ecs.merge import add_sidecar, read_definition
-from neuron_exporter.generate.ecs.settings import DAEMON, Explain, sidecar_settings, variables
+from neuron_exporter.generate.ecs.settings import (
+    DAEMON,
+    Explain,
+    port_of,
+    sidecar_settings,
+    variables,
+)
 from neuron_exporter.generate.options import Configure
 
 EXAMPLE_ACCOUNT = "123456789012"
@@ -106,8 +111,16 @@ def task_definition(
         environment = variables(
             configure, DAEMON, explain, is_shared=False, sees_processes=sees_processes
         )
+        port = port_of(environment)
         exporter = containers.exporter(
-            image, target, range(count), environment, essential=True, host_port=PORT, tools=tools
+            image,
+            target,
+            range(count),
+            environment,
+            essential=True,
+            port=port,
+            host_port=port,
+            tools=tools,
         )
         if _PROCESS_LABELS in environment and sees_processes:
             added = ["SYS_PTRACE", "DAC_READ_SEARCH"]
@@ -126,7 +139,14 @@ def task_definition(
     settings = sidecar_settings(workload, is_shared=is_shared)
     environment = variables(configure, settings, explain, is_shared=is_shared)
     exporter = containers.exporter(
-        image, target, indices, environment, essential=False, host_port=0, tools=tools
+        image,
+        target,
+        indices,
+        environment,
+        essential=False,
+        port=port_of(environment),
+        host_port=0,
+        tools=tools,
     )
     if workload == "none":
         part = {"containerDefinitions": [exporter], **common}

@@ -8,12 +8,13 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 
-from neuron_exporter.config import ConfigError
+from neuron_exporter.config import ConfigError, Override, load
 from neuron_exporter.doctor.host import EXPORTER_NEED, NEURON_MONITOR_NEED
 from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.devices import format_devices, parse_devices
 from neuron_exporter.generate.ecs.task_definition import task_definition
+from neuron_exporter.generate.options import Configure
 from tests.support.task_definitions import (
     EXAMPLES,
     committed,
@@ -76,6 +77,35 @@ def test_daemon_has_the_whole_machine(name: str) -> None:
     assert exporter["portMappings"] == [
         {"containerPort": 9415, "hostPort": 9415, "protocol": "tcp"}
     ]
+
+
+def listening_on(address: str) -> Configure:
+    """Return a configuration of that address."""
+    return lambda flags: load(None, {}, [Override("x", "prometheus.listen", address), *flags])
+
+
+@pytest.mark.parametrize(("launch", "host_port"), [("daemon", 9500), ("sidecar", 0)])
+def test_port_of_the_configuration_is_mapped(launch: str, host_port: int) -> None:
+    definition = task_definition(
+        instance_type="inf2.xlarge",
+        workload="none",
+        launch=launch,
+        configure=listening_on("0.0.0.0:9500"),
+    )
+    exporter = exporter_of(definition)
+    (mapping,) = exporter["portMappings"]
+    assert (mapping["containerPort"], mapping["hostPort"]) == (9500, host_port)
+    assert exporter["dockerLabels"]["ECS_PROMETHEUS_EXPORTER_PORT"] == "9500"
+
+
+def test_any_free_port_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"prometheus.listen: .* 0 \(got '0.0.0.0:0'\)"):
+        task_definition(
+            instance_type="inf2.xlarge",
+            workload="none",
+            launch="daemon",
+            configure=listening_on("0.0.0.0:0"),
+        )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
