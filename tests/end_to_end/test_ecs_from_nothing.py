@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.registry import Registry, add_docker, without_run
 from tests.support.stacks import ACCOUNT, Account
-from tests.support.steps import aws_variables, filled, run_step, steps
+from tests.support.steps import assigned, aws_variables, filled, run_step, steps
 from tests.support.supervised import programs
 
 ECR = "ACCOUNT.dkr.ecr.REGION.amazonaws.com"
@@ -32,6 +32,12 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
+def groups(opened: Account) -> list[Any]:
+    """Return the account's scaling groups."""
+    found: list[Any] = opened.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    return found
+
+
 def add_machine(opened: Account) -> None:
     """Add a machine of the scaling group to the cluster, which moto does not do."""
     (image,) = opened.ec2.describe_images(Owners=["amazon"])["Images"][:1]
@@ -48,7 +54,8 @@ def test_from_nothing_to_metrics(
     empty_account: Account, registry: Registry, repository: Path, tmp_path: Path
 ) -> None:
     """Every command succeeds as written, against moto and a registry on this machine. At the end
-    both services and the compile task run, and each container's program is in its image."""
+    both services and the compile task run, and each container's program is in its image. The
+    commands that delete the stacks leave neither a stack nor a scaling group."""
     subnet = empty_account.ec2.describe_subnets()["Subnets"][0]
     known = {
         "ACCOUNT": ACCOUNT,
@@ -60,16 +67,16 @@ def test_from_nothing_to_metrics(
     }
     folder = programs(tmp_path / "programs")
     add_docker(folder, tmp_path)
+    variables = aws_variables(empty_account.url)
     for step in steps("ecs/README.md", "From nothing to metrics"):
         if "run-task" in step:
             add_machine(empty_account)
         if "GROUP" in step:
-            (group,) = empty_account.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+            (group,) = groups(empty_account)
             known["GROUP"] = group["AutoScalingGroupName"]
         ecr = {ECR: registry.address} if "docker " in step else {}
-        done = run_step(
-            filled(step, {**ecr, **known}), repository, folder, **aws_variables(empty_account.url)
-        )
+        done = run_step(filled(step, {**ecr, **known}), repository, folder, **variables)
+        variables |= assigned(step, done)
         assert "warning: " not in done.stderr, done.stderr
     services = empty_account.ecs.list_services(cluster="neuron")["serviceArns"]
     assert {arn.rpartition("/")[2] for arn in services} == {"inference", "neuron-exporter"}
@@ -85,6 +92,22 @@ def test_from_nothing_to_metrics(
         described = empty_account.ecs.describe_task_definition(taskDefinition=family)
         for container in described["taskDefinition"]["containerDefinitions"]:
             assert_program_exists(container, registry)
+    for step in steps("ecs/README.md", "Delete the stacks"):
+        run_step(filled(step, known), repository, folder, **variables)
+        if "--force-delete" in step:
+            assert groups(empty_account) == []
+            # AWS deletes a stack whose group is gone, moto does not.
+            empty_account.autoscaling.create_auto_scaling_group(
+                AutoScalingGroupName=group["AutoScalingGroupName"],
+                LaunchTemplate={"LaunchTemplateId": group["LaunchTemplate"]["LaunchTemplateId"]},
+                VPCZoneIdentifier=subnet["SubnetId"],
+                MinSize=0,
+                MaxSize=0,
+            )
+    assert empty_account.cloudformation.describe_stacks()["Stacks"] == []
+    assert groups(empty_account) == []
+    (cluster,) = empty_account.ecs.describe_clusters(clusters=["neuron"])["clusters"] or [{}]
+    assert not cluster.get("capacityProviders")
 
 
 def assert_program_exists(container: Mapping[str, Any], registry: Registry) -> None:

@@ -32,7 +32,7 @@ from tests.support.processes import ended, listening_port
 from tests.support.registry import Registry
 from tests.support.releases import clone, release, share_libraries
 from tests.support.stacks import ACCOUNT, Account
-from tests.support.steps import aws_variables, filled, run_step, steps
+from tests.support.steps import assigned, aws_variables, filled, run_step, steps
 from tests.support.task_definitions import exporter_of
 from tests.support.waiting import wait_for
 
@@ -106,8 +106,10 @@ def on_aws(
     # The registry has no certificate.
     script(programs / "skopeo", f'exec {shutil.which("skopeo")} "$@" --dest-tls-verify=false')
     names |= {"REGISTRY": registry.address, "ACCOUNT": ACCOUNT, "REGION": "us-east-1"}
+    variables = aws_variables(empty_account.url)
     for step in steps(PAGE, way):
-        run_step(filled(step, names), folder, programs, **aws_variables(empty_account.url))
+        done = run_step(filled(step, names), folder, programs, **variables)
+        variables |= assigned(step, done)
     assert registry.configuration("neuron-exporter", TOOLLESS) == {}  # the empty image's
 
 
@@ -180,6 +182,8 @@ def test_new_ecs_cluster(
     assert group["MinSize"] == 1
     (service,) = empty_account.ecs.list_services(cluster="neuron")["serviceArns"]
     assert service.endswith("/neuron-exporter")
+    described = empty_account.ecs.describe_services(cluster="neuron", services=[service])
+    assert described["services"][0]["taskDefinition"].endswith("/neuron-exporter-inf2-xlarge:1")
     repositories = empty_account.ecr.describe_repositories()["repositories"]
     assert "neuron-exporter" in [each["repositoryName"] for each in repositories]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from neuron_exporter.facts.instance_types import INSTANCE_TYPES
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from tests.support.alarm_templates import committed as committed_alarms
 from tests.support.cloudformation import Stack
-from tests.support.stacks import TEMPLATES, Account, account, template
+from tests.support.stacks import ACCOUNT, TEMPLATES, Account, account, body, template
 from tests.support.task_definitions import (
     EXAMPLES,
     committed,
@@ -24,7 +25,7 @@ from tests.support.task_definitions import (
     make_definition,
 )
 
-INFERENCE, DAEMON = "neuron-inference-inf2-xlarge", "neuron-exporter-inf2-48xlarge"
+INFERENCE, DAEMON = "neuron-inference-inf2-xlarge:1", "neuron-exporter-inf2-48xlarge:1"
 SETS = "NEURON_EXPORTER__CLOUDWATCH__DIMENSION_SETS"
 
 IGNORED = {
@@ -96,7 +97,7 @@ def update_base(opened: Account, **parameters: str) -> None:
     """Update the stack `base`, with the committed template and its defaults otherwise."""
     opened.cloudformation.update_stack(
         StackName="neuron-base",
-        TemplateBody=TEMPLATES["base"].read_text(),
+        TemplateBody=body("base"),
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
@@ -129,7 +130,53 @@ def test_created_repositories_outlive_their_stack(empty_account: Account) -> Non
     ]
     assert len(created) == 2
     for each in created:  # moto's updates ignore conditions and policies
-        assert (each["DeletionPolicy"], each["UpdateReplacePolicy"]) == ("Retain", "Retain")
+        assert each["UpdateReplacePolicy"] == "Retain"
+
+
+def test_what_a_failed_creation_leaves_is_no_obstacle() -> None:
+    """What has a fixed name and outlives its stack is deleted if the creation is rolled back;
+    otherwise the next one would find it. moto knows neither the policy nor a rollback."""
+    retained = [
+        each["DeletionPolicy"]
+        for name in TEMPLATES
+        for each in template(name)["Resources"].values()
+        if each.get("DeletionPolicy", "Delete") != "Delete"
+    ]
+    assert retained == ["RetainExceptOnCreate"] * 3
+
+
+def test_a_second_stack_uses_the_bucket_of_the_first(empty_account: Account) -> None:
+    """A deleted stack leaves the bucket, and the next stack names it without creating it."""
+    bucket = f"neuron-models-{ACCOUNT}-us-east-1"
+    for parameters in ({}, {"CreateBucket": "no"}):
+        assert ("Models" in empty_account.create("base", parameters)) == (not parameters)
+        (stack,) = empty_account.cloudformation.describe_stacks(StackName="neuron-base")["Stacks"]
+        assert [each["OutputValue"] for each in stack["Outputs"]] == [bucket]
+        empty_account.cloudformation.delete_stack(StackName="neuron-base")
+        for each in empty_account.iam.list_policies(Scope="Local")["Policies"]:
+            empty_account.iam.delete_policy(PolicyArn=each["Arn"])  # moto leaves them
+        (left,) = empty_account.s3.list_buckets()["Buckets"]
+        assert left["Name"] == bucket
+
+
+@pytest.mark.parametrize("name", ["service", "daemon"])
+@pytest.mark.parametrize(
+    ("definition", "is_allowed"),
+    [
+        ("neuron-inference-inf2-xlarge:12", True),
+        ("arn:aws:ecs:us-east-1:123456789012:task-definition/own_Family:1", True),
+        ("arn:aws-us-gov:ecs:us-gov-west-1:123456789012:task-definition/own:1", True),
+        ("neuron-inference-inf2-xlarge", False),
+        ("arn:aws:ecs:us-east-1:123456789012:task-definition/own", False),
+        ("own:", False),
+        ("own:latest", False),
+    ],
+)
+def test_a_service_needs_a_revision(name: str, definition: str, is_allowed: bool) -> None:
+    """With a bare family, a second deployment would find no change. moto checks no patterns."""
+    parameter = template(name)["Parameters"]["TaskDefinition"]
+    assert bool(re.search(parameter["AllowedPattern"], definition)) == is_allowed
+    assert "revision" in parameter["ConstraintDescription"]
 
 
 def test_task_definitions_use_stack_resources(
@@ -201,8 +248,8 @@ def test_services(
         cluster="neuron", services=["inference", "neuron-exporter"]
     )["services"]
     by_name = {each["serviceName"]: each for each in services}
-    assert by_name["inference"]["taskDefinition"].endswith(f"{INFERENCE}:1")
-    assert by_name["neuron-exporter"]["taskDefinition"].endswith(f"{DAEMON}:1")
+    assert by_name["inference"]["taskDefinition"].endswith(INFERENCE)
+    assert by_name["neuron-exporter"]["taskDefinition"].endswith(DAEMON)
     service, daemon = (
         template(name)["Resources"]["Service"]["Properties"] for name in ("service", "daemon")
     )

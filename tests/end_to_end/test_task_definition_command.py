@@ -91,7 +91,8 @@ def test_invalid_options(flags: str, message: str) -> None:
 
 
 def test_commands_of_the_readme(tmp_path: Path) -> None:
-    """Each command prints a definition; those that are registered have the names that are run."""
+    """Each command prints a definition; those that are registered have the names that are run, and
+    stacks get the registered revision."""
     readme = text("ecs/README.md")
     steps = re.findall(r"\$ (neuron-exporter task-definition (?:.*\\\n)*.*)", readme)
     assert len(steps) == 9
@@ -111,8 +112,11 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
             assert has_program, step
             assert f"--cli-input-json file://{file.strip()}" in readme
             families |= {definition["family"]} - {"own"}
-    used = re.findall(r"(?:TaskDefinition=|--task-definition )(neuron-\S+)", readme)
-    assert set(used) == families
+    used = re.findall(r"--task-definition (neuron-\S+)", readme)
+    assert set(used) <= families
+    deployed = re.findall(r"TaskDefinition=(\S+)", readme)
+    registered = re.findall(r"\$ TASK=.*file://(inference|daemon)\.json", readme)
+    assert (deployed, registered) == (["$TASK"] * 3, ["inference", "daemon", "daemon"])
 
 
 @pytest.mark.usefixtures("needs_prometheus")

@@ -18,7 +18,8 @@ OURS = f"arn:aws:ecr:{HERE}:repository/neuron-exporter"
 STREAM = (
     f"arn:aws:logs:{HERE}:log-group:/ecs/neuron:log-stream:neuron-exporter/neuron-exporter/0123"
 )
-MODEL = "arn:aws:s3:::neuron-models-123456789012-us-east-1/model.pt"
+BUCKET = "arn:aws:s3:::neuron-models-123456789012-us-east-1"
+MODEL = f"{BUCKET}/model.pt"
 
 OTLP, SERVICE_NAMES = (
     {"Fn::If": [condition, {"Ref": policy}, {"Ref": "AWS::NoValue"}]}
@@ -38,8 +39,12 @@ ALLOWED: dict[str, list[Request]] = {
         ("logs:CreateLogStream", STREAM, {}),
         ("logs:PutLogEvents", STREAM, {}),
     ],
-    "read-models": [("s3:GetObject", MODEL, {})],
-    "write-models": [("s3:PutObject", MODEL, {}), ("s3:AbortMultipartUpload", MODEL, {})],
+    "read-models": [("s3:GetObject", MODEL, {}), ("s3:ListBucket", BUCKET, {})],
+    "write-models": [
+        ("s3:PutObject", MODEL, {}),
+        ("s3:AbortMultipartUpload", MODEL, {}),
+        ("s3:DeleteObject", MODEL, {}),
+    ],
 }
 
 REFUSED: dict[str, list[Request]] = {
@@ -78,11 +83,13 @@ REFUSED: dict[str, list[Request]] = {
         ("s3:GetObject", MODEL.replace("models", "secrets"), {}),
         ("s3:PutObject", MODEL, {}),
         ("s3:DeleteObject", MODEL, {}),
+        ("s3:ListBucket", f"{BUCKET}-2", {}),
     ],
     "write-models": [
         ("s3:GetObject", MODEL, {}),
-        ("s3:DeleteObject", MODEL, {}),
-        ("s3:PutBucketPolicy", MODEL.partition("/")[0], {}),
+        ("s3:DeleteObject", MODEL.replace("models", "secrets"), {}),
+        ("s3:DeleteBucket", BUCKET, {}),
+        ("s3:PutBucketPolicy", BUCKET, {}),
     ],
 }
 
