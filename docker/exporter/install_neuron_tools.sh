@@ -47,8 +47,10 @@ for program in neuron-monitor neuron-ls; do
     done
 done
 for notice in /package/usr/share/doc/aws-neuronx-tools /package/opt/aws/neuron/share/doc; do
-    [ ! -d "$notice" ] || { mkdir -p "$tree/usr/share/doc/aws-neuronx-tools" &&
-        cp -R "$notice/." "$tree/usr/share/doc/aws-neuronx-tools/"; }
+    if [ -d "$notice" ]; then
+        mkdir -p "$tree/usr/share/doc/aws-neuronx-tools"
+        cp -R "$notice/." "$tree/usr/share/doc/aws-neuronx-tools/"
+    fi
 done
 
 # Register the package, so that the exporter and image scanners find its version.
@@ -63,5 +65,7 @@ done
 } >>"$tree/var/lib/dpkg/status"
 cd "$tree"
 about=var/lib/dpkg/info/aws-neuronx-tools
-find opt usr 2>/dev/null | sed 's|^|/|' >"$about.list"
-find opt usr -type f -exec md5sum {} + 2>/dev/null >"$about.md5sums"
+set -- opt
+[ ! -d usr ] || set -- opt usr # only if the package has notices
+find "$@" | sed 's|^|/|' >"$about.list"
+find "$@" -type f -exec md5sum {} + >"$about.md5sums"
