@@ -296,7 +296,7 @@ def test_file_without_reports(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         ("", "the following arguments are required: --config"),
-        ("--config x --instances 0", "--instances: must be a number from 1 to 1000000 (got '0')"),
+        ("--config x --instances 0", "--instances: must be a whole number from 1 to 1000000 (got"),
         ("--config x --stream y --instance-type z", "not allowed with argument --stream"),
     ],
 )

@@ -53,7 +53,7 @@ def publishing(url: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Start machines of which two deliver to CloudWatch, one with a budget, and by OTLP as well.
+    """Start machines of which two deliver to CloudWatch, one with a budget, and over OTLP as well.
 
     For a third, CloudWatch is down, and it rejects the requests of a fourth.
     """

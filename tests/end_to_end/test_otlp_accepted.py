@@ -1,4 +1,4 @@
-"""Everything that the exporter sends by OTLP is accepted by a receiver as strict as CloudWatch."""
+"""A receiver as strict as CloudWatch accepts everything that the exporter sends over OTLP."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class OtlpTlsConfig(ConfigSection):
 
 
 class OtlpBudgetConfig(ConfigSection):
-    """Limit of what one machine sends by OTLP, at CloudWatch's price for a GB."""
+    """Limit of what one machine sends over OTLP, at CloudWatch's price for a GB."""
 
     max_monthly_usd: Annotated[float, Field(gt=0)] | None = declare(
         None,
@@ -58,9 +58,9 @@ class OtlpSpoolConfig(SpoolConfig):
 
 
 class OtlpConfig(ConfigSection):
-    """Sending metrics by OTLP (OpenTelemetry), to a collector or to CloudWatch."""
+    """Sending metrics over OTLP (OpenTelemetry), to a collector or to CloudWatch."""
 
-    enabled: bool = declare(False, "Send metrics by OTLP; needs the extra `otlp`.")
+    enabled: bool = declare(False, "Send metrics over OTLP; needs the extra `otlp`.")
     endpoint: Url | None = declare(
         None,
         "URL of the endpoint, to which `/v1/metrics` is appended if it has no path; null is "

@@ -1,4 +1,4 @@
-"""Count the bytes that a configuration sends by OTLP, by running it without a network.
+"""Count the bytes that a configuration sends over OTLP, by running it without a network.
 
 The run has an interval of one report: an interval has one point of each series, however long it is.
 All other parts are those of the daemon.
@@ -95,7 +95,7 @@ class _CountingTransport:
         self.intervals: defaultdict[float, Volume] = defaultdict(Volume)
 
     def send(self, request: ExportRequest) -> Outcome:
-        from neuron_exporter.sinks.otlp.compression import compress
+        from neuron_exporter.compression import SMALL, compress
 
         so_far = self.intervals[request.stamp]
         sizes = list(_ingested_sizes(request.body))
@@ -104,7 +104,7 @@ class _CountingTransport:
             so_far.points + len(sizes),
             so_far.ingested_bytes + sum(sizes),
             so_far.bytes + len(request.body),
-            so_far.gzip_bytes + len(compress(request.body)),
+            so_far.gzip_bytes + len(compress([request.body], SMALL)),
         )
         return Outcome(Verdict.DELIVERED)
 

@@ -166,9 +166,9 @@ def _problem(name: str, metrics: Sequence[str], otlp: OtlpConfig) -> str:
 def _template(alarms: Iterable[PromqlAlarm], left_out: Mapping[str, str]) -> Node:
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "PromQL alarms on what Neuron Exporters deliver by OTLP to this account and "
-        "region. Each contributor of an alarm is a machine, or a device, runtime or owner there; "
-        "its attributes say which.",
+        "Description": "PromQL alarms on what Neuron Exporters deliver over OTLP to this account "
+        "and region. Each contributor of an alarm is a machine, or a device, runtime or owner "
+        "there; its attributes say which.",
         "Metadata": {"LeftOut": dict(left_out)},
         "Parameters": {
             **topic_parameter(),

@@ -86,7 +86,7 @@ class OtlpBill(NamedTuple):
 
 
 class OtlpCost(NamedTuple):
-    """What is sent by OTLP, and its cost for one machine and for the fleet."""
+    """What is sent over OTLP, and its cost for one machine and for the fleet."""
 
     enabled: bool
     volume: OtlpVolume

@@ -210,9 +210,9 @@ def _notes() -> list[str]:
     return wrap(
         "A set with InstanceId counts once per machine, any other set once for the fleet. The "
         f"account's {REQUEST.tiers[0].up_to:,} free requests are deducted; its ten free metrics "
-        "are not. Metric prices start at the account's first tier. By OTLP, CloudWatch counts each "
-        "data point with its name, labels, resource attributes, time and value, in an encoding "
-        "that is not public; protobuf's sizes are assumed.",
+        "are not. Metric prices start at the account's first tier. Over OTLP, CloudWatch counts "
+        "each data point with its name, labels, resource attributes, time and value, in an "
+        "encoding that is not public; protobuf's sizes are assumed.",
         _WIDTH,
     )
 
