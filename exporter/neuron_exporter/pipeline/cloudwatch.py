@@ -41,6 +41,8 @@ Connect = Callable[[str], Transport[PutMetricDataRequest]]
 _TASK_DIMENSIONS = ("ServiceName", "TaskDefinitionFamily", "TaskId", "PodName")
 """Dimensions that distinguish the tasks of one machine; `scope: task` needs one of them."""
 
+_EXAMPLE = "https://monitoring.us-east-1.amazonaws.com"
+
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL")
 """Variables from which botocore takes the endpoint if it is not configured."""
 
@@ -115,13 +117,17 @@ def check_simulated(loaded: LoadedConfig, environment: Mapping[str, str]) -> lis
 
 
 def _endpoint_variable(environment: Mapping[str, str]) -> str | None:
+    """Return the variable whose endpoint botocore uses, None if it uses none."""
+    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
     return next(filter(environment.get, _ENDPOINT_VARIABLES), None)
 
 
 def _fault(url: str) -> str:
     """Return why a URL cannot be an endpoint; empty if it can."""
     try:
-        check_url(url, "https://monitoring.us-east-1.amazonaws.com")
+        scheme, separator, rest = url.partition("://")
+        check_url(f"{scheme.lower()}{separator}{rest}", _EXAMPLE)
     except ValueError as error:
         return str(error)
     return ""

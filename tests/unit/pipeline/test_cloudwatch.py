@@ -241,6 +241,10 @@ def test_budget_drops_are_reported() -> None:
 # Simulated values
 
 
+IGNORED = {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "True"}
+"""With it, botocore uses no endpoint of the environment."""
+
+
 @pytest.mark.parametrize(
     ("keys", "variables", "is_refused"),
     [
@@ -257,6 +261,8 @@ def test_budget_drops_are_reported() -> None:
         ({"cloudwatch.endpoint_url": "http://moto:5000"}, {}, False),
         ({"cloudwatch.endpoint_url": "https://notamazonaws.com"}, {}, False),
         ({}, {"AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:4566"}, False),
+        ({}, {"AWS_ENDPOINT_URL": "http://moto:5000", **IGNORED}, True),
+        ({"cloudwatch.endpoint_url": "http://moto:5000"}, IGNORED, False),
         ({"cloudwatch.allow_simulated": True}, {}, False),
         ({"cloudwatch.transport": "emf"}, {}, False),
         ({"cloudwatch.enabled": False}, {}, False),
@@ -308,6 +314,16 @@ def test_a_broken_url_of_the_environment_is_an_error(url: str, name: str) -> Non
 )
 def test_a_broken_url_that_is_not_used_is_no_error(keys: dict[str, Any]) -> None:
     build(loaded(keys), environment={"AWS_ENDPOINT_URL": "http://[x"})
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"AWS_ENDPOINT_URL": "HTTP://moto:5000"}, {"AWS_ENDPOINT_URL": "http://[x", **IGNORED}],
+)
+def test_endpoints_that_botocore_accepts_or_ignores_are_no_errors(
+    environment: dict[str, str],
+) -> None:
+    build(loaded({"source.kind": "neuron-monitor"}), environment=environment)
 
 
 def test_the_error_names_both_ways_out() -> None:
