@@ -15,6 +15,7 @@ from neuron_exporter import log
 from neuron_exporter.doctor.context import Context, RunArguments
 from neuron_exporter.doctor.finding import Finding, Verdict, redact
 from neuron_exporter.doctor.runner import run_checks
+from neuron_exporter.sinks.delivery.deadline import silent_aborts
 
 
 class Health(IntEnum):
@@ -47,7 +48,8 @@ def check_health(
     log.configure("critical")  # the findings report what the log would
     context = Context(environment, path, parse_run=parse_run, is_health_check=True)
     found = map(redact, run_checks(context, subjects))
-    findings = sorted(found, key=lambda finding: _WORST_FIRST.index(finding.verdict))
+    with silent_aborts():
+        findings = sorted(found, key=lambda finding: _WORST_FIRST.index(finding.verdict))
     health = judge(findings, is_complete=not context.incomplete.intersection(subjects))
     return health, as_json_line(findings) if json else as_line(health, findings)
 

@@ -103,9 +103,9 @@ def run_doctor(
                 findings.append(finding)
                 if not json:
                     print(as_line(finding), flush=True)
-        print(as_json(findings) if json else as_summary(findings))
-        for line in writer.write(context, findings) if writer is not None else ():
-            print(line, file=sys.stderr)
+            print(as_json(findings) if json else as_summary(findings))
+            for line in writer.write(context, findings) if writer is not None else ():
+                print(line, file=sys.stderr)
     except BaseException:  # also on Ctrl-C: leave no half-written bundle behind
         if writer is not None:
             writer.discard()

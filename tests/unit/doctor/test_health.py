@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from neuron_exporter.doctor.context import Context
 from neuron_exporter.doctor.finding import Finding, Subject
 from neuron_exporter.doctor.health import Health, as_json_line, as_line, check_health, judge
 from neuron_exporter.doctor.runner import Check, run_checks
+from neuron_exporter.sinks.delivery.deadline import Abort
 
 SUBJECT = Subject("devices")
 OK, WARNING = SUBJECT.ok("16 open"), SUBJECT.warning("15 processes", "end some")
@@ -52,6 +54,23 @@ def test_line_has_the_worst_findings() -> None:
 def test_json_is_one_line() -> None:
     assert "\n" not in as_json_line([FAILED, OK])
     assert json.loads(as_json_line([FAILED, OK])) == [FAILED._asdict(), OK._asdict()]
+
+
+def test_abort_in_a_destructor_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+
+    class Connection:
+        def __del__(self) -> None:
+            raise Abort
+
+    def check(context: Context) -> Iterator[Finding]:
+        Connection()
+        yield OK
+
+    monkeypatch.setattr(runner, "CHECKS", (Check(SUBJECT, check, 60.0),))
+    assert check_health(["devices"], None, {}, lambda _: None, json=True)[0] is Health.OK
+    assert printed == []
 
 
 def test_worst_finding_is_first(monkeypatch: pytest.MonkeyPatch) -> None:

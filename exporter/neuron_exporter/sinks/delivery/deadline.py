@@ -37,7 +37,7 @@ class Abort(SystemExit):
 
 @contextmanager
 def silent_aborts() -> Iterator[None]:
-    """Print no abort that comes in a destructor, whose exceptions Python prints and ignores."""
+    """Print no abort that is raised in a destructor: Python would print it, and go on."""
 
     def write(args: sys.UnraisableHookArgs) -> None:
         if not isinstance(args.exc_value, Abort):
