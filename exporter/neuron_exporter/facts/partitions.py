@@ -16,7 +16,8 @@ class Partition(NamedTuple):
     name: str
     """As in ARNs."""
     area: str
-    """Regular expression of what precedes the direction in the name of a region."""
+    """Regular expression of the part of a region's name before the direction, such as us in
+    us-east-1."""
     domain: str
     """Of endpoints, and of ECR's registries."""
     dual_stack_domain: str
@@ -33,7 +34,7 @@ PARTITIONS = (
     Partition("aws-us-gov", "us-gov", "amazonaws.com", "api.aws"),
     Partition("aws", "[a-z]{2}", "amazonaws.com", "api.aws"),
 )
-"""The last one has the areas that are not of another one."""
+"""In the order of the search: the last one matches any two letters, so that cn comes before it."""
 
 REGION = re.compile(
     rf"(?:{'|'.join(each.area for each in PARTITIONS)})"

@@ -2,7 +2,7 @@
 
 ECS runs one such daemon on each machine of a Managed Instances capacity provider. The sources are
 botocore 1.44.8 (its model and texts) and the page "Task definitions for AWS Neuron machine learning
-workloads" of the ECS guide. Nothing of this ran on AWS.
+workloads" of the ECS guide. None of this was run on AWS.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def as_managed(definition: Node, row: InstanceType, explain: Explain) -> Node:
 
 def _explanations(row: InstanceType) -> tuple[str, ...]:
     return (
-        "nothing of this was run on AWS: the definition fits botocore's model of "
+        "none of this was run on AWS: the definition fits botocore's model of "
         "RegisterDaemonTaskDefinition",
         "a managed daemon has no pidMode host: cores have no owners, and runtimes no CPU shares",
         "it has no port mappings and no host network: it is unknown whether Prometheus can reach "

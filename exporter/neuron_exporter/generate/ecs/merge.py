@@ -116,11 +116,11 @@ def _with_volumes(
     earlier = set(_mounted(_exporters(definition), (SPOOL, TOOLS))) - set(
         _mounted(_others(definition))
     )
-    volumes = [
-        each
-        for place, each in items(definition, "volumes")
-        if get(each, "name", str, place) not in earlier
-    ]
+    volumes: list[Node] = []
+    removed: list[Node] = []
+    for place, each in items(definition, "volumes"):
+        is_earlier = get(each, "name", str, place) in earlier
+        (removed if is_earlier else volumes).append(each)
     for volume in own:
         prefixed = f"{NAME}-{volume['name']}"
         names = chain((volume["name"], prefixed), (f"{prefixed}-{index}" for index in count(2)))
@@ -136,6 +136,10 @@ def _with_volumes(
         for mount in exporter["mountPoints"]:
             if mount["sourceVolume"] == volume["name"]:
                 mount["sourceVolume"] = name
+    kept = [_without_null(each) for each in volumes]
+    for each in removed:
+        if _without_null(each) not in kept:
+            explain(f"volume {each['name']} is removed: only the earlier exporter used it")
     return volumes
 
 
@@ -166,6 +170,7 @@ def _with_constraint(definition: Node, own: Sequence[Node], explain: Explain) ->
         is_present |= found == wanted
         if found not in (None, wanted):
             if has_exporter:
+                explain(f"{place} is removed: it was for {found}")
                 continue
             explain(
                 f"warning: no machine fits the task: {place}.expression: must not exclude {wanted} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ Explain = Callable[[str], None]
 _SPOOL_PATH, _SCOPE, _SETS = (
     f"cloudwatch.{key}" for key in ("spool.path", "scope", "dimension_sets")
 )
+_LOOPBACK = re.compile(r"127\..*|localhost|\[::1\]", re.IGNORECASE)
 _OTLP_SPOOL_PATH = "otlp.spool.path"
 
 _MACHINE_SET = ["InstanceId", "InstanceType"]
@@ -89,16 +91,20 @@ def variables(
 
 
 def port_of(environment: Mapping[str, str]) -> int:
-    """Return the port of the first address that an exporter with these variables listens on.
+    """Return the port on which other machines reach an exporter with these variables, or its first
+    one if it listens on loopback addresses alone.
 
     Raises:
-        ConfigError: it is 0, any free port, which a definition cannot map.
+        ConfigError: all are 0, any free port, which a definition cannot map.
     """
-    address = load(None, environment).config.prometheus.listen[0]
-    port = int(address.rpartition(":")[2])
-    if port == 0:
-        raise ConfigError([f"prometheus.listen: must have a port other than 0 (got {address!r})"])
-    return port
+    listen = load(None, environment).config.prometheus.listen
+    addresses = [each.rpartition(":") for each in listen]
+    fixed = [(host, int(port)) for host, _, port in addresses if int(port)]
+    if not fixed:
+        shown = ", ".join(map(repr, listen))
+        raise ConfigError([f"prometheus.listen: must have a port other than 0 (got {shown})"])
+    reachable = (port for host, port in fixed if not _LOOPBACK.fullmatch(host))
+    return next(reachable, fixed[0][1])
 
 
 def _about_otlp(config: Config, *, is_shared: bool) -> Iterator[str]:

@@ -111,7 +111,7 @@ def task_definition(
         environment = variables(
             configure, DAEMON, explain, is_shared=False, sees_processes=sees_processes
         )
-        port = port_of(environment)
+        port = 0 if launch == _MANAGED_DAEMON else port_of(environment)
         exporter = containers.exporter(
             image,
             target,

@@ -68,7 +68,7 @@ def test_the_configuration_of_the_user(tmp_path: Path) -> None:
 def test_it_says_what_is_lost_and_how_to_run_it() -> None:
     lines: list[str] = []
     managed(explain=lines.append)
-    assert lines[0].startswith("nothing of this was run on AWS")
+    assert lines[0].startswith("none of this was run on AWS")
     explained = " ".join(lines)
     for subject in ("pidMode host", "port mappings", "inf2.48xlarge only", "--no-critical"):
         assert subject in explained

@@ -276,7 +276,16 @@ def test_an_equal_volume_is_used(tmp_path: Path) -> None:
 def test_the_volumes_of_an_earlier_exporter_are_replaced(tmp_path: Path) -> None:
     earlier = merged(tmp_path, task(), tools="host")
     earlier["volumes"][0]["host"]["sourcePath"] = "/old"
-    assert merged(tmp_path, earlier)["volumes"] == [{"name": "spool", "host": SPOOL}]
+    lines: list[str] = []
+    result = merged(tmp_path, earlier, explain=lines.append)
+    assert result["volumes"] == [{"name": "spool", "host": SPOOL}]
+    removed = [line for line in lines if "removed" in line]
+    assert removed == [
+        f"volume {name} is removed: only the earlier exporter used it"
+        for name in ("spool", "neuron-tools")
+    ]
+    merged(tmp_path, result, explain=lines.append)
+    assert [line for line in lines if "removed" in line] == removed
 
 
 def test_a_volume_that_others_mount_too_is_not_replaced(tmp_path: Path) -> None:
@@ -372,7 +381,10 @@ def of_type(name: str, operator: str = " == ") -> dict[str, str]:
 def test_the_constraint_of_an_earlier_exporter_is_replaced(tmp_path: Path) -> None:
     earlier = merged(tmp_path, task(), instance_type="inf1.xlarge")
     assert earlier["placementConstraints"] == [of_type("inf1.xlarge")]
-    assert merged(tmp_path, earlier)["placementConstraints"] == [of_type("inf2.xlarge")]
+    lines: list[str] = []
+    result = merged(tmp_path, earlier, explain=lines.append)
+    assert result["placementConstraints"] == [of_type("inf2.xlarge")]
+    assert "placementConstraints.0 is removed: it was for inf1.xlarge" in lines
     assert warnings(tmp_path, earlier) == []
 
 

@@ -79,9 +79,10 @@ def test_daemon_has_the_whole_machine(name: str) -> None:
     ]
 
 
-def listening_on(address: str) -> Configure:
-    """Return a configuration of that address."""
-    return lambda flags: load(None, {}, [Override("x", "prometheus.listen", address), *flags])
+def listening_on(*addresses: str) -> Configure:
+    """Return a configuration of these addresses."""
+    listen = Override("x", "prometheus.listen", list(addresses))
+    return lambda flags: load(None, {}, [listen, *flags])
 
 
 @pytest.mark.parametrize(("launch", "host_port"), [("daemon", 9500), ("sidecar", 0)])
@@ -96,6 +97,35 @@ def test_port_of_the_configuration_is_mapped(launch: str, host_port: int) -> Non
     (mapping,) = exporter["portMappings"]
     assert (mapping["containerPort"], mapping["hostPort"]) == (9500, host_port)
     assert exporter["dockerLabels"]["ECS_PROMETHEUS_EXPORTER_PORT"] == "9500"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "port"),
+    [
+        (["127.0.0.1:9415", "[::]:9500"], 9500),
+        (["localhost:9415", "[::1]:9415", "10.0.0.1:9500"], 9500),
+        (["0.0.0.0:0", "0.0.0.0:9500"], 9500),
+        (["127.0.0.1:9415", "0.0.0.0:0"], 9415),
+    ],
+)
+def test_reachable_port_is_mapped(addresses: list[str], port: int) -> None:
+    definition = task_definition(
+        instance_type="inf2.xlarge",
+        workload="none",
+        launch="daemon",
+        configure=listening_on(*addresses),
+    )
+    assert exporter_of(definition)["portMappings"][0]["containerPort"] == port
+
+
+def test_port_of_a_managed_daemon_is_not_mapped() -> None:
+    definition = task_definition(
+        instance_type="trn1.2xlarge",
+        workload="none",
+        launch="managed-daemon",
+        configure=listening_on("127.0.0.1:0"),
+    )
+    assert "portMappings" not in exporter_of(definition)
 
 
 def test_any_free_port_is_rejected() -> None:
