@@ -161,7 +161,8 @@ test:
 	@$(MAKE) --no-print-directory -j 4 lint debian localstack checkov grafana-schema helm
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Unit tests wait for nothing, and each process spends some seconds to collect them.
+# Unit tests hardly wait, so that more processes than cores gain nothing, and each needs seconds to
+# collect the tests.
 check: lint
 	@$(VENV)/bin/python -m pytest -q -n auto --maxprocesses $(WORKERS) --hypothesis-profile=quick \
 		tests/unit $(ARGS)

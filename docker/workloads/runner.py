@@ -50,11 +50,12 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     """Return a type of flags: an integer within limits."""
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+        if not low <= number <= high:
             raise argparse.ArgumentTypeError(
                 f"must be an integer from {low} to {high} (got {text!r})"
             )
-        return int(text)
+        return number
 
     return parse
 

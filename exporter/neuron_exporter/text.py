@@ -95,14 +95,26 @@ def parse_size(text: str) -> int:
     return int(Decimal(match[1] or match[0]) * _BYTES[match[2] or "B"])
 
 
+def parse_whole(text: str, low: int, high: int) -> int:
+    """Return the whole number in a text.
+
+    Raises:
+        ValueError: it is not a number within these bounds.
+    """
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+    if not low <= number <= high:
+        raise ValueError(f"must be a whole number from {low} to {high}")
+    return number
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """Return a parser of a command line's whole numbers within these bounds."""
 
     def parse(text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-        if not low <= number <= high:
-            raise ArgumentTypeError(f"must be a whole number from {low} to {high} (got {text!r})")
-        return number
+        try:
+            return parse_whole(text, low, high)
+        except ValueError as error:
+            raise ArgumentTypeError(f"{error} (got {text!r})") from None
 
     return parse
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuron_exporter.cli.common import OK, load_config
-from neuron_exporter.text import whole
 
 if TYPE_CHECKING:
     from neuron_exporter.generate.options import Configure
@@ -75,6 +74,8 @@ def _metrics(args: argparse.Namespace) -> str:
 
 
 def _add_cost_arguments(parser: argparse.ArgumentParser) -> None:
+    from neuron_exporter.text import whole
+
     _add_dry_run_arguments(parser)
     parser.add_argument(
         "--instances",
@@ -169,6 +170,8 @@ def _dashboard(args: argparse.Namespace) -> str:
 
 
 def _add_task_definition_arguments(parser: argparse.ArgumentParser) -> None:
+    from neuron_exporter.text import whole
+
     parser.add_argument("--instance-type", metavar="TYPE", required=True, help="EC2 instance type")
     parser.add_argument(
         "--with",

@@ -16,7 +16,7 @@ import yaml
 
 from neuron_exporter.simulator.faults import FAULTS, Timing
 from neuron_exporter.simulator.scenarios import SCENARIOS
-from neuron_exporter.text import format_duration, parse_duration, truncated_repr
+from neuron_exporter.text import format_duration, parse_duration, parse_whole, truncated_repr
 
 MAX_RUNTIMES = 1024
 
@@ -141,11 +141,10 @@ def _duration(node: yaml.Node, key: str) -> float:
 
 def _runtimes(node: yaml.Node) -> int:
     text = node.value if isinstance(node, yaml.ScalarNode) else ""
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
-    if not 0 <= number <= MAX_RUNTIMES:
-        must = f"must be a whole number from 0 to {MAX_RUNTIMES}"
-        raise _InvalidNode(node, f"runtimes: {must} (got {_describe(node)})")
-    return number
+    try:
+        return parse_whole(text, 0, MAX_RUNTIMES)
+    except ValueError as error:
+        raise _InvalidNode(node, f"runtimes: {error} (got {_describe(node)})") from None
 
 
 def _describe(node: yaml.Node) -> str:

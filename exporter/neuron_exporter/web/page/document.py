@@ -145,7 +145,8 @@ def _core_runtimes(samples: Samples) -> Iterator[_CoreRuntime]:
 def _cores(
     samples: Samples, core_runtimes: Iterable[_CoreRuntime], snapshot: Snapshot
 ) -> list[Document]:
-    """Return every core with a value, in order. `runtimes` is left out where they are unknown."""
+    """Return every core with a value, in order. `runtimes` is left out if they are unknown, or if
+    the utilization of the core is."""
     per_device = snapshot.cores_per_device
     cores: dict[int, Document] = defaultdict(dict)
 
