@@ -111,7 +111,7 @@ def _url(value: Any) -> str:
         raise ValueError("must be a URL without a query (?) or a fragment (#)")
     if "@" in url:
         raise ValueError(
-            "must be a URL without a user name or password: put credentials in otlp.headers"
+            "must be a URL without a user name or password; credentials belong in otlp.headers"
         )
     return url
 

@@ -45,7 +45,10 @@ def test_endpoints(url: str) -> None:
         ("collector:4318", "must be a URL that begins with http:// or https://"),
         ("grpc://collector:4317", "must be a URL that begins with http:// or https://"),
         (4318, "must be a URL that begins with http:// or https://"),
-        ("https://user:pw@host", "must be a URL without a user name or password"),
+        (
+            "https://user:pw@host",
+            "must be a URL without a user name or password; credentials belong in otlp.headers",
+        ),
         ("https://host?key=1", "must be a URL without a query (?) or a fragment (#)"),
         ("https://host/#here", "must be a URL without a query (?) or a fragment (#)"),
         ("https://", "must be a URL with a host"),
