@@ -36,7 +36,7 @@ from neuron_exporter.facts.driver_files import (
     SERIAL_NUMBER,
     UNREACHABLE,
 )
-from neuron_exporter.facts.partitions import REGION
+from neuron_exporter.facts.partitions import REGION_NAME
 from neuron_exporter.pipeline.identity import is_local_source
 from neuron_exporter.report import Masker
 from neuron_exporter.report.mask import INSTANCE_TYPE
@@ -61,11 +61,11 @@ _KEPT_TEXTS = {
     "cloudwatch.exclude": _METRICS,
     "cloudwatch.budget.keep": _METRICS,
     "cloudwatch.dimension_sets": re.compile(_DIMENSIONS),
-    "cloudwatch.region": REGION,
+    "cloudwatch.region": REGION_NAME,
     "otlp.include": _METRICS,
     "otlp.exclude": _METRICS,
     "otlp.budget.keep": _METRICS,
-    "identity.region": REGION,
+    "identity.region": REGION_NAME,
     "identity.instance_type": INSTANCE_TYPE,
 }
 """Form of the texts that are kept, by key, beside defaults and the members of closed lists."""

@@ -36,14 +36,14 @@ PARTITIONS = (
 )
 """In the order of the search: the last one matches any two letters, so that cn comes before it."""
 
-REGION = re.compile(
+REGION_NAME = re.compile(
     rf"(?:{'|'.join(each.area for each in PARTITIONS)})"
     r"-(?:central|north|south|(?:north|south)?(?:east|west))-[1-9][0-9]?"
 )
-"""Names of regions."""
+"""Form of the names of regions."""
 
 
 def partition_of(region: str) -> Partition:
-    """Return the partition of a region, whose name must have the form of `REGION`."""
+    """Return the partition of a region, whose name must have the form of `REGION_NAME`."""
     area = region.rsplit("-", 2)[0]
     return next(each for each in PARTITIONS if re.fullmatch(each.area, area))

@@ -14,7 +14,7 @@ from neuron_exporter.config import LoadedConfig
 from neuron_exporter.config.load import PREFIX
 from neuron_exporter.config.schema import Config
 from neuron_exporter.config.section import keys
-from neuron_exporter.facts.partitions import REGION
+from neuron_exporter.facts.partitions import REGION_NAME
 from neuron_exporter.facts.prices import METRIC
 from neuron_exporter.model import Selection
 from neuron_exporter.pipeline.cloudwatch import sink_settings
@@ -159,13 +159,13 @@ def _region(loaded: LoadedConfig, environment: Mapping[str, str]) -> Iterator[st
     message = 'is not a region of AWS; regions have the form of "us-east-1"'
     for key, region in configured.items():
         if region:
-            if not REGION.fullmatch(region):
+            if not REGION_NAME.fullmatch(region):
                 yield loaded.problem(key, message, region)
             return
     for name in _REGION_VARIABLES:
         region = environment.get(name)
         if region:
-            if not REGION.fullmatch(region):
+            if not REGION_NAME.fullmatch(region):
                 yield f"{name}: {message} (got {shown_value(region)})"
             return
 

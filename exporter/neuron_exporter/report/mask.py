@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from neuron_exporter.facts.partitions import REGION
+from neuron_exporter.facts.partitions import REGION_NAME
 from neuron_exporter.facts.report_names import KNOWN_NAMES
 from neuron_exporter.report.decode import parse_json
 from neuron_exporter.report.schema import (
@@ -80,11 +80,11 @@ INSTANCE_TYPE = re.compile(
 
 _KEPT_TEXTS = {
     "instance_type": INSTANCE_TYPE,
-    "instance_availability_zone": re.compile(rf"{REGION.pattern}(?:-[a-z]{{3}}-[0-9])?[a-z]"),
+    "instance_availability_zone": re.compile(rf"{REGION_NAME.pattern}(?:-[a-z]{{3}}-[0-9])?[a-z]"),
     "instance_availability_zone_id": re.compile(
         r"[a-z]{3,5}[0-9]{1,2}-(?:[a-z]{3}[0-9]-)?az[0-9]{1,2}"
     ),
-    "instance_region": REGION,
+    "instance_region": REGION_NAME,
     "neuron_device_type": re.compile(r"(?:inferentia|trainium)[0-9]?"),
     "neuron_device_version": re.compile(r"v[0-9][a-z]?"),
     "neuroncore_version": re.compile(r"v[0-9][a-z]?"),

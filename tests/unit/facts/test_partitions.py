@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.loaders import create_loader
 
-from neuron_exporter.facts.partitions import PARTITIONS, REGION, partition_of
+from neuron_exporter.facts.partitions import PARTITIONS, REGION_NAME, partition_of
 
 OF_BOTOCORE: list[dict[str, Any]] = create_loader().load_data("partitions")["partitions"]
 
@@ -24,7 +24,7 @@ def test_every_region_of_botocore_belongs_to_its_partition(partition: dict[str, 
     regions = [name for name in partition["regions"] if not name.endswith("-global")]
     assert regions
     for region in regions:
-        assert REGION.fullmatch(region), region
+        assert REGION_NAME.fullmatch(region), region
         assert partition_of(region).name == partition["id"], region
 
 
@@ -32,4 +32,4 @@ def test_every_region_of_botocore_belongs_to_its_partition(partition: dict[str, 
     "text", ["", "Ohio", "us-east1", "us-east-0", "us-north-west-1", "x-east-1"]
 )
 def test_other_texts_are_no_regions(text: str) -> None:
-    assert not REGION.fullmatch(text)
+    assert not REGION_NAME.fullmatch(text)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from neuron_exporter import __version__
 from neuron_exporter.config import ConfigError
 from neuron_exporter.config.variables import variable_name
-from neuron_exporter.facts.partitions import REGION as REGION_NAME
+from neuron_exporter.facts.partitions import REGION_NAME
 from neuron_exporter.generate.ecs import containers
 from neuron_exporter.generate.ecs.containers import (
     IN_IMAGE,
