@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from neuron_exporter.web import Server, connections
 from neuron_exporter.web import server as web_server
+from neuron_exporter.web.handler import Route
 from tests.support.clients import Client
+from tests.support.processes import threads
 from tests.support.waiting import wait_for
 
 
@@ -27,6 +29,16 @@ def short_timeout() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "REQUEST_TIMEOUT", 0.3)
         yield
+
+
+@contextmanager
+def running_server(routes: Mapping[str, Route]) -> Iterator[Server]:
+    """Run a server until its threads have ended."""
+    server = Server("127.0.0.1:0", routes, lambda: None)
+    server.start()
+    yield server
+    server.close()
+    wait_for(lambda: threads("http", "http-worker") == [])
 
 
 class Clients:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from neuron_exporter.metrics.catalogue import CATALOGUE
 from neuron_exporter.metrics.selection import select_for_prometheus
-from neuron_exporter.model import Machine, Selection, Snapshot
-from neuron_exporter.simulator.machine import Machine as SimulatedMachine
-from neuron_exporter.simulator.options import parse
+from neuron_exporter.model import Selection, Snapshot
 from neuron_exporter.sinks.machine_labels import machine_labels
 from neuron_exporter.sinks.otlp.encode import Present, encode_requests, nanoseconds
 from neuron_exporter.sinks.otlp.starts import StartTimes
 from neuron_exporter.sinks.otlp.table import CommonLabels, PointTable
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests.support.otlp_points import Point, read_points
-from tests.support.reports import Harness
 
 EVERYTHING, _ = select_for_prometheus("full", ["*"], [])
-HERE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
 STARTED = 1.6e9
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -60,11 +54,3 @@ def assert_equal(snapshot: Snapshot, selection: Selection = EVERYTHING) -> None:
     for point in points:
         assert (point.kind == "sum") == point.name.endswith("_total")
         assert bool(point.start) == (point.kind == "sum")
-
-
-def simulated(instance_type: str, scenario: str) -> Iterator[Snapshot]:
-    """Yield the snapshots of some simulated reports."""
-    machine = SimulatedMachine(parse(["--instance-type", instance_type, "--scenario", scenario]))
-    harness = Harness()
-    for number in range(3):
-        yield harness.collect(machine.report(number), machine=HERE).snapshot

@@ -12,14 +12,16 @@ from neuron_exporter.metrics.collector import Collector
 from neuron_exporter.metrics.counters import Counters
 from neuron_exporter.metrics.report_period import ReportPeriod
 from neuron_exporter.metrics.selection import select_for_prometheus
-from neuron_exporter.model import Layout, Owners, Series, Timestamp
+from neuron_exporter.model import Layout, Owners, Series, Snapshot, Timestamp
 from neuron_exporter.model import Machine as Fields
 from neuron_exporter.report import decode
 from neuron_exporter.simulator.machine import Machine
 from neuron_exporter.simulator.options import parse
+from tests.support.reports import Harness
 
 Report = dict[str, Any]
 
+HERE = Fields(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
 SMALL = ("--instance-type", "inf2.xlarge")
 
 
@@ -27,6 +29,13 @@ def reports(count: int, *flags: str) -> list[Report]:
     """Return the first reports of a run."""
     machine = Machine(parse(list(flags)))
     return [machine.report(number) for number in range(count)]
+
+
+def snapshots(instance_type: str, scenario: str) -> list[Snapshot]:
+    """Return the snapshots of the first reports of a scenario."""
+    harness = Harness()
+    flags = ("--instance-type", instance_type, "--scenario", scenario)
+    return [harness.collect(each, machine=HERE).snapshot for each in reports(3, *flags)]
 
 
 def exposed(

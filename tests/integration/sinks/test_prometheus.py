@@ -6,24 +6,17 @@ import threading
 
 import pytest
 
-from neuron_exporter.model import Machine
-from neuron_exporter.simulator.machine import Machine as SimulatedMachine
-from neuron_exporter.simulator.options import parse
 from neuron_exporter.simulator.scenarios import SCENARIOS
 from neuron_exporter.sinks.prometheus import PrometheusSink
 from tests.support.prometheus_samples import EVERYTHING, as_prometheus_client_writes, parsed, scrape
 from tests.support.reports import Harness, cores, report, runtime
-
-HERE = Machine(instance_id="i-1", instance_type="trn1.32xlarge", region="us-east-1")
+from tests.support.simulated import snapshots as simulated_snapshots
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("instance_type", ["inf1.xlarge", "inf2.24xlarge", "trn1.32xlarge"])
 def test_simulated_reports_equal_prometheus_client(instance_type: str, scenario: str) -> None:
-    machine = SimulatedMachine(parse(["--instance-type", instance_type, "--scenario", scenario]))
-    harness = Harness()
-    for number in range(3):
-        snapshot = harness.collect(machine.report(number), machine=HERE).snapshot
+    snapshot = simulated_snapshots(instance_type, scenario)[-1]
     assert parsed(scrape(snapshot)) == parsed(as_prometheus_client_writes(snapshot))
 
 

@@ -8,9 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from neuron_exporter.web import Response, Server
-from tests.support.connections import Clients, set_limits, short_timeout
-from tests.support.processes import threads
-from tests.support.waiting import wait_for
+from tests.support.connections import Clients, running_server, set_limits, short_timeout
 
 
 @pytest.fixture(autouse=True)
@@ -22,11 +20,8 @@ def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """Run a server."""
-    running = Server("127.0.0.1:0", {"/": lambda _: Response(b"hello\n")}, lambda: None)
-    running.start()
-    yield running
-    running.close()
-    wait_for(lambda: threads("http", "http-worker") == [])
+    with running_server({"/": lambda _: Response(b"hello\n")}) as running:
+        yield running
 
 
 @pytest.fixture

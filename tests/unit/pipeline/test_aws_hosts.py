@@ -1,4 +1,4 @@
-"""AWS's endpoints are told from other servers, in every partition."""
+"""AWS's endpoints are recognized in every partition, and other servers are not taken for one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 from neuron_exporter.web import Request, Response, Server, connections
 from neuron_exporter.web import server as web_server
 from tests.support.clients import Client, get
-from tests.support.connections import Clients, set_limits, short_timeout
+from tests.support.connections import Clients, running_server, set_limits, short_timeout
 from tests.support.processes import threads
 from tests.support.waiting import wait_for
 
@@ -31,11 +31,8 @@ def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """Run a server."""
-    running = Server("127.0.0.1:0", ROUTES, lambda: None)
-    running.start()
-    yield running
-    running.close()
-    wait_for(lambda: threads("http", "http-worker") == [])
+    with running_server(ROUTES) as running:
+        yield running
 
 
 @pytest.fixture

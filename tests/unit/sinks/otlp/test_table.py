@@ -16,8 +16,9 @@ from neuron_exporter.sinks.otlp.encode import Present
 from neuron_exporter.sinks.otlp.starts import StartTimes
 from neuron_exporter.sinks.otlp.table import CommonLabels, PointTable
 from tests import captures
-from tests.support.otlp_samples import EVERYTHING, HERE, STARTED, assert_equal, points_of, simulated
+from tests.support.otlp_samples import EVERYTHING, STARTED, assert_equal, points_of
 from tests.support.reports import Harness, executions, report, runtime
+from tests.support.simulated import HERE, snapshots
 
 
 @pytest.mark.parametrize("path", captures.all_captures(), ids=lambda path: path.stem)
@@ -30,7 +31,7 @@ def test_recorded_reports(path: Path) -> None:
 @pytest.mark.parametrize("preset", ["minimal", "standard", "full"])
 def test_presets(preset: str) -> None:
     selection, _ = select_for_prometheus(preset, [], ["*{neuroncore='1'}".replace("'", '"')])
-    for snapshot in simulated("trn1.32xlarge", "training"):
+    for snapshot in snapshots("trn1.32xlarge", "training"):
         assert_equal(snapshot, selection)
 
 
@@ -42,7 +43,7 @@ def test_any_label_value(tag: str, name: str) -> None:
 
 def test_units_are_sent_where_receivers_append_nothing() -> None:
     """Receivers for Prometheus append the unit to a name that does not end with it."""
-    units = {p.name: p.unit for s in simulated("trn1.32xlarge", "training") for p in points_of(s)}
+    units = {p.name: p.unit for s in snapshots("trn1.32xlarge", "training") for p in points_of(s)}
     assert units["neuroncore_utilization_ratio"] == "1"
     assert units["system_memory_total_bytes"] == "By"
     assert units["neuroncore_memory_usage_tensors"] == ""
