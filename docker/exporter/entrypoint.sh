@@ -3,8 +3,8 @@
 #   0      stopped on request, or the exporter's input ended
 #   2      invalid configuration, or restarts exhausted
 #   other  supervisord itself failed
-# With NEURON_EXPORTER_RETRY_SECONDS it ends on request only, and otherwise starts anew after that
-# many seconds: some orchestrators, such as ECS Managed Daemons, replace the machine when the
+# With NEURON_EXPORTER_RETRY_SECONDS it ends on request only, with 0, and otherwise starts anew after
+# that many seconds: some orchestrators, such as ECS Managed Daemons, replace the machine when the
 # container ends.
 #
 #   entrypoint.sh [FLAG ...]              supervised: neuron-exporter run FLAG ...
@@ -80,9 +80,11 @@ done
 
 # Exit with a status, or start this script anew after a while or a signal.
 end() {
-    case $stopping$NEURON_EXPORTER_RETRY_SECONDS in
-        0 | 0?* | *[!0-9]* | ????????*) exit "$1" ;; # stopping, or no valid number
+    case $NEURON_EXPORTER_RETRY_SECONDS in
+        0 | 0?* | *[!0-9]* | ????????*) exit "$1" ;; # no retries, or no valid number
     esac
+    # As in the pause below: after a stop it does not matter what would have been retried.
+    [ -z "$stopping" ] || exit 0
     print 1 "neuron-exporter: ended with status $1; next start in $NEURON_EXPORTER_RETRY_SECONDS s"
     supervisord=
     sleep "$NEURON_EXPORTER_RETRY_SECONDS" &

@@ -11,7 +11,7 @@ import yaml
 
 from tests.support.exporter import simulated
 from tests.support.processes import alive
-from tests.support.supervised import Supervised, supervised
+from tests.support.supervised import Supervised, own_directory, supervised
 from tests.support.task_definitions import environment_of, exporter_of, make_definition
 from tests.support.waiting import wait_for
 
@@ -57,6 +57,19 @@ def test_a_stop_does_not_wait_for_the_next_start(tmp_path: Path) -> None:
     with supervised(tmp_path, INVALID, **ONCE) as exporter:
         wait_for(lambda: is_waiting(exporter) and exporter.find("sleep 9999"))
         assert exporter.stop() == 0
+
+
+def test_a_stop_after_a_failure_ends_with_status_0(tmp_path: Path) -> None:
+    """Whether it arrives during the pause or, as here, just before it."""
+    with supervised(tmp_path, INVALID, **ONCE) as exporter:
+        assert exporter.supervisord
+        exporter.process.send_signal(signal.SIGSTOP)
+        ended = own_directory(tmp_path / "run") / "ended"
+        wait_for(lambda: ended.exists() and ended.read_text() == "2\n")
+        exporter.process.send_signal(signal.SIGTERM)
+        exporter.process.send_signal(signal.SIGCONT)
+        assert exporter.wait() == 0
+        assert not is_waiting(exporter)
 
 
 def test_a_reload_starts_at_once(tmp_path: Path) -> None:
